@@ -1,0 +1,1 @@
+//! Kubernetes: render, apply, prune, follow the rollout.

@@ -1,0 +1,1 @@
+//! What happens after a push: context, image build, test, push, manifest bump.

@@ -1,0 +1,1 @@
+//! Git repositories on disk: the only user of gix.
