@@ -1,1 +1,27 @@
-//! Words and rules of Slipway: ids, roles, events, the push-build-deploy machine, slipway.toml.
+//! Words and rules of Slipway: names, ids, roles, events, the push→build→deploy machine, slipway.toml.
+//!
+//! Pure: no tokio, no gix, no sled, no HTTP and no clock. Everything here is a value or a function of values; what
+//! touches the world is a trait that another room implements ([`accept`]). Start at [`event`], [`build`] and
+//! [`deploy`].
+
+pub mod accept;
+pub mod access;
+pub mod build;
+pub mod deploy;
+pub mod event;
+pub mod git;
+pub mod id;
+pub mod limits;
+pub mod name;
+pub mod people;
+pub mod problem;
+pub mod secret;
+pub mod spec;
+pub mod target;
+
+pub use self::access::{Action, Actor, Role, Scope, Standing, authorise};
+pub use self::git::{Oid, RefName, RefUpdate};
+pub use self::id::{BuildNumber, DeployNumber, Digest, EventId, RepoId, UnixMillis};
+pub use self::name::{ClusterName, RegistryName, RepoName, UserName};
+pub use self::problem::{Problem, ProblemKind};
+pub use self::secret::Secret;

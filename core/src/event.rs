@@ -1,0 +1,103 @@
+//! What a push leaves behind: durable before the refs move, settled after.
+
+use serde::{Deserialize, Serialize};
+
+use crate::deploy::DeployCause;
+use crate::git::{Oid, RefName, RefUpdate};
+use crate::id::{BuildNumber, EventId, RepoId, UnixMillis};
+use crate::name::ClusterName;
+use crate::problem::Problem;
+
+/// How the push came about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Cause {
+    /// Somebody pushed over SSH or HTTP.
+    Push,
+    /// Somebody committed on the pages or by the API.
+    Edit,
+    /// A build wrote its digest into a manifest repository.
+    Bump {
+        /// The application's repository.
+        source: RepoId,
+        /// Its build.
+        build: BuildNumber,
+        /// Which of the build's `[deploy.*]` targets.
+        target: String,
+    },
+    /// Somebody asked for an earlier deploy's state again.
+    Rollback,
+}
+
+/// How far the event has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventState {
+    /// Written; the refs may or may not have moved. Only seen while a push runs, and at start-up.
+    Intended,
+    /// The refs have moved and the work it owes is recorded.
+    Accepted,
+    /// No ref moved.
+    Abandoned,
+}
+
+/// What one ref update owes, decided before the refs move and recorded with the event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
+    /// The ref that must have moved for this to be due.
+    pub ref_name: RefName,
+    /// Where it moved to.
+    pub commit: Oid,
+    /// The commit's subject line.
+    pub title: String,
+    /// What is due.
+    pub work: Work,
+}
+
+/// A kind of work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Work {
+    /// Build, test and push the image.
+    Build {
+        /// What is wrong with the commit's slipway.toml: the build is recorded as failed with it.
+        broken: Option<Problem>,
+    },
+    /// Reconcile the cluster.
+    Deploy {
+        /// Which cluster.
+        cluster: ClusterName,
+        /// Why.
+        cause: DeployCause,
+    },
+}
+
+/// One push.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its id, given by the store.
+    pub id: EventId,
+    /// Where.
+    pub repo: RepoId,
+    /// Who, for people ([`crate::access::Actor::label`]).
+    pub actor: String,
+    /// How it came about.
+    pub cause: Cause,
+    /// When.
+    pub at: UnixMillis,
+    /// The updates: all that were intended; once accepted, those that happened.
+    pub updates: Vec<RefUpdate>,
+    /// The push options, in order.
+    pub options: Vec<String>,
+    /// What the updates owe; due for those that happened.
+    pub owed: Vec<Owed>,
+    /// How far it has come.
+    pub state: EventState,
+}
+
+impl Event {
+    /// True if the pusher gave that option (`git push -o NAME`).
+    pub fn has_option(&self, name: &str) -> bool {
+        self.options.iter().any(|o| o == name)
+    }
+}

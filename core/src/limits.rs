@@ -1,0 +1,30 @@
+//! Every bound of this crate in one place.
+
+/// Longest repository name, in bytes (CodeCommit's rule).
+pub const REPO_NAME_BYTES_MAX: usize = 100;
+/// Longest user, registry, cluster or token name, in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Longest full reference name, in bytes. git itself stops near the file system's 255 bytes a component.
+pub const REF_NAME_BYTES_MAX: usize = 1024;
+/// Longest description of a repository, in bytes.
+pub const DESCRIPTION_BYTES_MAX: usize = 1000;
+/// Largest slipway.toml that is read, in bytes.
+pub const SPEC_BYTES_MAX: u64 = 64 * 1024;
+/// Most ref updates in one push.
+pub const PUSH_UPDATES_MAX: usize = 10_000;
+/// Most push options in one push, and the longest one in bytes.
+pub const PUSH_OPTIONS_MAX: usize = 64;
+/// Longest push option, in bytes.
+pub const PUSH_OPTION_BYTES_MAX: usize = 4096;
+/// Most `[deploy.*]` targets in one slipway.toml.
+pub const DEPLOY_TARGETS_MAX: usize = 16;
+/// Most tags an image is pushed with.
+pub const IMAGE_TAGS_MAX: usize = 16;
+/// How often a stage that failed for reasons outside the repository (engine down, registry down) is tried again.
+pub const INFRA_RETRIES_MAX: u32 = 8;
+/// First pause before such a retry, in milliseconds; it doubles up to [`RETRY_PAUSE_MS_MAX`].
+pub const RETRY_PAUSE_MS_MIN: u64 = 2_000;
+/// Longest pause between two retries, in milliseconds.
+pub const RETRY_PAUSE_MS_MAX: u64 = 300_000;
+/// How often a build or deploy is taken up again after the server itself died under it.
+pub const RESTARTS_MAX: u32 = 5;

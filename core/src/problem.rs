@@ -1,0 +1,78 @@
+//! What went wrong, for people: one sentence on what happened, one on what to do.
+//!
+//! Every room keeps typed errors of its own and turns them into a [`Problem`] at its edge; SSH, HTTP, the command
+//! line and the pages print the same two sentences.
+
+use serde::{Deserialize, Serialize};
+
+/// The class of a problem: all that a surface needs to choose an exit status or an HTTP status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemKind {
+    /// It does not exist, or the actor may not know that it does.
+    NotFound,
+    /// The actor is known and may not do this.
+    Denied,
+    /// Nobody has proved who they are.
+    Unauthenticated,
+    /// The input is wrong.
+    Invalid,
+    /// It clashes with what is there (a name taken, a ref that moved).
+    Conflict,
+    /// A limit was crossed.
+    TooLarge,
+    /// Too much work is under way; later it may go through.
+    Busy,
+    /// A part outside this program (engine, registry, cluster) does not answer.
+    Unavailable,
+    /// It was cancelled.
+    Cancelled,
+    /// It took longer than allowed.
+    TimedOut,
+    /// Something is broken here: disk, database, repository.
+    Broken,
+}
+
+/// One thing that went wrong, ready to be shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{what} {cure}")]
+pub struct Problem {
+    /// The class.
+    pub kind: ProblemKind,
+    /// What happened: a full sentence with names and numbers.
+    pub what: String,
+    /// What to do about it: a full sentence. May be empty only where nothing can be done.
+    pub cure: String,
+}
+
+impl Problem {
+    /// Builds a problem from its two sentences.
+    pub fn new(kind: ProblemKind, what: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { kind, what: what.into(), cure: cure.into() }
+    }
+
+    /// The one answer for "no such repository" and "not yours to see", so that neither reveals the other.
+    pub fn no_such_repository(name: &str) -> Self {
+        Self::new(
+            ProblemKind::NotFound,
+            format!("There is no repository {name:?} that you may see."),
+            "Check the name, or ask an owner of this server for access.",
+        )
+    }
+
+    /// The HTTP status that goes with the class.
+    pub fn http_status(&self) -> u16 {
+        match self.kind {
+            ProblemKind::NotFound => 404,
+            ProblemKind::Denied => 403,
+            ProblemKind::Unauthenticated => 401,
+            ProblemKind::Invalid => 400,
+            ProblemKind::Conflict => 409,
+            ProblemKind::TooLarge => 413,
+            ProblemKind::Busy | ProblemKind::Unavailable => 503,
+            ProblemKind::Cancelled => 409,
+            ProblemKind::TimedOut => 504,
+            ProblemKind::Broken => 500,
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! slipway.toml: what an application's commit says about its build. Absent, the defaults hold.
+//!
+//! Unknown keys are errors with line, column and the nearest known key: a typo must not silently change a build.
+
+use std::collections::BTreeMap;
+
+use globset::{GlobBuilder, GlobMatcher};
+use serde::{Deserialize, Deserializer, de};
+
+use crate::git::RefName;
+use crate::limits::{DEPLOY_TARGETS_MAX, IMAGE_TAGS_MAX};
+use crate::name::RepoName;
+use crate::problem::{Problem, ProblemKind};
+
+mod schema;
+pub use self::schema::schema;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spec {
+    /// How the image is built.
+    pub build: BuildSpec,
+    /// How it is tested.
+    pub test: TestSpec,
+    /// How it is pushed.
+    pub push: PushSpec,
+    /// Which manifests get the new digest.
+    pub deploy: BTreeMap<String, DeploySpec>,
+}
+
+/// `[build]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BuildSpec {
+    /// Path of the Dockerfile from the repository's root.
+    pub dockerfile: String,
+    /// The folder that is sent as build context.
+    pub context: String,
+    /// The stage to build; empty is the last.
+    pub target: String,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// Time for the image build.
+    #[serde(rename = "timeout", deserialize_with = "duration_ms")]
+    pub timeout_ms: u64,
+    /// Which pushes build.
+    pub on: OnSpec,
+}
+
+/// `[build] on`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OnSpec {
+    /// Branch patterns; absent is the default branch.
+    pub branches: Option<Vec<Pattern>>,
+    /// Tag patterns; absent is none.
+    pub tags: Vec<Pattern>,
+    /// Path patterns, the last match wins, `!` negates; absent is everything.
+    pub paths: Vec<Pattern>,
+}
+
+/// `[test]`: at most one of `target`, `run` and `shell`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TestSpec {
+    /// A Dockerfile stage whose build is the test.
+    pub target: Option<String>,
+    /// A command in the built image.
+    pub run: Option<Vec<String>>,
+    /// A line for the built image's `/bin/sh`.
+    pub shell: Option<String>,
+    /// `none` or `bridge`.
+    pub network: Network,
+    /// Memory for the test, in bytes.
+    #[serde(rename = "memory", deserialize_with = "size_bytes")]
+    pub memory_bytes: u64,
+    /// Processors for the test.
+    pub cpus: f64,
+    /// Time for the test.
+    #[serde(rename = "timeout", deserialize_with = "duration_ms")]
+    pub timeout_ms: u64,
+}
+
+/// What network a test container has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// Loopback only.
+    #[default]
+    None,
+    /// The engine's bridge.
+    Bridge,
+}
+
+/// `[push]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PushSpec {
+    /// Tag templates over `{sha}`, `{short}`, `{branch}` and `{tag}`.
+    pub tags: Vec<String>,
+}
+
+/// `[deploy.NAME]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeploySpec {
+    /// The manifest repository.
+    pub repo: RepoName,
+    /// Its branch; absent is its default branch.
+    #[serde(default)]
+    pub branch: Option<String>,
+    /// The file or folder to edit.
+    #[serde(default = "here")]
+    pub path: String,
+    /// Which image references to move, tag and digest aside; absent is the one pushed.
+    #[serde(default)]
+    pub image: Option<String>,
+}
+
+fn here() -> String {
+    ".".into()
+}
+
+/// One test as it is carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Test {
+    /// Nothing is declared.
+    None,
+    /// Build this stage.
+    Target(String),
+    /// Run this in the built image.
+    Run(Vec<String>),
+}
+
+/// A glob pattern of slipway.toml, `!` before it negates.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    matcher: GlobMatcher,
+    negated: bool,
+    text: String,
+}
+
+impl Default for BuildSpec {
+    fn default() -> Self {
+        Self {
+            dockerfile: "Dockerfile".into(),
+            context: ".".into(),
+            target: String::new(),
+            args: BTreeMap::new(),
+            timeout_ms: 20 * 60_000,
+            on: OnSpec::default(),
+        }
+    }
+}
+
+impl Default for TestSpec {
+    fn default() -> Self {
+        Self {
+            target: None,
+            run: None,
+            shell: None,
+            network: Network::None,
+            memory_bytes: 1 << 30,
+            cpus: 2.0,
+            timeout_ms: 10 * 60_000,
+        }
+    }
+}
+
+impl Default for PushSpec {
+    fn default() -> Self {
+        Self { tags: vec!["{sha}".into(), "latest".into()] }
+    }
+}
+
+impl TestSpec {
+    /// The test to carry out.
+    pub fn test(&self) -> Test {
+        if let Some(target) = &self.target {
+            return Test::Target(target.clone());
+        }
+        if let Some(argv) = &self.run {
+            return Test::Run(argv.clone());
+        }
+        match &self.shell {
+            Some(line) => Test::Run(vec!["/bin/sh".into(), "-ec".into(), line.clone()]),
+            None => Test::None,
+        }
+    }
+}
+
+impl OnSpec {
+    /// True if a push to `name` builds.
+    pub fn matches_ref(&self, name: &RefName, default_branch: &RefName) -> bool {
+        if let Some(branch) = name.as_branch() {
+            return match &self.branches {
+                None => name == default_branch,
+                Some(patterns) => last_match(patterns, branch),
+            };
+        }
+        name.as_tag().is_some_and(|tag| last_match(&self.tags, tag))
+    }
+
+    /// True if no `paths` are given.
+    pub fn all_paths(&self) -> bool {
+        self.paths.is_empty() || self.paths.iter().all(|p| !p.negated && p.text == "**")
+    }
+
+    /// True if a change of `path` builds.
+    pub fn matches_path(&self, path: &str) -> bool {
+        self.all_paths() || last_match(&self.paths, path)
+    }
+}
+
+fn last_match(patterns: &[Pattern], text: &str) -> bool {
+    patterns.iter().rev().find(|p| p.matcher.is_match(text)).is_some_and(|p| !p.negated)
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let (negated, glob) = text.strip_prefix('!').map_or((false, text.as_str()), |rest| (true, rest));
+        let matcher = GlobBuilder::new(glob)
+            .literal_separator(true)
+            .build()
+            .map_err(|e| de::Error::custom(format!("{text:?} is not a pattern: {}", e.kind())))?
+            .compile_matcher();
+        Ok(Self { matcher, negated, text: glob.to_owned() })
+    }
+}
+
+/// What is wrong with a slipway.toml, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("slipway.toml:{line}:{column}: {message}")]
+pub struct SpecError {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl From<SpecError> for Problem {
+    fn from(e: SpecError) -> Self {
+        Problem::new(ProblemKind::Invalid, format!("{e}."), "Mend slipway.toml and push again.")
+    }
+}
+
+impl Spec {
+    /// Reads the file's bytes.
+    ///
+    /// # Errors
+    /// [`SpecError`] with line and column for whatever is wrong first.
+    pub fn parse(bytes: &[u8]) -> Result<Self, SpecError> {
+        let text = std::str::from_utf8(bytes).map_err(|e| {
+            let upto = String::from_utf8_lossy(&bytes[..e.valid_up_to()]).into_owned();
+            at(&upto, upto.len(), "this is not UTF-8 text".into())
+        })?;
+        let spec: Spec = toml::from_str(text).map_err(|e| {
+            let offset = e.span().map_or(0, |s| s.start);
+            at(text, offset, suggest(e.message()))
+        })?;
+        spec.check().map_err(|(key, message)| at(text, find_key(text, key), message))?;
+        Ok(spec)
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let given = [self.test.target.is_some(), self.test.run.is_some(), self.test.shell.is_some()];
+        if given.iter().filter(|&&g| g).count() > 1 {
+            return Err(("test", "[test] has more than one of target, run and shell".into()));
+        }
+        if self.test.run.as_ref().is_some_and(Vec::is_empty) {
+            return Err(("run", "test.run is empty; it wants a program and its arguments".into()));
+        }
+        if !(self.test.cpus > 0.0 && self.test.cpus <= 1024.0) {
+            return Err(("cpus", "test.cpus must lie above 0 and up to 1024".into()));
+        }
+        if self.test.memory_bytes < 8 << 20 {
+            return Err(("memory", "test.memory must be 8MiB or more".into()));
+        }
+        if self.push.tags.is_empty() || self.push.tags.len() > IMAGE_TAGS_MAX {
+            return Err(("tags", format!("push.tags must name 1 to {IMAGE_TAGS_MAX} tags")));
+        }
+        if self.deploy.len() > DEPLOY_TARGETS_MAX {
+            return Err(("deploy", format!("there are more than {DEPLOY_TARGETS_MAX} [deploy.*] targets")));
+        }
+        check_path("dockerfile", &self.build.dockerfile)?;
+        check_path("context", &self.build.context)?;
+        self.deploy.values().try_for_each(|d| check_path("path", &d.path))
+    }
+}
+
+fn check_path(key: &'static str, path: &str) -> Result<(), (&'static str, String)> {
+    let outside = path.starts_with('/') || path.split('/').any(|part| part == "..") || path.contains(['\0', '\\']);
+    if outside || path.is_empty() {
+        return Err((key, format!("{path:?} must be a path inside the repository")));
+    }
+    Ok(())
+}
+
+/// The tags of one build, templates filled in; those whose facts are missing (`{tag}` of a branch build) are left out.
+pub fn image_tags(templates: &[String], commit: &str, name: &RefName) -> Vec<String> {
+    let mut tags: Vec<String> = Vec::new();
+    for template in templates {
+        if (template.contains("{branch}") && name.as_branch().is_none())
+            || (template.contains("{tag}") && name.as_tag().is_none())
+        {
+            continue;
+        }
+        let short = commit.get(..10).unwrap_or(commit);
+        let filled = template
+            .replace("{sha}", commit)
+            .replace("{short}", short)
+            .replace("{branch}", &clean_tag(name.as_branch().unwrap_or_default()))
+            .replace("{tag}", &clean_tag(name.as_tag().unwrap_or_default()));
+        let tag = clean_tag(&filled);
+        if !tag.is_empty() && !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    tags
+}
+
+/// Makes a text a legal image tag: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}` (OCI distribution spec).
+fn clean_tag(raw: &str) -> String {
+    let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let text: String = raw.chars().map(|c| if ok(c) { c } else { '-' }).take(128).collect();
+    text.trim_start_matches(['.', '-']).to_owned()
+}
+
+fn duration_ms<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_duration_ms(&text)
+        .filter(|ms| (1_000..=24 * 3_600_000).contains(ms))
+        .ok_or_else(|| de::Error::custom(format!("{text:?} is not a time from \"1s\" to \"24h\", such as \"90s\" or \"20m\"")))
+}
+
+/// Reads `90s`, `20m`, `2h`, `30d` or `500ms` as milliseconds.
+pub fn parse_duration_ms(text: &str) -> Option<u64> {
+    let split = text.find(|c: char| !c.is_ascii_digit())?;
+    let factor = match &text[split..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    text[..split].parse::<u64>().ok()?.checked_mul(factor)
+}
+
+fn size_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_size_bytes(&text)
+        .ok_or_else(|| de::Error::custom(format!("{text:?} is not a size such as \"512MiB\" or \"1GiB\"")))
+}
+
+/// Reads `512MiB`, `1GiB`, `100KiB`, `1GB` or a plain number as bytes.
+pub fn parse_size_bytes(text: &str) -> Option<u64> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let factor: u64 = match &text[split..] {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return None,
+    };
+    text[..split].parse::<u64>().ok()?.checked_mul(factor)
+}
+
+fn at(text: &str, offset: usize, message: String) -> SpecError {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+    SpecError {
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+        message: message.lines().next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Where a key stands, for rules that look at values together.
+fn find_key(text: &str, key: &str) -> usize {
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        let trimmed = line.trim_start().trim_start_matches('[');
+        if trimmed.starts_with(key) {
+            return offset + (line.len() - line.trim_start().len());
+        }
+        offset += line.len();
+    }
+    0
+}
+
+/// Adds the nearest known key to serde's "unknown field `x`, expected one of `a`, `b`".
+fn suggest(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    if !message.starts_with("unknown field") {
+        return message.to_owned();
+    }
+    let Some(wrong) = quoted.next() else { return message.to_owned() };
+    let near = quoted.map(|known| (distance(wrong, known), known)).min();
+    match near {
+        Some((far, known)) if far <= 1 + wrong.len() / 3 => {
+            format!("unknown key `{wrong}`; did you mean `{known}`?")
+        }
+        _ => message.replacen("unknown field", "unknown key", 1),
+    }
+}
+
+/// Levenshtein's edit distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut left = i + 1;
+        let mut diagonal = row[0];
+        row[0] = left;
+        for (j, y) in b.iter().enumerate() {
+            let cost = (diagonal + usize::from(x != *y)).min(row[j + 1] + 1).min(left + 1);
+            diagonal = row[j + 1];
+            row[j + 1] = cost;
+            left = cost;
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,133 @@
+//! Where work goes: repositories, registries, clusters, and the bindings that allow a repository to use them.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::git::RefName;
+use crate::id::{RepoId, UnixMillis};
+use crate::name::{ClusterName, RegistryName, RepoName};
+
+/// A repository as recorded; its objects live in `DATA/repos/NAME.git`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepoRecord {
+    /// Its identity for good.
+    pub id: RepoId,
+    /// Its name now.
+    pub name: RepoName,
+    /// A line about it.
+    pub description: String,
+    /// Readable by everyone.
+    pub public: bool,
+    /// Since when.
+    pub created: UnixMillis,
+}
+
+/// How a registry is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RegistryKind {
+    /// Any OCI registry, with user and password or without.
+    Generic,
+    /// Amazon ECR: logins are fetched and refreshed, repositories made when missing.
+    Ecr,
+}
+
+/// A registry as recorded; its password lies encrypted beside it in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registry {
+    /// Its name here.
+    pub name: RegistryName,
+    /// How it is spoken to.
+    pub kind: RegistryKind,
+    /// `HOST[:PORT]`.
+    pub host: String,
+    /// Path before every image name, without slashes at its ends; may be empty.
+    pub prefix: String,
+    /// AWS region (`ecr` only).
+    pub region: Option<String>,
+    /// Login name (`generic`), or access key id (`ecr`; without it the AWS credential chain is used).
+    pub username: Option<String>,
+    /// Plain HTTP is allowed.
+    pub insecure: bool,
+    /// Since when.
+    pub created: UnixMillis,
+}
+
+impl Registry {
+    /// The full image name, tag aside: `HOST[:PORT][/PREFIX]/PATH`.
+    pub fn image(&self, path: &str) -> String {
+        let prefix = if self.prefix.is_empty() { String::new() } else { format!("/{}", self.prefix) };
+        format!("{}{prefix}/{path}", self.host)
+    }
+}
+
+/// A Kubernetes API as recorded; its kubeconfig lies encrypted beside it in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Its name here.
+    pub name: ClusterName,
+    /// The API's address, for people.
+    pub server: String,
+    /// The kubeconfig's context.
+    pub context: Option<String>,
+    /// Since when.
+    pub created: UnixMillis,
+}
+
+/// Lets a repository push images to a registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryBinding {
+    /// Which repository.
+    pub repo: RepoId,
+    /// Which registry.
+    pub registry: RegistryName,
+    /// Image path below the registry's prefix.
+    pub image: String,
+}
+
+/// Whether a push to a bound manifest repository is first shown to the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DryRun {
+    /// No.
+    Off,
+    /// Yes; what the cluster refuses is told to the pusher.
+    #[default]
+    Warn,
+    /// Yes; what the cluster refuses is refused.
+    Enforce,
+}
+
+/// Lets a repository's commits be applied to a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterBinding {
+    /// Which repository.
+    pub repo: RepoId,
+    /// Which cluster.
+    pub cluster: ClusterName,
+    /// The branch that the cluster follows.
+    pub branch: RefName,
+    /// The folder whose manifests are applied; `.` is all of it.
+    pub path: String,
+    /// Where objects without a namespace go.
+    pub namespace: String,
+    /// Whether objects that left the repository are deleted.
+    pub prune: bool,
+    /// See [`DryRun`].
+    pub dry_run: DryRun,
+    /// Further namespaces that objects may name.
+    pub allow_namespaces: BTreeSet<String>,
+    /// Whether objects of no namespace are allowed.
+    pub cluster_scoped: bool,
+}
+
+impl ClusterBinding {
+    /// True if an object may be applied into `namespace` (`None`: it has no namespace by its kind).
+    pub fn allows(&self, namespace: Option<&str>) -> bool {
+        match namespace {
+            None => self.cluster_scoped,
+            Some(n) => n == self.namespace || self.allow_namespaces.contains(n),
+        }
+    }
+}
