@@ -71,7 +71,8 @@ pub trait Incoming {
     /// The commit that the id names, tags peeled; `None` if it names none.
     fn commit(&self, id: &Oid) -> Result<Option<CommitFacts>, Problem>;
     /// The paths that differ between two commits (`None`: everything is new), or `None` if there are more than `max`.
-    fn changed_paths(&self, old: Option<&Oid>, new: &Oid, max: usize) -> Result<Option<Vec<String>>, Problem>;
+    fn changed_paths(&self, old: Option<&Oid>, new: &Oid, max: usize)
+    -> Result<Option<Vec<String>>, Problem>;
     /// Moves the objects out of quarantine, durable on return.
     fn publish(&mut self) -> Result<(), Problem>;
 }
@@ -90,7 +91,12 @@ pub struct CommitFacts {
 /// Shows a bound manifest repository's push to the cluster before the refs move.
 pub trait Preflight: Send + Sync {
     /// What the cluster would refuse, a sentence each; empty if nothing. An unreachable cluster is an `Err`.
-    fn check(&self, binding: &ClusterBinding, commit: &Oid, objects: &dyn Incoming) -> Result<Vec<String>, Problem>;
+    fn check(
+        &self,
+        binding: &ClusterBinding,
+        commit: &Oid,
+        objects: &dyn Incoming,
+    ) -> Result<Vec<String>, Problem>;
 }
 
 /// A push that wants in. Who may push was authorised before.
@@ -161,21 +167,22 @@ impl Acceptance {
             }
         }
         refuse_rest_if_atomic(push.atomic, &mut answers);
-        let wanted: Vec<RefUpdate> = allowed(&push.updates, &answers);
-        if wanted.is_empty() {
-            return Ok(Verdict { event: None, answers, orders: Orders::default(), notices });
-        }
-        let owed = plan(&push, &wanted, &bindings, &default_branch, objects, &mut notices)?;
-        self.commit(push, wanted, owed, answers, notices, refs, objects)
+        let owed = plan(
+            &push,
+            &allowed(&push.updates, &answers),
+            &bindings,
+            &default_branch,
+            objects,
+            &mut notices,
+        )?;
+        self.commit(push, owed, answers, notices, refs, objects)
     }
 
     /// From the intention to the recorded work. One push at a time per repository, so that at most one intended event
     /// of it exists and the refs alone can tell what became of it.
-    #[allow(clippy::too_many_arguments)]
     fn commit(
         &self,
         push: Proposal<'_>,
-        wanted: Vec<RefUpdate>,
         owed: Vec<Owed>,
         mut answers: Vec<Result<(), Problem>>,
         notices: Vec<String>,
@@ -183,6 +190,14 @@ impl Acceptance {
         objects: &mut dyn Incoming,
     ) -> Result<Verdict, Problem> {
         let _turn = self.turn(push.repo);
+        for (update, answer) in push.updates.iter().zip(answers.iter_mut()).filter(|(_, a)| a.is_ok()) {
+            *answer = unmoved(update, refs.current(&update.name)?);
+        }
+        refuse_rest_if_atomic(push.atomic, &mut answers);
+        let wanted = allowed(&push.updates, &answers);
+        if wanted.is_empty() {
+            return Ok(Verdict { event: None, answers, orders: Orders::default(), notices });
+        }
         let event = self.ledger.intend(Event {
             id: EventId(0),
             repo: push.repo,
@@ -218,7 +233,10 @@ impl Acceptance {
 
     /// Settles every event that a crash left *intended*. `open` gives a repository's refs, or `None` if it is gone.
     /// Run before anything is served.
-    pub fn settle<R: RefStore>(&self, open: impl Fn(RepoId) -> Result<Option<R>, Problem>) -> Result<usize, Problem> {
+    pub fn settle<R: RefStore>(
+        &self,
+        open: impl Fn(RepoId) -> Result<Option<R>, Problem>,
+    ) -> Result<usize, Problem> {
         let events = self.ledger.intended()?;
         for event in &events {
             match open(event.repo)? {
@@ -258,7 +276,9 @@ impl Acceptance {
         objects: &dyn Incoming,
         notices: &mut Vec<String>,
     ) -> Result<(), Problem> {
-        let Some(binding) = bindings.cluster.as_ref().filter(|b| b.branch == update.name && !update.is_delete()) else {
+        let Some(binding) =
+            bindings.cluster.as_ref().filter(|b| b.branch == update.name && !update.is_delete())
+        else {
             return Ok(());
         };
         if binding.dry_run == DryRun::Off {
@@ -319,6 +339,21 @@ fn protected(update: &RefUpdate, default_branch: &RefName) -> Result<(), Problem
         ));
     }
     Ok(())
+}
+
+/// Compares before the intention is written, so that an *intended* event whose new id a ref shows was surely the one
+/// that moved it. The refs' own compare-and-swap stays the last word.
+fn unmoved(update: &RefUpdate, now: Option<Oid>) -> Result<(), Problem> {
+    let expected = (!update.is_create()).then_some(update.old);
+    if now == expected {
+        return Ok(());
+    }
+    let now = now.map_or("does not exist".to_owned(), |oid| format!("is at {}", oid.short()));
+    Err(Problem::new(
+        ProblemKind::Conflict,
+        format!("{} has moved: it {now}.", update.name),
+        "Fetch, integrate what others pushed, and push again.",
+    ))
 }
 
 fn refuse_rest_if_atomic(atomic: bool, answers: &mut [Result<(), Problem>]) {

@@ -150,7 +150,12 @@ pub enum Action {
 /// # Errors
 /// `Unauthenticated` where signing in could help, `NotFound` where the actor may not know that the repository exists,
 /// `Denied` otherwise. `subject` is the repository's name, or empty.
-pub fn authorise(actor: &Actor, standing: Option<Standing>, action: Action, subject: &str) -> Result<(), Problem> {
+pub fn authorise(
+    actor: &Actor,
+    standing: Option<Standing>,
+    action: Action,
+    subject: &str,
+) -> Result<(), Problem> {
     match action {
         Action::CreateRepo | Action::ManageSelf => known(actor).and_then(|()| scoped(actor, Scope::Api)),
         Action::AdminServer => known(actor).and_then(|()| scoped(actor, Scope::Api)).and_then(|()| {

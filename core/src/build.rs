@@ -279,7 +279,9 @@ impl Build {
             (Input::Restarted, state) => self.restarted(state, now),
             (Input::Cancel, state) => self.stop(state, BuildState::Cancelled, now),
             // An image on its way out is let go through: half a push helps nobody, and the newer build's follows.
-            (Input::Supersede, BuildState::Running | BuildState::Waiting) if self.stage >= Stage::Push => Vec::new(),
+            (Input::Supersede, BuildState::Running | BuildState::Waiting) if self.stage >= Stage::Push => {
+                Vec::new()
+            }
             (Input::Supersede, state) => self.stop(state, BuildState::Superseded, now),
             (Input::Failed(failure), BuildState::Running) => self.failed(failure, now),
             (done, BuildState::Running) => self.advance(done, now),
@@ -315,7 +317,11 @@ impl Build {
             }
             (Input::Pushed(image), Stage::Push) => {
                 self.pushed = Some(image);
-                if self.bumps.iter().all(|b| b.done) { self.succeed(now) } else { self.enter(Stage::Bump, now) }
+                if self.bumps.iter().all(|b| b.done) {
+                    self.succeed(now)
+                } else {
+                    self.enter(Stage::Bump, now)
+                }
             }
             (Input::Bumped { target, commit, event }, Stage::Bump) => {
                 if let Some(bump) = self.bumps.iter_mut().find(|b| b.target == target && !b.done) {

@@ -276,21 +276,48 @@ mod tests {
             assert_eq!(oid.to_string(), hex);
             assert_eq!(Oid::from_bytes(oid.as_bytes()), Some(oid));
         }
-        for bad in ["", "0123", "+123456789abcdef0123456789abcdef01234567", &"g".repeat(40), &"a".repeat(41)] {
+        for bad in ["", "0123", "+123456789abcdef0123456789abcdef01234567", &"g".repeat(40), &"a".repeat(41)]
+        {
             assert!(Oid::parse(bad).is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn ref_names_obey_gits_rule() {
-        for good in ["HEAD", "refs/heads/main", "refs/tags/v1.0", "refs/heads/a/b/c", "refs/notes/commits", "refs/heads/é"] {
+        for good in [
+            "HEAD",
+            "refs/heads/main",
+            "refs/tags/v1.0",
+            "refs/heads/a/b/c",
+            "refs/notes/commits",
+            "refs/heads/é",
+        ] {
             assert!(RefName::parse(good).is_ok(), "{good:?}");
         }
         for bad in [
-            "", "main", "heads/main", "refs/", "refs/heads/", "refs/heads//a", "refs/heads/a..b", "refs/heads/.a",
-            "refs/heads/a.lock", "refs/heads/a.lock/b", "refs/heads/a b", "refs/heads/a\n", "refs/heads/a~1",
-            "refs/heads/a^", "refs/heads/a:b", "refs/heads/a?", "refs/heads/a*", "refs/heads/a[", "refs/heads/a\\b",
-            "refs/heads/a.", "refs/heads/@{x}", "refs/heads/../../x", "refs/heads/a\x7f",
+            "",
+            "main",
+            "heads/main",
+            "refs/",
+            "refs/heads/",
+            "refs/heads//a",
+            "refs/heads/a..b",
+            "refs/heads/.a",
+            "refs/heads/a.lock",
+            "refs/heads/a.lock/b",
+            "refs/heads/a b",
+            "refs/heads/a\n",
+            "refs/heads/a~1",
+            "refs/heads/a^",
+            "refs/heads/a:b",
+            "refs/heads/a?",
+            "refs/heads/a*",
+            "refs/heads/a[",
+            "refs/heads/a\\b",
+            "refs/heads/a.",
+            "refs/heads/@{x}",
+            "refs/heads/../../x",
+            "refs/heads/a\x7f",
         ] {
             assert!(RefName::parse(bad).is_err(), "{bad:?}");
         }

@@ -198,8 +198,27 @@ mod tests {
             assert!(RepoName::parse(good).is_ok(), "{good:?}");
         }
         for bad in [
-            "", ".", "..", ".hidden", "-", "-x", "a/b", "../etc", "a b", "a\0b", "a\nb", "é", "x.git", "x.GIT", "v1",
-            "V1", "robots.txt", "favicon.ico", "a%2e", "a\\b", "x".repeat(101).as_str(),
+            "",
+            ".",
+            "..",
+            ".hidden",
+            "-",
+            "-x",
+            "a/b",
+            "../etc",
+            "a b",
+            "a\0b",
+            "a\nb",
+            "é",
+            "x.git",
+            "x.GIT",
+            "v1",
+            "V1",
+            "robots.txt",
+            "favicon.ico",
+            "a%2e",
+            "a\\b",
+            "x".repeat(101).as_str(),
         ] {
             assert!(RepoName::parse(bad).is_err(), "{bad:?}");
         }

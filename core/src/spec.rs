@@ -293,7 +293,8 @@ impl Spec {
 }
 
 fn check_path(key: &'static str, path: &str) -> Result<(), (&'static str, String)> {
-    let outside = path.starts_with('/') || path.split('/').any(|part| part == "..") || path.contains(['\0', '\\']);
+    let outside =
+        path.starts_with('/') || path.split('/').any(|part| part == "..") || path.contains(['\0', '\\']);
     if outside || path.is_empty() {
         return Err((key, format!("{path:?} must be a path inside the repository")));
     }
@@ -332,9 +333,11 @@ fn clean_tag(raw: &str) -> String {
 
 fn duration_ms<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     let text = String::deserialize(from)?;
-    parse_duration_ms(&text)
-        .filter(|ms| (1_000..=24 * 3_600_000).contains(ms))
-        .ok_or_else(|| de::Error::custom(format!("{text:?} is not a time from \"1s\" to \"24h\", such as \"90s\" or \"20m\"")))
+    parse_duration_ms(&text).filter(|ms| (1_000..=24 * 3_600_000).contains(ms)).ok_or_else(|| {
+        de::Error::custom(format!(
+            "{text:?} is not a time from \"1s\" to \"24h\", such as \"90s\" or \"20m\""
+        ))
+    })
 }
 
 /// Reads `90s`, `20m`, `2h`, `30d` or `500ms` as milliseconds.
@@ -428,4 +431,100 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        Spec::parse(text.as_bytes()).expect_err("must be refused").to_string()
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        let spec = Spec::parse(b"").expect("valid");
+        assert_eq!(spec.build.dockerfile, "Dockerfile");
+        assert_eq!(spec.build.timeout_ms, 1_200_000);
+        assert_eq!(spec.test.test(), Test::None);
+        assert_eq!(spec.push.tags, ["{sha}", "latest"]);
+    }
+
+    #[test]
+    fn the_contract_s_example_is_read() {
+        let text = r#"
+            [build]
+            dockerfile = "docker/Dockerfile"
+            args = { A = "b" }
+            timeout = "90s"
+            on = { branches = ["main", "release/*"], tags = ["v*"], paths = ["**", "!docs/**"] }
+            [test]
+            shell = "./test.sh"
+            memory = "512MiB"
+            cpus = 1.5
+            [push]
+            tags = ["{sha}", "{branch}"]
+            [deploy.prod]
+            repo = "ManifestRepo"
+            path = "deployment.yaml"
+        "#;
+        let spec = Spec::parse(text.as_bytes()).expect("valid");
+        let main = RefName::branch("main").expect("valid");
+        assert!(spec.build.on.matches_ref(&RefName::branch("release/2").expect("valid"), &main));
+        assert!(!spec.build.on.matches_ref(&RefName::branch("x").expect("valid"), &main));
+        assert!(spec.build.on.matches_ref(&RefName::tag("v1").expect("valid"), &main));
+        assert!(spec.build.on.matches_path("src/main.rs"));
+        assert!(!spec.build.on.matches_path("docs/a/b.md"));
+        assert_eq!(spec.test.test(), Test::Run(vec!["/bin/sh".into(), "-ec".into(), "./test.sh".into()]));
+        assert_eq!(spec.deploy["prod"].repo.as_str(), "ManifestRepo");
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place_and_a_guess() {
+        for (text, want) in [
+            ("[biuld]\n", "slipway.toml:1:2: unknown key `biuld`; did you mean `build`?"),
+            (
+                "[build]\ndockerfil = \"x\"\n",
+                "slipway.toml:2:1: unknown key `dockerfil`; did you mean `dockerfile`?",
+            ),
+            ("[test]\nrun = \"./test.sh\"\n", "slipway.toml:2:7: "),
+            ("[test]\ntimeout = \"soon\"\n", "slipway.toml:2:11: \"soon\" is not a time"),
+            ("[test]\nmemory = \"lots\"\n", "slipway.toml:2:10: \"lots\" is not a size"),
+            ("[test]\nrun = [\"a\"]\nshell = \"b\"\n", "slipway.toml:1:1: [test] has more than one"),
+            ("[build]\ncontext = \"../x\"\n", "slipway.toml:2:1: \"../x\" must be a path inside"),
+            ("[deploy.prod]\npath = \"a\"\n", "slipway.toml:1:1: missing field `repo`"),
+            ("a = \n", "slipway.toml:1:"),
+        ] {
+            let got = error(text);
+            assert!(got.starts_with(want), "{text:?}: {got}");
+        }
+        assert!(Spec::parse(b"\xff").is_err());
+    }
+
+    #[test]
+    fn tags_are_filled_in_and_made_legal() {
+        let sha = "0123456789abcdef0123456789abcdef01234567";
+        let templates: Vec<String> =
+            ["{sha}", "latest", "{branch}-{short}", "{tag}"].map(String::from).into();
+        let main = RefName::branch("feature/x y".replace(' ', "_").as_str()).expect("valid");
+        assert_eq!(image_tags(&templates, sha, &main), [sha, "latest", "feature-x_y-0123456789"]);
+        let tag = RefName::tag("v1.0").expect("valid");
+        assert_eq!(image_tags(&templates, sha, &tag), [sha, "latest", "v1.0"]);
+    }
+
+    #[test]
+    fn the_schema_knows_every_key() {
+        let schema: serde_json::Value = serde_json::from_str(schema()).expect("json");
+        for (table, keys) in [
+            ("build", vec!["dockerfile", "context", "target", "args", "timeout", "on"]),
+            ("test", vec!["target", "run", "shell", "network", "memory", "cpus", "timeout"]),
+            ("push", vec!["tags"]),
+        ] {
+            let known = schema["properties"][table]["properties"].as_object().expect("object");
+            assert_eq!(known.len(), keys.len(), "{table}");
+            for key in keys {
+                assert!(known.contains_key(key), "{table}.{key}");
+            }
+        }
+    }
 }

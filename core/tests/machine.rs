@@ -1,0 +1,187 @@
+//! The build machine against a world that crashes at every point: a fake engine, registry and manifest repository, and
+//! a supervisor that records the state before it carries out an effect, as the real one does.
+
+use proptest::prelude::*;
+use slipway_core::build::{
+    Build, BuildState, Effect, Failure, FailureClass, Input, PushedImage, TestVerdict,
+};
+use slipway_core::{BuildNumber, Digest, EventId, Oid, Problem, ProblemKind, RefName, RepoId, UnixMillis};
+
+/// What an effect does when it is carried out.
+#[derive(Clone, Copy, Debug)]
+enum Luck {
+    Works,
+    /// The server dies before the effect touches the world.
+    CrashBefore,
+    /// The effect happens, and the server dies before the outcome is recorded.
+    CrashAfter,
+    EngineDown,
+    UserError,
+}
+
+#[derive(Default)]
+struct World {
+    tests_passed: bool,
+    pushes: Vec<bool>,
+    bumps: Vec<String>,
+    finishes: usize,
+}
+
+fn build() -> Build {
+    Build::queued(
+        RepoId(1),
+        BuildNumber(1),
+        EventId(1),
+        RefName::branch("main").expect("valid"),
+        Oid::ZERO_SHA1,
+        "subject".into(),
+        "ann".into(),
+        UnixMillis(0),
+    )
+}
+
+fn failure(class: FailureClass) -> Input {
+    Input::Failed(Failure {
+        class,
+        problem: Problem::new(ProblemKind::Unavailable, "It failed.", "Try again."),
+    })
+}
+
+impl World {
+    /// Carries out one effect; every one of them is harmless when done twice.
+    fn carry_out(&mut self, effect: &Effect) -> Input {
+        match effect {
+            Effect::Prepare => {
+                Input::Prepared { targets: vec![("prod".into(), "M".into()), ("eu".into(), "M".into())] }
+            }
+            Effect::BuildImage => Input::Built { image: "sha256:1".into() },
+            Effect::TestImage { .. } => {
+                self.tests_passed = true;
+                Input::Tested { verdict: TestVerdict::Passed }
+            }
+            Effect::PushImage { .. } => {
+                self.pushes.push(self.tests_passed);
+                Input::Pushed(PushedImage {
+                    name: "r/app".into(),
+                    tags: vec!["latest".into()],
+                    digest: Digest::parse(&format!("sha256:{}", "a".repeat(64))).expect("valid"),
+                })
+            }
+            Effect::BumpManifest { target } => {
+                if !self.bumps.contains(target) {
+                    self.bumps.push(target.clone());
+                }
+                Input::Bumped { target: target.clone(), commit: None, event: None }
+            }
+            Effect::StopStage | Effect::WakeAt(_) | Effect::Finish => unreachable!("not asked of the world"),
+        }
+    }
+}
+
+/// Runs a build to its end. Returns its record and the world.
+fn run(luck: &[Luck]) -> (Build, World) {
+    let mut luck = luck.iter().copied();
+    let mut world = World::default();
+    let mut recorded = build();
+    let mut effects = recorded.step(Input::Start, UnixMillis(1));
+    for tick in 2..10_000u64 {
+        let now = UnixMillis(tick);
+        if recorded.state.is_final() {
+            world.finishes += effects.iter().filter(|e| **e == Effect::Finish).count();
+            return (recorded, world);
+        }
+        let Some(effect) = effects.first().cloned() else { panic!("stuck in {recorded:?}") };
+        let input = match (&effect, luck.next().unwrap_or(Luck::Works)) {
+            (Effect::WakeAt(_), _) => Input::RetryDue,
+            (_, Luck::CrashBefore) => Input::Restarted,
+            (_, Luck::CrashAfter) => {
+                world.carry_out(&effect);
+                Input::Restarted
+            }
+            (_, Luck::EngineDown) => failure(FailureClass::Infra),
+            (_, Luck::UserError) => failure(FailureClass::User),
+            (_, Luck::Works) => world.carry_out(&effect),
+        };
+        effects = recorded.step(input, now);
+    }
+    panic!("never ends: {recorded:?}");
+}
+
+fn any_luck() -> impl Strategy<Value = Luck> {
+    prop_oneof![
+        6 => Just(Luck::Works),
+        1 => Just(Luck::CrashBefore),
+        1 => Just(Luck::CrashAfter),
+        1 => Just(Luck::EngineDown),
+        1 => Just(Luck::UserError),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_it_ends_once_and_pushes_only_what_was_tested(luck in prop::collection::vec(any_luck(), 0..40)) {
+        let (build, world) = run(&luck);
+        prop_assert!(build.state.is_final());
+        prop_assert!(world.pushes.iter().all(|tested| *tested), "an untested image was pushed");
+        prop_assert!(build.ended.is_some());
+        prop_assert_eq!(world.finishes, 1);
+        if build.state == BuildState::Succeeded {
+            prop_assert!(build.pushed.is_some());
+            prop_assert_eq!(world.bumps.len(), 2);
+            prop_assert!(build.bumps.iter().all(|b| b.done));
+        }
+        if build.pushed.is_none() {
+            prop_assert!(world.bumps.is_empty(), "a manifest names an image that is not in the registry");
+        }
+    }
+
+    #[test]
+    fn crashes_alone_never_fail_a_build(points in prop::collection::vec(0usize..8, 0..5)) {
+        let mut luck = vec![Luck::Works; 40];
+        for (i, p) in points.iter().enumerate() {
+            luck[p + i * 8] = if p % 2 == 0 { Luck::CrashBefore } else { Luck::CrashAfter };
+        }
+        let (build, _) = run(&luck);
+        prop_assert_eq!(build.state, BuildState::Succeeded);
+    }
+}
+
+#[test]
+fn a_failing_test_pushes_nothing() {
+    let (build, world) = run(&[Luck::Works, Luck::Works, Luck::UserError]);
+    assert_eq!(build.state, BuildState::Failed);
+    assert_eq!(build.test, TestVerdict::Failed);
+    assert!(world.pushes.is_empty() && world.bumps.is_empty());
+}
+
+#[test]
+fn an_engine_that_stays_down_fails_the_build_in_the_end() {
+    let (build, _) = run(&[Luck::EngineDown; 20]);
+    assert_eq!(build.state, BuildState::Failed);
+    assert_eq!(build.retries, slipway_core::limits::INFRA_RETRIES_MAX);
+}
+
+#[test]
+fn a_newer_commit_supersedes_a_build_but_not_one_that_pushes() {
+    let mut build = build();
+    build.step(Input::Start, UnixMillis(1));
+    let mut pushing = build.clone();
+    assert_eq!(build.step(Input::Supersede, UnixMillis(2)), [Effect::StopStage, Effect::Finish]);
+    assert_eq!(build.state, BuildState::Superseded);
+
+    pushing.step(Input::Prepared { targets: Vec::new() }, UnixMillis(2));
+    pushing.step(Input::Built { image: "i".into() }, UnixMillis(3));
+    pushing.step(Input::Tested { verdict: TestVerdict::None }, UnixMillis(4));
+    assert!(pushing.step(Input::Supersede, UnixMillis(5)).is_empty());
+    assert_eq!(pushing.state, BuildState::Running);
+}
+
+#[test]
+fn a_late_answer_of_a_stopped_stage_changes_nothing() {
+    let mut build = build();
+    build.step(Input::Start, UnixMillis(1));
+    build.step(Input::Cancel, UnixMillis(2));
+    let before = build.clone();
+    assert!(build.step(Input::Prepared { targets: Vec::new() }, UnixMillis(3)).is_empty());
+    assert_eq!(build, before);
+}
