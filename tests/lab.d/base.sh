@@ -1,6 +1,7 @@
 # Shared ground of tests/lab: where things are, how progress is shown, how a process is started, found again and stopped.
 # shellcheck shell=bash
 
+HOME=${HOME:-$(echo ~)} # some CI jobs have none
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/slipway # expensive results: binaries, image archives
 LAB=$CACHE/lab                                # state of the running parts: pid files, certificates, data
 LOGS=$CACHE/logs
@@ -11,9 +12,9 @@ say() { printf 'lab: %s\n' "$*"; }
 # die SENTENCE [LOG]: the sentence, the end of the log that explains it, the end.
 die() {
     printf 'lab: FAILED: %s\n' "$1" >&2
-    if [ -n "${2:-}" ] && [ -s "$2" ]; then
+    if [ -n "${2:-}" ] && grep -qsv '^lab: FAILED' "$2"; then
         printf '%s\n' "---- last lines of $2" >&2
-        tail -n 20 "$2" >&2
+        grep -v '^lab: FAILED' "$2" | tail -n 20 >&2
     fi
     exit 1
 }
@@ -44,10 +45,10 @@ step() {
     ) >"$log" 2>&1 </dev/null &
     worker=$!
     set +m
-    # shellcheck disable=SC2064
-    trap "kill -TERM -- -$worker 2>/dev/null; exit 130" INT TERM
     heartbeat "$text" "$worker" &
     local heart=$!
+    # shellcheck disable=SC2064
+    trap "kill -TERM -- -$worker $heart 2>/dev/null; exit 130" INT TERM
     wait "$worker" || rc=$?
     kill "$heart" 2>/dev/null || true
     wait "$heart" 2>/dev/null || true
@@ -156,4 +157,12 @@ publish() {
     mkdir -p "$(dirname "$2")"
     rm -rf "$2"
     mv -T "$1" "$2"
+}
+
+# unmount_below FOLDER: a kubelet and an engine mount their own folder on itself, and things of their containers in it.
+unmount_below() {
+    local mount
+    while read -r mount; do
+        umount "$mount" || umount -l "$mount"
+    done < <(awk -v folder="$1" '$2 == folder || index($2, folder "/") == 1 { print $2 }' /proc/mounts | tac)
 }

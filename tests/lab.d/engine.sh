@@ -9,6 +9,7 @@ engine_answers() { docker -H "$1" info >/dev/null 2>&1; }
 # find_engine: sets ENGINE (its address) and ENGINE_OWNER: lab, there (somebody else's) or none.
 find_engine() {
     ENGINE=${DOCKER_HOST:-unix://$ENGINE_SOCKET}
+    if [ "${ENGINE#unix://}" -ef "$ENGINE_SOCKET" ]; then ENGINE=unix://$ENGINE_SOCKET; fi # /run and /var/run are one
     ENGINE_OWNER=none
     if ! command -v docker >/dev/null || ! engine_answers "$ENGINE"; then return 0; fi
     ENGINE_OWNER=there
@@ -21,6 +22,7 @@ engine_up() {
     if [ "$ENGINE_OWNER" = none ]; then
         [ "$ENGINE" = "unix://$ENGINE_SOCKET" ] ||
             die "DOCKER_HOST=$ENGINE does not answer: start that engine, or unset DOCKER_HOST and the lab starts its own"
+        need_root "starting a Docker Engine"
         packages dockerd:docker.io iptables:iptables
         step "Docker Engine" start_engine
         find_engine
@@ -29,9 +31,8 @@ engine_up() {
 }
 
 start_engine() {
-    need_root "starting a Docker Engine"
     # an engine that hangs or is still coming up is not ours to replace
-    if ! daemon_alive dockerd && grep -qsx dockerd /proc/[0-9]*/comm; then
+    if ! daemon_alive dockerd && dockerd_runs; then
         die "a dockerd runs here but does not answer on $ENGINE_SOCKET: wait for it, stop it, or set DOCKER_HOST"
     fi
     daemon_stop dockerd 30
@@ -45,6 +46,15 @@ start_engine() {
         --add-runtime "lab=$LAB/runc" --default-runtime lab --exec-opt native.cgroupdriver=cgroupfs \
         --oom-score-adjust 0 --ip 127.0.0.1 --mtu "$(route_mtu)" --log-level warn
     wait_for 60 dockerd engine_answers "unix://$ENGINE_SOCKET"
+}
+
+dockerd_runs() {
+    local file pid
+    while read -r file; do
+        pid=${file//[!0-9]/}
+        if start_time "$pid" >/dev/null; then return 0; fi # else it is dead, only not yet buried
+    done < <(grep -lsx dockerd /proc/[0-9]*/comm)
+    return 1
 }
 
 # A bridge with larger packets than the way out loses them in silence.
@@ -69,6 +79,9 @@ engine_down() {
     daemon_stop dockerd 30
     local pid
     for pid in $(engine_helpers); do kill -KILL "$pid" 2>/dev/null || true; done
+    # after a kill its mounts are still there
+    unmount_below "$RUN"
+    unmount_below "$LAB/docker"
     rm -rf "$RUN"
 }
 
@@ -118,6 +131,7 @@ YML
 
 images_up() {
     local image
+    [ -s "$CACHE/images/pause-local.tar" ] || packages gcc:gcc /usr/include/stdio.h:libc6-dev
     for image in alpine:3.20 pause:local; do
         docker image inspect "$image" >/dev/null 2>&1 || step "image $image" load_image "$image"
     done
@@ -143,6 +157,7 @@ load_image() {
 }
 
 # make_alpine ROOT: what sample Dockerfiles call alpine:3.20 is one static busybox with all its applets.
+# Debian's lacks wget's timeout and crashes on its option -T: scripts for this image say `timeout 5 wget …` instead.
 make_alpine() {
     local root=$1 applet
     (
@@ -156,8 +171,6 @@ make_alpine() {
     for applet in $("$root/bin/busybox" --list); do
         [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
     done
-    rm "$root/bin/wget"
-    install -m 755 "$HERE/lab.d/wget" "$root/bin/wget"
     ln -s /bin/busybox "$root/usr/bin/env" # scripts start with it
     printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' >"$root/etc/passwd"
     printf 'root:x:0:\nnogroup:x:65533:\nnobody:x:65534:\n' >"$root/etc/group"

@@ -10,9 +10,10 @@ kubernetes_binaries() {
     KUBE_BIN=$CACHE/kubernetes-$KUBE_VERSION
     if [ -n "$given" ] && has_parts "$given" && has_dockershim "$given"; then
         KUBE_BIN=$given
-    elif ! has_parts "$KUBE_BIN"; then
-        [ -z "$given" ] || say "KUBEBUILDER_ASSETS has not all of ${KUBE_PARTS[*]} for a node on a Docker Engine: making our own"
-        need_root "building Kubernetes"
+        return
+    fi
+    [ -z "$given" ] || say "KUBEBUILDER_ASSETS lacks what a node on a Docker Engine needs (${KUBE_PARTS[*]}, before 1.24): using our own build"
+    if ! has_parts "$KUBE_BIN"; then
         packages dpkg-source:dpkg-dev /usr/bin/go:golang-go rsync:rsync jq:jq gcc:gcc make:make curl:curl
         say "Kubernetes $KUBE_VERSION is built once, from Debian's source package: 5 to 8 minutes on two cores"
         step "Kubernetes $KUBE_VERSION from source" build_kubernetes

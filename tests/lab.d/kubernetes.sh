@@ -10,6 +10,7 @@ LAB_KUBECONFIG=$KUBE/kubeconfig
 find_cluster() {
     CLUSTER=${KUBECONFIG:-$LAB_KUBECONFIG}
     CLUSTER_OWNER=none
+    if [ "$CLUSTER" -ef "$LAB_KUBECONFIG" ]; then CLUSTER=$LAB_KUBECONFIG; fi
     if [ "$CLUSTER" != "$LAB_KUBECONFIG" ]; then
         if cluster_answers; then CLUSTER_OWNER=there; fi
     elif lab_cluster_alive && cluster_answers; then
@@ -46,6 +47,7 @@ cluster_up() {
 }
 
 start_cluster() {
+    need_root "starting a Kubernetes node"
     kubernetes_binaries
     packages etcd:etcd-server openssl:openssl socat:socat iptables:iptables nsenter:util-linux curl:curl
     # A cluster of which nothing runs begins anew: what an earlier one left would only surprise a test.
@@ -154,7 +156,6 @@ run_part() { # NAME COMMAND…
 }
 
 start_control_plane() {
-    need_root "starting a Kubernetes node"
     mkdir -p "$KUBE"
     chmod 700 "$KUBE"
     make_pki
@@ -180,6 +181,7 @@ start_control_plane() {
 
 start_node() {
     check_engine_for_node
+    note_machine
     write_node_config
     run_part controller-manager "$KUBE_BIN/kube-controller-manager" --kubeconfig "$LAB_KUBECONFIG" --bind-address 127.0.0.1 \
         --service-account-private-key-file "$KUBE/pki/service-account.key" --root-ca-file "$KUBE/pki/ca.crt" \
@@ -216,12 +218,13 @@ cluster_down() {
     rm -rf "$KUBE"
 }
 
-# The containers of the pods that our kubelet has folders for, and of no other.
+# The containers of the pods that our kubelet has folders for, and of no other. If our engine died, it has to come back for that.
 remove_pods() {
     local folder uid
     find_engine
     for folder in "$KUBE"/kubelet/pods/*/; do
         [ -d "$folder" ] || continue
+        if [ "$ENGINE_OWNER" = none ] && [ -e "$LAB/dockerd.pid" ]; then start_engine && find_engine; fi
         uid=$(basename "$folder")
         if [ "$ENGINE_OWNER" != none ]; then
             docker -H "$ENGINE" ps -aq --filter "label=io.kubernetes.pod.uid=$uid" | xargs -r docker -H "$ENGINE" rm -f -v >/dev/null
@@ -229,14 +232,46 @@ remove_pods() {
         rm -rf /var/log/pods/*_"$uid"
     done
     find /var/log/containers -xtype l -delete 2>/dev/null || true # their links, now leading nowhere
-    # volumes of pods are mounts below the kubelet's folder
-    awk -v below="$KUBE/kubelet/" 'index($2, below) == 1 { print $2 }' /proc/mounts | tac | xargs -r umount
+    unmount_below "$KUBE/kubelet"
 }
 
-# The proxy's rules, and folders whose place a kubelet does not let one choose.
+# ---- traces that a node leaves on its machine: only those that were not there before are taken away again
+
+# Folders whose place a kubelet does not let one choose.
+KUBELET_FOLDERS=(/var/lib/kubelet /var/lib/dockershim /var/log/pods /var/log/containers /usr/libexec/kubernetes)
+LOCALNET=/proc/sys/net/ipv4/conf/all/route_localnet # the proxy sets it, for NodePorts on loopback
+
+note_machine() {
+    local folder
+    [ ! -e "$KUBE/before" ] || return 0
+    {
+        for folder in "${KUBELET_FOLDERS[@]}"; do [ -e "$folder" ] || echo "folder $folder"; done
+        iptables-save 2>/dev/null | grep -q ' KUBE-' || echo "iptables none"
+        echo "localnet $(cat $LOCALNET)"
+    } >"$KUBE/before.tmp"
+    mv "$KUBE/before.tmp" "$KUBE/before"
+}
+
 clean_machine() {
-    local binary=${KUBE_BIN:-$CACHE/kubernetes-$KUBE_VERSION}/kube-proxy
-    if [ -x "$binary" ] && [ -e "$KUBE/proxy.yaml" ]; then "$binary" --cleanup >/dev/null 2>&1 || true; fi
-    rm -rf /var/lib/dockershim
-    rmdir /var/log/pods /var/log/containers 2>/dev/null || true
+    local what value
+    [ -e "$KUBE/before" ] || return 0
+    while read -r what value; do
+        case $what in
+        folder) rm -rf "$value" ;;
+        iptables) remove_kube_chains ;;
+        localnet) echo "$value" >$LOCALNET ;;
+        esac
+    done <"$KUBE/before"
+}
+
+# First the rules that lead to the chains, then the chains.
+remove_kube_chains() {
+    local table tool
+    for tool in iptables ip6tables; do
+        for table in filter nat mangle; do
+            { $tool -w -t $table -S 2>/dev/null || true; } | sed -n -e '/KUBE-/{s/^-A/-D/p}' -e 's/^-N \(KUBE-.*\)/-F \1/p' |
+                sort | xargs -r -L 1 $tool -w -t $table
+            { $tool -w -t $table -S 2>/dev/null || true; } | sed -n 's/^-N \(KUBE-.*\)/-X \1/p' | xargs -r -L 1 $tool -w -t $table
+        done
+    done
 }

@@ -1,0 +1,375 @@
+//! The command line: what can be said. How it is carried out is `cli/run.rs` (a thin client of the JSON API) and, for
+//! `serve` and `demo`, the program itself.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use slipway_core::{ClusterName, RegistryName, RepoName, Role, UserName};
+
+mod client;
+mod output;
+mod request;
+mod run;
+
+pub(crate) use self::client::Client;
+pub(crate) use self::run::{Session, run};
+
+/// One program from git push to a healthy rollout.
+#[derive(Debug, Parser)]
+#[command(
+    name = "slipway",
+    version,
+    about = "Git server, image builds and Kubernetes deploys in one program",
+    after_help = "First steps:\n  slipway demo                                  see the whole loop on sample repositories\n  \
+                  slipway serve --data ./slipway-data           start a server\n  \
+                  slipway user add ann --owner --key ~/.ssh/id_ed25519.pub\n  \
+                  slipway repo create app && git push ssh://git@127.0.0.1:2222/app main"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Flags that go before or after the verb.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// The server's data folder
+    #[arg(long, global = true, env = "SLIPWAY_DATA", value_name = "DIR", default_value = "./slipway-data")]
+    pub(crate) data: PathBuf,
+    /// Talk to this server instead of the one in the data folder; needs SLIPWAY_TOKEN
+    #[arg(long, global = true, env = "SLIPWAY_SERVER", value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the server in the foreground. SIGTERM drains, a second one ends at once
+    Serve(Serve),
+    /// Show the whole loop on sample repositories and keep serving
+    Demo(Demo),
+    /// People and machines with an account
+    #[command(subcommand)]
+    User(UserVerb),
+    /// SSH public keys
+    #[command(subcommand)]
+    Key(KeyVerb),
+    /// Access tokens for HTTP and the API
+    #[command(subcommand)]
+    Token(TokenVerb),
+    /// Repositories
+    #[command(subcommand)]
+    Repo(RepoVerb),
+    /// Give a user a role in a repository
+    Grant {
+        user: UserName,
+        repo: RepoName,
+        role: RoleName,
+    },
+    /// Take a user's role in a repository away
+    Revoke {
+        user: UserName,
+        repo: RepoName,
+    },
+    /// Where images go
+    #[command(subcommand)]
+    Registry(RegistryVerb),
+    /// Where manifests go
+    #[command(subcommand)]
+    Cluster(ClusterVerb),
+    /// Let a repository use a registry or a cluster
+    Bind(Bind),
+    /// Take that away
+    Unbind(Unbind),
+    /// Builds of a repository
+    #[command(subcommand)]
+    Build(BuildVerb),
+    /// Deploys of a repository
+    #[command(subcommand)]
+    Deploy(DeployVerb),
+    /// Check data folder, engine, registries, clusters, ports and clock
+    Doctor,
+    /// Print completions for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Serve {
+    /// Configuration file [default: DATA/config.toml, if it is there]
+    #[arg(long, env = "SLIPWAY_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Address for HTTP [default: 127.0.0.1:8080]
+    #[arg(long, env = "SLIPWAY_HTTP", value_name = "ADDR")]
+    pub(crate) http: Option<SocketAddr>,
+    /// Address for SSH [default: 127.0.0.1:2222]
+    #[arg(long, env = "SLIPWAY_SSH", value_name = "ADDR")]
+    pub(crate) ssh: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Demo {
+    /// Address for HTTP [default: 127.0.0.1:8080, or a free port]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<SocketAddr>,
+    /// Address for SSH [default: 127.0.0.1:2222, or a free port]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) ssh: Option<SocketAddr>,
+    /// End after the loop instead of serving on; exit status 0 only if all of it worked
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserVerb {
+    /// Add an account
+    Add {
+        name: UserName,
+        /// Owner of the server: may do everything
+        #[arg(long)]
+        owner: bool,
+        /// A public key file (`-` reads standard input)
+        #[arg(long, value_name = "FILE")]
+        key: Vec<String>,
+    },
+    /// List the accounts
+    List,
+    /// Remove an account with its keys, tokens and grants
+    Remove { name: UserName },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyVerb {
+    /// Add a public key to an account
+    Add {
+        user: UserName,
+        /// The public key file (`-` reads standard input)
+        #[arg(long, value_name = "FILE")]
+        key: String,
+        /// What to call it [default: the key's comment]
+        #[arg(long)]
+        title: Option<String>,
+    },
+    /// List keys
+    List { user: Option<UserName> },
+    /// Remove a key
+    Remove {
+        /// `SHA256:…` as `slipway key list` prints it
+        fingerprint: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenVerb {
+    /// Make a token; its value is printed once, alone on standard output
+    Create {
+        user: UserName,
+        /// What to call it
+        #[arg(long, default_value = "token")]
+        name: String,
+        /// What it is good for: repo:read, repo:write, api
+        #[arg(long, value_delimiter = ',', default_value = "repo:read,repo:write")]
+        scope: Vec<String>,
+        /// How long it lives, such as 90d [default: for ever]
+        #[arg(long, value_name = "TIME")]
+        expires: Option<String>,
+    },
+    /// List tokens
+    List { user: Option<UserName> },
+    /// Remove a token
+    Remove { id: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RepoVerb {
+    /// Make an empty repository
+    Create {
+        name: RepoName,
+        #[arg(long, default_value = "")]
+        description: String,
+        /// Everyone may read it
+        #[arg(long)]
+        public: bool,
+    },
+    /// List the repositories
+    List,
+    /// Show one
+    Show { name: RepoName },
+    /// Give it another name
+    Rename { old: RepoName, new: RepoName },
+    /// Delete it with its history, builds and deploys
+    Remove {
+        name: RepoName,
+        /// Yes, delete it
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum RoleName {
+    Read,
+    Write,
+    Admin,
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Role {
+        match name {
+            RoleName::Read => Role::Read,
+            RoleName::Write => Role::Write,
+            RoleName::Admin => Role::Admin,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum KindName {
+    Generic,
+    Ecr,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RegistryVerb {
+    /// Make a registry known
+    Add {
+        name: RegistryName,
+        /// HOST[:PORT][/PREFIX]
+        #[arg(long, value_name = "HOST[:PORT][/PREFIX]")]
+        url: String,
+        #[arg(long, value_enum, default_value = "generic")]
+        kind: KindName,
+        /// AWS region (ecr)
+        #[arg(long)]
+        region: Option<String>,
+        /// Login name, or access key id (ecr)
+        #[arg(long)]
+        username: Option<String>,
+        /// File with the password, or secret access key (`-` reads standard input)
+        #[arg(long, value_name = "FILE", requires = "username")]
+        password_file: Option<String>,
+        /// Allow plain HTTP
+        #[arg(long)]
+        insecure: bool,
+    },
+    /// List the registries
+    List,
+    /// Try to log in
+    Test { name: RegistryName },
+    /// Forget a registry
+    Remove { name: RegistryName },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterVerb {
+    /// Make a Kubernetes API known
+    Add {
+        name: ClusterName,
+        /// The kubeconfig file (`-` reads standard input); it is stored encrypted
+        #[arg(long, value_name = "FILE")]
+        kubeconfig: String,
+        /// Its context [default: the current one]
+        #[arg(long)]
+        context: Option<String>,
+    },
+    /// List the clusters
+    List,
+    /// Try to reach it and say what may be done there
+    Test { name: ClusterName },
+    /// Forget a cluster
+    Remove { name: ClusterName },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum DryRunName {
+    Off,
+    Warn,
+    Enforce,
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("target").required(true).args(["registry", "cluster"])))]
+pub(crate) struct Bind {
+    pub(crate) repo: RepoName,
+    /// The registry its images go to
+    #[arg(long)]
+    pub(crate) registry: Option<RegistryName>,
+    /// Image path in that registry [default: the repository's name in lower case]
+    #[arg(long, requires = "registry")]
+    pub(crate) image: Option<String>,
+    /// The cluster its manifests go to
+    #[arg(long)]
+    pub(crate) cluster: Option<ClusterName>,
+    /// The branch that the cluster follows
+    #[arg(long, default_value = "main", requires = "cluster")]
+    pub(crate) branch: String,
+    /// The folder with the manifests
+    #[arg(long, default_value = ".", requires = "cluster")]
+    pub(crate) path: String,
+    /// Where objects without a namespace go
+    #[arg(long, default_value = "default", requires = "cluster")]
+    pub(crate) namespace: String,
+    /// Delete from the cluster what leaves the repository (the default)
+    #[arg(long, requires = "cluster", overrides_with = "no_prune")]
+    pub(crate) prune: bool,
+    /// Keep in the cluster what leaves the repository
+    #[arg(long, requires = "cluster")]
+    pub(crate) no_prune: bool,
+    /// Show pushes to the cluster before they are accepted
+    #[arg(long, value_enum, default_value = "warn", requires = "cluster")]
+    pub(crate) dry_run: DryRunName,
+    /// A further namespace that objects may name (repeatable)
+    #[arg(long, value_name = "NS", requires = "cluster")]
+    pub(crate) allow_namespace: Vec<String>,
+    /// Allow objects of no namespace (CRDs, ClusterRoles, Namespaces)
+    #[arg(long, requires = "cluster")]
+    pub(crate) cluster_scoped: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("target").required(true).args(["registry", "cluster"])))]
+pub(crate) struct Unbind {
+    pub(crate) repo: RepoName,
+    #[arg(long)]
+    pub(crate) registry: bool,
+    #[arg(long)]
+    pub(crate) cluster: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BuildVerb {
+    /// List builds, newest first
+    List { repo: RepoName },
+    /// Show one
+    Show { repo: RepoName, number: u64 },
+    /// Print its log
+    Log {
+        repo: RepoName,
+        number: u64,
+        /// Go on until the build ends
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Build the same commit again
+    Retry { repo: RepoName, number: u64 },
+    /// Stop it
+    Cancel { repo: RepoName, number: u64 },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeployVerb {
+    /// List deploys, newest first
+    List { repo: RepoName },
+    /// Show one [default: the newest]
+    Show { repo: RepoName, number: Option<u64> },
+    /// What a sync would change in the cluster
+    Diff { repo: RepoName },
+    /// Reconcile the cluster with the bound branch now
+    Sync { repo: RepoName },
+    /// Commit the state of an earlier deploy again
+    Rollback { repo: RepoName, number: u64 },
+}

@@ -1,0 +1,359 @@
+//! What a verb asks of the JSON API: method, path, body, and how the answer reads. Pure.
+
+use serde_json::{Value, json};
+use slipway_core::spec::parse_duration_ms;
+use slipway_core::{Problem, ProblemKind, Role};
+
+use super::{
+    Bind, BuildVerb, ClusterVerb, DeployVerb, DryRunName, KeyVerb, KindName, RegistryVerb, RepoVerb, TokenVerb, Unbind,
+    UserVerb, Verb,
+};
+
+/// One call of the API.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) method: &'static str,
+    pub(crate) path: String,
+    pub(crate) body: Option<Value>,
+    pub(crate) shows: Shows,
+}
+
+/// How the answer is shown to people.
+#[derive(Debug)]
+pub(crate) enum Shows {
+    /// A sentence; the answer itself says nothing new.
+    Sentence(String),
+    /// The rows of the list under that key, these fields as columns.
+    Rows(&'static str, &'static [&'static str]),
+    /// One record, field by field.
+    Record,
+    /// One text field, as it is.
+    Text(&'static str),
+    /// The answer's raw bytes as they come.
+    Stream,
+    /// The doctor's checks.
+    Checks,
+}
+
+/// Reads what a flag names: a file here, or standard input for `-`. Over SSH only `-` is allowed.
+pub(crate) trait Files {
+    fn read(&mut self, name: &str) -> Result<String, Problem>;
+}
+
+fn call(method: &'static str, path: impl Into<String>, shows: Shows) -> Request {
+    Request { method, path: path.into(), body: None, shows }
+}
+
+fn send(method: &'static str, path: impl Into<String>, body: Value, shows: Shows) -> Request {
+    Request { method, path: path.into(), body: Some(body), shows }
+}
+
+fn says(sentence: impl Into<String>) -> Shows {
+    Shows::Sentence(sentence.into())
+}
+
+/// Percent-encodes one path segment.
+fn segment(raw: &str) -> String {
+    let mut out = String::new();
+    for byte in raw.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(byte as char);
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// The API call for a verb. `Serve`, `Demo` and `Completions` have none: `None`.
+///
+/// # Errors
+/// A file that cannot be read, or a value that does not fit.
+pub(crate) fn request(verb: Verb, files: &mut dyn Files) -> Result<Option<Request>, Problem> {
+    Ok(Some(match verb {
+        Verb::Serve(_) | Verb::Demo(_) | Verb::Completions { .. } => return Ok(None),
+        Verb::User(verb) => user(verb, files)?,
+        Verb::Key(verb) => key(verb, files)?,
+        Verb::Token(verb) => token(verb)?,
+        Verb::Repo(verb) => repo(verb)?,
+        Verb::Grant { user, repo, role } => {
+            let role = Role::from(role);
+            let sentence = format!("{user} has the role {} in {repo}.", json!(role).as_str().unwrap_or_default());
+            send("PUT", format!("/repos/{repo}/grants/{user}"), json!({"role": role}), says(sentence))
+        }
+        Verb::Revoke { user, repo } => call(
+            "DELETE",
+            format!("/repos/{repo}/grants/{user}"),
+            says(format!("{user} has no role in {repo} any more.")),
+        ),
+        Verb::Registry(verb) => registry(verb, files)?,
+        Verb::Cluster(verb) => cluster(verb, files)?,
+        Verb::Bind(bind) => bind_request(bind),
+        Verb::Unbind(unbind) => unbind_request(&unbind),
+        Verb::Build(verb) => build(verb),
+        Verb::Deploy(verb) => deploy(verb),
+        Verb::Doctor => call("GET", "/doctor", Shows::Checks),
+    }))
+}
+
+fn user(verb: UserVerb, files: &mut dyn Files) -> Result<Request, Problem> {
+    Ok(match verb {
+        UserVerb::Add { name, owner, key } => {
+            let keys = key.iter().map(|file| files.read(file)).collect::<Result<Vec<_>, _>>()?;
+            let sentence = format!("User {name} is added with {} key(s).", keys.len());
+            send("POST", "/users", json!({"name": name, "owner": owner, "keys": keys}), says(sentence))
+        }
+        UserVerb::List => call("GET", "/users?limit=1000", Shows::Rows("users", &["name", "owner", "created"])),
+        UserVerb::Remove { name } => {
+            call("DELETE", format!("/users/{name}"), says(format!("User {name} is removed.")))
+        }
+    })
+}
+
+fn key(verb: KeyVerb, files: &mut dyn Files) -> Result<Request, Problem> {
+    Ok(match verb {
+        KeyVerb::Add { user, key, title } => {
+            let key = files.read(&key)?;
+            let sentence = format!("The key is added to {user}.");
+            let mut body = json!({"user": user, "key": key});
+            if let Some(title) = title {
+                body["title"] = json!(title);
+            }
+            send("POST", "/keys", body, says(sentence))
+        }
+        KeyVerb::List { user } => {
+            let of = user.map_or(String::new(), |u| format!("&user={u}"));
+            call("GET", format!("/keys?limit=1000{of}"), Shows::Rows("keys", &["fingerprint", "user", "title", "created"]))
+        }
+        KeyVerb::Remove { fingerprint } => {
+            call("DELETE", format!("/keys/{}", segment(&fingerprint)), says(format!("The key {fingerprint} is removed.")))
+        }
+    })
+}
+
+fn token(verb: TokenVerb) -> Result<Request, Problem> {
+    Ok(match verb {
+        TokenVerb::Create { user, name, scope, expires } => {
+            let mut body = json!({"user": user, "name": name, "scopes": scope});
+            if let Some(expires) = expires {
+                let ms = parse_duration_ms(&expires).ok_or_else(|| {
+                    Problem::new(ProblemKind::Invalid, format!("{expires:?} is not a time."), "Give one such as 90d.")
+                })?;
+                body["expires_in_s"] = json!(ms / 1000);
+            }
+            send("POST", "/tokens", body, Shows::Text("value"))
+        }
+        TokenVerb::List { user } => {
+            let of = user.map_or(String::new(), |u| format!("&user={u}"));
+            let columns = &["id", "user", "name", "scopes", "created", "expires"];
+            call("GET", format!("/tokens?limit=1000{of}"), Shows::Rows("tokens", columns))
+        }
+        TokenVerb::Remove { id } => {
+            call("DELETE", format!("/tokens/{}", segment(&id)), says(format!("The token {id} is removed.")))
+        }
+    })
+}
+
+fn repo(verb: RepoVerb) -> Result<Request, Problem> {
+    Ok(match verb {
+        RepoVerb::Create { name, description, public } => send(
+            "POST",
+            "/repos",
+            json!({"name": name, "description": description, "public": public}),
+            says(format!("Repository {name} is made.")),
+        ),
+        RepoVerb::List => {
+            call("GET", "/repos?limit=1000", Shows::Rows("repos", &["name", "public", "description", "ssh"]))
+        }
+        RepoVerb::Show { name } => call("GET", format!("/repos/{name}"), Shows::Record),
+        RepoVerb::Rename { old, new } => {
+            let sentence = format!("Repository {old} is now {new}.");
+            send("PATCH", format!("/repos/{old}"), json!({"name": new}), says(sentence))
+        }
+        RepoVerb::Remove { name, yes: true } => {
+            call("DELETE", format!("/repos/{name}"), says(format!("Repository {name} is removed.")))
+        }
+        RepoVerb::Remove { name, yes: false } => {
+            return Err(Problem::new(
+                ProblemKind::Invalid,
+                format!("Removing {name} deletes its history, builds and deploys."),
+                "Say --yes if that is meant.",
+            ));
+        }
+    })
+}
+
+fn registry(verb: RegistryVerb, files: &mut dyn Files) -> Result<Request, Problem> {
+    Ok(match verb {
+        RegistryVerb::Add { name, url, kind, region, username, password_file, insecure } => {
+            let kind = match kind {
+                KindName::Generic => "generic",
+                KindName::Ecr => "ecr",
+            };
+            let mut body = json!({"url": url, "kind": kind, "insecure": insecure});
+            for (key, value) in [("region", region), ("username", username)] {
+                if let Some(value) = value {
+                    body[key] = json!(value);
+                }
+            }
+            if let Some(file) = password_file {
+                body["password"] = json!(files.read(&file)?.trim_end_matches(['\r', '\n']));
+            }
+            send("PUT", format!("/registries/{name}"), body, says(format!("Registry {name} is known.")))
+        }
+        RegistryVerb::List => {
+            let columns = &["name", "kind", "host", "prefix", "username", "insecure"];
+            call("GET", "/registries?limit=1000", Shows::Rows("registries", columns))
+        }
+        RegistryVerb::Test { name } => call("POST", format!("/registries/{name}/test"), Shows::Text("what")),
+        RegistryVerb::Remove { name } => {
+            call("DELETE", format!("/registries/{name}"), says(format!("Registry {name} is forgotten.")))
+        }
+    })
+}
+
+fn cluster(verb: ClusterVerb, files: &mut dyn Files) -> Result<Request, Problem> {
+    Ok(match verb {
+        ClusterVerb::Add { name, kubeconfig, context } => {
+            let mut body = json!({"kubeconfig": files.read(&kubeconfig)?});
+            if let Some(context) = context {
+                body["context"] = json!(context);
+            }
+            send("PUT", format!("/clusters/{name}"), body, says(format!("Cluster {name} is known.")))
+        }
+        ClusterVerb::List => {
+            call("GET", "/clusters?limit=1000", Shows::Rows("clusters", &["name", "server", "context"]))
+        }
+        ClusterVerb::Test { name } => call("POST", format!("/clusters/{name}/test"), Shows::Text("what")),
+        ClusterVerb::Remove { name } => {
+            call("DELETE", format!("/clusters/{name}"), says(format!("Cluster {name} is forgotten.")))
+        }
+    })
+}
+
+fn bind_request(bind: Bind) -> Request {
+    let repo = &bind.repo;
+    if let Some(registry) = &bind.registry {
+        let mut body = json!({"registry": registry});
+        if let Some(image) = &bind.image {
+            body["image"] = json!(image);
+        }
+        let sentence = format!("{repo} is bound to registry {registry}.");
+        return send("PUT", format!("/repos/{repo}/bindings/registry"), body, says(sentence));
+    }
+    let cluster = bind.cluster.as_ref().map(|c| c.as_str()).unwrap_or_default();
+    let dry_run = match bind.dry_run {
+        DryRunName::Off => "off",
+        DryRunName::Warn => "warn",
+        DryRunName::Enforce => "enforce",
+    };
+    let body = json!({
+        "cluster": cluster, "branch": bind.branch, "path": bind.path, "namespace": bind.namespace,
+        "prune": !bind.no_prune, "dry_run": dry_run, "allow_namespaces": bind.allow_namespace,
+        "cluster_scoped": bind.cluster_scoped,
+    });
+    let sentence = format!("{repo} is bound to cluster {cluster}, namespace {}.", bind.namespace);
+    send("PUT", format!("/repos/{repo}/bindings/cluster"), body, says(sentence))
+}
+
+fn unbind_request(unbind: &Unbind) -> Request {
+    let repo = &unbind.repo;
+    let what = if unbind.registry { "registry" } else { "cluster" };
+    call("DELETE", format!("/repos/{repo}/bindings/{what}"), says(format!("{repo} is bound to no {what} any more.")))
+}
+
+fn build(verb: BuildVerb) -> Request {
+    const COLUMNS: &[&str] = &["number", "state", "stage", "commit", "title", "actor", "created"];
+    match verb {
+        BuildVerb::List { repo } => call("GET", format!("/repos/{repo}/builds"), Shows::Rows("builds", COLUMNS)),
+        BuildVerb::Show { repo, number } => call("GET", format!("/repos/{repo}/builds/{number}"), Shows::Record),
+        BuildVerb::Log { repo, number, follow } => {
+            let follow = if follow { "?follow=true" } else { "" };
+            call("GET", format!("/repos/{repo}/builds/{number}/log{follow}"), Shows::Stream)
+        }
+        BuildVerb::Retry { repo, number } => {
+            send("POST", format!("/repos/{repo}/builds/{number}/retry"), json!({}), Shows::Record)
+        }
+        BuildVerb::Cancel { repo, number } => {
+            send("POST", format!("/repos/{repo}/builds/{number}/cancel"), json!({}), Shows::Record)
+        }
+    }
+}
+
+fn deploy(verb: DeployVerb) -> Request {
+    const COLUMNS: &[&str] = &["number", "state", "phase", "cluster", "commit", "title", "actor", "created"];
+    match verb {
+        DeployVerb::List { repo } => call("GET", format!("/repos/{repo}/deploys"), Shows::Rows("deploys", COLUMNS)),
+        DeployVerb::Show { repo, number } => {
+            let which = number.map_or("latest".to_owned(), |n| n.to_string());
+            call("GET", format!("/repos/{repo}/deploys/{which}"), Shows::Record)
+        }
+        DeployVerb::Diff { repo } => call("GET", format!("/repos/{repo}/diff"), Shows::Text("diff")),
+        DeployVerb::Sync { repo } => send("POST", format!("/repos/{repo}/deploys"), json!({}), Shows::Record),
+        DeployVerb::Rollback { repo, number } => {
+            send("POST", format!("/repos/{repo}/deploys/{number}/rollback"), json!({}), Shows::Record)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+    use crate::cli::Cli;
+
+    struct NoFiles;
+    impl Files for NoFiles {
+        fn read(&mut self, name: &str) -> Result<String, Problem> {
+            Ok(format!("<{name}>\n"))
+        }
+    }
+
+    fn request_of(line: &str) -> Request {
+        let cli = Cli::try_parse_from(std::iter::once("slipway").chain(line.split(' '))).expect(line);
+        request(cli.verb, &mut NoFiles).expect(line).expect(line)
+    }
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn each_verb_asks_for_its_route() {
+        for (line, want) in [
+            ("user add ann --owner --key k.pub", "POST /users"),
+            ("key remove SHA256:a/b+c", "DELETE /keys/SHA256%3Aa%2Fb%2Bc"),
+            ("repo create app", "POST /repos"),
+            ("repo remove app --yes", "DELETE /repos/app"),
+            ("grant ann app write", "PUT /repos/app/grants/ann"),
+            ("revoke ann app", "DELETE /repos/app/grants/ann"),
+            ("bind app --registry local --image x", "PUT /repos/app/bindings/registry"),
+            ("bind m --cluster lab --namespace default --prune", "PUT /repos/m/bindings/cluster"),
+            ("unbind m --cluster", "DELETE /repos/m/bindings/cluster"),
+            ("build log app 3 --follow", "GET /repos/app/builds/3/log?follow=true"),
+            ("deploy show m", "GET /repos/m/deploys/latest"),
+            ("deploy rollback m 2", "POST /repos/m/deploys/2/rollback"),
+            ("--data D doctor", "GET /doctor"),
+            ("doctor --data D", "GET /doctor"),
+        ] {
+            let request = request_of(line);
+            assert_eq!(format!("{} {}", request.method, request.path), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn prune_is_the_default_and_can_be_turned_off() {
+        for (flags, want) in [("", true), (" --prune", true), (" --no-prune", false)] {
+            let body = request_of(&format!("bind m --cluster lab{flags}")).body.expect("a body");
+            assert_eq!(body["prune"], want, "{flags}");
+        }
+    }
+
+    #[test]
+    fn a_repository_is_not_removed_by_half_a_word() {
+        let cli = Cli::try_parse_from(["slipway", "repo", "remove", "app"]).expect("parses");
+        assert!(request(cli.verb, &mut NoFiles).is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! Carries out a verb: asks the API and shows the answer.
+
+use serde_json::Value;
+use slipway_core::{Problem, ProblemKind};
+
+use super::client::{Answer, Client};
+use super::output;
+use super::request::{Files, Request, Shows, request};
+use super::{Cli, Verb};
+
+/// Where a verb runs: what it may read, where it prints.
+pub(crate) struct Session<'a> {
+    pub(crate) client: Client,
+    pub(crate) files: &'a mut (dyn Files + Send),
+    pub(crate) out: &'a mut (dyn Out + Send),
+}
+
+/// Where text goes. Writes what it is given, waits where the reader is slow.
+#[async_trait::async_trait]
+pub(crate) trait Out {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Problem>;
+}
+
+/// Runs a verb that the API carries out. True if all is well; false where the answer itself says that something is not
+/// (the doctor).
+pub(crate) async fn run(cli: Cli, session: Session<'_>) -> Result<bool, Problem> {
+    let json = cli.global.json;
+    let watches = matches!(cli.verb, Verb::Doctor);
+    let Some(request) = request(cli.verb, session.files)? else {
+        return Err(Problem::new(
+            ProblemKind::Invalid,
+            "This verb runs only in a shell on the server's host.",
+            "Log in there and run it.",
+        ));
+    };
+    let answer = session.client.send(&request).await?;
+    if matches!(request.shows, Shows::Stream) {
+        return stream(answer, session.out).await.map(|()| true);
+    }
+    let answer = answer.json().await?;
+    session.out.write(shown(&request, &answer, json).as_bytes()).await?;
+    Ok(!watches || answer["ok"].as_bool().unwrap_or(false))
+}
+
+async fn stream(mut answer: Answer, out: &mut (dyn Out + Send)) -> Result<(), Problem> {
+    while let Some(chunk) = answer.chunk().await? {
+        out.write(&chunk).await?;
+    }
+    Ok(())
+}
+
+fn shown(request: &Request, answer: &Value, json: bool) -> String {
+    if json {
+        let all = match &request.shows {
+            Shows::Rows(key, _) => &answer[*key],
+            _ => answer,
+        };
+        return format!("{}\n", serde_json::to_string_pretty(all).unwrap_or_default());
+    }
+    match &request.shows {
+        Shows::Sentence(sentence) => format!("{sentence}\n"),
+        Shows::Rows(key, columns) => {
+            output::table(answer[*key].as_array().map(Vec::as_slice).unwrap_or_default(), columns)
+        }
+        Shows::Record => output::record(answer),
+        Shows::Text(key) => format!("{}\n", answer[*key].as_str().unwrap_or_default().trim_end_matches('\n')),
+        Shows::Checks => output::checks(answer),
+        Shows::Stream => String::new(),
+    }
+}

@@ -1,0 +1,108 @@
+//! The server's configuration. Flags > environment (`SLIPWAY_…`) > config.toml > defaults; unknown keys are refused.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use slipway_core::{Problem, ProblemKind};
+
+use crate::cli::Serve;
+
+/// config.toml.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Address for HTTP.
+    pub(crate) http: SocketAddr,
+    /// Address for SSH.
+    pub(crate) ssh: SocketAddr,
+    /// How people reach the pages, for links; absent is `http://` and the bound address.
+    pub(crate) base_url: Option<String>,
+    /// Docker Engine; absent is `DOCKER_HOST` or the usual socket.
+    pub(crate) docker_host: Option<String>,
+    /// Builds at once.
+    pub(crate) builds_max: usize,
+    /// Deploys at once.
+    pub(crate) deploys_max: usize,
+    /// How long a drain waits for work under way, in seconds.
+    pub(crate) drain_s: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            http: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            ssh: SocketAddr::from(([127, 0, 0, 1], 2222)),
+            base_url: None,
+            docker_host: None,
+            builds_max: 2,
+            deploys_max: 8,
+            drain_s: 30,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file (DATA/config.toml unless named) and lets the flags win.
+    pub(crate) fn load(data: &Path, serve: &Serve) -> Result<Self, Problem> {
+        let mut config = match &serve.config {
+            Some(file) => Self::read(file)?,
+            None => {
+                let file = data.join("config.toml");
+                if file.exists() { Self::read(&file)? } else { Self::default() }
+            }
+        };
+        config.http = serve.http.unwrap_or(config.http);
+        config.ssh = serve.ssh.unwrap_or(config.ssh);
+        config.check()
+    }
+
+    fn read(file: &PathBuf) -> Result<Self, Problem> {
+        let text = std::fs::read_to_string(file).map_err(|e| {
+            let what = format!("The configuration {} cannot be read: {e}.", file.display());
+            Problem::new(ProblemKind::Invalid, what, "Check the path and its permissions.")
+        })?;
+        toml::from_str(&text).map_err(|e| {
+            let line = e.span().map_or(1, |s| text[..s.start].matches('\n').count() + 1);
+            let what = format!("{}:{line}: {}.", file.display(), e.message());
+            Problem::new(ProblemKind::Invalid, what, "Mend the configuration and start again.")
+        })
+    }
+
+    fn check(self) -> Result<Self, Problem> {
+        let invalid = |what: &str| Problem::new(ProblemKind::Invalid, what, "Mend the configuration and start again.");
+        if !(1..=64).contains(&self.builds_max) {
+            return Err(invalid("builds_max must lie from 1 to 64."));
+        }
+        if !(1..=64).contains(&self.deploys_max) {
+            return Err(invalid("deploys_max must lie from 1 to 64."));
+        }
+        if self.base_url.as_ref().is_some_and(|u| !u.starts_with("http://") && !u.starts_with("https://")) {
+            return Err(invalid("base_url must start with http:// or https://."));
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let folder = tempfile::tempdir().expect("temp");
+        std::fs::write(folder.path().join("config.toml"), "http = \"127.0.0.1:1\"\nssh = \"127.0.0.1:2\"\n")
+            .expect("write");
+        let serve = Serve { ssh: Some(SocketAddr::from(([127, 0, 0, 1], 3))), ..Serve::default() };
+        let config = Config::load(folder.path(), &serve).expect("valid");
+        assert_eq!((config.http.port(), config.ssh.port(), config.builds_max), (1, 3, 2));
+    }
+
+    #[test]
+    fn a_typo_is_refused_with_its_line() {
+        let folder = tempfile::tempdir().expect("temp");
+        std::fs::write(folder.path().join("config.toml"), "builds_max = 2\nbulids = 3\n").expect("write");
+        let problem = Config::load(folder.path(), &Serve::default()).expect_err("refused");
+        assert!(problem.what.contains("config.toml:2: unknown field `bulids`"), "{problem}");
+    }
+}

@@ -1,0 +1,310 @@
+//! Carries out what core's machines ask for: one task per unfinished build and deploy.
+//!
+//! A task records the state that a step leaves *before* it carries out the step's effect, so `kill -9` at any instant
+//! is answered at the next start by `Input::Restarted`. No rule about builds or deploys lives here; the order is: one
+//! build at a time per repository and ref, one deploy at a time per repository and cluster, in the order recorded.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use slipway_core::accept::Orders;
+use slipway_core::build::{self, Build};
+use slipway_core::deploy::{self, Deploy};
+use slipway_core::{BuildNumber, ClusterName, DeployNumber, Problem, RefName, RepoId, UnixMillis};
+use slipway_store::Store;
+use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+mod build_task;
+mod deploy_task;
+#[cfg(test)]
+mod tests;
+
+/// Carries out the effects of one build.
+#[async_trait]
+pub(crate) trait BuildStages: Send + Sync {
+    /// Carries out one stage and says what came of it. Ends soon after `stop`.
+    async fn carry_out(&self, build: &Build, effect: &build::Effect, stop: &CancellationToken) -> build::Input;
+    /// The build is final: clean up after it.
+    async fn finish(&self, build: &Build);
+}
+
+/// Carries out the effects of one deploy.
+#[async_trait]
+pub(crate) trait DeployStages: Send + Sync {
+    /// Reconciles; reports progress on the way. Ends at the next safe point after `stop`.
+    async fn reconcile(
+        &self,
+        deploy: &Deploy,
+        progress: mpsc::Sender<deploy::Input>,
+        stop: &CancellationToken,
+    ) -> deploy::Input;
+}
+
+/// A record that changed. Receivers that fall behind read the store again.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    Build(Arc<Build>),
+    Deploy(Arc<Deploy>),
+}
+
+/// How many changes a slow listener may be behind before it misses some.
+const CHANGES_MAX: usize = 1024;
+/// Inputs that may wait for one task.
+const INBOX_MAX: usize = 64;
+
+/// Runs builds and deploys.
+#[derive(Clone)]
+pub(crate) struct Supervisor(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    builds: Arc<dyn BuildStages>,
+    deploys: Arc<dyn DeployStages>,
+    changes: broadcast::Sender<Change>,
+    build_slots: Arc<Semaphore>,
+    deploy_slots: Arc<Semaphore>,
+    lanes: Mutex<Lanes>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Who runs, and who comes after whom.
+#[derive(Default)]
+struct Lanes {
+    builds: HashMap<(RepoId, BuildNumber), (RefName, mpsc::Sender<build::Input>)>,
+    deploys: HashMap<(RepoId, DeployNumber), (ClusterName, mpsc::Sender<deploy::Input>)>,
+    last_build: HashMap<(RepoId, RefName), CancellationToken>,
+    last_deploy: HashMap<(RepoId, ClusterName), CancellationToken>,
+}
+
+/// What a task knows of its place: whose end it waits for, and its own end.
+struct Turn {
+    before: Option<CancellationToken>,
+    /// Cancelled (dropped as a guard) when the task ends, however it ends.
+    done: CancellationToken,
+}
+
+pub(crate) fn now() -> UnixMillis {
+    SystemTime::now().into()
+}
+
+impl Supervisor {
+    pub(crate) fn new(
+        store: Store,
+        builds: Arc<dyn BuildStages>,
+        deploys: Arc<dyn DeployStages>,
+        builds_max: usize,
+        deploys_max: usize,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            builds,
+            deploys,
+            changes: broadcast::Sender::new(CHANGES_MAX),
+            build_slots: Arc::new(Semaphore::new(builds_max)),
+            deploy_slots: Arc::new(Semaphore::new(deploys_max)),
+            lanes: Mutex::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }))
+    }
+
+    /// Changes from now on.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<Change> {
+        self.0.changes.subscribe()
+    }
+
+    /// Takes up everything that the store holds unfinished. Called once, at start.
+    pub(crate) async fn resume(&self) -> Result<(), Problem> {
+        let store = self.0.store.clone();
+        let (builds, deploys) =
+            blocking(move || Ok((store.unfinished_builds()?, store.unfinished_deploys()?))).await?;
+        for build in builds {
+            self.start_build(build, Some(build::Input::Restarted));
+        }
+        for deploy in deploys {
+            self.start_deploy(deploy, Some(deploy::Input::Restarted));
+        }
+        Ok(())
+    }
+
+    /// Starts the work that an accepted push owes.
+    pub(crate) fn order(&self, orders: &Orders) {
+        for build in &orders.builds {
+            self.start_build(build.clone(), None);
+        }
+        for deploy in &orders.deploys {
+            self.start_deploy(deploy.clone(), None);
+        }
+    }
+
+    /// Starts one recorded build.
+    pub(crate) fn start_build(&self, build: Build, first: Option<build::Input>) {
+        if build.state.is_final() {
+            self.publish(Change::Build(Arc::new(build)));
+            return;
+        }
+        let key = (build.repo, build.number);
+        let lane = (build.repo, build.ref_name.clone());
+        let (inbox, inputs) = mpsc::channel(INBOX_MAX);
+        let turn = {
+            let mut lanes = self.lanes();
+            if lanes.builds.contains_key(&key) {
+                return;
+            }
+            for ((repo, _), (name, older)) in &lanes.builds {
+                if *repo == lane.0 && *name == lane.1 {
+                    // Full or gone means that it is busy or over: then there is nothing to supersede.
+                    drop(older.try_send(build::Input::Supersede));
+                }
+            }
+            lanes.builds.insert(key, (build.ref_name.clone(), inbox));
+            let done = CancellationToken::new();
+            Turn { before: lanes.last_build.insert(lane, done.clone()), done }
+        };
+        let this = self.clone();
+        self.publish(Change::Build(Arc::new(build.clone())));
+        self.0.tasks.spawn(async move {
+            let _done = turn.done.clone().drop_guard();
+            build_task::run(&this.0, build, first, inputs, turn.before).await;
+            let mut lanes = this.lanes();
+            lanes.builds.remove(&key);
+            lanes.last_build.retain(|_, last| !last.is_cancelled());
+        });
+    }
+
+    /// Starts one recorded deploy; older ones to the same cluster give way.
+    pub(crate) fn start_deploy(&self, deploy: Deploy, first: Option<deploy::Input>) {
+        if deploy.state.is_final() {
+            self.publish(Change::Deploy(Arc::new(deploy)));
+            return;
+        }
+        let key = (deploy.repo, deploy.number);
+        let lane = (deploy.repo, deploy.cluster.clone());
+        let (inbox, inputs) = mpsc::channel(INBOX_MAX);
+        let turn = {
+            let mut lanes = self.lanes();
+            if lanes.deploys.contains_key(&key) {
+                return;
+            }
+            for ((repo, _), (cluster, older)) in &lanes.deploys {
+                if *repo == lane.0 && *cluster == lane.1 {
+                    drop(older.try_send(deploy::Input::Supersede));
+                }
+            }
+            lanes.deploys.insert(key, (deploy.cluster.clone(), inbox));
+            let done = CancellationToken::new();
+            Turn { before: lanes.last_deploy.insert(lane, done.clone()), done }
+        };
+        let this = self.clone();
+        self.publish(Change::Deploy(Arc::new(deploy.clone())));
+        self.0.tasks.spawn(async move {
+            let _done = turn.done.clone().drop_guard();
+            deploy_task::run(&this.0, deploy, first, inputs, turn.before).await;
+            let mut lanes = this.lanes();
+            lanes.deploys.remove(&key);
+            lanes.last_deploy.retain(|_, last| !last.is_cancelled());
+        });
+    }
+
+    /// Asks a build to stop. False if it does not run here (it is final).
+    pub(crate) async fn cancel_build(&self, repo: RepoId, number: BuildNumber) -> bool {
+        let inbox = self.lanes().builds.get(&(repo, number)).map(|(_, inbox)| inbox.clone());
+        match inbox {
+            Some(inbox) => inbox.send(build::Input::Cancel).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Asks a deploy to stop. False if it does not run here (it is final).
+    pub(crate) async fn cancel_deploy(&self, repo: RepoId, number: DeployNumber) -> bool {
+        let inbox = self.lanes().deploys.get(&(repo, number)).map(|(_, inbox)| inbox.clone());
+        match inbox {
+            Some(inbox) => inbox.send(deploy::Input::Cancel).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Stops everything of a repository that is about to go, and waits for it (at most `grace`).
+    pub(crate) async fn stop_repo(&self, repo: RepoId, grace: Duration) {
+        let ends: Vec<CancellationToken> = {
+            let lanes = self.lanes();
+            for (_, (_, inbox)) in lanes.builds.iter().filter(|((r, _), _)| *r == repo) {
+                drop(inbox.try_send(build::Input::Cancel));
+            }
+            for (_, (_, inbox)) in lanes.deploys.iter().filter(|((r, _), _)| *r == repo) {
+                drop(inbox.try_send(deploy::Input::Cancel));
+            }
+            let builds = lanes.last_build.iter().filter(|((r, _), _)| *r == repo).map(|(_, t)| t.clone());
+            let deploys = lanes.last_deploy.iter().filter(|((r, _), _)| *r == repo).map(|(_, t)| t.clone());
+            builds.chain(deploys).collect()
+        };
+        let all = async {
+            for end in ends {
+                end.cancelled().await;
+            }
+        };
+        // Out of patience is fine: a task of a repository that is gone finds its record gone and ends.
+        drop(tokio::time::timeout(grace, all).await);
+    }
+
+    /// Lets work under way go on for at most `grace`, starts nothing new, then ends. What is cut off is taken up again
+    /// at the next start.
+    pub(crate) async fn drain(&self, grace: Duration) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
+            tracing::info!(left = self.0.tasks.len(), "work under way is taken up again at the next start");
+        }
+    }
+
+    fn lanes(&self) -> std::sync::MutexGuard<'_, Lanes> {
+        // Every change of the maps is one insert or remove: a panic elsewhere cannot have left them half-changed.
+        self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, change: Change) {
+        self.0.publish(change);
+    }
+}
+
+impl Inner {
+    fn publish(&self, change: Change) {
+        // Nobody listening is fine.
+        drop(self.changes.send(change));
+    }
+
+    /// Writes a record, trying again while the disk refuses: an effect must not run before its record stands.
+    /// False when the server stops first.
+    async fn record(&self, what: &str, write: impl Fn(&Store) -> Result<(), Problem> + Clone + Send + 'static) -> bool {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let (store, write) = (self.store.clone(), write.clone());
+            match blocking(move || write(&store)).await {
+                Ok(()) => return true,
+                Err(problem) => tracing::error!(%problem, what, "the record cannot be written; trying again"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(10)),
+                () = self.stop.cancelled() => return false,
+            }
+        }
+    }
+}
+
+/// Runs blocking work on a thread that may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        Err(Problem::new(
+            slipway_core::ProblemKind::Broken,
+            "An internal task failed unexpectedly.",
+            "Look at the server's log, and report it.",
+        ))
+    })
+}

@@ -1,0 +1,135 @@
+//! The life of one build: steps, records, effects.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use slipway_core::UnixMillis;
+use slipway_core::build::{Build, BuildState, Effect, Input};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::{Change, Inner, now};
+
+/// How long a stopped stage may take to end.
+const STOP_GRACE: Duration = Duration::from_secs(15);
+
+pub(super) async fn run(
+    inner: &Inner,
+    mut build: Build,
+    first: Option<Input>,
+    mut inbox: mpsc::Receiver<Input>,
+    before: Option<CancellationToken>,
+) {
+    let mut slot = None;
+    let mut effects = match first {
+        Some(input) => match step(inner, &mut build, input).await {
+            Some(effects) => effects,
+            None => return,
+        },
+        None => Vec::new(),
+    };
+    while !build.state.is_final() {
+        let input = match build.state {
+            BuildState::Queued => {
+                let (input, taken) = wait_for_turn(inner, before.as_ref(), &mut inbox).await;
+                slot = taken;
+                input
+            }
+            BuildState::Waiting => {
+                slot = None;
+                wait_until(inner, build.retry_at, &mut inbox).await
+            }
+            _ => {
+                if slot.is_none() {
+                    slot = inner.build_slots.clone().acquire_owned().await.ok();
+                }
+                carry_out(inner, &build, &effects, &mut inbox).await
+            }
+        };
+        let Some(input) = input else { return };
+        match step(inner, &mut build, input).await {
+            Some(next) => effects = next,
+            None => return,
+        }
+    }
+    drop(slot);
+    inner.builds.finish(&build).await;
+}
+
+/// One step of the machine: the new state is on disk when this returns. `None` when the server stops.
+async fn step(inner: &Inner, build: &mut Build, input: Input) -> Option<Vec<Effect>> {
+    let effects = build.step(input, now());
+    let record = build.clone();
+    let written = inner.record("build", move |store| match store.put_build(&record) {
+        // The repository was removed meanwhile: there is nothing to record any more.
+        Err(problem) if problem.kind == slipway_core::ProblemKind::NotFound => Ok(()),
+        other => other,
+    });
+    if !written.await {
+        return None;
+    }
+    inner.publish(Change::Build(Arc::new(build.clone())));
+    Some(effects)
+}
+
+/// Waits for the build before it on the same ref, then for a free place.
+async fn wait_for_turn(
+    inner: &Inner,
+    before: Option<&CancellationToken>,
+    inbox: &mut mpsc::Receiver<Input>,
+) -> (Option<Input>, Option<OwnedSemaphorePermit>) {
+    let turn = async {
+        if let Some(before) = before {
+            before.cancelled().await;
+        }
+        inner.build_slots.clone().acquire_owned().await.ok()
+    };
+    tokio::select! {
+        biased;
+        () = inner.stop.cancelled() => (None, None),
+        input = inbox.recv() => (input, None),
+        slot = turn => (Some(Input::Start), slot),
+    }
+}
+
+async fn wait_until(inner: &Inner, at: Option<UnixMillis>, inbox: &mut mpsc::Receiver<Input>) -> Option<Input> {
+    let pause = Duration::from_millis(at.unwrap_or_default().since(now()));
+    tokio::select! {
+        biased;
+        () = inner.stop.cancelled() => None,
+        input = inbox.recv() => input,
+        () = tokio::time::sleep(pause) => Some(Input::RetryDue),
+    }
+}
+
+/// Carries the stage out while listening for somebody who wants it stopped.
+async fn carry_out(
+    inner: &Inner,
+    build: &Build,
+    effects: &[Effect],
+    inbox: &mut mpsc::Receiver<Input>,
+) -> Option<Input> {
+    let Some(effect) = effects.first() else {
+        tracing::error!(repo = %build.repo, build = %build.number, "a running build has nothing to do; starting over");
+        return Some(Input::Restarted);
+    };
+    let stop = CancellationToken::new();
+    let stage = inner.builds.carry_out(build, effect, &stop);
+    tokio::pin!(stage);
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut stage => return Some(outcome),
+            input = inbox.recv() => match input {
+                // A build that has begun is let finish: its image, tagged with its commit, is somebody's to test.
+                Some(Input::Supersede) => {}
+                Some(input) => {
+                    stop.cancel();
+                    drop(tokio::time::timeout(STOP_GRACE, &mut stage).await);
+                    return Some(input);
+                }
+                None => return None,
+            },
+        }
+    }
+}
