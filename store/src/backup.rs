@@ -1,0 +1,204 @@
+//! Everything in the database as a stream of lines, and back. Secrets stay encrypted: a backup is of use only together
+//! with the master key. Knows no record's meaning: what is damaged in the database is damaged in its backup, too.
+//!
+//! Newline-delimited JSON: a head `{"slipway_backup":1}`, a line `{"t":"r","k":"…","v":"…"}` per record (`t` is `r` for a
+//! record, `m` for one of the database's own facts; key and value hexadecimal), and an end `{"records":N,"crc32":C}`
+//! where C is the CRC-32 of all bytes of the lines between. A stream without its end is not a backup.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use slipway_core::Problem;
+
+use crate::disk::{Disk, Tree};
+use crate::error::StoreError;
+use crate::limits::{BACKUP_LINE_BYTES_MAX, RESTORE_BATCH};
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    slipway_backup: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    t: char,
+    k: String,
+    v: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct End {
+    records: u64,
+    crc32: u32,
+}
+
+/// What a backup held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Records, marks and pieces of long records.
+    pub records: u64,
+}
+
+/// Writes everything as of one moment. The records are first copied to a nameless file, so that a slow `out` does not
+/// hold up the server's changes.
+pub(crate) fn write(disk: &Disk, out: &mut dyn Write) -> Result<u64, StoreError> {
+    let mut copy = nameless_file(disk.path()).map_err(|e| unwritable(&e))?;
+    let mut spool = BufWriter::new(&copy);
+    let mut end = End { records: 0, crc32: 0 };
+    let mut hasher = crc32fast::Hasher::new();
+    disk.raw(|tree, key, value| {
+        let t = if tree == Tree::Meta { 'm' } else { 'r' };
+        let line = Line { t, k: hex::encode(key), v: hex::encode(value) };
+        let mut text = to_json(&line)?;
+        text.push(b'\n');
+        hasher.update(&text);
+        end.records += 1;
+        spool.write_all(&text).map_err(|e| unwritable(&e))
+    })?;
+    end.crc32 = hasher.finalize();
+    spool.flush().map_err(|e| unwritable(&e))?;
+    drop(spool);
+    send(&mut copy, &end, out).map_err(|e| unwritable(&e))?;
+    Ok(end.records)
+}
+
+fn send(copy: &mut File, end: &End, out: &mut dyn Write) -> io::Result<()> {
+    copy.rewind()?;
+    writeln!(out, "{{\"slipway_backup\":{VERSION}}}")?;
+    io::copy(copy, out)?;
+    serde_json::to_writer(&mut *out, end)?;
+    writeln!(out)?;
+    out.flush()
+}
+
+fn nameless_file(folder: &Path) -> io::Result<File> {
+    let path = folder.join("backup.draft");
+    let _ = std::fs::remove_file(&path);
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// Makes the database in `db_dir` from a backup. The folder must not have one yet. Where the stream turns out to be
+/// broken, nothing is left of it.
+///
+/// # Errors
+/// A [`Problem`] where the folder has a database, the stream is no complete backup, or the disk fails.
+pub fn restore(input: &mut dyn Read, db_dir: &Path) -> Result<Restored, Problem> {
+    let taken = std::fs::read_dir(db_dir).is_ok_and(|mut entries| entries.next().is_some());
+    if taken {
+        let cause = format!("is not restored: {} is not empty", db_dir.display());
+        return Err(refused(cause, "Restore into a new data folder.").into());
+    }
+    let result = read(input, db_dir);
+    if result.is_err() {
+        let _ = std::fs::remove_dir_all(db_dir);
+    }
+    result.map_err(Problem::from)
+}
+
+fn read(input: &mut dyn Read, db_dir: &Path) -> Result<Restored, StoreError> {
+    let mut lines = Lines { input: BufReader::new(input), number: 0 };
+    let head: Option<Head> = lines.next()?.and_then(|text| serde_json::from_slice(&text).ok());
+    match head {
+        Some(Head { slipway_backup: VERSION }) => {}
+        Some(Head { slipway_backup }) => {
+            let cause = format!("has version {slipway_backup}; this program reads version {VERSION}");
+            return Err(refused(cause, "Restore it with the Slipway that made it, or a newer one."));
+        }
+        None => {
+            return Err(refused("does not begin as a Slipway backup does".into(), "Check the file's name."));
+        }
+    }
+    let disk = Disk::open(db_dir)?;
+    let mut hasher = crc32fast::Hasher::new();
+    let (mut records, mut batch, mut facts) = (0, Vec::new(), Vec::new());
+    loop {
+        let text = lines.next()?.ok_or_else(|| lines.cut_short())?;
+        if let Ok(end) = serde_json::from_slice::<End>(&text) {
+            if end.records != records || end.crc32 != hasher.finalize() || lines.next()?.is_some() {
+                return Err(lines.damaged());
+            }
+            break;
+        }
+        hasher.update(&text);
+        records += 1;
+        match parse(&text).ok_or_else(|| lines.damaged())? {
+            fact @ (Tree::Meta, ..) => facts.push(fact),
+            record => batch.push(record),
+        }
+        if facts.len() > RESTORE_BATCH {
+            return Err(lines.damaged());
+        }
+        if batch.len() >= RESTORE_BATCH {
+            disk.put_raw(std::mem::take(&mut batch))?;
+        }
+    }
+    disk.put_raw(batch)?;
+    // Last, since a database without its format is refused: a restore that was cut off is never served.
+    disk.put_raw(facts)?;
+    Ok(Restored { records })
+}
+
+fn parse(text: &[u8]) -> Option<(Tree, Vec<u8>, Vec<u8>)> {
+    let line: Line = serde_json::from_slice(text).ok()?;
+    let tree = match line.t {
+        'r' => Tree::Records,
+        'm' => Tree::Meta,
+        _ => return None,
+    };
+    Some((tree, hex::decode(line.k).ok()?, hex::decode(line.v).ok()?))
+}
+
+/// The lines of a backup, newline included, each of bounded length.
+struct Lines<R> {
+    input: R,
+    number: u64,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn next(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut text = Vec::new();
+        let max = BACKUP_LINE_BYTES_MAX as u64;
+        (&mut self.input)
+            .take(max)
+            .read_until(b'\n', &mut text)
+            .map_err(|e| refused(format!("cannot be read: {e}"), "Check the file and its disk."))?;
+        self.number += 1;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if text.last() != Some(&b'\n') {
+            return Err(if text.len() as u64 == max { self.damaged() } else { self.cut_short() });
+        }
+        Ok(Some(text))
+    }
+
+    fn damaged(&self) -> StoreError {
+        refused(format!("is damaged at line {}", self.number), "Use another backup.")
+    }
+
+    fn cut_short(&self) -> StoreError {
+        refused(format!("ends at line {}, before its end", self.number), "Use another backup.")
+    }
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value).map_err(|e| unwritable(&e.into()))
+}
+
+fn unwritable(e: &io::Error) -> StoreError {
+    refused(format!("cannot be written: {e}"), "Check the space where it goes, and in the data folder.")
+}
+
+fn refused(cause: String, cure: &str) -> StoreError {
+    StoreError::Backup { cause, cure: cure.to_owned() }
+}

@@ -1,0 +1,54 @@
+//! Every bound of this crate in one place.
+
+/// Memory that sled may use for pages it has read, in bytes. Its default is 1 GiB, the whole of a small server.
+pub(crate) const CACHE_BYTES: u64 = 8 << 20;
+/// How often sled's own thread looks for segments to clean, in milliseconds. Durability does not depend on it.
+pub(crate) const CLEAN_EVERY_MS: u64 = 1_000;
+/// Size of sled's log segments and of its write buffer, in bytes. Fixed when a database is made.
+pub(crate) const SEGMENT_BYTES: usize = 512 << 10;
+/// Longest stretch of a record that is stored under one key, in bytes; longer records are cut into pieces. Forty of
+/// them fit into a quarter segment, so that no page of sled's tree ever grows into one of its blob files (`disk.rs`).
+pub(crate) const PIECE_BYTES: usize = 3 << 10;
+/// Largest record, in bytes of JSON: an event of 10 000 ref updates with long names.
+pub(crate) const RECORD_BYTES_MAX: usize = 16 << 20;
+/// How long to wait for another process (an old server that is ending) to let go of the database, in milliseconds.
+pub(crate) const LOCK_WAIT_MS: u64 = 1_000;
+
+/// Most accounts on the server.
+pub(crate) const USERS_MAX: u64 = 20_000;
+/// Most repositories on the server.
+pub(crate) const REPOS_MAX: u64 = 50_000;
+/// Most SSH keys of one user.
+pub(crate) const KEYS_PER_USER_MAX: usize = 100;
+/// Most tokens of one user, expired ones included.
+pub(crate) const TOKENS_PER_USER_MAX: usize = 100;
+/// Most sessions of one user; one more ends the one that would have ended first.
+pub(crate) const SESSIONS_PER_USER_MAX: usize = 64;
+/// Most registries, and most clusters.
+pub(crate) const TARGETS_MAX: usize = 1_000;
+/// Longest text that people give a key, a token or a target, and longest key, in bytes.
+pub(crate) const TEXT_BYTES_MAX: usize = 16 << 10;
+/// Largest secret, in bytes: kubeconfigs carry certificates.
+pub(crate) const SECRET_BYTES_MAX: usize = 1 << 20;
+
+/// Events kept per repository; older ones go once they are settled.
+pub(crate) const EVENTS_KEPT: u64 = 1_000;
+/// Bytes of events kept per repository: a thousand mirror pushes of ten thousand refs must not fill the disk.
+pub(crate) const EVENT_BYTES_KEPT: u64 = 32 << 20;
+/// Builds kept per repository; older ones go once they are final.
+pub(crate) const BUILDS_KEPT: u64 = 5_000;
+/// Deploys kept per repository; older ones go once they are final.
+pub(crate) const DEPLOYS_KEPT: u64 = 1_000;
+/// Most old records of a kind that one write removes on the way.
+pub(crate) const PRUNED_PER_WRITE: usize = 16;
+/// Most old records of a kind that one write looks at for that.
+pub(crate) const PRUNE_LOOKS: usize = 64;
+/// Most records in one answer to a caller that gives a limit.
+pub(crate) const LIST_MAX: usize = 1_000;
+/// Most sessions that one sweep ends in one transaction.
+pub(crate) const SWEEP_BATCH: usize = 1_000;
+
+/// Longest line of a backup, in bytes: one piece, hexadecimal, and its key.
+pub(crate) const BACKUP_LINE_BYTES_MAX: usize = 64 << 10;
+/// Records that a restore writes in one go.
+pub(crate) const RESTORE_BATCH: usize = 2_000;
