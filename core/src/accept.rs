@@ -99,6 +99,12 @@ pub trait Preflight: Send + Sync {
     ) -> Result<Vec<String>, Problem>;
 }
 
+/// Hands the work that a push owes to whoever carries it out. What is lost here (a crash) is found in the store.
+pub trait Dispatch: Send + Sync {
+    /// Takes the orders. Must not block.
+    fn dispatch(&self, orders: &Orders);
+}
+
 /// A push that wants in. Who may push was authorised before.
 pub struct Proposal<'a> {
     /// Where, for good.
@@ -134,6 +140,7 @@ pub struct Verdict {
 pub struct Acceptance {
     ledger: Arc<dyn Ledger>,
     preflight: Arc<dyn Preflight>,
+    dispatch: Option<Arc<dyn Dispatch>>,
     clock: fn() -> UnixMillis,
     locks: [Mutex<()>; 64],
 }
@@ -141,7 +148,13 @@ pub struct Acceptance {
 impl Acceptance {
     /// Wires the path to its ledger, the clusters and a clock.
     pub fn new(ledger: Arc<dyn Ledger>, preflight: Arc<dyn Preflight>, clock: fn() -> UnixMillis) -> Self {
-        Self { ledger, preflight, clock, locks: std::array::from_fn(|_| Mutex::new(())) }
+        Self { ledger, preflight, dispatch: None, clock, locks: std::array::from_fn(|_| Mutex::new(())) }
+    }
+
+    /// Hands every push's work to `dispatch` as soon as it is recorded.
+    pub fn dispatching(mut self, dispatch: Arc<dyn Dispatch>) -> Self {
+        self.dispatch = Some(dispatch);
+        self
     }
 
     /// Takes a push in, or says per ref why not. Blocking.
@@ -228,6 +241,9 @@ impl Acceptance {
             return Ok(Verdict { event: None, answers, orders: Orders::default(), notices });
         }
         let orders = self.ledger.accept(event.id, &happened, (self.clock)())?;
+        if let Some(dispatch) = &self.dispatch {
+            dispatch.dispatch(&orders);
+        }
         Ok(Verdict { event: Some(event.id), answers, orders, notices })
     }
 
@@ -392,10 +408,11 @@ fn plan(
             continue;
         }
         let Some(commit) = objects.commit(&update.new)? else { continue };
-        if wants_build && !skipped(push, &commit, notices) {
-            if let Some(broken) = build_due(update, &commit, default_branch, objects, notices)? {
-                owed.push(owe(update, &commit, Work::Build { broken }));
-            }
+        if wants_build
+            && !skipped(push, &commit, notices)
+            && let Some(broken) = build_due(update, &commit, default_branch, objects, notices)?
+        {
+            owed.push(owe(update, &commit, Work::Build { broken }));
         }
         if let Some(binding) = cluster {
             let cause = match &push.cause {
@@ -443,11 +460,11 @@ fn build_due(
     }
     if !spec.build.on.all_paths() {
         let old = (!update.is_create()).then_some(&update.old);
-        if let Some(paths) = objects.changed_paths(old, &commit.id, CHANGED_PATHS_MAX)? {
-            if !paths.iter().any(|p| spec.build.on.matches_path(p)) {
-                notices.push("no build: no path that slipway.toml names has changed".into());
-                return Ok(None);
-            }
+        if let Some(paths) = objects.changed_paths(old, &commit.id, CHANGED_PATHS_MAX)?
+            && !paths.iter().any(|p| spec.build.on.matches_path(p))
+        {
+            notices.push("no build: no path that slipway.toml names has changed".into());
+            return Ok(None);
         }
     }
     if !objects.has_file(&commit.id, &spec.build.dockerfile)? {
