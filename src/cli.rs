@@ -13,7 +13,8 @@ mod request;
 mod run;
 
 pub(crate) use self::client::Client;
-pub(crate) use self::run::{Session, run};
+pub(crate) use self::request::Files;
+pub(crate) use self::run::{Out, Session, run};
 
 /// One program from git push to a healthy rollout.
 #[derive(Debug, Parser)]
@@ -372,4 +373,15 @@ pub(crate) enum DeployVerb {
     Sync { repo: RepoName },
     /// Commit the state of an earlier deploy again
     Rollback { repo: RepoName, number: u64 },
+}
+
+/// True if a verb reads standard input (a file flag is `-`).
+pub(crate) fn reads_input(verb: &Verb) -> bool {
+    match verb {
+        Verb::User(UserVerb::Add { key, .. }) => key.iter().any(|k| k == "-"),
+        Verb::Key(KeyVerb::Add { key, .. }) => key == "-",
+        Verb::Registry(RegistryVerb::Add { password_file, .. }) => password_file.as_deref() == Some("-"),
+        Verb::Cluster(ClusterVerb::Add { kubeconfig, .. }) => kubeconfig == "-",
+        _ => false,
+    }
 }

@@ -1,2 +1,128 @@
-//! Slipway.
-fn main() {}
+//! Slipway: Git server, image builds and Kubernetes deploys in one program.
+//!
+//! This crate is the wiring: command line, configuration, composition, supervisor, signals. No rule about who may do
+//! what, what a push owes or how a build goes lives here: those are values of `slipway-core`. Start at [`main`], then
+//! `app.rs`.
+
+use std::io::{Read, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use slipway_core::{Problem, ProblemKind, Secret};
+
+mod app;
+mod bump;
+mod cli;
+mod config;
+mod data;
+mod demo;
+mod dispatch;
+mod doctor;
+mod follow;
+mod http;
+mod operations;
+mod preflight;
+mod reconcile;
+mod rollback;
+mod ssh_commands;
+mod stages;
+mod supervisor;
+mod telemetry;
+
+use crate::cli::{Cli, Verb};
+
+fn main() -> ExitCode {
+    // Before anything can open a connection: one TLS provider for all parts.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        eprintln!("slipway: the TLS provider was installed twice. Report this.");
+        return ExitCode::FAILURE;
+    }
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("slipway: the runtime cannot be started: {error}. Check the process limits (ulimit -u).");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(carry_out(cli));
+    // What still blocks a thread (a hung disk) must not hold the exit.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => {
+            eprintln!("slipway: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn carry_out(cli: Cli) -> Result<bool, Problem> {
+    match cli.verb {
+        Verb::Serve(serve) => {
+            telemetry::init();
+            let config = config::Config::load(&cli.global.data, &serve)?;
+            app::serve(&cli.global.data, config).await.map(|()| true)
+        }
+        Verb::Demo(ref demo) => demo::run(demo, &cli.global).await,
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "slipway", &mut std::io::stdout());
+            Ok(true)
+        }
+        _ => over_api(cli).await,
+    }
+}
+
+/// Every other verb is a call of a running server's API.
+async fn over_api(cli: Cli) -> Result<bool, Problem> {
+    let token = std::env::var("SLIPWAY_TOKEN").ok().map(Secret::new);
+    let client = cli::Client::new(&cli.global.data, cli.global.server.as_deref(), token);
+    let doctor = matches!(cli.verb, Verb::Doctor) && cli.global.server.is_none();
+    let data = cli.global.data.clone();
+    let session = cli::Session { client, files: &mut LocalFiles, out: &mut StandardOutput };
+    match cli::run(cli, session).await {
+        // A doctor is called when the server does not answer, too.
+        Err(problem) if doctor && problem.kind == ProblemKind::Unavailable => {
+            print!("{}", doctor::without_server(&data, &problem).await);
+            Ok(false)
+        }
+        other => other,
+    }
+}
+
+/// The largest file that a flag may name, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Files of the machine that the command runs on.
+struct LocalFiles;
+
+impl cli::Files for LocalFiles {
+    fn read(&mut self, name: &str) -> Result<String, Problem> {
+        let mut text = String::new();
+        let read = if name == "-" {
+            std::io::stdin().take(FILE_BYTES_MAX + 1).read_to_string(&mut text)
+        } else {
+            std::fs::File::open(name).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
+        };
+        let refuse = |what: String| Problem::new(ProblemKind::Invalid, what, "Check the path and what it holds.");
+        match read {
+            Ok(_) if text.len() as u64 > FILE_BYTES_MAX => Err(refuse(format!("{name} is larger than 1 MiB."))),
+            Ok(_) => Ok(text),
+            Err(error) => Err(refuse(format!("{name} cannot be read: {error}."))),
+        }
+    }
+}
+
+/// Standard output, flushed piece by piece so that a followed log is live.
+struct StandardOutput;
+
+#[async_trait::async_trait]
+impl cli::Out for StandardOutput {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(bytes).and_then(|()| out.flush()).map_err(|e| {
+            Problem::new(ProblemKind::Cancelled, format!("The output was closed: {e}."), "Nothing needs to be done.")
+        })
+    }
+}

@@ -229,6 +229,12 @@ impl Supervisor {
         }
     }
 
+    /// How many builds and deploys are not final.
+    pub(crate) fn unfinished(&self) -> (usize, usize) {
+        let lanes = self.lanes();
+        (lanes.builds.len(), lanes.deploys.len())
+    }
+
     /// Stops everything of a repository that is about to go, and waits for it (at most `grace`).
     pub(crate) async fn stop_repo(&self, repo: RepoId, grace: Duration) {
         let ends: Vec<CancellationToken> = {

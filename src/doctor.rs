@@ -1,0 +1,122 @@
+//! `slipway doctor`: looks at everything the server stands on, each failure with its cure.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use slipway_core::{Problem, UnixMillis};
+use slipway_web::Check;
+
+use crate::app::Rooms;
+use crate::data::DataFolder;
+use crate::operations;
+use crate::supervisor::blocking;
+
+/// How long one part may take to answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Below this much free space, in bytes, the data folder is reported.
+const FREE_BYTES_MIN: u64 = 1 << 30;
+
+/// All checks of a running server.
+pub(crate) async fn examine(rooms: &Rooms, data: &DataFolder) -> Vec<Check> {
+    let mut checks = vec![ok("server", &format!("version {} answers", env!("CARGO_PKG_VERSION")))];
+    checks.push(disk(data.root()));
+    checks.push(clock());
+    checks.push(engine(rooms).await);
+    let store = rooms.store.clone();
+    match blocking(move || Ok((store.registries()?, store.clusters()?))).await {
+        Ok((registries, clusters)) => {
+            for registry in registries {
+                let test = operations::test_registry(rooms, &registry.name);
+                checks.push(judged(&format!("registry {}", registry.name), within(test).await));
+            }
+            for cluster in clusters {
+                let test = operations::test_cluster(rooms, &cluster.name);
+                checks.push(judged(&format!("cluster {}", cluster.name), within(test).await));
+            }
+        }
+        Err(problem) => checks.push(judged("store", Err(problem))),
+    }
+    checks
+}
+
+/// What can be told where no server answers.
+pub(crate) async fn without_server(data: &Path, problem: &Problem) -> String {
+    let mut checks = vec![judged("server", Err(problem.clone()))];
+    if data.exists() {
+        checks.push(disk(data));
+    } else {
+        checks.push(ok("data folder", &format!("{} does not exist yet; slipway serve makes it", data.display())));
+    }
+    checks.push(clock());
+    let mut text = String::new();
+    for check in checks {
+        text.push_str(&format!("{} {}: {}\n", if check.ok { "ok  " } else { "FAIL" }, check.name, check.what));
+        if !check.ok {
+            text.push_str(&format!("     {}\n", check.cure));
+        }
+    }
+    text
+}
+
+async fn within(test: impl Future<Output = Result<String, Problem>>) -> Result<String, Problem> {
+    tokio::time::timeout(PATIENCE, test).await.unwrap_or_else(|_| {
+        Err(Problem::new(
+            slipway_core::ProblemKind::TimedOut,
+            format!("There was no answer within {} s.", PATIENCE.as_secs()),
+            "Check that it runs and that this machine reaches it.",
+        ))
+    })
+}
+
+async fn engine(rooms: &Rooms) -> Check {
+    match tokio::time::timeout(PATIENCE, rooms.hooks.check_engine()).await {
+        Ok(Ok(version)) => ok("engine", &format!("{version}")),
+        Ok(Err(error)) => judged("engine", Err(Problem::from(error))),
+        Err(_) => fail("engine", "The Docker Engine does not answer.", "Check that dockerd runs and see its log."),
+    }
+}
+
+fn disk(path: &Path) -> Check {
+    match rustix::fs::statvfs(path) {
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            let what = format!("{} has {} MiB free", path.display(), free >> 20);
+            if free < FREE_BYTES_MIN {
+                fail("data folder", &format!("{what}."), "Free some space: pushes and builds need it.")
+            } else {
+                ok("data folder", &what)
+            }
+        }
+        Err(error) => fail(
+            "data folder",
+            &format!("{} cannot be looked at: {error}.", path.display()),
+            "Check the path and its permissions.",
+        ),
+    }
+}
+
+/// A clock before this program was written breaks certificates and tokens.
+fn clock() -> Check {
+    const WRITTEN: UnixMillis = UnixMillis(1_763_769_600_000);
+    let now = UnixMillis::from(SystemTime::now());
+    if now > WRITTEN {
+        ok("clock", "is plausible")
+    } else {
+        fail("clock", "The machine's clock is in the past.", "Set it, and keep it with an NTP client.")
+    }
+}
+
+fn judged(name: &str, result: Result<String, Problem>) -> Check {
+    match result {
+        Ok(what) => ok(name, &what),
+        Err(problem) => fail(name, &problem.what, &problem.cure),
+    }
+}
+
+fn ok(name: &str, what: &str) -> Check {
+    Check { name: name.into(), ok: true, what: what.into(), cure: String::new() }
+}
+
+fn fail(name: &str, what: &str, cure: &str) -> Check {
+    Check { name: name.into(), ok: false, what: what.into(), cure: cure.into() }
+}

@@ -1,0 +1,352 @@
+//! What the pages and the API do beyond the store: repositories on disk, builds, deploys, logs, checks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use slipway_core::build::{Build, BuildState};
+use slipway_core::deploy::{Deploy, DeployCause, DeployState};
+use slipway_core::target::RepoRecord;
+use slipway_core::{
+    Actor, BuildNumber, ClusterName, DeployNumber, Problem, ProblemKind, RegistryName, RepoId, RepoName, Secret,
+};
+use slipway_hooks::RegistryTarget;
+use slipway_store::SledStore;
+use slipway_web::{Change, Check, LogChunk, Operations, Subject};
+
+use crate::app::Rooms;
+use crate::data::DataFolder;
+use crate::reconcile::Plan;
+use crate::supervisor::{self, Supervisor, blocking, now};
+use crate::{doctor, rollback};
+
+mod backup;
+mod logs;
+mod metrics;
+mod repos;
+
+pub(crate) use self::repos::settle as settle_repos;
+
+/// How long a removed repository's work may take to stop.
+const STOP_GRACE: Duration = Duration::from_secs(30);
+
+/// The port that the web room asks through.
+pub(crate) struct ServerOperations {
+    rooms: Rooms,
+    supervisor: Supervisor,
+    sled: Arc<SledStore>,
+    data: DataFolder,
+}
+
+impl ServerOperations {
+    pub(crate) fn new(rooms: Rooms, supervisor: Supervisor, sled: Arc<SledStore>, data: DataFolder) -> Self {
+        Self { rooms, supervisor, sled, data }
+    }
+
+    async fn record(&self, repo: RepoId) -> Result<RepoRecord, Problem> {
+        let store = self.rooms.store.clone();
+        blocking(move || store.repo(repo)?.ok_or_else(|| Problem::no_such_repository(""))).await
+    }
+}
+
+#[async_trait]
+impl Operations for ServerOperations {
+    async fn create_repo(
+        &self,
+        _: &Actor,
+        name: &RepoName,
+        description: &str,
+        public: bool,
+    ) -> Result<RepoRecord, Problem> {
+        let (rooms, name, description) = (self.rooms.clone(), name.clone(), description.to_owned());
+        blocking(move || repos::create(&rooms, &name, &description, public)).await
+    }
+
+    async fn rename_repo(&self, repo: RepoId, new: &RepoName) -> Result<RepoRecord, Problem> {
+        let (rooms, new) = (self.rooms.clone(), new.clone());
+        blocking(move || repos::rename(&rooms, repo, &new)).await
+    }
+
+    async fn remove_repo(&self, repo: RepoId) -> Result<(), Problem> {
+        self.supervisor.stop_repo(repo, STOP_GRACE).await;
+        let rooms = self.rooms.clone();
+        blocking(move || repos::remove(&rooms, repo)).await
+    }
+
+    async fn test_registry(&self, name: &RegistryName) -> Result<String, Problem> {
+        test_registry(&self.rooms, name).await
+    }
+
+    async fn test_cluster(&self, name: &ClusterName) -> Result<String, Problem> {
+        test_cluster(&self.rooms, name).await
+    }
+
+    async fn describe_kubeconfig(&self, kubeconfig: &Secret, context: Option<&str>) -> Result<String, Problem> {
+        Ok(slipway_deployer::summarise(kubeconfig, context)?.server)
+    }
+
+    async fn retry_build(&self, actor: &Actor, repo: RepoId, number: BuildNumber) -> Result<Build, Problem> {
+        let (store, who) = (self.rooms.store.clone(), actor.label());
+        let build = blocking(move || {
+            let old = store.build(repo, number)?.ok_or_else(|| no_build(number))?;
+            if !old.state.is_final() {
+                return Err(Problem::new(
+                    ProblemKind::Conflict,
+                    format!("Build {number} is still under way."),
+                    "Wait for its end, or cancel it first.",
+                ));
+            }
+            store.add_build(Build::queued(
+                repo,
+                number,
+                old.event,
+                old.ref_name,
+                old.commit,
+                old.title,
+                who,
+                now(),
+            ))
+        })
+        .await?;
+        self.supervisor.start_build(build.clone(), None);
+        Ok(build)
+    }
+
+    async fn cancel_build(&self, _: &Actor, repo: RepoId, number: BuildNumber) -> Result<Build, Problem> {
+        let mut changes = self.supervisor.changes();
+        let asked = self.supervisor.cancel_build(repo, number).await;
+        let store = self.rooms.store.clone();
+        let read = move || {
+            let store = store.clone();
+            blocking(move || store.build(repo, number)?.ok_or_else(|| no_build(number)))
+        };
+        let mut build = read().await?;
+        if !asked {
+            return Err(Problem::new(
+                ProblemKind::Conflict,
+                format!("Build {number} is over: {}.", state_word(&build.state)),
+                "Nothing needs to be done.",
+            ));
+        }
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        while !build.state.is_final() && tokio::time::timeout_at(deadline, changes.recv()).await.is_ok() {
+            build = read().await?;
+        }
+        Ok(build)
+    }
+
+    async fn sync(&self, actor: &Actor, repo: RepoId) -> Result<Deploy, Problem> {
+        let plan = Plan::load(&self.rooms, repo, None).await.map_err(|f| f.problem)?;
+        let (rooms, who) = (self.rooms.clone(), actor.label());
+        let deploy = blocking(move || {
+            let snapshot = rooms.repositories.get(&plan.record.name)?.snapshot()?;
+            let branch = &plan.binding.branch;
+            let Some(tip) = snapshot.find_ref(branch.as_str()).map(|r| r.target) else {
+                return Err(Problem::new(
+                    ProblemKind::NotFound,
+                    format!("{} has no branch {} yet.", plan.record.name, branch.short()),
+                    "Push it first.",
+                ));
+            };
+            let title = snapshot.commit(&tip)?.map(|c| c.subject().to_owned()).unwrap_or_default();
+            rooms.store.add_deploy(Deploy {
+                repo,
+                number: DeployNumber(0),
+                event: None,
+                cause: DeployCause::Sync,
+                cluster: plan.binding.cluster.clone(),
+                commit: tip,
+                title,
+                actor: who,
+                state: DeployState::Queued,
+                phase: slipway_core::deploy::Phase::Render,
+                objects: Vec::new(),
+                notes: Vec::new(),
+                failure: None,
+                retries: 0,
+                restarts: 0,
+                retry_at: None,
+                created: now(),
+                started: None,
+                ended: None,
+            })
+        })
+        .await?;
+        self.supervisor.start_deploy(deploy.clone(), None);
+        Ok(deploy)
+    }
+
+    async fn rollback(&self, actor: &Actor, repo: RepoId, to: DeployNumber) -> Result<Deploy, Problem> {
+        let plan = Plan::load(&self.rooms, repo, None).await.map_err(|f| f.problem)?;
+        let (rooms, actor) = (self.rooms.clone(), actor.clone());
+        blocking(move || {
+            let to = rooms.store.deploy(repo, to)?.ok_or_else(|| no_deploy(to))?;
+            rollback::roll_back(&rooms, &actor, &plan.record, &plan.binding, &to)
+        })
+        .await
+    }
+
+    async fn cancel_deploy(&self, _: &Actor, repo: RepoId, number: DeployNumber) -> Result<Deploy, Problem> {
+        let mut changes = self.supervisor.changes();
+        let asked = self.supervisor.cancel_deploy(repo, number).await;
+        let store = self.rooms.store.clone();
+        let read = move || {
+            let store = store.clone();
+            blocking(move || store.deploy(repo, number)?.ok_or_else(|| no_deploy(number)))
+        };
+        let mut deploy = read().await?;
+        if !asked {
+            return Err(Problem::new(
+                ProblemKind::Conflict,
+                format!("Deploy {number} is over."),
+                "Nothing needs to be done.",
+            ));
+        }
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        while !deploy.state.is_final() && tokio::time::timeout_at(deadline, changes.recv()).await.is_ok() {
+            deploy = read().await?;
+        }
+        Ok(deploy)
+    }
+
+    async fn diff(&self, repo: RepoId) -> Result<String, Problem> {
+        let plan = Plan::load(&self.rooms, repo, None).await.map_err(|f| f.problem)?;
+        let (repositories, name, branch) =
+            (self.rooms.repositories.clone(), plan.record.name.clone(), plan.binding.branch.clone());
+        let tip = blocking(move || {
+            let tip = repositories.get(&name)?.snapshot()?.find_ref(branch.as_str()).map(|r| r.target);
+            tip.ok_or_else(|| {
+                let what = format!("{name} has no branch {} yet.", branch.short());
+                Problem::new(ProblemKind::NotFound, what, "Push it first.")
+            })
+        })
+        .await?;
+        let manifests = plan.render(&self.rooms, tip).await.map_err(|f| f.problem)?;
+        let connection = plan.connect(&self.rooms).await.map_err(|f| f.problem)?;
+        let reconcile = slipway_deployer::Reconcile {
+            binding: &plan.binding,
+            repo,
+            repo_name: plan.record.name.clone(),
+            commit: tip,
+            manifests,
+            inventory: plan.inventory.clone(),
+        };
+        let diffs = connection.diff(reconcile).await?;
+        Ok(diffs.iter().map(|d| format!("{d}\n")).collect())
+    }
+
+    async fn read_log(
+        &self,
+        repo: &RepoName,
+        number: BuildNumber,
+        offset: u64,
+        bytes_max: usize,
+    ) -> Result<LogChunk, Problem> {
+        let (logs, repo) = (self.rooms.logs.clone(), repo.clone());
+        blocking(move || {
+            let bytes = logs.read(&repo, number, offset, bytes_max).map_err(|e| logs::unreadable(number, &e))?;
+            Ok(LogChunk { offset, bytes: Bytes::from(bytes) })
+        })
+        .await
+    }
+
+    fn follow_log(
+        &self,
+        repo: &RepoName,
+        number: BuildNumber,
+        offset: u64,
+    ) -> BoxStream<'static, Result<LogChunk, Problem>> {
+        logs::follow(self.rooms.clone(), repo.clone(), number, offset)
+    }
+
+    fn changes(&self) -> BoxStream<'static, Change> {
+        let changes = self.supervisor.changes();
+        stream::unfold(changes, |mut changes| async move {
+            use tokio::sync::broadcast::error::RecvError;
+            loop {
+                match changes.recv().await {
+                    Ok(change) => return Some((notice(&change), changes)),
+                    // Fell behind: readers look at the store anyway.
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        })
+        .boxed()
+    }
+
+    async fn doctor(&self) -> Vec<Check> {
+        doctor::examine(&self.rooms, &self.data).await
+    }
+
+    async fn ready(&self) -> Result<(), Problem> {
+        let store = self.rooms.store.clone();
+        blocking(move || store.repo(RepoId(0)).map(drop)).await
+    }
+
+    fn metrics(&self) -> String {
+        metrics::render(&self.rooms, &self.supervisor)
+    }
+
+    async fn backup(&self) -> Result<BoxStream<'static, Result<Bytes, Problem>>, Problem> {
+        Ok(backup::stream(self.sled.clone()))
+    }
+}
+
+fn notice(change: &supervisor::Change) -> Change {
+    match change {
+        supervisor::Change::Build(build) => Change { repo: build.repo, subject: Subject::Build(build.number) },
+        supervisor::Change::Deploy(deploy) => Change { repo: deploy.repo, subject: Subject::Deploy(deploy.number) },
+    }
+}
+
+/// Speaks to a registry with its stored credentials.
+pub(crate) async fn test_registry(rooms: &Rooms, name: &RegistryName) -> Result<String, Problem> {
+    let (store, name) = (rooms.store.clone(), name.clone());
+    let (registry, password) = blocking(move || {
+        let registry = store.registry(&name)?.ok_or_else(|| {
+            Problem::new(ProblemKind::NotFound, format!("There is no registry {name}."), "See slipway registry list.")
+        })?;
+        Ok((registry, store.registry_password(&name)?))
+    })
+    .await?;
+    let target = RegistryTarget { registry, password, image: String::new() };
+    Ok(rooms.hooks.test_registry(&target).await?)
+}
+
+/// Speaks to a cluster with its stored credentials.
+pub(crate) async fn test_cluster(rooms: &Rooms, name: &ClusterName) -> Result<String, Problem> {
+    let (store, name) = (rooms.store.clone(), name.clone());
+    let (cluster, kubeconfig) = blocking(move || match (store.cluster(&name)?, store.kubeconfig(&name)?) {
+        (Some(cluster), Some(kubeconfig)) => Ok((cluster, kubeconfig)),
+        _ => Err(Problem::new(
+            ProblemKind::NotFound,
+            format!("There is no cluster {name}."),
+            "See slipway cluster list.",
+        )),
+    })
+    .await?;
+    let connection = rooms.clusters.connect(&cluster, &kubeconfig).await?;
+    Ok(connection.test().await?)
+}
+
+fn state_word(state: &BuildState) -> &'static str {
+    match state {
+        BuildState::Succeeded => "succeeded",
+        BuildState::Failed => "failed",
+        BuildState::Cancelled => "cancelled",
+        BuildState::Superseded => "superseded",
+        BuildState::Queued | BuildState::Running | BuildState::Waiting => "under way",
+    }
+}
+
+fn no_build(number: BuildNumber) -> Problem {
+    Problem::new(ProblemKind::NotFound, format!("There is no build {number}."), "See slipway build list.")
+}
+
+fn no_deploy(number: DeployNumber) -> Problem {
+    Problem::new(ProblemKind::NotFound, format!("There is no deploy {number}."), "See slipway deploy list.")
+}

@@ -1,0 +1,78 @@
+//! Repositories on disk and in the store, in orders that a crash cannot split: the store decides what exists, and
+//! [`settle`] makes the disk agree at the next start. Blocking.
+
+use std::collections::BTreeSet;
+
+use slipway_core::target::RepoRecord;
+use slipway_core::{Problem, RepoId, RepoName};
+
+use crate::app::Rooms;
+use crate::supervisor::now;
+
+/// The record first (it takes the name), then the folder; a folder that fails takes the record back.
+pub(super) fn create(rooms: &Rooms, name: &RepoName, description: &str, public: bool) -> Result<RepoRecord, Problem> {
+    let record = rooms.store.create_repo(name, description, public, now())?;
+    if let Err(error) = rooms.repositories.create(name) {
+        rooms.store.remove_repo(record.id)?;
+        return Err(error.into());
+    }
+    Ok(record)
+}
+
+/// The record first: from then on the new name is taken and the old one free. Then the folders.
+pub(super) fn rename(rooms: &Rooms, repo: RepoId, new: &RepoName) -> Result<RepoRecord, Problem> {
+    let old = rooms.store.repo(repo)?.ok_or_else(|| Problem::no_such_repository(""))?;
+    let record = RepoRecord { name: new.clone(), ..old.clone() };
+    if record.name == old.name {
+        return Ok(old);
+    }
+    rooms.repositories.mark(&old.name, repo)?;
+    rooms.store.update_repo(&record)?;
+    if let Err(error) = rooms.repositories.rename(&old.name, new) {
+        rooms.store.update_repo(&old)?;
+        return Err(error.into());
+    }
+    // A log left under the old name is a log that is not shown, no more.
+    if let Err(error) = rooms.logs.rename(&old.name, new) {
+        tracing::warn!(%error, repo = %new, "the build logs are not renamed");
+    }
+    Ok(record)
+}
+
+/// The record first: nobody can reach the repository any more. Then the folders.
+pub(super) fn remove(rooms: &Rooms, repo: RepoId) -> Result<(), Problem> {
+    let record = rooms.store.repo(repo)?.ok_or_else(|| Problem::no_such_repository(""))?;
+    rooms.store.remove_repo(repo)?;
+    rooms.repositories.remove(&record.name)?;
+    if let Err(error) = rooms.logs.remove(&record.name) {
+        tracing::warn!(%error, repo = %record.name, "the build logs are not removed");
+    }
+    Ok(())
+}
+
+/// Makes the disk agree with the store after a crash: finishes renames, makes folders that are missing, and puts
+/// folders that no record names aside. Nothing is deleted here.
+pub(crate) fn settle(rooms: &Rooms) -> Result<(), Problem> {
+    let records = rooms.store.repos()?;
+    let mut on_disk: BTreeSet<RepoName> = rooms.repositories.names()?.into_iter().collect();
+    for record in &records {
+        if on_disk.remove(&record.name) {
+            continue;
+        }
+        match rooms.repositories.marked(record.id)? {
+            Some(old) if on_disk.remove(&old) => {
+                tracing::info!(%old, new = %record.name, "finishing a rename that a crash cut off");
+                rooms.repositories.rename(&old, &record.name)?;
+                drop(rooms.logs.rename(&old, &record.name));
+            }
+            _ => {
+                tracing::warn!(repo = %record.name, "its folder is missing; an empty one is made");
+                rooms.repositories.create(&record.name)?;
+            }
+        }
+    }
+    for stray in on_disk {
+        tracing::warn!(repo = %stray, "a folder that no repository owns is left alone");
+    }
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! Carries out deploys with the deployer room: reads the manifests of the commit, journals what the reconcile tells.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use slipway_core::accept::Incoming;
+use slipway_core::build::{Failure, FailureClass};
+use slipway_core::deploy::{Deploy, Input, InventoryEntry, ObjectReport, Phase};
+use slipway_core::target::{Cluster, ClusterBinding, RepoRecord};
+use slipway_core::{ClusterName, Oid, Problem, ProblemKind, RepoId, Secret};
+use slipway_deployer::{Connection, DeployError, Journal, Manifest, ManifestFile, Reconcile, RenderLimits};
+use slipway_repository::{Mode, Objects, Snapshot};
+use slipway_store::Store;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::Rooms;
+use crate::supervisor::{DeployStages, blocking};
+
+/// Deploys to the clusters that the store knows.
+pub(crate) struct ClusterDeploys {
+    rooms: Rooms,
+}
+
+impl ClusterDeploys {
+    pub(crate) fn new(rooms: Rooms) -> Self {
+        Self { rooms }
+    }
+
+    async fn carry_out(
+        &self,
+        deploy: &Deploy,
+        progress: mpsc::Sender<Input>,
+        stop: &CancellationToken,
+    ) -> Result<Vec<ObjectReport>, Failure> {
+        let plan = Plan::load(&self.rooms, deploy.repo, Some(deploy)).await?;
+        let manifests = plan.render(&self.rooms, deploy.commit).await?;
+        let connection = plan.connect(&self.rooms).await?;
+        let journal = StoreJournal {
+            store: self.rooms.store.clone(),
+            repo: deploy.repo,
+            cluster: plan.cluster.name.clone(),
+            progress,
+        };
+        let reconcile = Reconcile {
+            binding: &plan.binding,
+            repo: deploy.repo,
+            repo_name: plan.record.name.clone(),
+            commit: deploy.commit,
+            manifests,
+            inventory: plan.inventory.clone(),
+        };
+        connection.reconcile(reconcile, &journal, stop).await.map_err(failure)
+    }
+}
+
+#[async_trait]
+impl DeployStages for ClusterDeploys {
+    async fn reconcile(&self, deploy: &Deploy, progress: mpsc::Sender<Input>, stop: &CancellationToken) -> Input {
+        match self.carry_out(deploy, progress, stop).await {
+            Ok(objects) => Input::Done(objects),
+            Err(failure) => Input::Failed(failure),
+        }
+    }
+}
+
+/// Everything that a look at the cluster needs, read from the store at once.
+pub(crate) struct Plan {
+    pub(crate) record: RepoRecord,
+    pub(crate) binding: ClusterBinding,
+    pub(crate) cluster: Cluster,
+    pub(crate) inventory: Vec<InventoryEntry>,
+    kubeconfig: Secret,
+}
+
+impl Plan {
+    /// Reads binding, cluster, credentials and inventory; a deploy must still be bound to its cluster.
+    pub(crate) async fn load(rooms: &Rooms, repo: RepoId, deploy: Option<&Deploy>) -> Result<Self, Failure> {
+        let (store, wanted) = (rooms.store.clone(), deploy.map(|d| d.cluster.clone()));
+        let loaded = blocking(move || {
+            let Some(record) = store.repo(repo)? else {
+                return Err(Problem::new(ProblemKind::NotFound, "The repository is gone.", "Nothing needs to be done."));
+            };
+            let binding = store.bindings(repo)?.cluster;
+            let binding = binding.filter(|b| wanted.as_ref().is_none_or(|w| *w == b.cluster));
+            let Some(binding) = binding else { return Err(unbound(&record, wanted.as_ref())) };
+            let (cluster, kubeconfig) = (store.cluster(&binding.cluster)?, store.kubeconfig(&binding.cluster)?);
+            let (Some(cluster), Some(kubeconfig)) = (cluster, kubeconfig) else {
+                return Err(unbound(&record, Some(&binding.cluster)));
+            };
+            let inventory = store.inventory(repo, &cluster.name)?;
+            Ok(Self { record, binding, cluster, inventory, kubeconfig })
+        });
+        loaded.await.map_err(|problem| {
+            let class = match problem.kind {
+                ProblemKind::Denied | ProblemKind::NotFound => FailureClass::Policy,
+                _ => FailureClass::Infra,
+            };
+            Failure { class, problem }
+        })
+    }
+
+    pub(crate) async fn render(&self, rooms: &Rooms, commit: Oid) -> Result<Vec<Manifest>, Failure> {
+        let (repositories, name, path) =
+            (rooms.repositories.clone(), self.record.name.clone(), self.binding.path.clone());
+        let rendered = blocking(move || {
+            let snapshot = repositories.get(&name)?.snapshot()?;
+            let files = manifest_files(&snapshot, &commit, &path)?;
+            Ok(slipway_deployer::render(&files, &RenderLimits::default()))
+        });
+        let rendered = rendered.await.map_err(|problem| {
+            let class =
+                if problem.kind == ProblemKind::Invalid { FailureClass::User } else { FailureClass::Infra };
+            Failure { class, problem }
+        })?;
+        rendered.map_err(|errors| failure(DeployError::Render(errors)))
+    }
+
+    pub(crate) async fn connect(&self, rooms: &Rooms) -> Result<Arc<Connection>, Failure> {
+        rooms.clusters.connect(&self.cluster, &self.kubeconfig).await.map_err(failure)
+    }
+}
+
+/// The files below `path` that may be manifests. Blocking.
+pub(crate) fn manifest_files(snapshot: &Snapshot, commit: &Oid, path: &str) -> Result<Vec<ManifestFile>, Problem> {
+    let limits = RenderLimits::default();
+    let path = path.trim_matches('/');
+    let path = if path == "." { "" } else { path };
+    let mut files: Vec<ManifestFile> = Vec::new();
+    let mut bytes = 0u64;
+    let mut over = None;
+    snapshot.walk_files(commit, path, &mut |entry| {
+        if !matches!(entry.mode, Mode::File | Mode::Executable) || !slipway_deployer::is_manifest_path(&entry.name) {
+            return Ok(true);
+        }
+        let Some(blob) = snapshot.find(&entry.id, limits.file_bytes_max)? else { return Ok(true) };
+        bytes = bytes.saturating_add(blob.data.len() as u64);
+        files.push(ManifestFile { path: entry.name.clone(), bytes: blob.data });
+        if files.len() > limits.files_max || bytes > limits.bytes_max {
+            over = Some((files.len(), bytes));
+        }
+        Ok(over.is_none())
+    })?;
+    match over {
+        None => Ok(files),
+        Some((count, bytes)) => Err(Problem::new(
+            ProblemKind::Invalid,
+            format!("{path:?} holds {count} manifests or more, {bytes} bytes; too many for one deploy."),
+            "Bind a smaller folder with --path, or split the repository.",
+        )),
+    }
+}
+
+/// The same for a push that is not in the repository yet. Blocking.
+pub(crate) fn incoming_files(objects: &dyn Incoming, commit: &Oid, path: &str) -> Result<Vec<ManifestFile>, Problem> {
+    let limits = RenderLimits::default();
+    let folder = path.trim_matches('/');
+    let inside = |p: &str| folder.is_empty() || folder == "." || p == folder || p.starts_with(&format!("{folder}/"));
+    let paths = objects.changed_paths(None, commit, limits.files_max * 20)?.unwrap_or_default();
+    let mut files = Vec::new();
+    for path in paths.into_iter().filter(|p| inside(p) && slipway_deployer::is_manifest_path(p)) {
+        if files.len() >= limits.files_max {
+            break;
+        }
+        if let Some(bytes) = objects.file(commit, &path, limits.file_bytes_max)? {
+            files.push(ManifestFile { path, bytes });
+        }
+    }
+    Ok(files)
+}
+
+fn unbound(record: &RepoRecord, cluster: Option<&ClusterName>) -> Problem {
+    let to = cluster.map_or("a cluster".to_owned(), |c| format!("cluster {c}"));
+    Problem::new(
+        ProblemKind::Denied,
+        format!("{} is not bound to {to}.", record.name),
+        format!("An owner can bind it: slipway bind {} --cluster NAME", record.name),
+    )
+}
+
+/// A deploy's failure, with the class that decides whether it is tried again.
+pub(crate) fn failure(error: DeployError) -> Failure {
+    Failure { class: error.class(), problem: Problem::from(error) }
+}
+
+/// Records what the reconcile tells. Whoever listens may be gone; the inventory must not be lost.
+struct StoreJournal {
+    store: Store,
+    repo: RepoId,
+    cluster: ClusterName,
+    progress: mpsc::Sender<Input>,
+}
+
+impl StoreJournal {
+    async fn tell(&self, input: Input) {
+        // Closed means that the deploy was stopped: its record needs no more progress.
+        drop(self.progress.send(input).await);
+    }
+}
+
+#[async_trait]
+impl Journal for StoreJournal {
+    async fn save_inventory(&self, entries: Vec<InventoryEntry>) -> Result<(), Problem> {
+        let (store, repo, cluster) = (self.store.clone(), self.repo, self.cluster.clone());
+        blocking(move || store.put_inventory(repo, &cluster, &entries)).await
+    }
+    async fn entered(&self, phase: Phase) {
+        self.tell(Input::Entered(phase)).await;
+    }
+    async fn progress(&self, objects: &[ObjectReport]) {
+        self.tell(Input::Progress(objects.to_vec())).await;
+    }
+    async fn note(&self, note: String) {
+        self.tell(Input::Note(note)).await;
+    }
+}

@@ -1,0 +1,208 @@
+//! Carries out the stages of builds with the hooks room.
+
+use async_trait::async_trait;
+use slipway_core::build::{Build, Effect, Failure, FailureClass, Input, PushedImage};
+use slipway_core::target::RepoRecord;
+use slipway_core::{Oid, Problem, ProblemKind};
+use slipway_hooks::{HookError, Job, RegistryTarget};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::Rooms;
+use crate::bump;
+use crate::supervisor::{BuildStages, blocking};
+
+/// Builds on the Docker Engine.
+pub(crate) struct EngineBuilds {
+    rooms: Rooms,
+    base_url: String,
+}
+
+impl EngineBuilds {
+    pub(crate) fn new(rooms: Rooms, base_url: String) -> Self {
+        Self { rooms, base_url }
+    }
+}
+
+#[async_trait]
+impl BuildStages for EngineBuilds {
+    async fn carry_out(&self, build: &Build, effect: &Effect, stop: &CancellationToken) -> Input {
+        match self.stage(build, effect, stop).await {
+            Ok(input) => input,
+            Err(failure) => Input::Failed(failure),
+        }
+    }
+
+    async fn finish(&self, build: &Build) {
+        match self.job(build).await {
+            Ok((record, job)) => {
+                let outcome = build.failure.as_ref().map_or_else(String::new, |f| format!(": {}", f.problem));
+                job.log.vital(&format!("== {}{outcome}", word(build))).await;
+                self.rooms.hooks.finish(&job).await;
+                self.rooms.logs.close(&record.name, build.number);
+            }
+            Err(failure) => tracing::debug!(problem = %failure.problem, "a build's repository is gone"),
+        }
+    }
+}
+
+fn word(build: &Build) -> &'static str {
+    use slipway_core::build::BuildState::{Cancelled, Failed, Queued, Running, Succeeded, Superseded, Waiting};
+    match build.state {
+        Queued => "queued",
+        Running => "running",
+        Waiting => "waiting",
+        Succeeded => "succeeded",
+        Failed => "failed",
+        Cancelled => "cancelled",
+        Superseded => "superseded by a newer commit",
+    }
+}
+
+impl EngineBuilds {
+    async fn stage(&self, build: &Build, effect: &Effect, stop: &CancellationToken) -> Result<Input, Failure> {
+        let (record, job) = self.job(build).await?;
+        let hooks = &self.rooms.hooks;
+        let outcome = match effect {
+            Effect::Prepare => {
+                let prepared = hooks.prepare(&job).await.map_err(failure)?;
+                Input::Prepared { targets: prepared.targets }
+            }
+            Effect::BuildImage => Input::Built { image: hooks.build_image(&job, stop).await.map_err(failure)? },
+            Effect::TestImage { image } => {
+                Input::Tested { verdict: hooks.test_image(&job, image, stop).await.map_err(failure)? }
+            }
+            Effect::PushImage { image } => Input::Pushed(self.push(&record, &job, image, stop).await?),
+            Effect::BumpManifest { target } => self.bump(record, &job, target).await?,
+            Effect::StopStage | Effect::WakeAt(_) | Effect::Finish => {
+                return Err(Failure {
+                    class: FailureClass::Infra,
+                    problem: Problem::new(ProblemKind::Broken, "A build was asked for no stage.", "Retry the build."),
+                });
+            }
+        };
+        job.log.flush().await;
+        Ok(outcome)
+    }
+
+    async fn job(&self, build: &Build) -> Result<(RepoRecord, Job), Failure> {
+        let (rooms, build) = (self.rooms.clone(), build.clone());
+        let found = blocking(move || {
+            let Some(record) = rooms.store.repo(build.repo)? else {
+                return Err(Problem::new(ProblemKind::NotFound, "The repository is gone.", "Nothing needs to be done."));
+            };
+            let snapshot = rooms.repositories.get(&record.name)?.snapshot()?;
+            let logins = target(&rooms, &record)?.into_iter().collect::<Vec<_>>();
+            Ok((record, build, snapshot, logins))
+        });
+        let (record, build, snapshot, logins) = found.await.map_err(|problem| failed(FailureClass::Infra, problem))?;
+        let secrets: Vec<_> = logins.iter().filter_map(|l: &RegistryTarget| l.password.clone()).collect();
+        let log = self.rooms.logs.writer(&record.name, build.number, &secrets).await.map_err(|e| {
+            let what = format!("The log of build {} cannot be written: {e}.", build.number);
+            failed(FailureClass::Infra, Problem::new(ProblemKind::Broken, what, "Check the space on the server's disk."))
+        })?;
+        let job = Job { repo: record.name.clone(), build, snapshot, log, logins };
+        Ok((record, job))
+    }
+
+    async fn push(
+        &self,
+        record: &RepoRecord,
+        job: &Job,
+        image: &str,
+        stop: &CancellationToken,
+    ) -> Result<PushedImage, Failure> {
+        let Some(target) = job.logins.first() else {
+            let what = format!("{} is not bound to a registry any more.", record.name);
+            let cure = format!("Bind it: slipway bind {} --registry NAME", record.name);
+            return Err(failed(FailureClass::Policy, Problem::new(ProblemKind::Denied, what, cure)));
+        };
+        let stale = self.is_stale(job).await?;
+        self.rooms.hooks.push_image(job, image, target, stale, stop).await.map_err(failure)
+    }
+
+    /// True if the ref has moved on to a commit whose image is in the registry already: then `latest` and the
+    /// manifests stay with that one, and this build only adds its commit's tag.
+    async fn is_stale(&self, job: &Job) -> Result<bool, Failure> {
+        let (rooms, build, snapshot) = (self.rooms.clone(), job.build.clone(), job.snapshot.clone());
+        let look = blocking(move || {
+            const LOOK_BACK: usize = 100;
+            let tip: Option<Oid> = snapshot.find_ref(build.ref_name.as_str()).map(|r| r.peeled.unwrap_or(r.target));
+            let Some(tip) = tip.filter(|tip| *tip != build.commit) else { return Ok(false) };
+            let others = rooms.store.builds(build.repo, None, LOOK_BACK)?;
+            Ok(others.iter().any(|b| b.ref_name == build.ref_name && b.commit == tip && b.pushed.is_some()))
+        });
+        look.await.map_err(|problem| failed(FailureClass::Infra, problem))
+    }
+
+    async fn bump(&self, record: RepoRecord, job: &Job, target: &str) -> Result<Input, Failure> {
+        job.log.stage(slipway_core::build::Stage::Bump).await;
+        if self.is_stale(job).await? {
+            job.log.line(&format!("[deploy.{target}]: a newer commit is deployed already; left as it is")).await;
+            return Ok(Input::Bumped { target: target.to_owned(), commit: None, event: None });
+        }
+        let (rooms, build, name) = (self.rooms.clone(), job.build.clone(), target.to_owned());
+        let done = blocking(move || bump::bump(&rooms, &record, &build, &name)).await.map_err(|problem| {
+            let class = match problem.kind {
+                ProblemKind::Invalid | ProblemKind::NotFound => FailureClass::User,
+                ProblemKind::Denied => FailureClass::Policy,
+                _ => FailureClass::Infra,
+            };
+            failed(class, problem)
+        });
+        let (commit, event) = match done {
+            Ok(done) => done,
+            Err(failure) => {
+                job.log.line(&format!("[deploy.{target}]: {}", failure.problem)).await;
+                return Err(failure);
+            }
+        };
+        let manifests = job.build.bumps.iter().find(|b| b.target == target).map(|b| b.repo.as_str()).unwrap_or_default();
+        let line = match &commit {
+            Some(commit) => format!(
+                "[deploy.{target}]: {manifests} {} pins the digest: {}/{manifests}/commit/{commit}",
+                commit.short(),
+                self.base_url
+            ),
+            None => format!("[deploy.{target}]: {manifests} has the digest already"),
+        };
+        job.log.line(&line).await;
+        Ok(Input::Bumped { target: target.to_owned(), commit, event })
+    }
+}
+
+/// Where the repository's images go, with the password.
+fn target(rooms: &Rooms, record: &RepoRecord) -> Result<Option<RegistryTarget>, Problem> {
+    let Some(binding) = rooms.store.bindings(record.id)?.registry else { return Ok(None) };
+    let Some(registry) = rooms.store.registry(&binding.registry)? else { return Ok(None) };
+    let password = rooms.store.registry_password(&binding.registry)?;
+    Ok(Some(RegistryTarget { registry, password, image: binding.image }))
+}
+
+fn failed(class: FailureClass, problem: Problem) -> Failure {
+    Failure { class, problem }
+}
+
+fn failure(error: HookError) -> Failure {
+    Failure { class: error.class(), problem: Problem::from(error) }
+}
+
+/// Removes what dead builds left in the engine. An engine that does not answer is swept at the next start.
+pub(crate) async fn sweep(rooms: &Rooms) {
+    let store = rooms.store.clone();
+    let alive = blocking(move || {
+        let mut alive = Vec::new();
+        for build in store.unfinished_builds()? {
+            if let Some(record) = store.repo(build.repo)? {
+                alive.push((record.name, build.number));
+            }
+        }
+        Ok(alive)
+    });
+    match alive.await {
+        Ok(alive) => match rooms.hooks.sweep(&alive).await {
+            Ok(swept) => tracing::debug!(?swept, "swept the engine"),
+            Err(error) => tracing::warn!(%error, "the engine is not swept"),
+        },
+        Err(problem) => tracing::warn!(%problem, "the engine is not swept"),
+    }
+}
