@@ -1,0 +1,1 @@
+//! Random operations on the store and on a simple model of it: both always answer alike.
