@@ -17,6 +17,7 @@ pub mod people;
 pub mod problem;
 pub mod secret;
 pub mod spec;
+pub mod ssh_key;
 pub mod target;
 
 pub use self::access::{Action, Actor, Role, Scope, Standing, authorise};
@@ -25,3 +26,4 @@ pub use self::id::{BuildNumber, DeployNumber, Digest, EventId, RepoId, UnixMilli
 pub use self::name::{ClusterName, RegistryName, RepoName, UserName};
 pub use self::problem::{Problem, ProblemKind};
 pub use self::secret::Secret;
+pub use self::ssh_key::SshKey;

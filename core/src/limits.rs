@@ -28,3 +28,9 @@ pub const RETRY_PAUSE_MS_MIN: u64 = 2_000;
 pub const RETRY_PAUSE_MS_MAX: u64 = 300_000;
 /// How often a build or deploy is taken up again after the server itself died under it.
 pub const RESTARTS_MAX: u32 = 5;
+/// Longest line that is read as an SSH public key, in bytes (an RSA key of 16384 bits has some 2800).
+pub const SSH_KEY_BYTES_MAX: usize = 8 * 1024;
+/// Shortest RSA key that is taken, in bits.
+pub const RSA_BITS_MIN: usize = 2048;
+/// Longest RSA key that is taken, in bits (OpenSSH's own limit).
+pub const RSA_BITS_MAX: usize = 16_384;

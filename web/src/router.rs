@@ -1,0 +1,68 @@
+//! The one router: the API, the pages, and the layers around them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::identity::identify;
+use crate::limits::BODY_BYTES_MAX;
+use crate::parts::{Parts, Shared};
+use crate::refusal::Answer;
+use crate::visit::Visit;
+use crate::{api, refusal};
+
+/// All pages and the API. Routes of the git transports (`/{repo}/info/refs`, `/{repo}/git-upload-pack`,
+/// `/{repo}/git-receive-pack`, `/v1/…`) are not among them: merge them beside it, with the same parameter name
+/// `{repo}`. A caller that has proved who asks (the admin socket, commands over SSH) puts an `Extension<Actor>` into
+/// the request; nothing else is asked then.
+pub fn router(parts: Parts) -> Router {
+    let shared = Arc::new(Shared::new(parts));
+    let machines = Router::new()
+        .route("/-/healthz", get(healthz))
+        .route("/-/readyz", get(readyz))
+        .route("/-/metrics", get(metrics))
+        .route("/-/schema/slipway.json", get(schema))
+        .merge(api::routes());
+    dressed(machines, &shared).layer(from_fn(refusal::as_json)).with_state(shared)
+}
+
+/// The layers that both halves share. What gives failures their form goes around the result.
+fn dressed(routes: Router<Arc<Shared>>, shared: &Arc<Shared>) -> Router<Arc<Shared>> {
+    routes
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(Arc::clone(shared), identify))
+        .layer(CatchPanicLayer::custom(panicked))
+}
+
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(visit: Visit) -> Answer<&'static str> {
+    visit.operations().ready().await?;
+    Ok("ready\n")
+}
+
+/// Figures name no repository and no person; still they are the server's business, so scrapers sign in or come from
+/// the admin socket unless the root mounts them elsewhere.
+async fn metrics(visit: Visit) -> Response {
+    let headers = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"), (CACHE_CONTROL, "no-store")];
+    (headers, visit.operations().metrics()).into_response()
+}
+
+async fn schema() -> Response {
+    let headers = [(CONTENT_TYPE, "application/schema+json"), (CACHE_CONTROL, "public, max-age=300")];
+    (headers, slipway_core::spec::schema()).into_response()
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    tracing::error!("a request panicked");
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+}
