@@ -3,5 +3,25 @@
 //! A blocking API: callers run it on threads that may block. A [`Repository`] hands out [`Snapshot`]s, immutable views
 //! of one generation of its refs and packs; whoever reads holds one and is never disturbed by a push.
 
+mod delta;
+mod error;
+mod inflate;
+mod limits;
+mod loose;
+mod object;
+mod pack;
+mod packs;
+mod refs;
+mod repositories;
+mod repository;
+mod snapshot;
 mod stub;
+mod sweep;
+
+pub use error::{RepoError, Result};
+pub use object::{Kind, Object, Objects};
+pub use refs::Ref;
+pub use repositories::Repositories;
+pub use repository::Repository;
+pub use snapshot::Snapshot;
 pub use stub::*;

@@ -3,41 +3,15 @@
 
 use std::io::{self, Read};
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use slipway_core::accept::{CommitFacts, Incoming, RefStore};
-use slipway_core::{Oid, Problem, RefName, RefUpdate, RepoName};
+use slipway_core::{Oid, Problem, RefName, RefUpdate};
 
-/// All failures of this room; turn into a Problem with `Problem::from`.
-#[derive(Debug, thiserror::Error)]
-pub enum RepoError {
-    #[error("not written yet")]
-    Unwritten,
-}
-impl From<RepoError> for Problem {
-    fn from(e: RepoError) -> Problem { todo!() }
-}
-pub type Result<T, E = RepoError> = std::result::Result<T, E>;
+use crate::{Repository, Result, Snapshot};
 
-/// The folder DATA/repos.
-pub struct Repositories;
-impl Repositories {
-    pub fn open(root: &Path) -> Result<Self> { todo!() }
-    pub fn create(&self, name: &RepoName) -> Result<Arc<Repository>> { todo!() }
-    /// Open handles are cached and bounded.
-    pub fn get(&self, name: &RepoName) -> Result<Arc<Repository>> { todo!() }
-    pub fn rename(&self, old: &RepoName, new: &RepoName) -> Result<()> { todo!() }
-    pub fn remove(&self, name: &RepoName) -> Result<()> { todo!() }
-    /// Removes what crashes left: stale quarantines, temporary files, locks. Called at start, before serving.
-    pub fn sweep(&self) -> Result<()> { todo!() }
-}
-
-pub struct Repository;
 impl Repository {
-    /// The current generation (cheap; notices changes made by plain git beside us).
-    pub fn snapshot(&self) -> Result<Arc<Snapshot>> { todo!() }
     /// Streams a pack into quarantine, indexes it, checks every object. Nothing is visible until `Received::publish`.
     pub fn receive(&self, pack: &mut dyn Read, limits: &ReceiveLimits, progress: &dyn Fn(Progress), stop: &AtomicBool) -> Result<Received> { todo!() }
     /// For pushes without a pack (deletes, refs to known objects) and as `Incoming` over what is stored.
@@ -75,30 +49,7 @@ impl Incoming for Received {
     fn publish(&mut self) -> Result<(), Problem> { todo!() }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind { Commit, Tree, Blob, Tag }
-pub struct Object { pub id: Oid, pub kind: Kind, pub data: Vec<u8> }
-
-/// One ref as advertised.
-#[derive(Clone, Debug)]
-pub struct Ref { pub name: RefName, pub target: Oid, /// For annotated tags: what they finally point at.
-    pub peeled: Option<Oid>, /// For symbolic refs: the ref they name.
-    pub symref: Option<RefName> }
-
-/// An immutable view of one generation. Send + Sync; hold it as long as you read.
-pub struct Snapshot;
 impl Snapshot {
-    /// HEAD first if it resolves, then by name.
-    pub fn refs(&self) -> &[Ref] { todo!() }
-    /// The branch HEAD names, born or not.
-    pub fn head(&self) -> &RefName { todo!() }
-    pub fn find_ref(&self, name: &str) -> Option<&Ref> { todo!() }
-    pub fn object_format(&self) -> &'static str { "sha1" }
-    pub fn contains(&self, id: &Oid) -> Result<bool> { todo!() }
-    /// `None` if it is not there; an error if larger than `max` bytes.
-    pub fn object(&self, id: &Oid, max: u64) -> Result<Option<Object>> { todo!() }
-    pub fn object_size(&self, id: &Oid) -> Result<Option<(Kind, u64)>> { todo!() }
-
     // --- for upload-pack ---
     /// True if the object is reachable from the advertised refs, so that it may be sent and acknowledged.
     pub fn is_visible(&self, id: &Oid) -> Result<bool> { todo!() }

@@ -1,0 +1,100 @@
+//! Deltas of packs (gitformat-pack, "Deltified representation"): reading sizes, and applying one to its base.
+
+/// Reads the base's and the result's size from the head of a delta; also returns where the instructions start.
+pub(crate) fn sizes(delta: &[u8]) -> Option<(u64, u64, usize)> {
+    let (base, used) = size(delta)?;
+    let (result, more) = size(&delta[used..])?;
+    Some((base, result, used + more))
+}
+
+fn size(bytes: &[u8]) -> Option<(u64, usize)> {
+    let mut value = 0u64;
+    for (i, &byte) in bytes.iter().enumerate().take(10) {
+        let part = u64::from(byte & 0x7f);
+        let shifted = part.checked_shl(7 * i as u32).filter(|s| s >> (7 * i) == part)?;
+        value |= shifted;
+        if byte & 0x80 == 0 {
+            return Some((value, i + 1));
+        }
+    }
+    None
+}
+
+/// Applies `delta` to `base` into `out` (cleared first), if that makes at most `result_max` bytes. Says what is wrong with the delta.
+pub(crate) fn apply(base: &[u8], delta: &[u8], result_max: u64, out: &mut Vec<u8>) -> Result<(), &'static str> {
+    let (base_len, result_len, start) = sizes(delta).ok_or("its delta has no sizes")?;
+    if base_len != base.len() as u64 {
+        return Err("its delta is for a base of another size");
+    }
+    if result_len > result_max {
+        return Err("its delta's result is too large");
+    }
+    let result_len = usize::try_from(result_len).map_err(|_| "its delta's result is too large")?;
+    out.clear();
+    out.reserve_exact(result_len);
+    let mut rest = &delta[start..];
+    while let Some((&op, tail)) = rest.split_first() {
+        rest = tail;
+        if op & 0x80 != 0 {
+            let mut arg = |bit: u8| -> Result<usize, &'static str> {
+                if op & (1 << bit) == 0 {
+                    return Ok(0);
+                }
+                let (&byte, tail) = rest.split_first().ok_or("its delta ends inside an instruction")?;
+                rest = tail;
+                Ok(usize::from(byte))
+            };
+            let from = arg(0)? | arg(1)? << 8 | arg(2)? << 16 | arg(3)? << 24;
+            let len = match arg(4)? | arg(5)? << 8 | arg(6)? << 16 {
+                0 => 0x10000,
+                len => len,
+            };
+            let copied = from.checked_add(len).and_then(|end| base.get(from..end));
+            let copied = copied.ok_or("its delta copies from beyond its base")?;
+            if out.len() + len > result_len {
+                return Err("its delta makes more than it says");
+            }
+            out.extend_from_slice(copied);
+        } else if op == 0 {
+            return Err("its delta has the reserved instruction 0");
+        } else {
+            let len = usize::from(op);
+            if rest.len() < len {
+                return Err("its delta ends inside an insertion");
+            }
+            if out.len() + len > result_len {
+                return Err("its delta makes more than it says");
+            }
+            out.extend_from_slice(&rest[..len]);
+            rest = &rest[len..];
+        }
+    }
+    if out.len() != result_len {
+        return Err("its delta makes less than it says");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_and_inserts() {
+        let mut out = Vec::new();
+        // base 5, result 6: copy 1..4, insert "xyz"
+        apply(b"hello", &[5, 6, 0x80 | 1 | 16, 1, 3, 3, b'x', b'y', b'z'], 9, &mut out).expect("valid");
+        assert_eq!(out, b"ellxyz");
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        let mut out = Vec::new();
+        for bad in [
+            &[][..], &[5], &[0x80; 12], &[4, 1, 1, b'x'], &[5, 1, 0], &[5, 1], &[5, 1, 2, b'x'], &[5, 9, 0x90 | 1, 3, 3],
+            &[5, 1, 2, b'x', b'y'], &[5, 2, 0x80 | 1], &[5, 0, 1, b'x'],
+        ] {
+            assert!(apply(b"hello", bad, 9, &mut out).is_err(), "{bad:?}");
+        }
+    }
+}

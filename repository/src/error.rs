@@ -1,0 +1,223 @@
+//! What can fail in this room, with the facts in fields, and how each failure is told to people.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use slipway_core::{Oid, Problem, ProblemKind, RefName};
+
+use crate::object::Kind;
+
+/// The result of everything here.
+pub type Result<T, E = RepoError> = std::result::Result<T, E>;
+
+/// All failures of this room; turn into a [`Problem`] with `Problem::from`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepoError {
+    /// No folder of that name.
+    #[error("there is no repository {name}")]
+    NoSuchRepository {
+        /// As asked for.
+        name: String,
+    },
+    /// The name is taken.
+    #[error("there is a repository {name} already")]
+    RepositoryExists {
+        /// As asked for.
+        name: String,
+    },
+    /// The folder is a repository of a kind that is not served.
+    #[error("{} {why}", path.display())]
+    Unsupported {
+        /// Its folder.
+        path: PathBuf,
+        /// "uses …".
+        why: String,
+    },
+    /// The disk refused.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        /// A verb: "read", "write", "rename".
+        doing: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// An object that must be there is not.
+    #[error("object {id} is missing")]
+    Missing {
+        /// Which.
+        id: Oid,
+    },
+    /// An object is larger than the caller can take.
+    #[error("object {id} has {size} bytes; at most {max} are read here")]
+    ObjectTooLarge {
+        /// Which.
+        id: Oid,
+        /// Its size in bytes.
+        size: u64,
+        /// The most that was allowed, in bytes.
+        max: u64,
+    },
+    /// A stored object cannot be read.
+    #[error("object {id} is broken: {why}")]
+    BrokenObject {
+        /// Which.
+        id: Oid,
+        /// In what way.
+        why: String,
+    },
+    /// A stored pack or its index cannot be read.
+    #[error("{} is broken: {why}", path.display())]
+    BrokenPack {
+        /// Which file.
+        path: PathBuf,
+        /// In what way.
+        why: String,
+    },
+    /// A file of refs cannot be read.
+    #[error("{} is broken: {why}", path.display())]
+    BrokenRef {
+        /// Which file.
+        path: PathBuf,
+        /// In what way.
+        why: String,
+    },
+    /// A pack that was sent is not a pack, or not all of it.
+    #[error("the pack is not valid: {why}")]
+    BadPack {
+        /// In what way.
+        why: String,
+    },
+    /// The pack ended early.
+    #[error("the pack ended after {bytes} bytes, before it was complete")]
+    Truncated {
+        /// Bytes that came.
+        bytes: u64,
+    },
+    /// A sent object breaks git's format.
+    #[error("{kind} {id} is not valid: {why}")]
+    BadObject {
+        /// Which.
+        id: Oid,
+        /// Its kind.
+        kind: Kind,
+        /// The rule it breaks.
+        why: String,
+    },
+    /// Two different contents with one id.
+    #[error("object {id} is here already with other content")]
+    Collision {
+        /// Which.
+        id: Oid,
+    },
+    /// A limit was crossed.
+    #[error("{what} is over the limit of {max}")]
+    TooMuch {
+        /// What, with its unit: "the pack's size in bytes".
+        what: &'static str,
+        /// The limit.
+        max: u64,
+    },
+    /// The sender left out an object that its refs need.
+    #[error("object {id} is needed by the pushed refs but was not sent and is not reachable here")]
+    NotConnected {
+        /// Which.
+        id: Oid,
+    },
+    /// Objects were to be published before anyone looked whether they are connected.
+    #[error("the received objects were not checked for connectivity")]
+    Unchecked,
+    /// A ref is not where the asker believed.
+    #[error("{name} has moved: it is at {is}, not at {expected}")]
+    RefMoved {
+        /// Which.
+        name: RefName,
+        /// Where it is ("nothing" if it does not exist).
+        is: String,
+        /// Where the asker believed it to be.
+        expected: String,
+    },
+    /// `a` and `a/b` cannot both be refs.
+    #[error("{name} cannot be made beside {other}")]
+    RefConflict {
+        /// The new ref.
+        name: RefName,
+        /// The one in its way.
+        other: String,
+    },
+    /// Another program holds the ref's lock.
+    #[error("{} is locked by another program", path.display())]
+    RefLocked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// A ref may not be moved as asked.
+    #[error("{name} {why}")]
+    RefRefused {
+        /// Which.
+        name: RefName,
+        /// Why not.
+        why: String,
+    },
+    /// The caller's stop flag was raised.
+    #[error("it was stopped")]
+    Stopped,
+    /// The input of a read is not valid.
+    #[error("{what}")]
+    Invalid {
+        /// A sentence's core without the full stop.
+        what: String,
+    },
+}
+
+impl RepoError {
+    /// Names the file and the verb of an I/O failure.
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RepoError {
+        move |source| RepoError::Io { doing, path: path.to_owned(), source }
+    }
+
+    pub(crate) fn bad_pack(why: impl Into<String>) -> RepoError {
+        RepoError::BadPack { why: why.into() }
+    }
+}
+
+impl From<RepoError> for Problem {
+    fn from(e: RepoError) -> Problem {
+        use ProblemKind as K;
+        let broken = "Ask the administrator of this server to run git fsck on it and to look at the disk.";
+        let (kind, cure) = match &e {
+            RepoError::NoSuchRepository { name } => return Problem::no_such_repository(name),
+            RepoError::RepositoryExists { .. } => (K::Conflict, "Choose another name."),
+            RepoError::Unsupported { .. } => (K::Broken, "Convert it with plain git, then try again."),
+            RepoError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                (K::Broken, "Free space on the server's disk, then try again.")
+            }
+            RepoError::Io { .. } => (K::Broken, "Look at the disk and the permissions of the data folder, then try again."),
+            RepoError::Missing { .. } | RepoError::BrokenObject { .. } => (K::Broken, broken),
+            RepoError::BrokenPack { .. } | RepoError::BrokenRef { .. } => (K::Broken, broken),
+            RepoError::ObjectTooLarge { .. } => (K::TooLarge, "Ask for it through git instead."),
+            RepoError::BadPack { .. } | RepoError::Truncated { .. } => {
+                (K::Invalid, "Push again; if it stays so, run git fsck where you push from.")
+            }
+            RepoError::BadObject { .. } => (K::Invalid, "Mend the history where you push from (git fsck shows it), then push again."),
+            RepoError::Collision { .. } => (K::Denied, "Do not trust the history that you push from; ask its authors."),
+            RepoError::TooMuch { .. } => (K::TooLarge, "Split the push, or ask an owner of this server to raise the limit."),
+            RepoError::NotConnected { .. } => {
+                (K::Invalid, "Push from a complete clone; if it is shallow, run git fetch --unshallow first.")
+            }
+            RepoError::Unchecked => (K::Broken, "This is a fault of the server; report it."),
+            RepoError::RefMoved { .. } => (K::Conflict, "Fetch, then push again."),
+            RepoError::RefConflict { .. } => (K::Conflict, "Choose another name, or delete the other ref first."),
+            RepoError::RefLocked { .. } => (K::Busy, "Try again in a moment."),
+            RepoError::RefRefused { .. } => (K::Denied, "Push to another ref."),
+            RepoError::Stopped => (K::Cancelled, "Start it again when you want it done."),
+            RepoError::Invalid { .. } => (K::Invalid, "Check what you asked for."),
+        };
+        let text = e.to_string();
+        let mut chars = text.chars();
+        let what: String = chars.next().into_iter().flat_map(char::to_uppercase).chain(chars).chain(['.']).collect();
+        Problem::new(kind, what, cure)
+    }
+}

@@ -1,0 +1,84 @@
+//! Loose objects: one zlib file each (gitrepository-layout, `objects/[0-9a-f][0-9a-f]`).
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use slipway_core::Oid;
+
+use crate::error::{RepoError, Result};
+use crate::inflate::{InflateError, Source, inflate_prefix};
+use crate::object::Kind;
+
+/// The longest header: kind, space, twenty digits, NUL.
+const HEADER_BYTES_MAX: u64 = 32;
+
+struct LooseFile(File);
+
+impl Source for LooseFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+}
+
+/// Where the object's file is if it is loose.
+pub(crate) fn path_of(objects: &Path, id: &Oid) -> PathBuf {
+    let hex = id.to_string();
+    let (folder, name) = hex.split_at(2);
+    objects.join(folder).join(name)
+}
+
+/// An open loose object, its header read.
+pub(crate) struct Loose {
+    pub(crate) kind: Kind,
+    pub(crate) size: u64,
+    header_len: usize,
+    file: LooseFile,
+}
+
+impl Loose {
+    /// Opens it; `None` if there is none.
+    pub(crate) fn open(objects: &Path, id: &Oid) -> Result<Option<Self>> {
+        let path = path_of(objects, id);
+        let file = match File::open(&path) {
+            Ok(file) => LooseFile(file),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(RepoError::io("read", &path)(e)),
+        };
+        let mut head = Vec::new();
+        inflate_prefix(&file, 0, HEADER_BYTES_MAX, &mut head, false).map_err(|e| failed(id, &path, e))?;
+        let (kind, size, header_len) = parse(&head)
+            .ok_or_else(|| RepoError::BrokenObject { id: *id, why: "its header is not valid".into() })?;
+        Ok(Some(Self { kind, size, header_len, file }))
+    }
+
+    /// Reads the content into `out` (cleared first).
+    pub(crate) fn read(&self, id: &Oid, objects: &Path, out: &mut Vec<u8>) -> Result<()> {
+        out.clear();
+        let len = self.size.saturating_add(self.header_len as u64);
+        let done = inflate_prefix(&self.file, 0, len, out, true).map_err(|e| failed(id, &path_of(objects, id), e))?;
+        if !done {
+            return Err(RepoError::BrokenObject { id: *id, why: "it is shorter than it says".into() });
+        }
+        out.drain(..self.header_len);
+        Ok(())
+    }
+}
+
+fn failed(id: &Oid, path: &Path, e: InflateError) -> RepoError {
+    match e {
+        InflateError::Io(source) => RepoError::io("read", path)(source),
+        InflateError::Broken(why) => RepoError::BrokenObject { id: *id, why: why.into() },
+    }
+}
+
+fn parse(head: &[u8]) -> Option<(Kind, u64, usize)> {
+    let end = head.iter().position(|&b| b == 0)?;
+    let text = std::str::from_utf8(&head[..end]).ok()?;
+    let (kind, size) = text.split_once(' ')?;
+    if size.is_empty() || !size.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some((Kind::from_bytes(kind.as_bytes())?, size.parse().ok()?, end + 1))
+}

@@ -1,0 +1,262 @@
+//! The packs of one generation: finding objects in them, and decoding them through their deltas.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gix::hash::ObjectId;
+use slipway_core::Oid;
+
+use crate::delta;
+use crate::error::{RepoError, Result};
+use crate::limits::{BASE_CACHE_BYTES_MAX, BASE_CACHE_OBJECT_BYTES_MAX, DELTA_DEPTH_MAX};
+use crate::object::Kind;
+use crate::pack::{EntryHeader, EntryKind, Pack};
+
+/// Where a packed object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// Which pack of the set.
+    pub(crate) pack: u32,
+    /// Position in its index.
+    pub(crate) position: u32,
+}
+
+/// Packs in a fixed order, oldest first: of several copies of an object the first one found is *the* one.
+pub(crate) struct PackSet {
+    packs: Vec<Arc<Pack>>,
+    /// Number of objects in the packs before each.
+    starts: Vec<usize>,
+    cache: Arc<BaseCache>,
+}
+
+/// gix's form of an id.
+pub(crate) fn gix_id(id: &Oid) -> ObjectId {
+    ObjectId::from_bytes_or_panic(id.as_bytes())
+}
+
+/// Our form of an id.
+pub(crate) fn our_id(id: &gix::hash::oid) -> Oid {
+    Oid::from_bytes(id.as_bytes()).unwrap_or(Oid::ZERO_SHA1)
+}
+
+impl PackSet {
+    pub(crate) fn new(packs: Vec<Arc<Pack>>, cache: Arc<BaseCache>) -> Self {
+        let mut starts = Vec::with_capacity(packs.len() + 1);
+        let mut sum = 0usize;
+        for pack in &packs {
+            starts.push(sum);
+            sum += pack.count() as usize;
+        }
+        starts.push(sum);
+        Self { packs, starts, cache }
+    }
+
+    /// The packs, in order.
+    pub(crate) fn packs(&self) -> &[Arc<Pack>] {
+        &self.packs
+    }
+
+    /// The pack of a place.
+    pub(crate) fn pack(&self, place: Place) -> &Arc<Pack> {
+        &self.packs[place.pack as usize]
+    }
+
+    /// The set with further packs at its end: places stay valid.
+    pub(crate) fn with_more(&self, more: impl IntoIterator<Item = Arc<Pack>>) -> Self {
+        Self::new(self.packs.iter().cloned().chain(more).collect(), self.cache.clone())
+    }
+
+    /// Decoded bases, shared by generations.
+    pub(crate) fn cache(&self) -> &Arc<BaseCache> {
+        &self.cache
+    }
+
+    /// A number for each place, dense over all packs.
+    pub(crate) fn rank(&self, place: Place) -> usize {
+        self.starts[place.pack as usize] + place.position as usize
+    }
+
+    /// Objects in all packs, copies counted.
+    pub(crate) fn count(&self) -> usize {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// Finds the object.
+    pub(crate) fn locate(&self, id: &Oid) -> Option<Place> {
+        let id = gix_id(id);
+        self.packs.iter().zip(0u32..).find_map(|(p, pack)| p.lookup(&id).map(|position| Place { pack, position }))
+    }
+
+    /// The id at a place.
+    pub(crate) fn id(&self, place: Place) -> Oid {
+        our_id(self.pack(place).id_at(place.position))
+    }
+
+    /// Kind and size of the object at a place, following deltas by their headers alone.
+    pub(crate) fn header(&self, place: Place) -> Result<(Kind, u64)> {
+        let pack = self.pack(place);
+        let mut offset = pack.offset_at(place.position);
+        let mut size = None;
+        for _ in 0..DELTA_DEPTH_MAX {
+            let entry = pack.header(offset)?;
+            if let EntryKind::Whole(kind) = entry.kind {
+                return Ok((kind, size.unwrap_or(entry.size)));
+            }
+            if size.is_none() {
+                size = Some(self.delta_result(pack, &entry)?);
+            }
+            offset = base_offset(pack, offset, &entry)?;
+        }
+        Err(pack.broken(offset, "its chain of deltas is too long"))
+    }
+
+    fn delta_result(&self, pack: &Pack, entry: &EntryHeader) -> Result<u64> {
+        let mut head = Vec::with_capacity(32);
+        pack.inflate_start(entry, 20, &mut head)?;
+        let sizes = delta::sizes(&head).ok_or_else(|| pack.broken(entry.data_offset, "its delta has no sizes"))?;
+        Ok(sizes.1)
+    }
+
+    /// Reads the object at a place into `out` (cleared first); an error if it has more than `max` bytes.
+    pub(crate) fn read(&self, place: Place, max: u64, out: &mut Vec<u8>) -> Result<Kind> {
+        let pack = self.pack(place);
+        let offset = pack.offset_at(place.position);
+        let entry = pack.header(offset)?;
+        let too_large = |size| RepoError::ObjectTooLarge { id: self.id(place), size, max };
+        if let EntryKind::Whole(kind) = entry.kind {
+            if entry.size > max {
+                return Err(too_large(entry.size));
+            }
+            pack.inflate(&entry, out)?;
+            return Ok(kind);
+        }
+        let size = self.delta_result(pack, &entry)?;
+        if size > max {
+            return Err(too_large(size));
+        }
+        self.read_delta(place.pack, offset, entry, max, out)
+    }
+
+    /// Walks from the delta down to a whole object or a cached one, then applies the deltas on the way back up. Only
+    /// offsets are remembered on the way down, so memory is that of one base, one delta and one result.
+    fn read_delta(&self, number: u32, top: u64, entry: EntryHeader, max: u64, out: &mut Vec<u8>) -> Result<Kind> {
+        let pack = &self.packs[number as usize];
+        let base_max = max.saturating_mul(64).max(256 << 20);
+        let key = pack.serial();
+        let mut chain = vec![(top, entry)];
+        let mut base: Arc<[u8]>;
+        let kind;
+        let mut offset = base_offset(pack, top, &entry)?;
+        loop {
+            if let Some((found, bytes)) = self.cache.get(key, offset) {
+                (kind, base) = (found, bytes);
+                break;
+            }
+            let entry = pack.header(offset)?;
+            if let EntryKind::Whole(found) = entry.kind {
+                // A base may be larger than what is made of it, but not without bound.
+                if entry.size > base_max {
+                    return Err(pack.broken(offset, "a base of deltas is too large"));
+                }
+                let mut bytes = Vec::new();
+                pack.inflate(&entry, &mut bytes)?;
+                kind = found;
+                base = bytes.into();
+                self.cache.put(key, offset, kind, &base);
+                break;
+            }
+            if chain.len() >= DELTA_DEPTH_MAX {
+                return Err(pack.broken(offset, "its chain of deltas is too long"));
+            }
+            chain.push((offset, entry));
+            offset = base_offset(pack, offset, &entry)?;
+        }
+        let mut instructions = Vec::new();
+        while let Some((offset, entry)) = chain.pop() {
+            pack.inflate(&entry, &mut instructions)?;
+            let mut result = std::mem::take(out);
+            delta::apply(&base, &instructions, base_max, &mut result).map_err(|why| pack.broken(offset, why))?;
+            if chain.is_empty() {
+                *out = result;
+            } else {
+                base = Arc::from(result.as_slice());
+                *out = result;
+                self.cache.put(key, offset, kind, &base);
+            }
+        }
+        Ok(kind)
+    }
+}
+
+/// Where the base of a delta is. Stored packs are whole: the base is in the same pack.
+pub(crate) fn base_offset(pack: &Pack, offset: u64, entry: &EntryHeader) -> Result<u64> {
+    match entry.kind {
+        EntryKind::OfsDelta(base) => Ok(base),
+        EntryKind::RefDelta(raw) => {
+            let id = ref_base(pack, &raw);
+            let position = pack.lookup(&id).ok_or_else(|| pack.broken(offset, "its delta's base is not in the pack"))?;
+            Ok(pack.offset_at(position))
+        }
+        EntryKind::Whole(_) => Err(pack.broken(offset, "it is no delta")),
+    }
+}
+
+/// The id of a reference delta's base.
+pub(crate) fn ref_base(pack: &Pack, raw: &[u8; 32]) -> ObjectId {
+    ObjectId::from_bytes_or_panic(&raw[..pack.hash_len()])
+}
+
+/// Decoded objects that further deltas build on, bounded by bytes. When full, old ones leave in the order they came.
+#[derive(Default)]
+pub(crate) struct BaseCache(Mutex<CacheState>);
+
+#[derive(Default)]
+struct CacheState {
+    found: HashMap<(u64, u64), (Kind, Arc<[u8]>)>,
+    queue: std::collections::VecDeque<(u64, u64)>,
+    bytes: usize,
+}
+
+impl BaseCache {
+    fn get(&self, pack: u64, offset: u64) -> Option<(Kind, Arc<[u8]>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).found.get(&(pack, offset)).cloned()
+    }
+
+    fn put(&self, pack: u64, offset: u64, kind: Kind, bytes: &Arc<[u8]>) {
+        if bytes.len() > BASE_CACHE_OBJECT_BYTES_MAX {
+            return;
+        }
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *state;
+        if state.found.insert((pack, offset), (kind, bytes.clone())).is_some() {
+            return;
+        }
+        state.queue.push_back((pack, offset));
+        state.bytes += bytes.len() + 96;
+        while state.bytes > BASE_CACHE_BYTES_MAX {
+            let Some(oldest) = state.queue.pop_front() else { break };
+            if let Some((_, gone)) = state.found.remove(&oldest) {
+                state.bytes -= gone.len() + 96;
+            }
+        }
+    }
+}
+
+/// Lists the indexes of a folder of packs, with what tells two files of one name apart.
+pub(crate) fn list(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let mut found = Vec::new();
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        Err(e) => return Err(RepoError::io("list", folder)(e)),
+    };
+    for entry in entries {
+        let path = entry.map_err(RepoError::io("list", folder))?.path();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        if name.starts_with("pack-") && name.ends_with(".idx") {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,1 @@
+//! Moving refs by compare-and-swap, durably, beside plain git.

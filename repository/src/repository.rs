@@ -1,0 +1,210 @@
+//! One bare repository on disk: its current generation, and the lock that writers of its refs take.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use slipway_core::{Oid, RefName};
+
+use crate::error::{RepoError, Result};
+use crate::limits::PEEL_DEPTH_MAX;
+use crate::object::Kind;
+use crate::packs::{self, BaseCache, PackSet};
+use crate::refs::{RawRefs, Ref, Stamps, Value};
+use crate::snapshot::{Snapshot, open_packs};
+
+/// A repository. Blocking.
+pub struct Repository {
+    root: PathBuf,
+    current: ArcSwapOption<Generation>,
+    /// Held while a generation is read, so that it is read once.
+    reading: Mutex<HashMap<Oid, Option<Oid>>>,
+    /// Held while refs are written.
+    writing: Mutex<()>,
+    cache: Arc<BaseCache>,
+}
+
+/// A snapshot and what tells whether it is still current.
+struct Generation {
+    snapshot: Arc<Snapshot>,
+    refs: Stamps,
+    packs: Stamps,
+}
+
+impl Repository {
+    /// Opens the bare repository at `root`.
+    pub(crate) fn open(root: PathBuf) -> Result<Self> {
+        check_format(&root)?;
+        Ok(Self {
+            root,
+            current: ArcSwapOption::empty(),
+            reading: Mutex::default(),
+            writing: Mutex::default(),
+            cache: Arc::default(),
+        })
+    }
+
+    /// Its folder.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Takes the turn to write refs.
+    pub(crate) fn write_turn(&self) -> MutexGuard<'_, ()> {
+        // The guarded value is (): a thread that panicked left nothing half-done in it.
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The current generation (cheap; notices changes made by plain git beside us).
+    pub fn snapshot(&self) -> Result<Arc<Snapshot>> {
+        if let Some(snapshot) = self.still_current()? {
+            return Ok(snapshot);
+        }
+        let mut peeled = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(snapshot) = self.still_current()? {
+            return Ok(snapshot);
+        }
+        let previous = self.current.load_full();
+        // Refs first, packs second: objects are there before the refs that lead to them.
+        let raw = RawRefs::read(&self.root)?;
+        let (packs, pack_stamps) = self.read_packs(previous.as_deref())?;
+        let mut snapshot = Snapshot {
+            objects: self.root.join("objects"),
+            head: match &raw.head {
+                Value::Symbolic(name) => name.clone(),
+                Value::Direct(..) => head_itself()?,
+            },
+            refs: Vec::new(),
+            packs: ArcSwap::new(packs.clone()),
+            rescanned: Mutex::default(),
+        };
+        snapshot.refs = advertised(&raw, &snapshot, &mut peeled)?;
+        let snapshot = match previous {
+            // Nothing changed: what was computed for it stays valid.
+            Some(p)
+                if p.snapshot.refs == snapshot.refs
+                    && p.snapshot.head == snapshot.head
+                    && Arc::ptr_eq(&p.snapshot.packs.load(), &packs) =>
+            {
+                p.snapshot.clone()
+            }
+            _ => Arc::new(snapshot),
+        };
+        let generation = Generation { snapshot: snapshot.clone(), refs: raw.stamps, packs: pack_stamps };
+        self.current.store(Some(Arc::new(generation)));
+        Ok(snapshot)
+    }
+
+    fn still_current(&self) -> Result<Option<Arc<Snapshot>>> {
+        match &*self.current.load() {
+            Some(g) if g.refs.still_hold()? && g.packs.still_hold()? => Ok(Some(g.snapshot.clone())),
+            _ => Ok(None),
+        }
+    }
+
+    /// The packs on disk now; those already open are kept open, and the same set stays the same.
+    fn read_packs(&self, previous: Option<&Generation>) -> Result<(Arc<PackSet>, Stamps)> {
+        let mut stamps = Stamps::new();
+        let folder = self.root.join("objects/pack");
+        stamps.take(folder.clone())?;
+        let listed = packs::list(&folder)?;
+        let Some(previous) = previous.map(|p| p.snapshot.packs.load_full()) else {
+            return Ok((Arc::new(PackSet::new(open_packs(listed)?, self.cache.clone())), stamps));
+        };
+        let (known, fresh): (Vec<_>, Vec<_>) = listed
+            .into_iter()
+            .partition(|path| previous.packs().iter().any(|p| p.path().with_extension("idx") == *path));
+        if fresh.is_empty() && known.len() == previous.packs().len() {
+            return Ok((previous, stamps));
+        }
+        let kept = previous.packs().iter().filter(|p| known.contains(&p.path().with_extension("idx"))).cloned();
+        let kept: Vec<_> = kept.chain(open_packs(fresh)?).collect();
+        Ok((Arc::new(PackSet::new(kept, self.cache.clone())), stamps))
+    }
+}
+
+fn head_itself() -> Result<RefName> {
+    RefName::parse("HEAD").map_err(|e| RepoError::Invalid { what: e.to_string() })
+}
+
+/// The refs as they are shown: HEAD first if it resolves, then by name, tags peeled. Refs that lead nowhere are left
+/// out.
+fn advertised(raw: &RawRefs, snapshot: &Snapshot, known: &mut HashMap<Oid, Option<Oid>>) -> Result<Vec<Ref>> {
+    let mut shown = Vec::with_capacity(raw.refs.len() + 1);
+    // Rebuilt each time, so that it holds only what is in use.
+    let mut peels = HashMap::with_capacity(known.len());
+    let head = (head_itself()?, &raw.head);
+    for (name, value) in std::iter::once((&head.0, head.1)).chain(&raw.refs) {
+        let Some((target, peeled)) = raw.resolve(value) else { continue };
+        let symref = match value {
+            Value::Symbolic(to) => Some(to.clone()),
+            Value::Direct(..) => None,
+        };
+        let peeled = match peeled {
+            Some(peeled) => peeled,
+            None => match peels.get(&target).or_else(|| known.get(&target)) {
+                Some(peeled) => *peeled,
+                None => match peel(snapshot, &target)? {
+                    Some(end) => (end != target).then_some(end),
+                    None => {
+                        tracing::warn!(%name, %target, "a ref leads to a missing object; it is not shown");
+                        continue;
+                    }
+                },
+            },
+        };
+        peels.insert(target, peeled);
+        shown.push(Ref { name: name.clone(), target, peeled, symref });
+    }
+    *known = peels;
+    Ok(shown)
+}
+
+/// What the object is after following tags; itself if it is none, `None` if something is missing.
+fn peel(snapshot: &Snapshot, id: &Oid) -> Result<Option<Oid>> {
+    let mut id = *id;
+    for _ in 0..PEEL_DEPTH_MAX {
+        match snapshot.object_size(&id)? {
+            None => return Ok(None),
+            Some((Kind::Tag, _)) => {}
+            Some(_) => return Ok(Some(id)),
+        }
+        let tag = snapshot.object(&id, 16 << 20)?.ok_or(RepoError::Missing { id })?;
+        let hex = tag.data.strip_prefix(b"object ").and_then(|rest| rest.split(|&b| b == b'\n').next());
+        let target = hex.and_then(Oid::from_hex);
+        id = target.ok_or_else(|| RepoError::BrokenObject { id, why: "it names no object".into() })?;
+    }
+    Ok(Some(id))
+}
+
+/// Refuses what is not served: other hashes, other ref stores, borrowed objects.
+fn check_format(root: &Path) -> Result<()> {
+    let unsupported = |why: &str| RepoError::Unsupported { path: root.to_owned(), why: why.into() };
+    let path = root.join("config");
+    let text = match std::fs::read(&path) {
+        Ok(text) => String::from_utf8_lossy(&text).to_lowercase(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(e) => return Err(RepoError::io("read", &path)(e)),
+    };
+    let mut section = "";
+    for line in text.lines().map(str::trim) {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let Some((key, value)) = line.split_once('=').map(|(k, v)| (k.trim(), v.trim())) else { continue };
+        match (section, key, value) {
+            ("[extensions]", "objectformat", "sha1") | ("[extensions]", "refstorage", "files") => {}
+            ("[extensions]", "objectformat", _) => return Err(unsupported("uses another hash than SHA-1")),
+            ("[extensions]", "refstorage", _) => return Err(unsupported("keeps its refs in another form than files")),
+            ("[core]", "repositoryformatversion", version) if !matches!(version, "0" | "1") => {
+                return Err(unsupported("has a format version above 1"));
+            }
+            _ => {}
+        }
+    }
+    if std::fs::read(root.join("objects/info/alternates")).is_ok_and(|text| !text.trim_ascii().is_empty()) {
+        return Err(unsupported("borrows objects from another repository (objects/info/alternates)"));
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! One generation of a repository: its refs and its packs, unchanging.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use slipway_core::{Oid, RefName};
+
+use crate::error::{RepoError, Result};
+use crate::loose::Loose;
+use crate::object::{Kind, Object, Objects};
+use crate::pack::Pack;
+use crate::packs::{self, PackSet, Place};
+use crate::refs::{Ref, Stamps};
+
+/// An immutable view of one generation. Send + Sync; hold it as long as you read.
+pub struct Snapshot {
+    pub(crate) objects: PathBuf,
+    pub(crate) head: RefName,
+    pub(crate) refs: Vec<Ref>,
+    /// Grows only if an object that was loose went into a new pack while this was held.
+    pub(crate) packs: ArcSwap<PackSet>,
+    /// When the folder of packs was last looked at again, and whether that ever found new ones.
+    pub(crate) rescanned: Mutex<Option<(Stamps, bool)>>,
+}
+
+impl Snapshot {
+    /// HEAD first if it resolves, then by name.
+    pub fn refs(&self) -> &[Ref] {
+        &self.refs
+    }
+
+    /// The branch HEAD names, born or not. With a detached HEAD, `HEAD` itself.
+    pub fn head(&self) -> &RefName {
+        &self.head
+    }
+
+    /// The ref of that full name, or `HEAD`.
+    pub fn find_ref(&self, name: &str) -> Option<&Ref> {
+        let named = match self.refs.first() {
+            Some(first) if first.name.as_str() == "HEAD" => {
+                if name == "HEAD" {
+                    return Some(first);
+                }
+                &self.refs[1..]
+            }
+            _ => &self.refs[..],
+        };
+        named.binary_search_by(|r| r.name.as_str().cmp(name)).ok().map(|i| &named[i])
+    }
+
+    /// The name of the hash: `sha1`.
+    pub fn object_format(&self) -> &'static str {
+        "sha1"
+    }
+
+    /// True if the object is stored here, reachable or not.
+    pub fn contains(&self, id: &Oid) -> Result<bool> {
+        Ok(self.look(id, |_| Ok(()))?.is_some())
+    }
+
+    /// The object, `None` if it is not there; an error if larger than `max` bytes.
+    pub fn object(&self, id: &Oid, max: u64) -> Result<Option<Object>> {
+        let mut data = Vec::new();
+        let kind = self.read(id, max, &mut data)?;
+        Ok(kind.map(|kind| Object { id: *id, kind, data }))
+    }
+
+    /// The object's kind and its size in bytes, without reading all of it.
+    pub fn object_size(&self, id: &Oid) -> Result<Option<(Kind, u64)>> {
+        self.look(id, |found| match found {
+            Found::Packed(packs, place) => packs.header(place),
+            Found::Loose(loose) => Ok((loose.kind, loose.size)),
+        })
+    }
+
+    /// Reads the object into `data` (cleared first), so that one buffer serves many.
+    pub(crate) fn read(&self, id: &Oid, max: u64, data: &mut Vec<u8>) -> Result<Option<Kind>> {
+        self.look(id, |found| match found {
+            Found::Packed(packs, place) => packs.read(place, max, data),
+            Found::Loose(loose) if loose.size > max => {
+                Err(RepoError::ObjectTooLarge { id: *id, size: loose.size, max })
+            }
+            Found::Loose(loose) => {
+                loose.read(id, &self.objects, data)?;
+                Ok(loose.kind)
+            }
+        })
+    }
+
+    /// Packs first, then loose files, then packs that came since.
+    pub(crate) fn look<T>(&self, id: &Oid, mut visit: impl FnMut(Found<'_>) -> Result<T>) -> Result<Option<T>> {
+        if !right_hash(id) {
+            return Ok(None);
+        }
+        let packs = self.packs.load();
+        if let Some(place) = packs.locate(id) {
+            return visit(Found::Packed(&packs, place)).map(Some);
+        }
+        if let Some(loose) = Loose::open(&self.objects, id)? {
+            return visit(Found::Loose(&loose)).map(Some);
+        }
+        if self.rescan()? {
+            let packs = self.packs.load();
+            if let Some(place) = packs.locate(id) {
+                return visit(Found::Packed(&packs, place)).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Adds packs that another program made since. Returns whether a second look is worth it.
+    fn rescan(&self) -> Result<bool> {
+        let folder = self.objects.join("pack");
+        let mut last = self.rescanned.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((stamps, grown)) = &*last
+            && stamps.still_hold()?
+        {
+            return Ok(*grown);
+        }
+        let mut stamps = Stamps::new();
+        stamps.take(folder.clone())?;
+        let known = self.packs.load_full();
+        let mut fresh = packs::list(&folder)?;
+        fresh.retain(|path| !known.packs().iter().any(|p| p.path().with_extension("idx") == *path));
+        let opened = open_packs(fresh)?;
+        // Another thread may have grown the set since the caller looked: then a second look is worth it too.
+        let grown = !opened.is_empty() || last.as_ref().is_some_and(|(_, grown)| *grown);
+        if !opened.is_empty() {
+            self.packs.store(Arc::new(known.with_more(opened)));
+        }
+        *last = Some((stamps, grown));
+        Ok(grown)
+    }
+}
+
+/// Where an object was found.
+pub(crate) enum Found<'a> {
+    Packed(&'a PackSet, Place),
+    Loose(&'a Loose),
+}
+
+impl Objects for Snapshot {
+    fn find(&self, id: &Oid, max: u64) -> Result<Option<Object>> {
+        self.object(id, max)
+    }
+
+    fn header(&self, id: &Oid) -> Result<Option<(Kind, u64)>> {
+        self.object_size(id)
+    }
+}
+
+/// SHA-256 ids name nothing in a SHA-1 repository.
+fn right_hash(id: &Oid) -> bool {
+    matches!(id, Oid::Sha1(_))
+}
+
+/// Opens packs, oldest first, leaving out those that went meanwhile and, loudly, those that are broken: what they hold
+/// is then missing, which every reader reports by name.
+pub(crate) fn open_packs(indexes: Vec<PathBuf>) -> Result<Vec<Arc<Pack>>> {
+    let mut opened = Vec::with_capacity(indexes.len());
+    for path in indexes {
+        let modified = match fs::metadata(path.with_extension("pack")).and_then(|m| m.modified()) {
+            Ok(time) => time,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(RepoError::io("look at", &path)(e)),
+        };
+        match Pack::open(&path, gix::hash::Kind::Sha1) {
+            Ok(pack) => opened.push((modified, path, Arc::new(pack))),
+            Err(RepoError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e @ RepoError::BrokenPack { .. }) => tracing::error!("{e}; it is left out"),
+            Err(e) => return Err(e),
+        }
+    }
+    opened.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    Ok(opened.into_iter().map(|(_, _, pack)| pack).collect())
+}

@@ -1,0 +1,75 @@
+//! What a crash leaves in a repository, and removing it. Run at start, while nobody writes.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crate::error::{RepoError, Result};
+use crate::limits::REF_FOLDERS_DEEP_MAX;
+
+/// Names that our quarantine folders start with; git's own, so that `git gc` removes them too.
+pub(crate) const QUARANTINE: &str = "tmp_objdir-incoming-";
+
+/// A lock younger than this may belong to a plain git that works beside us.
+const LOCK_AGE_MIN: Duration = Duration::from_secs(60);
+
+/// Removes quarantines and stale locks of the repository at `root`.
+pub(crate) fn sweep(root: &Path) -> Result<()> {
+    each(&root.join("objects"), &mut |path, name| {
+        if name.starts_with(QUARANTINE) && path.is_dir() { remove(fs::remove_dir_all(path), path) } else { Ok(()) }
+    })?;
+    for name in ["HEAD.lock", "packed-refs.lock", "packed-refs.new", "config.lock"] {
+        remove_stale(&root.join(name))?;
+    }
+    sweep_locks(&root.join("refs"), 0)
+}
+
+fn sweep_locks(folder: &Path, deep: usize) -> Result<()> {
+    if deep > REF_FOLDERS_DEEP_MAX {
+        return Ok(());
+    }
+    each(folder, &mut |path, name| {
+        if path.is_dir() {
+            sweep_locks(path, deep + 1)
+        } else if name.ends_with(".lock") {
+            remove_stale(path)
+        } else {
+            Ok(())
+        }
+    })
+}
+
+fn remove_stale(path: &Path) -> Result<()> {
+    let Ok(modified) = fs::metadata(path).and_then(|m| m.modified()) else { return Ok(()) };
+    let age = SystemTime::now().duration_since(modified).unwrap_or_default();
+    if age < LOCK_AGE_MIN { Ok(()) } else { remove(fs::remove_file(path), path) }
+}
+
+fn remove(done: std::io::Result<()>, path: &Path) -> Result<()> {
+    match done {
+        Ok(()) => {
+            tracing::info!(path = %path.display(), "removed what a crash had left");
+            Ok(())
+        }
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(RepoError::io("remove", path)(e)),
+    }
+}
+
+fn each(folder: &Path, visit: &mut dyn FnMut(&Path, &str) -> Result<()>) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(RepoError::io("list", folder)(e)),
+    };
+    for entry in entries {
+        let path = entry.map_err(RepoError::io("list", folder))?.path();
+        if let Some(name) = path.file_name().and_then(OsStr::to_str) {
+            let name = name.to_owned();
+            visit(&path, &name)?;
+        }
+    }
+    Ok(())
+}
