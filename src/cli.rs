@@ -37,15 +37,21 @@ pub(crate) struct Cli {
 /// Flags that go before or after the verb.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
-    /// The server's data folder
-    #[arg(long, global = true, env = "SLIPWAY_DATA", value_name = "DIR", default_value = "./slipway-data")]
-    pub(crate) data: PathBuf,
+    #[arg(long, global = true, env = "SLIPWAY_DATA", value_name = "DIR", help = "The server's data folder [default: ./slipway-data; demo: a temporary one]")]
+    pub(crate) data: Option<PathBuf>,
     /// Talk to this server instead of the one in the data folder; needs SLIPWAY_TOKEN
     #[arg(long, global = true, env = "SLIPWAY_SERVER", value_name = "URL")]
     pub(crate) server: Option<String>,
     /// Print JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
+}
+
+impl Global {
+    /// The data folder: named, or the default.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| "./slipway-data".into())
+    }
 }
 
 #[derive(Debug, Subcommand)]

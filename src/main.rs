@@ -62,8 +62,8 @@ async fn carry_out(cli: Cli) -> Result<bool, Problem> {
     match cli.verb {
         Verb::Serve(serve) => {
             telemetry::init();
-            let config = config::Config::load(&cli.global.data, &serve)?;
-            app::serve(&cli.global.data, config).await.map(|()| true)
+            let config = config::Config::load(&cli.global.data(), &serve)?;
+            app::serve(&cli.global.data(), config).await.map(|()| true)
         }
         Verb::Demo(ref demo) => demo::run(demo, &cli.global).await,
         Verb::Completions { shell } => {
@@ -77,9 +77,9 @@ async fn carry_out(cli: Cli) -> Result<bool, Problem> {
 /// Every other verb is a call of a running server's API.
 async fn over_api(cli: Cli) -> Result<bool, Problem> {
     let token = std::env::var("SLIPWAY_TOKEN").ok().map(Secret::new);
-    let client = cli::Client::new(&cli.global.data, cli.global.server.as_deref(), token);
+    let client = cli::Client::new(&cli.global.data(), cli.global.server.as_deref(), token);
     let doctor = matches!(cli.verb, Verb::Doctor) && cli.global.server.is_none();
-    let data = cli.global.data.clone();
+    let data = cli.global.data();
     let session = cli::Session { client, files: &mut LocalFiles, out: &mut StandardOutput };
     match cli::run(cli, session).await {
         // A doctor is called when the server does not answer, too.

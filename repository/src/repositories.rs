@@ -16,6 +16,8 @@ use crate::error::{RepoError, Result};
 use crate::limits::OPEN_REPOSITORIES_MAX;
 use crate::repository::Repository;
 
+mod identity;
+
 /// Prefix of folders being made or removed. No repository name starts with a dot.
 const ASIDE: &str = ".slipway-";
 
