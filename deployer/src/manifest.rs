@@ -8,7 +8,9 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::limits::{DOCUMENTS_MAX, FILE_BYTES_MAX, FILES_MAX, OBJECTS_MAX, RENDER_BYTES_MAX, RENDER_ERRORS_MAX};
+use crate::limits::{
+    DOCUMENTS_MAX, FILE_BYTES_MAX, FILES_MAX, OBJECTS_MAX, RENDER_BYTES_MAX, RENDER_ERRORS_MAX,
+};
 use crate::yaml;
 
 /// A file of the repository, below the binding's folder or anywhere else.
@@ -171,7 +173,8 @@ fn check_sizes(files: &[&ManifestFile], limits: RenderLimits) -> Result<(), Rend
     let mut total = 0usize;
     for (i, file) in files.iter().enumerate() {
         if i >= limits.files_max {
-            let sentence = format!("there are {} manifest files, {} are allowed", files.len(), limits.files_max);
+            let sentence =
+                format!("there are {} manifest files, {} are allowed", files.len(), limits.files_max);
             return Err(whole_file(&file.path, sentence));
         }
         if file.bytes.len() > limits.file_bytes_max {
@@ -181,7 +184,10 @@ fn check_sizes(files: &[&ManifestFile], limits: RenderLimits) -> Result<(), Rend
         total = total.saturating_add(file.bytes.len());
         if total > limits.bytes_max {
             let may = limits.bytes_max;
-            return Err(whole_file(&file.path, format!("with this file the manifests have over {may} bytes")));
+            return Err(whole_file(
+                &file.path,
+                format!("with this file the manifests have over {may} bytes"),
+            ));
         }
     }
     Ok(())
@@ -244,7 +250,12 @@ fn is_list(object: &Map<String, Value>) -> bool {
     kind.ends_with("List") && object.get("items").is_some_and(Value::is_array)
 }
 
-fn open_list(path: &str, line: u64, mut list: Map<String, Value>, lines: &[u64]) -> Result<Vec<Manifest>, String> {
+fn open_list(
+    path: &str,
+    line: u64,
+    mut list: Map<String, Value>,
+    lines: &[u64],
+) -> Result<Vec<Manifest>, String> {
     let kind = list.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
     let api_version = list.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
     let Some(Value::Array(items)) = list.remove("items") else { return Ok(Vec::new()) };
@@ -300,7 +311,9 @@ fn check_metadata(kind: &str, metadata: &Map<String, Value>) -> Result<(), Strin
         Some(Value::String(name)) => name.as_str(),
         Some(other) => return Err(format!("metadata.name of the {kind} is {}; quote it", yaml::noun(other))),
         None if metadata.contains_key("generateName") => {
-            return Err(format!("the {kind} has a generateName; what is in Git needs a metadata.name of its own"));
+            return Err(format!(
+                "the {kind} has a generateName; what is in Git needs a metadata.name of its own"
+            ));
         }
         None => return Err(format!("the {kind} has no metadata.name")),
     };

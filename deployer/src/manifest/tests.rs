@@ -57,7 +57,10 @@ fn scalars_are_read_as_kubernetes_reads_them() {
 fn anchors_and_merge_keys_are_followed() {
     let text = "apiVersion: v1\nkind: X\nmetadata: {name: a, labels: &l {app: web}}\nspec: {selector: *l, more: {<<: *l, b: c}}\n";
     let all = render(&[file("a.yaml", text)], RenderLimits::default()).expect("renders");
-    assert_eq!(all[0].object["spec"], serde_json::json!({"selector":{"app":"web"},"more":{"app":"web","b":"c"}}));
+    assert_eq!(
+        all[0].object["spec"],
+        serde_json::json!({"selector":{"app":"web"},"more":{"app":"web","b":"c"}})
+    );
 }
 
 #[test]
@@ -83,7 +86,11 @@ fn what_is_no_manifest_is_refused_with_a_sentence() {
         ("a.yaml", "apiVersion: v1\nkind: X\nmetadata: {name: 12}", "is a number; quote it"),
         ("a.yaml", "apiVersion: v1\nkind: X\nmetadata: {generateName: a-}", "generateName"),
         ("a.yaml", "apiVersion: v1\nkind: X\nmetadata: {name: ../../x}", "cannot be the name"),
-        ("a.yaml", "apiVersion: v1\nkind: X\nmetadata: {name: a, namespace: ../x}", "cannot be the namespace"),
+        (
+            "a.yaml",
+            "apiVersion: v1\nkind: X\nmetadata: {name: a, namespace: ../x}",
+            "cannot be the namespace",
+        ),
         ("a.yaml", "apiVersion: v1/../x\nkind: X\nmetadata: {name: a}", "cannot be an apiVersion"),
         ("a.yaml", "apiVersion: v1\nkind: X\nmetadata: {name: a, labels: {v: 1.0}}", "quote it"),
         ("a.yaml", "a: {{ .Values.x }}", "helm template"),
@@ -106,7 +113,9 @@ fn a_bomb_of_aliases_or_depth_is_stopped_soon() {
     let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
     for i in 1..12 {
         let p = i - 1;
-        bomb.push_str(&format!("a{i}: &a{i} [*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p}]\n"));
+        bomb.push_str(&format!(
+            "a{i}: &a{i} [*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p},*a{p}]\n"
+        ));
     }
     let started = std::time::Instant::now();
     refused(&[file("a.yaml", &bomb)]);
@@ -119,7 +128,9 @@ fn a_bomb_of_aliases_or_depth_is_stopped_soon() {
 
 #[test]
 fn each_bound_is_told_by_its_number() {
-    let one = |i: usize| file(&format!("{i}.yaml"), &format!("apiVersion: v1\nkind: X\nmetadata: {{name: a{i}}}\n"));
+    let one = |i: usize| {
+        file(&format!("{i}.yaml"), &format!("apiVersion: v1\nkind: X\nmetadata: {{name: a{i}}}\n"))
+    };
     let files: Vec<_> = (0..4).map(one).collect();
     let small = RenderLimits { files_max: 3, ..RenderLimits::default() };
     let tell = |limits| render(&files, limits).expect_err("too much")[0].to_string();
