@@ -1,1 +1,37 @@
 //! Kubernetes: render, apply, prune, follow the rollout.
+//!
+//! Bytes of manifest files come in, reports go out; Git, Docker and the store are not known here. [`render`] makes
+//! manifests of files, [`Clusters::connect`] a [`Connection`] of a kubeconfig, and [`Connection::reconcile`] brings
+//! that cluster to what the manifests say, telling a [`Journal`] as it goes.
+
+mod apply;
+mod cluster;
+mod error;
+mod health;
+mod journal;
+mod kinds;
+mod kubeconfig;
+pub mod limits;
+mod manifest;
+mod order;
+mod owner;
+mod payload;
+mod place;
+mod preview;
+mod prune;
+mod reason;
+mod reconcile;
+mod rollout;
+mod takeover;
+mod wire;
+mod words;
+mod yaml;
+
+pub use self::cluster::{Clusters, Connection};
+pub use self::error::DeployError;
+pub use self::journal::Journal;
+pub use self::kubeconfig::{IN_CLUSTER, KubeconfigSummary, summarise};
+pub use self::manifest::{Manifest, ManifestFile, RenderError, RenderLimits, is_manifest_path, render};
+pub use self::preview::{ObjectDiff, Preview};
+pub use self::prune::PruneConfirmation;
+pub use self::reconcile::{Reconcile, Timing};

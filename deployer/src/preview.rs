@@ -1,0 +1,305 @@
+//! Looks without writing: what a deploy would do, what the cluster would refuse, and whether the cluster can be used.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::{Value, json};
+use slipway_core::RepoName;
+use slipway_core::deploy::{Change, InventoryEntry};
+use slipway_core::target::ClusterBinding;
+use tokio_util::sync::CancellationToken;
+
+use crate::apply::Trouble;
+use crate::cluster::Connection;
+use crate::error::DeployError;
+use crate::journal::{Board, Silence};
+use crate::limits::{DIFF_PATHS_MAX, MESSAGE_BYTES_MAX, cut};
+use crate::manifest::Manifest;
+use crate::owner::{APPLIED, Claim, Owner};
+use crate::place::place;
+use crate::prune::{Fate, PruneConfirmation, within_budget};
+use crate::reconcile::{Run, Timing, key_of};
+use crate::wire::{Call, JSON};
+
+/// What is to be looked at.
+#[derive(Debug)]
+pub struct Preview<'a> {
+    /// As in [`crate::Reconcile`].
+    pub server: &'a str,
+    /// As in [`crate::Reconcile`].
+    pub binding: &'a ClusterBinding,
+    /// As in [`crate::Reconcile`].
+    pub repo_name: &'a RepoName,
+    /// As in [`crate::Reconcile`].
+    pub manifests: Vec<Manifest>,
+    /// As in [`crate::Reconcile`]; empty where deletes do not matter.
+    pub inventory: Vec<InventoryEntry>,
+    /// As in [`crate::Reconcile`].
+    pub prune: PruneConfirmation,
+}
+
+/// What a deploy would do with one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectDiff {
+    /// API group; empty for the core group.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace; `None` for objects of no namespace.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+    /// `file:line`; empty for objects that left the repository.
+    pub source: String,
+    /// `Created`, `Configured`, `Unchanged`, `Pruned`, `Kept` or `Refused`.
+    pub change: Change,
+    /// Paths of fields that would change, like `spec.template.spec.containers[0].image`, at most [`DIFF_PATHS_MAX`].
+    /// Paths alone: values may be secret.
+    pub fields: Vec<String>,
+    /// Why, where that is not plain.
+    pub message: String,
+}
+
+impl Connection {
+    /// What the cluster would refuse of these manifests, a sentence each with `file:line`; empty if nothing. Writes
+    /// nothing. Objects whose kind or namespace comes with the same push are not shown to it.
+    pub async fn dry_run(&self, p: Preview<'_>) -> Result<Vec<String>, DeployError> {
+        match self.diff_inner(Preview { inventory: Vec::new(), ..p }).await {
+            Ok(diffs) => {
+                let refused = diffs.into_iter().filter(|d| d.change == Change::Refused);
+                Ok(refused
+                    .map(|d| {
+                        let place = d.namespace.map(|ns| format!("{ns}/")).unwrap_or_default();
+                        format!("{}: {} {place}{}: {}", d.source, d.kind, d.name, d.message)
+                    })
+                    .collect())
+            }
+            Err(DeployError::Placement(s) | DeployError::NotAllowed(s) | DeployError::Foreign(s)) => Ok(s),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a deploy of these manifests would do to each object, deletes included. Writes nothing.
+    pub async fn diff(&self, p: Preview<'_>) -> Result<Vec<ObjectDiff>, DeployError> {
+        self.diff_inner(p).await
+    }
+
+    async fn diff_inner(&self, p: Preview<'_>) -> Result<Vec<ObjectDiff>, DeployError> {
+        let owner = Owner::of(p.server, p.repo_name.as_str(), p.binding);
+        let wanted = place(self, p.binding, &owner, &p.manifests).await?;
+        let stop = CancellationToken::new();
+        let board = Board::new(&Silence, &wanted);
+        let timing = Timing::default();
+        let run = Run { connection: self, owner, binding: p.binding, wanted, board, stop: &stop, timing };
+        let (seen, refused) =
+            run.each((0..run.wanted.len()).collect(), async |i| run.diff_one(i).await).await?;
+        let mut diffs: Vec<(usize, ObjectDiff)> = seen;
+        diffs.extend(refused.into_iter().map(|(i, why)| (i, run.line(i, Change::Refused, Vec::new(), why))));
+        diffs.sort_by_key(|(i, _)| *i);
+        let mut diffs: Vec<ObjectDiff> = diffs.into_iter().map(|(_, d)| d).collect();
+        diffs.extend(run.diff_left(&p.inventory, p.prune).await?);
+        Ok(diffs)
+    }
+
+    /// Whether the cluster can be used, in one line: `Kubernetes v1.31.2 as system:serviceaccount:x:y, may apply`.
+    pub async fn test(&self) -> Result<String, DeployError> {
+        let infra = |e| self.infra(&e);
+        let version = self.call(&Call::get("/version")).await.map_err(infra)?.object().map_err(infra)?;
+        let version = cut(version["gitVersion"].as_str().unwrap_or("of an unknown version"), 100);
+        let may = self.may("patch", "apps", "deployments").await?;
+        let who = self.who().await.map(|w| format!(" as {w}")).unwrap_or_default();
+        let may = if may {
+            "may apply to every namespace"
+        } else {
+            "may not apply to every namespace; bindings work where it may"
+        };
+        Ok(format!("Kubernetes {version}{who}, {may}"))
+    }
+
+    async fn may(&self, verb: &str, group: &str, resource: &str) -> Result<bool, DeployError> {
+        let attributes = json!({"verb": verb, "group": group, "resource": resource});
+        let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes}});
+        let call = Call {
+            method: Method::POST,
+            path: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews".into(),
+            body: Bytes::from(review.to_string()),
+            content_type: JSON,
+        };
+        let answer =
+            self.call(&call).await.map_err(|e| self.infra(&e))?.object().map_err(|e| self.infra(&e))?;
+        Ok(answer["status"]["allowed"].as_bool() == Some(true))
+    }
+
+    /// Whom the cluster takes us for; servers before 1.27 cannot tell.
+    async fn who(&self) -> Option<String> {
+        let call = Call {
+            method: Method::POST,
+            path: "/apis/authentication.k8s.io/v1/selfsubjectreviews".into(),
+            body: Bytes::from_static(
+                br#"{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}"#,
+            ),
+            content_type: JSON,
+        };
+        let answer = self.call(&call).await.ok()?.object().ok()?;
+        answer["status"]["userInfo"]["username"].as_str().map(|u| cut(u, 200))
+    }
+}
+
+impl Run<'_> {
+    fn line(&self, i: usize, change: Change, fields: Vec<String>, message: String) -> ObjectDiff {
+        let Some(w) = self.wanted.get(i) else { return ObjectDiff::empty(change) };
+        ObjectDiff {
+            group: w.key.group.clone(),
+            kind: w.key.kind.clone(),
+            namespace: w.key.namespace.clone(),
+            name: w.key.name.clone(),
+            source: w.source.clone(),
+            change,
+            fields,
+            message: cut(&message, MESSAGE_BYTES_MAX),
+        }
+    }
+
+    async fn diff_one(&self, i: usize) -> Result<ObjectDiff, Trouble> {
+        let Some(wanted) = self.wanted.get(i) else { return Ok(ObjectDiff::empty(Change::Pending)) };
+        if wanted.brought {
+            let why = "its kind or namespace comes with this push, so the cluster was not asked".to_owned();
+            return Ok(self.line(i, Change::Created, Vec::new(), why));
+        }
+        let infra = |e| Trouble::Cluster(self.connection.infra(&e));
+        let before = match self.connection.call(&Call::get(wanted.path())).await {
+            Ok(answer) => Some(answer.object().map_err(infra)?),
+            Err(e) if e.code() == 404 => None,
+            Err(e) => return Err(self.connection.trouble(wanted, "read", &e)),
+        };
+        if let Some(live) = &before
+            && let Claim::Other(who) = self.owner.claim(&wanted.key, live)
+        {
+            return Err(Trouble::Refused(format!("it is applied by {who}")));
+        }
+        let after = match self.connection.send(wanted, true, true).await {
+            Ok(answer) => answer.object().map_err(infra)?,
+            Err(e) if e.is_no_dry_run() => {
+                let change = if before.is_some() { Change::Configured } else { Change::Created };
+                return Ok(self.line(i, change, Vec::new(), "a webhook cannot be asked beforehand".into()));
+            }
+            Err(e) => return Err(self.connection.trouble(wanted, "apply", &e)),
+        };
+        let Some(before) = before else {
+            return Ok(self.line(i, Change::Created, Vec::new(), String::new()));
+        };
+        let fields = changed_fields(&before, &after);
+        let change = if fields.is_empty() { Change::Unchanged } else { Change::Configured };
+        Ok(self.line(i, change, fields, String::new()))
+    }
+
+    async fn diff_left(
+        &self,
+        inventory: &[InventoryEntry],
+        confirmed: PruneConfirmation,
+    ) -> Result<Vec<ObjectDiff>, DeployError> {
+        let left = self.left(inventory);
+        let fates = self.fates(&left, &HashSet::new()).await?;
+        let deletes = fates.iter().filter(|(_, f)| matches!(f, Fate::Delete { .. })).count();
+        let many = !within_budget(deletes, inventory.len()) && !confirmed.covers(deletes);
+        let line = |(entry, fate): (InventoryEntry, Fate)| {
+            let (change, message) = match fate {
+                Fate::Gone => return None,
+                Fate::Released(why) | Fate::Kept(why) => (Change::Kept, why),
+                Fate::Delete { .. } if many => {
+                    (Change::Kept, "too many objects would be deleted at once".into())
+                }
+                Fate::Delete { .. } => (Change::Pruned, String::new()),
+            };
+            let key = key_of(&entry);
+            let (group, kind, namespace, name) = (key.group, key.kind, key.namespace, key.name);
+            Some(ObjectDiff {
+                group,
+                kind,
+                namespace,
+                name,
+                source: String::new(),
+                change,
+                fields: Vec::new(),
+                message,
+            })
+        };
+        Ok(fates.into_iter().filter_map(line).collect())
+    }
+}
+
+impl ObjectDiff {
+    fn empty(change: Change) -> Self {
+        let (group, kind, name, source, message) = Default::default();
+        Self { group, kind, namespace: None, name, source, change, fields: Vec::new(), message }
+    }
+}
+
+/// Paths at which two states of an object differ, what only the server writes aside.
+fn changed_fields(before: &Value, after: &Value) -> Vec<String> {
+    let mut paths = Vec::new();
+    let strip = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(all) = object.as_object_mut() {
+            all.remove("status");
+        }
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            for field in
+                ["managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink"]
+            {
+                metadata.remove(field);
+            }
+            if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
+                // A hash of the rest: if it alone differs, nothing that anybody wrote does.
+                annotations.remove(APPLIED);
+            }
+        }
+        object
+    };
+    compare(&strip(before), &strip(after), "", &mut paths);
+    paths
+}
+
+fn compare(before: &Value, after: &Value, at: &str, paths: &mut Vec<String>) {
+    if paths.len() >= DIFF_PATHS_MAX || before == after {
+        return;
+    }
+    match (before, after) {
+        (Value::Object(b), Value::Object(a)) => {
+            let keys: std::collections::BTreeSet<&String> = b.keys().chain(a.keys()).collect();
+            for key in keys {
+                let dot = if at.is_empty() { "" } else { "." };
+                let shown =
+                    if key.contains(['.', '/']) { format!("{at}[{key}]") } else { format!("{at}{dot}{key}") };
+                compare(
+                    b.get(key).unwrap_or(&Value::Null),
+                    a.get(key).unwrap_or(&Value::Null),
+                    &shown,
+                    paths,
+                );
+            }
+        }
+        (Value::Array(b), Value::Array(a)) if b.len() == a.len() => {
+            for (i, (b, a)) in b.iter().zip(a).enumerate() {
+                compare(b, a, &format!("{at}[{i}]"), paths);
+            }
+        }
+        _ => paths.push(cut(at, 300)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_told_by_path_and_never_by_value() {
+        let before = json!({"metadata": {"resourceVersion": "1", "annotations": {"a/b": "1", APPLIED: "x"}}, "spec": {"list": [{"image": "a:1"}], "gone": 1}, "status": {"x": 1}});
+        let after = json!({"metadata": {"resourceVersion": "2", "annotations": {"a/b": "2", APPLIED: "y"}}, "spec": {"list": [{"image": "a:2"}], "new": {"secret": "hunter2"}}, "status": {"x": 2}});
+        let got = changed_fields(&before, &after);
+        assert_eq!(got, ["metadata.annotations[a/b]", "spec.gone", "spec.list[0].image", "spec.new"]);
+        assert!(changed_fields(&before, &before).is_empty());
+    }
+}

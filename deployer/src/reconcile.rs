@@ -1,0 +1,388 @@
+//! One reconcile: one commit's manifests to one cluster, from the first look to the last delete.
+//!
+//! Everything is harmless when done twice, and what could not be taken back comes after what could fail: kinds,
+//! namespaces and rights are checked first, then the cluster is shown every object (server-side dry-run), then the
+//! inventory is written down, then objects are written, followed until they are healthy, and only then is deleted what
+//! left the repository.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::future::Future;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use slipway_core::deploy::{Change, InventoryEntry, ObjectReport, Phase};
+use slipway_core::target::ClusterBinding;
+use slipway_core::{Oid, RepoName};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::apply::{Applied, Live, Trouble, pause};
+use crate::cluster::Connection;
+use crate::error::DeployError;
+use crate::health::Verdict;
+use crate::journal::{Board, Journal};
+use crate::limits::{CRASH_GRACE_MS, ESTABLISH_MS_MAX, IMAGE_GRACE_MS, OBJECTS_IN_FLIGHT_MAX, ROLLOUT_MS};
+use crate::manifest::Manifest;
+use crate::order::BARRIERS;
+use crate::owner::{Claim, Key, Owner};
+use crate::place::{Wanted, place};
+use crate::prune::PruneConfirmation;
+use crate::words;
+
+/// What is to be done.
+#[derive(Debug)]
+pub struct Reconcile<'a> {
+    /// A name of this installation that never changes and that no other has (a random id in the store, say). Marks in
+    /// the cluster carry it; with another one, this server does not know its own objects again.
+    pub server: &'a str,
+    /// Which repository may do what in the cluster.
+    pub binding: &'a ClusterBinding,
+    /// The repository's name now, for people.
+    pub repo_name: &'a RepoName,
+    /// What is applied.
+    pub commit: Oid,
+    /// Its manifests, from [`crate::render`].
+    pub manifests: Vec<Manifest>,
+    /// What [`Journal::save_inventory`] was last told for this repository and cluster.
+    pub inventory: Vec<InventoryEntry>,
+    /// What the commit's author said about deletes; see [`PruneConfirmation::from_message`].
+    pub prune: PruneConfirmation,
+    /// How long is waited for what.
+    pub timing: Timing,
+}
+
+/// How long a rollout may take; [`Default`] takes the figures of [`crate::limits`]. All in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Until everything is healthy; an object that asks for more than ten minutes itself gets it.
+    pub rollout_ms: u64,
+    /// An image that cannot be pulled for so long fails the deploy.
+    pub image_grace_ms: u64,
+    /// A container that crashes, or pods that are refused, for so long fail the deploy.
+    pub crash_grace_ms: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { rollout_ms: ROLLOUT_MS, image_grace_ms: IMAGE_GRACE_MS, crash_grace_ms: CRASH_GRACE_MS }
+    }
+}
+
+/// One reconcile under way.
+pub(crate) struct Run<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) owner: Owner,
+    pub(crate) binding: &'a ClusterBinding,
+    pub(crate) wanted: Vec<Wanted>,
+    pub(crate) board: Board<'a>,
+    pub(crate) stop: &'a CancellationToken,
+    pub(crate) timing: Timing,
+}
+
+impl Connection {
+    /// Brings the cluster to what the manifests say and returns all objects. On an error the journal has the objects
+    /// as far as it came; [`DeployError::class`] tells whether trying again can help. [`DeployError::Stopped`] follows
+    /// a cancelled `stop`: at once while it waits for a rollout, after the write under way otherwise. The same call
+    /// again, with the inventory last saved, goes on from there.
+    pub async fn reconcile(
+        &self,
+        r: Reconcile<'_>,
+        journal: &dyn Journal,
+        stop: &CancellationToken,
+    ) -> Result<Vec<ObjectReport>, DeployError> {
+        if r.manifests.is_empty() && !r.inventory.is_empty() && !r.prune.covers(r.inventory.len()) {
+            return Err(DeployError::Empty { applied: r.inventory.len() });
+        }
+        let owner = Owner::of(r.server, r.repo_name.as_str(), r.binding);
+        let wanted = place(self, r.binding, &owner, &r.manifests).await?;
+        tracing::debug!(cluster = %self.name, repo = %r.repo_name, commit = %r.commit, objects = wanted.len(), "reconcile");
+        let board = Board::new(journal, &wanted);
+        note_hooks(&board, &r.manifests);
+        let run = Run { connection: self, owner, binding: r.binding, wanted, board, stop, timing: r.timing };
+        let done = run.all(r.inventory, r.prune).await;
+        run.board.tell_now().await;
+        done.map(|()| run.board.reports())
+    }
+}
+
+/// Hook annotations of other tools promise an order that is not kept here; better said than found out.
+fn note_hooks(board: &Board<'_>, manifests: &[Manifest]) {
+    for m in manifests {
+        let annotations = m.object.get("metadata").and_then(|v| v.get("annotations"));
+        let has = |key: &str| annotations.is_some_and(|a| a.get(key).is_some());
+        if has("argocd.argoproj.io/hook") || has("argocd.argoproj.io/sync-wave") || has("helm.sh/hook") {
+            let (at, kind, name) = (m.source(), m.kind(), m.name());
+            board.note(format!("{at}: {kind} {name} is applied in plain order; hooks and waves are not run"));
+        }
+    }
+}
+
+impl Run<'_> {
+    async fn all(
+        &self,
+        inventory: Vec<InventoryEntry>,
+        confirmed: PruneConfirmation,
+    ) -> Result<(), DeployError> {
+        let live = self.read_all().await?;
+        self.check_claims(&live)?;
+        self.dry_run_all(&live).await?;
+        let left = self.left(&inventory);
+        self.save(&left, |i| live.get(i).and_then(Option::as_ref).map(|l| l.uid.clone())).await?;
+        self.board.entered(Phase::Apply).await;
+        let applied = self.apply_all(live).await?;
+        let uid = |i: usize| applied.get(i).map(|a| a.uid.clone());
+        self.save(&left, uid).await?;
+        self.board.entered(Phase::Rollout).await;
+        self.follow(&applied).await?;
+        if !left.is_empty() {
+            self.board.entered(Phase::Prune).await;
+            let uids: HashSet<String> = applied.iter().map(|a| a.uid.clone()).collect();
+            let kept = self.prune(&left, inventory.len(), &uids, confirmed).await?;
+            self.save(&kept, uid).await?;
+        }
+        Ok(())
+    }
+
+    /// Entries that are no longer wanted, whatever their version.
+    pub(crate) fn left(&self, inventory: &[InventoryEntry]) -> Vec<InventoryEntry> {
+        let wanted: HashSet<&Key> = self.wanted.iter().map(|w| &w.key).collect();
+        let left: BTreeMap<Key, &InventoryEntry> =
+            inventory.iter().map(|e| (key_of(e), e)).filter(|(k, _)| !wanted.contains(k)).collect();
+        left.into_values().cloned().collect()
+    }
+
+    /// Writes the inventory down: all that is wanted and all that is left.
+    async fn save(
+        &self,
+        left: &[InventoryEntry],
+        uid: impl Fn(usize) -> Option<String>,
+    ) -> Result<(), DeployError> {
+        let wanted = self.wanted.iter().enumerate().map(|(i, w)| w.entry(uid(i)));
+        let entries = wanted.chain(left.iter().cloned()).collect();
+        self.board.save_inventory(entries).await.map_err(DeployError::Journal)
+    }
+
+    async fn read_all(&self) -> Result<Vec<Option<Live>>, DeployError> {
+        let (read, refused) = self
+            .each((0..self.wanted.len()).collect(), async |i| match self.wanted.get(i) {
+                Some(w) if !w.brought || w.barrier == 0 => self.connection.read_live(w, &self.owner).await,
+                _ => Ok(None),
+            })
+            .await?;
+        self.refuse(refused)?;
+        let mut live: Vec<Option<Live>> = self.wanted.iter().map(|_| None).collect();
+        for (i, one) in read {
+            if let Some(slot) = live.get_mut(i) {
+                *slot = one;
+            }
+        }
+        Ok(live)
+    }
+
+    fn check_claims(&self, live: &[Option<Live>]) -> Result<(), DeployError> {
+        let mut foreign = Vec::new();
+        for (wanted, live) in self.wanted.iter().zip(live) {
+            let Some(live) = live else { continue };
+            if let Claim::Other(who) = &live.claim {
+                foreign.push(format!("{} is applied by {who}", wanted.title()));
+            } else if live.claim == Claim::Free
+                && let Some(tool) = live.other_tool
+            {
+                let title = wanted.title();
+                self.board.note(format!("{title} is also kept by {tool}; let only one of the two do it"));
+            }
+        }
+        if foreign.is_empty() { Ok(()) } else { Err(DeployError::Foreign(foreign)) }
+    }
+
+    /// Shows the cluster everything that would be written. What depends on this very push cannot be shown before it.
+    async fn dry_run_all(&self, live: &[Option<Live>]) -> Result<(), DeployError> {
+        let due = |i: &usize| {
+            self.wanted.get(*i).is_some_and(|w| !w.brought)
+                && live
+                    .get(*i)
+                    .is_none_or(|l| l.as_ref().is_none_or(|l| !l.unchanged && l.deleting.is_none()))
+        };
+        let due: Vec<usize> = (0..self.wanted.len()).filter(due).collect();
+        let (_, refused) = self
+            .each(due, async |i| match self.wanted.get(i) {
+                Some(wanted) => self.show(wanted).await,
+                None => Ok(()),
+            })
+            .await?;
+        self.refuse(refused)
+    }
+
+    async fn show(&self, wanted: &Wanted) -> Result<(), Trouble> {
+        let Err(mut error) = self.connection.send(wanted, false, true).await else { return Ok(()) };
+        if let Some(managers) = words::conflicts(&error) {
+            self.board.note(format!("{} takes fields over from {managers}", wanted.title()));
+            match self.connection.send(wanted, true, true).await {
+                Ok(_) => return Ok(()),
+                Err(e) => error = e,
+            }
+        }
+        if error.is_no_dry_run() || error.is_webhook() {
+            self.board.note(format!("{} could not be shown to the cluster first: {error}", wanted.title()));
+            return Ok(());
+        }
+        Err(self.connection.trouble(wanted, "apply", &error))
+    }
+
+    /// Ends a phase in which objects were refused; marks them.
+    fn refuse(&self, refused: Vec<(usize, String)>) -> Result<(), DeployError> {
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let mut sentences = Vec::new();
+        for (i, sentence) in refused {
+            self.board.changed(i, Change::Refused);
+            self.board.message(i, &sentence);
+            let title = self.wanted.get(i).map(Wanted::title).unwrap_or_default();
+            sentences.push(format!("{title}: {sentence}"));
+        }
+        Err(DeployError::Refused(sentences))
+    }
+
+    async fn apply_all(&self, live: Vec<Option<Live>>) -> Result<Vec<Applied>, DeployError> {
+        let live: Vec<Mutex<Option<Live>>> = live.into_iter().map(Mutex::new).collect();
+        let live = &live;
+        let mut applied: BTreeMap<usize, Applied> = BTreeMap::new();
+        for barrier in 0..BARRIERS {
+            let members: Vec<usize> = self
+                .wanted
+                .iter()
+                .enumerate()
+                .filter(|(_, w)| w.barrier == barrier)
+                .map(|(i, _)| i)
+                .collect();
+            let (done, refused) = self
+                .each(members, async |i| {
+                    let before = live.get(i).and_then(|l| l.lock().ok()?.take());
+                    self.apply_one(i, before).await
+                })
+                .await?;
+            self.refuse(refused)?;
+            if barrier == 0 {
+                self.establish(&done).await?;
+            }
+            applied.extend(done.into_iter().filter_map(|(i, a)| Some((i, a?))));
+            self.board.tell().await;
+        }
+        Ok(applied.into_values().collect())
+    }
+
+    async fn apply_one(&self, i: usize, live: Option<Live>) -> Result<Option<Applied>, Trouble> {
+        let Some(wanted) = self.wanted.get(i) else { return Ok(None) };
+        if self.stop.is_cancelled() {
+            return Err(Trouble::Stopped);
+        }
+        let (applied, warnings) = self.connection.apply(wanted, &self.owner, live, self.stop).await?;
+        if applied.change != Change::Unchanged && wanted.key.kind == "CustomResourceDefinition" {
+            let group = wanted.payload["spec"]["group"].as_str().unwrap_or_default();
+            self.connection.kinds.forget(group);
+        }
+        for warning in warnings {
+            self.board.note(format!("{}: {warning}", wanted.title()));
+        }
+        self.board.changed(i, applied.change);
+        self.board.verdict(i, &applied.verdict);
+        self.board.tell().await;
+        Ok(Some(applied))
+    }
+
+    /// Waits until definitions are served and namespaces active: what comes next needs them.
+    async fn establish(&self, done: &[(usize, Option<Applied>)]) -> Result<(), DeployError> {
+        let started = Instant::now();
+        let mut waiting: BTreeSet<usize> = done
+            .iter()
+            .filter(|(_, a)| a.as_ref().is_some_and(|a| !a.verdict.is_settled()))
+            .map(|(i, _)| *i)
+            .collect();
+        let mut wait_ms = 50;
+        while !waiting.is_empty() {
+            if self.stop.is_cancelled() {
+                return Err(DeployError::Stopped);
+            }
+            if started.elapsed() > Duration::from_millis(ESTABLISH_MS_MAX) {
+                let late = waiting.iter().filter_map(|i| self.wanted.get(*i)).map(Wanted::title).collect();
+                return Err(DeployError::RolloutTimeout { after_s: ESTABLISH_MS_MAX / 1000, waiting: late });
+            }
+            pause(wait_ms, self.stop).await;
+            wait_ms = (wait_ms * 2).min(500);
+            let (seen, refused) = self
+                .each(waiting.iter().copied().collect(), async |i| match self.wanted.get(i) {
+                    Some(w) => Ok(self.connection.read_live(w, &self.owner).await?.map(|l| l.verdict)),
+                    None => Ok(None),
+                })
+                .await?;
+            self.refuse(refused)?;
+            for (i, verdict) in seen {
+                let verdict = verdict
+                    .unwrap_or_else(|| Verdict::new(slipway_core::deploy::Health::Missing, "is gone again"));
+                self.board.verdict(i, &verdict);
+                if verdict.is_settled() {
+                    waiting.remove(&i);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Works on several objects at once. A cluster that fails or a stop ends it; objects that are refused are collected.
+    pub(crate) async fn each<T, F>(
+        &self,
+        members: Vec<usize>,
+        work: impl Fn(usize) -> F,
+    ) -> Result<(Vec<(usize, T)>, Vec<(usize, String)>), DeployError>
+    where
+        F: Future<Output = Result<T, Trouble>>,
+    {
+        // Once it is over, what has not begun does not begin; what is in flight lands, so that no write is cut.
+        let over = AtomicBool::new(false);
+        let over = &over;
+        let mut landed =
+            stream::iter(members)
+                .map(|i| {
+                    let one = work(i);
+                    async move {
+                        (i, if over.load(Ordering::Relaxed) { Err(Trouble::Stopped) } else { one.await })
+                    }
+                })
+                .buffer_unordered(OBJECTS_IN_FLIGHT_MAX);
+        let (mut done, mut refused, mut ended) = (Vec::new(), Vec::new(), None);
+        while let Some((i, one)) = landed.next().await {
+            let error = match one {
+                Ok(one) => {
+                    done.push((i, one));
+                    continue;
+                }
+                Err(Trouble::Refused(sentence)) => {
+                    refused.push((i, sentence));
+                    continue;
+                }
+                Err(Trouble::Cluster(error)) => error,
+                Err(Trouble::Stopped) => DeployError::Stopped,
+            };
+            over.store(true, Ordering::Relaxed);
+            ended.get_or_insert(error);
+        }
+        if let Some(error) = ended {
+            return Err(error);
+        }
+        refused.sort();
+        Ok((done, refused))
+    }
+}
+
+pub(crate) fn key_of(entry: &InventoryEntry) -> Key {
+    Key {
+        group: entry.group.clone(),
+        kind: entry.kind.clone(),
+        namespace: entry.namespace.clone(),
+        name: entry.name.clone(),
+    }
+}
