@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::data::DataFolder;
 use crate::dispatch::ToSupervisor;
 use crate::follow::Followers;
-use crate::operations::ServerOperations;
+use crate::operations::{Logs, ServerOperations};
 use crate::preflight::ClusterPreflight;
 use crate::reconcile::ClusterDeploys;
 use crate::ssh_commands::SshCommands;
@@ -54,6 +54,8 @@ pub(crate) struct Rooms {
     pub(crate) hooks: Arc<Hooks>,
     pub(crate) logs: Arc<BuildLogs>,
     pub(crate) clusters: Arc<Clusters>,
+    /// This installation's name in marks that it leaves elsewhere.
+    pub(crate) installation: Arc<str>,
 }
 
 impl App {
@@ -61,7 +63,7 @@ impl App {
     pub(crate) async fn start(data: &Path, config: Config) -> Result<Self, Problem> {
         let began = Instant::now();
         let data = DataFolder::open(data)?;
-        let (sled, repositories) = open_disk(data.clone()).await?;
+        let (sled, repositories, installation) = open_disk(data.clone()).await?;
         data.clear_run();
         let http_listener = http::bind(config.http, "HTTP", "--http").await?;
         let ssh_listener = http::bind(config.ssh, "SSH", "--ssh").await?;
@@ -73,7 +75,7 @@ impl App {
         let store: Store = sled.clone();
         let clusters = Arc::new(Clusters::new());
         let dispatch = Arc::new(ToSupervisor::default());
-        let preflight = Arc::new(ClusterPreflight::new(store.clone(), clusters.clone()));
+        let preflight = Arc::new(ClusterPreflight::new(store.clone(), clusters.clone(), installation.clone()));
         let ledger: Arc<dyn Ledger> = sled.clone();
         let acceptance = Arc::new(Acceptance::new(ledger, preflight, now).dispatching(dispatch.clone()));
         let rooms = Rooms {
@@ -83,6 +85,7 @@ impl App {
             hooks: Arc::new(Hooks::new(Engine::new(config.docker_host.clone()))),
             logs: Arc::new(BuildLogs::new(data.builds())),
             clusters,
+            installation,
         };
         settle(&rooms).await?;
         let supervisor = Supervisor::new(
@@ -99,7 +102,7 @@ impl App {
         let followers = Arc::new(Followers {
             store: store.clone(),
             supervisor: supervisor.clone(),
-            logs: rooms.logs.clone(),
+            logs: Arc::new(Logs(rooms.logs.clone())),
             stop: stop.clone(),
         });
         let git = GitServer::new(slipway_git_server::Parts {
@@ -182,13 +185,13 @@ fn local(listener: &tokio::net::TcpListener) -> Result<SocketAddr, Problem> {
 }
 
 /// Opens store and repositories; the store's lock keeps a second server away from everything else.
-async fn open_disk(data: DataFolder) -> Result<(Arc<SledStore>, Arc<Repositories>), Problem> {
+async fn open_disk(data: DataFolder) -> Result<(Arc<SledStore>, Arc<Repositories>, Arc<str>), Problem> {
     blocking(move || {
         let key = MasterKey::load_or_create(&data.keys().join("master.key"))?;
         let store = SledStore::open(&data.db(), &key)?;
         let repositories = Repositories::open(&data.repos())?;
         repositories.sweep()?;
-        Ok((Arc::new(store), Arc::new(repositories)))
+        Ok((Arc::new(store), Arc::new(repositories), key.installation_id().into()))
     })
     .await
 }

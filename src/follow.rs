@@ -40,9 +40,9 @@ pub(crate) struct Followers {
     pub(crate) stop: CancellationToken,
 }
 
-impl Followers {
+impl slipway_git_server::Follow for Followers {
     /// The event's lines until its verdict.
-    pub(crate) fn follow(&self, event: EventId) -> BoxStream<'static, String> {
+    fn follow(&self, event: EventId) -> BoxStream<'static, String> {
         let (lines, out) = mpsc::channel(LINES_MAX);
         let changes = self.supervisor.changes();
         let follower = Follower {

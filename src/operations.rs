@@ -28,6 +28,7 @@ mod logs;
 mod metrics;
 mod repos;
 
+pub(crate) use self::logs::Logs;
 pub(crate) use self::repos::settle as settle_repos;
 
 /// How long a removed repository's work may take to stop.
@@ -85,7 +86,14 @@ impl Operations for ServerOperations {
     }
 
     async fn describe_kubeconfig(&self, kubeconfig: &Secret, context: Option<&str>) -> Result<String, Problem> {
-        Ok(slipway_deployer::summarise(kubeconfig, context)?.server)
+        let summary = slipway_deployer::summarise(kubeconfig, context).await;
+        summary.map(|s| s.server).map_err(|why| {
+            Problem::new(
+                ProblemKind::Invalid,
+                format!("The kubeconfig cannot be used: {why}."),
+                "Give one that works with kubectl, whole: kubectl config view --minify --flatten --raw",
+            )
+        })
     }
 
     async fn retry_build(&self, actor: &Actor, repo: RepoId, number: BuildNumber) -> Result<Build, Problem> {
@@ -226,16 +234,16 @@ impl Operations for ServerOperations {
         .await?;
         let manifests = plan.render(&self.rooms, tip).await.map_err(|f| f.problem)?;
         let connection = plan.connect(&self.rooms).await.map_err(|f| f.problem)?;
-        let reconcile = slipway_deployer::Reconcile {
+        let preview = slipway_deployer::Preview {
+            server: &self.rooms.installation,
             binding: &plan.binding,
-            repo,
-            repo_name: plan.record.name.clone(),
-            commit: tip,
+            repo_name: &plan.record.name,
             manifests,
             inventory: plan.inventory.clone(),
+            prune: plan.confirmation(&self.rooms, tip).await.map_err(|f| f.problem)?,
         };
-        let diffs = connection.diff(reconcile).await?;
-        Ok(diffs.iter().map(|d| format!("{d}\n")).collect())
+        let diffs = connection.diff(preview).await?;
+        Ok(diffs.iter().map(diff_line).collect())
     }
 
     async fn read_log(
@@ -294,6 +302,28 @@ impl Operations for ServerOperations {
     async fn backup(&self) -> Result<BoxStream<'static, Result<Bytes, Problem>>, Problem> {
         Ok(backup::stream(self.sled.clone()))
     }
+}
+
+/// One object of a diff: a sign, what it is, where it comes from, and the fields that would change.
+fn diff_line(diff: &slipway_deployer::ObjectDiff) -> String {
+    use slipway_core::deploy::Change as To;
+    let sign = match diff.change {
+        To::Created => "+",
+        To::Configured => "~",
+        To::Pruned => "-",
+        To::Refused => "!",
+        To::Pending | To::Unchanged | To::Kept => " ",
+    };
+    let namespace = diff.namespace.as_ref().map(|n| format!("{n}/")).unwrap_or_default();
+    let mut line = format!("{sign} {} {namespace}{}", diff.kind, diff.name);
+    for part in [&diff.source, &diff.message].into_iter().filter(|part| !part.is_empty()) {
+        line.push_str(&format!("  {part}"));
+    }
+    line.push('\n');
+    for field in &diff.fields {
+        line.push_str(&format!("      {field}\n"));
+    }
+    line
 }
 
 fn notice(change: &supervisor::Change) -> Change {

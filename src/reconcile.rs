@@ -8,7 +8,9 @@ use slipway_core::build::{Failure, FailureClass};
 use slipway_core::deploy::{Deploy, Input, InventoryEntry, ObjectReport, Phase};
 use slipway_core::target::{Cluster, ClusterBinding, RepoRecord};
 use slipway_core::{ClusterName, Oid, Problem, ProblemKind, RepoId, Secret};
-use slipway_deployer::{Connection, DeployError, Journal, Manifest, ManifestFile, Reconcile, RenderLimits};
+use slipway_deployer::{
+    Connection, DeployError, Journal, Manifest, ManifestFile, PruneConfirmation, Reconcile, RenderLimits, Timing,
+};
 use slipway_repository::{Mode, Objects, Snapshot};
 use slipway_store::Store;
 use tokio::sync::mpsc;
@@ -43,12 +45,14 @@ impl ClusterDeploys {
             progress,
         };
         let reconcile = Reconcile {
+            server: &self.rooms.installation,
             binding: &plan.binding,
-            repo: deploy.repo,
-            repo_name: plan.record.name.clone(),
+            repo_name: &plan.record.name,
             commit: deploy.commit,
             manifests,
             inventory: plan.inventory.clone(),
+            prune: plan.confirmation(&self.rooms, deploy.commit).await?,
+            timing: Timing::default(),
         };
         connection.reconcile(reconcile, &journal, stop).await.map_err(failure)
     }
@@ -106,7 +110,7 @@ impl Plan {
         let rendered = blocking(move || {
             let snapshot = repositories.get(&name)?.snapshot()?;
             let files = manifest_files(&snapshot, &commit, &path)?;
-            Ok(slipway_deployer::render(&files, &RenderLimits::default()))
+            Ok(slipway_deployer::render(&files, RenderLimits::default()))
         });
         let rendered = rendered.await.map_err(|problem| {
             let class =
@@ -114,6 +118,14 @@ impl Plan {
             Failure { class, problem }
         })?;
         rendered.map_err(|errors| failure(DeployError::Render(errors)))
+    }
+
+    /// What the commit's author said about deletes.
+    pub(crate) async fn confirmation(&self, rooms: &Rooms, commit: Oid) -> Result<PruneConfirmation, Failure> {
+        let (repositories, name) = (rooms.repositories.clone(), self.record.name.clone());
+        let message = blocking(move || Ok(repositories.get(&name)?.snapshot()?.commit(&commit)?.map(|c| c.message)));
+        let message = message.await.map_err(|problem| Failure { class: FailureClass::Infra, problem })?;
+        Ok(message.as_deref().map(PruneConfirmation::from_message).unwrap_or_default())
     }
 
     pub(crate) async fn connect(&self, rooms: &Rooms) -> Result<Arc<Connection>, Failure> {
@@ -127,14 +139,14 @@ pub(crate) fn manifest_files(snapshot: &Snapshot, commit: &Oid, path: &str) -> R
     let path = path.trim_matches('/');
     let path = if path == "." { "" } else { path };
     let mut files: Vec<ManifestFile> = Vec::new();
-    let mut bytes = 0u64;
+    let mut bytes = 0;
     let mut over = None;
     snapshot.walk_files(commit, path, &mut |entry| {
         if !matches!(entry.mode, Mode::File | Mode::Executable) || !slipway_deployer::is_manifest_path(&entry.name) {
             return Ok(true);
         }
-        let Some(blob) = snapshot.find(&entry.id, limits.file_bytes_max)? else { return Ok(true) };
-        bytes = bytes.saturating_add(blob.data.len() as u64);
+        let Some(blob) = snapshot.find(&entry.id, limits.file_bytes_max as u64)? else { return Ok(true) };
+        bytes += blob.data.len();
         files.push(ManifestFile { path: entry.name.clone(), bytes: blob.data });
         if files.len() > limits.files_max || bytes > limits.bytes_max {
             over = Some((files.len(), bytes));
@@ -162,7 +174,7 @@ pub(crate) fn incoming_files(objects: &dyn Incoming, commit: &Oid, path: &str) -
         if files.len() >= limits.files_max {
             break;
         }
-        if let Some(bytes) = objects.file(commit, &path, limits.file_bytes_max)? {
+        if let Some(bytes) = objects.file(commit, &path, limits.file_bytes_max as u64)? {
             files.push(ManifestFile { path, bytes });
         }
     }
