@@ -18,6 +18,7 @@ pub mod problem;
 pub mod secret;
 pub mod spec;
 pub mod target;
+pub mod token;
 
 pub use self::access::{Action, Actor, Role, Scope, Standing, authorise};
 pub use self::git::{Oid, RefName, RefUpdate};
