@@ -19,6 +19,7 @@ pub mod secret;
 pub mod spec;
 pub mod ssh_key;
 pub mod target;
+pub mod token;
 
 pub use self::access::{Action, Actor, Role, Scope, Standing, authorise};
 pub use self::git::{Oid, RefName, RefUpdate};

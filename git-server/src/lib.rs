@@ -1,1 +1,17 @@
-//! The Git wire: pkt-line, upload-pack, receive-pack, SSH and smart HTTP.
+//! The Git server: protocol 0, 1 and 2 over SSH and smart HTTP.
+//!
+//! `wire` is the protocol without a transport, `service` the conversations without a transport, `ssh` and `http` carry
+//! them. Start at [`GitServer`]. What this room needs of its siblings comes in through [`Follow`] and [`Commands`].
+
+mod authenticate;
+mod limits;
+mod ports;
+mod server;
+mod service;
+mod transport;
+mod wire;
+
+pub use self::authenticate::Authenticator;
+pub use self::limits::Limits;
+pub use self::ports::{CommandIo, Commands, Follow};
+pub use self::server::{GitServer, Parts};

@@ -1,0 +1,139 @@
+//! Every bound of this crate in one place. What a deployment may tune is in [`Limits`]; the rest is fixed.
+
+use std::time::Duration;
+
+/// Longest pkt-line, its four digits included, in bytes (gitprotocol-common).
+pub(crate) const PKT_BYTES_MAX: usize = 65_520;
+/// Most payload bytes behind the band byte of a `side-band-64k` packet.
+pub(crate) const BAND_64K_BYTES: usize = PKT_BYTES_MAX - 5;
+/// Most payload bytes behind the band byte of an old `side-band` packet.
+pub(crate) const BAND_1K_BYTES: usize = 1000 - 5;
+/// Pack bytes framed and handed on in one piece: four full side-band-64k packets.
+pub(crate) const PACK_CHUNK_BYTES: usize = 4 * BAND_64K_BYTES;
+/// Chunks that may wait between a producer and the wire.
+pub(crate) const CHUNKS_AHEAD: usize = 2;
+/// Input chunks that may wait between the wire and a conversation.
+pub(crate) const INPUT_CHUNKS: usize = 8;
+
+/// Most `want` lines in one request.
+pub(crate) const WANTS_MAX: usize = 100_000;
+/// Most `have` lines in one request (stateless), or in one connection (stateful).
+pub(crate) const HAVES_MAX: usize = 1_000_000;
+/// Most `shallow` lines in one request.
+pub(crate) const SHALLOWS_MAX: usize = 100_000;
+/// Most `want-ref`, `deepen-not` and `server-option` lines in one request, each.
+pub(crate) const NAMES_MAX: usize = 1_000;
+/// `ref-prefix` lines beyond this many are ignored, all of them: every ref is then sent (as stock git does).
+pub(crate) const REF_PREFIXES_MAX: usize = 65_536;
+/// Bytes of `ref-prefix` lines in one request.
+pub(crate) const REF_PREFIX_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of one request or negotiation (everything but packs), decompressed.
+pub(crate) const REQUEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of the command list of one push.
+pub(crate) const COMMAND_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Longest line sent on band 2, in bytes.
+pub(crate) const REMOTE_LINE_BYTES_MAX: usize = 4_000;
+/// Longest capability list that is read, in bytes.
+pub(crate) const CAPABILITIES_BYTES_MAX: usize = 4_096;
+
+/// A compressed request may grow to this many times its size …
+pub(crate) const GZIP_RATIO_MAX: u64 = 200;
+/// … once it has passed this many bytes.
+pub(crate) const GZIP_FREE_BYTES: u64 = 1024 * 1024;
+/// Compressed bytes inflated in one step: bounds what a step can grow to.
+pub(crate) const GZIP_STEP_BYTES: usize = 1024;
+
+/// Pause between two keepalive packets while a client waits.
+pub(crate) const KEEPALIVE_PAUSE: Duration = Duration::from_secs(5);
+/// Shortest pause between two progress lines.
+pub(crate) const PROGRESS_PAUSE: Duration = Duration::from_millis(500);
+/// Output is handed to the wire in pieces of at most this many bytes, and a client must take each within [`STALL`].
+pub(crate) const PIECE_BYTES: usize = 64 * 1024;
+/// How long a client may take for one piece of output, or leave the server without input that it owes.
+pub(crate) const STALL: Duration = Duration::from_secs(60);
+/// Slowest rate at which a client may send a pack, in bytes a second, measured over [`STALL`].
+pub(crate) const INPUT_RATE_MIN: u64 = 1024;
+/// How long a refused push is read on, so that its sender comes to read the refusal.
+pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(60);
+/// Bytes that are read on for that.
+pub(crate) const DRAIN_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Up to how many ref updates are blamed one by one when a push is not connected.
+pub(crate) const BLAME_UPDATES_MAX: usize = 16;
+
+/// How long an SSH client may take to prove who it is.
+pub(crate) const LOGIN_GRACE: Duration = Duration::from_secs(20);
+/// How long an SSH connection may stay without any channel.
+pub(crate) const SSH_IDLE: Duration = Duration::from_secs(600);
+/// After this long without any sign of life an SSH connection is dropped.
+pub(crate) const SSH_DEAD: Duration = Duration::from_secs(150);
+/// Pause between two SSH keepalives.
+pub(crate) const SSH_KEEPALIVE: Duration = Duration::from_secs(30);
+/// Channels open at once in one SSH connection.
+pub(crate) const CHANNELS_MAX: usize = 8;
+/// Longest command line over SSH, in bytes, and most words in it.
+pub(crate) const COMMAND_LINE_BYTES_MAX: usize = 8 * 1024;
+/// Most words in a command line.
+pub(crate) const COMMAND_WORDS_MAX: usize = 128;
+/// Read buffer of an SSH connection, in bytes.
+pub(crate) const SSH_READ_BYTES: usize = 64 * 1024;
+/// Window granted to an SSH client, in bytes.
+pub(crate) const SSH_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// Largest SSH packet taken, in bytes.
+pub(crate) const SSH_PACKET_BYTES: u32 = 32 * 1024;
+/// Unread SSH packets of one channel.
+pub(crate) const SSH_CHANNEL_PACKETS: usize = 16;
+/// First and longest pause after `accept` failed (out of file descriptors).
+pub(crate) const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
+
+/// Failed sign-ins that one address may make within [`FAILURE_WINDOW_MS`].
+pub(crate) const FAILURES_MAX: u32 = 30;
+/// Length of that window, in milliseconds.
+pub(crate) const FAILURE_WINDOW_MS: u64 = 60_000;
+/// Addresses remembered for it; when full, the oldest are forgotten.
+pub(crate) const FAILURE_ADDRESSES_MAX: usize = 10_000;
+
+/// The bounds that a deployment may tune.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Packs prepared at once (CPU).
+    pub builders_max: usize,
+    /// Fetches and clones under way at once.
+    pub senders_max: usize,
+    /// Pushes received at once.
+    pub receivers_max: usize,
+    /// How long a client waits for one of those places before it is told that the server is busy.
+    pub place_wait: Duration,
+    /// SSH connections at once.
+    pub connections_max: usize,
+    /// SSH connections from one address at once.
+    pub connections_per_address_max: usize,
+    /// Bytes of one pushed pack.
+    pub pack_bytes_max: u64,
+    /// Objects in one pushed pack.
+    pub objects_max: u32,
+    /// Bytes of one pushed object, inflated.
+    pub object_bytes_max: u64,
+    /// Longest chain of deltas in a pushed pack.
+    pub delta_depth_max: u32,
+    /// How long `git push -o wait` watches before it lets the client go.
+    pub follow_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Self {
+            builders_max: cores.max(2),
+            senders_max: 128,
+            receivers_max: (cores * 4).max(8),
+            place_wait: Duration::from_secs(60),
+            connections_max: 512,
+            connections_per_address_max: 64,
+            pack_bytes_max: 8 * 1024 * 1024 * 1024,
+            objects_max: 20_000_000,
+            object_bytes_max: 2 * 1024 * 1024 * 1024,
+            delta_depth_max: 4096,
+            follow_max: Duration::from_secs(4 * 3600),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! What this room needs from others and may not import: implemented by the root.
+
+use std::pin::Pin;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use slipway_core::{Actor, EventId};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Tells a waiting client how the work of its push goes (`git push -o wait`).
+pub trait Follow: Send + Sync {
+    /// Lines for people, until the verdict, which is the last.
+    fn follow(&self, event: EventId) -> BoxStream<'static, String>;
+}
+
+/// Runs commands that come over SSH and are not git's.
+pub trait Commands: Send + Sync {
+    /// Runs `argv` for `actor` and gives its exit status. Whether the actor may is decided inside.
+    fn run(&self, actor: Actor, argv: Vec<String>, io: CommandIo) -> BoxFuture<'static, u32>;
+}
+
+/// The three streams of a command. Dropping the output streams ends them.
+pub struct CommandIo {
+    /// What the client sends.
+    pub stdin: Pin<Box<dyn AsyncRead + Send>>,
+    /// Results.
+    pub stdout: Pin<Box<dyn AsyncWrite + Send>>,
+    /// Everything else.
+    pub stderr: Pin<Box<dyn AsyncWrite + Send>>,
+}

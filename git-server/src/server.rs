@@ -1,0 +1,76 @@
+//! The whole of this room, put together from its parts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use slipway_core::accept::Acceptance;
+use slipway_repository::Repositories;
+use slipway_store::Store;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::authenticate::Authenticator;
+use crate::limits::Limits;
+use crate::ports::{Commands, Follow};
+use crate::service::Shared;
+
+/// What a Git server is made of.
+pub struct Parts {
+    /// Users, keys, tokens, repositories and roles.
+    pub store: Store,
+    /// The repositories on disk.
+    pub repositories: Arc<Repositories>,
+    /// The one way in for pushes.
+    pub acceptance: Arc<Acceptance>,
+    /// Tells waiting pushers how it goes.
+    pub follow: Arc<dyn Follow>,
+    /// Runs commands that are not git's.
+    pub commands: Arc<dyn Commands>,
+    /// Where the pages are, for links: `http://host:port`.
+    pub base_url: Arc<str>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// A Git server. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct GitServer {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl GitServer {
+    /// Puts the parts together. Serves nothing yet.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { store, repositories, acceptance, follow, commands, base_url, limits } = parts;
+        Self {
+            shared: Arc::new(Shared {
+                authenticator: Arc::new(Authenticator::new(Arc::clone(&store))),
+                store,
+                repositories,
+                acceptance,
+                follow,
+                commands,
+                base_url,
+                builders: Arc::new(Semaphore::new(limits.builders_max)),
+                senders: Arc::new(Semaphore::new(limits.senders_max)),
+                receivers: Arc::new(Semaphore::new(limits.receivers_max)),
+                limits,
+                stop: CancellationToken::new(),
+                tasks: TaskTracker::new(),
+            }),
+        }
+    }
+
+    /// Who keys and tokens belong to.
+    pub fn authenticator(&self) -> Arc<Authenticator> {
+        Arc::clone(&self.shared.authenticator)
+    }
+
+    /// Stops taking new connections and requests, lets running transfers end within `grace`, and says whether all did.
+    pub async fn drain(&self, grace: Duration) -> bool {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        tokio::time::timeout(grace, self.shared.tasks.wait()).await.is_ok()
+    }
+}

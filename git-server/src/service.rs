@@ -1,0 +1,271 @@
+//! The conversations of git, whatever carries them: opens the repository, asks the one authoriser, and moves bytes
+//! between the machines of `wire`, the repository and the one acceptance path.
+//!
+//! Blocking work runs on blocking threads; its permit lives with the thread. How bytes travel is not known here.
+
+pub(crate) mod receive;
+pub(crate) mod send;
+pub(crate) mod upload;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use slipway_core::accept::Acceptance;
+use slipway_core::target::RepoRecord;
+use slipway_core::{Action, Actor, Problem, ProblemKind, RepoName, Standing, authorise};
+use slipway_repository::{Repositories, Repository, Snapshot};
+use slipway_store::Store;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::authenticate::Authenticator;
+use crate::limits::{KEEPALIVE_PAUSE, Limits, REQUEST_BYTES_MAX};
+use crate::ports::{Commands, Follow};
+use crate::transport::{Input, Output, Stop};
+use crate::wire::advertise::{Advertised, put_advertisement};
+use crate::wire::pktline::{Decoder, Packet, SideBand, put_error};
+use crate::wire::{Service, Version, WireError};
+
+/// Everything that the conversations share.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) repositories: Arc<Repositories>,
+    pub(crate) acceptance: Arc<Acceptance>,
+    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) follow: Arc<dyn Follow>,
+    pub(crate) commands: Arc<dyn Commands>,
+    pub(crate) base_url: Arc<str>,
+    pub(crate) limits: Limits,
+    pub(crate) builders: Arc<Semaphore>,
+    pub(crate) senders: Arc<Semaphore>,
+    pub(crate) receivers: Arc<Semaphore>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+/// A repository that the actor may use for what was asked.
+pub(crate) struct Opened {
+    pub(crate) record: RepoRecord,
+    pub(crate) repository: Arc<Repository>,
+    pub(crate) actor: Actor,
+}
+
+impl Shared {
+    /// Opens a repository if `actor` may do with it what `service` does. An unknown repository, a name that cannot be
+    /// one and a repository that the actor may not see give the same answer.
+    pub(crate) async fn open(self: &Arc<Self>, actor: Actor, name: String, service: Service) -> Result<Opened, Problem> {
+        let shared = Arc::clone(self);
+        blocking(move || shared.open_blocking(actor, &name, service)).await
+    }
+
+    fn open_blocking(&self, actor: Actor, name: &str, service: Service) -> Result<Opened, Problem> {
+        let record = match RepoName::parse(name) {
+            Ok(parsed) => self.store.repo_by_name(&parsed)?,
+            Err(_) => None,
+        };
+        let standing = match &record {
+            Some(record) => {
+                let role = match actor.user() {
+                    Some(user) => self.store.role(user, record.id)?,
+                    None => None,
+                };
+                Some(Standing { public: record.public, role })
+            }
+            None => None,
+        };
+        let action = match service {
+            Service::UploadPack => Action::ReadRepo,
+            Service::ReceivePack => Action::WriteRepo,
+        };
+        let shown: String = name.chars().filter(|c| !c.is_control()).take(100).collect();
+        authorise(&actor, standing, action, &shown)?;
+        let record = record.ok_or_else(|| Problem::no_such_repository(&shown))?;
+        let repository = self.repositories.get(&record.name).map_err(Problem::from)?;
+        Ok(Opened { record, repository, actor })
+    }
+
+    /// Waits for a place, but not for ever.
+    pub(crate) async fn place(&self, places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+        let wait = self.limits.place_wait;
+        match tokio::time::timeout(wait, Arc::clone(places).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Problem::new(
+                ProblemKind::Busy,
+                format!("The server has been busy with other transfers for {} seconds.", wait.as_secs()),
+                "Try again in a minute.",
+            )),
+        }
+    }
+}
+
+/// Runs a job on a thread that may block.
+pub(crate) async fn blocking<T, F>(job: F) -> Result<T, Problem>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, Problem> + Send + 'static,
+{
+    let span = tracing::Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(job)).await {
+        Ok(result) => result,
+        Err(_) => Err(broken()),
+    }
+}
+
+/// What a client is told when a job died.
+pub(crate) fn broken() -> Problem {
+    Problem::new(
+        ProblemKind::Broken,
+        "Something broke inside the server while it worked on this request.",
+        "Try again; if it happens again, tell whoever runs this server to look at its log.",
+    )
+}
+
+/// One client at one repository.
+pub(crate) struct Conversation {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) opened: Opened,
+    pub(crate) version: Version,
+    /// One request and one answer (HTTP), and not a dialogue (SSH).
+    pub(crate) stateless: bool,
+    pub(crate) input: Input,
+    pub(crate) output: Output,
+    decoder: Decoder,
+    bytes_read: u64,
+}
+
+impl Conversation {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        opened: Opened,
+        version: Version,
+        stateless: bool,
+        input: Input,
+        output: Output,
+    ) -> Self {
+        Self { shared, opened, version, stateless, input, output, decoder: Decoder::default(), bytes_read: 0 }
+    }
+
+    /// The whole dialogue of a stateful transport.
+    pub(crate) async fn run(mut self, service: Service) -> Result<(), Stop> {
+        let result = self.dialogue(service).await;
+        self.tell(result).await
+    }
+
+    async fn dialogue(&mut self, service: Service) -> Result<(), Stop> {
+        let repository = Arc::clone(&self.opened.repository);
+        let (version, stateless) = (self.version, self.stateless);
+        let (snapshot, first) = blocking(move || advertisement(&repository, service, version, stateless)).await?;
+        self.output.send(first).await?;
+        match service {
+            Service::UploadPack => self.upload_pack(snapshot).await,
+            Service::ReceivePack => self.receive_pack(snapshot.object_format()).await,
+        }
+    }
+
+    /// One request of a stateless transport; the answer goes to the output.
+    pub(crate) async fn answer(mut self, service: Service) -> Result<(), Stop> {
+        let result = self.request(service).await;
+        self.tell(result).await
+    }
+
+    async fn request(&mut self, service: Service) -> Result<(), Stop> {
+        let repository = Arc::clone(&self.opened.repository);
+        let snapshot = blocking(move || repository.snapshot().map_err(Problem::from)).await?;
+        match service {
+            Service::UploadPack => self.upload_pack(snapshot).await,
+            Service::ReceivePack => self.receive_pack(snapshot.object_format()).await,
+        }
+    }
+
+    /// Tells the client what went wrong, if that is still to be done.
+    async fn tell(&mut self, result: Result<(), Stop>) -> Result<(), Stop> {
+        let Err(Stop::Refused(problem)) = result else { return result };
+        let mut out = Vec::new();
+        put_error(&mut out, &problem.to_string());
+        self.output.send(out).await?;
+        self.input.drain(std::time::Duration::from_secs(2)).await;
+        Err(Stop::Told(problem))
+    }
+
+    /// The next packet; `None` where the client stopped between two.
+    pub(crate) async fn packet(&mut self) -> Result<Option<Packet>, Stop> {
+        loop {
+            if let Some(packet) = self.decoder.next()? {
+                return Ok(Some(packet));
+            }
+            match self.input.next().await? {
+                Some(chunk) => {
+                    self.bytes_read = self.bytes_read.saturating_add(chunk.len() as u64);
+                    if self.bytes_read > REQUEST_BYTES_MAX {
+                        let max = usize::try_from(REQUEST_BYTES_MAX).unwrap_or(usize::MAX);
+                        return Err(WireError::TooMany { what: "bytes", max }.into());
+                    }
+                    self.decoder.put(&chunk);
+                }
+                None if self.decoder.is_empty() => return Ok(None),
+                None => return Err(WireError::Cut.into()),
+            }
+        }
+    }
+
+    /// What lies behind the last packet, and what is still to come: a pack.
+    pub(crate) fn take_rest(&mut self) -> Bytes {
+        self.decoder.take_rest()
+    }
+
+    /// Waits for `job` and keeps the client waiting with it.
+    pub(crate) async fn wait<T>(&self, band: SideBand, job: impl Future<Output = T>) -> Result<T, Stop> {
+        let mut pause = tokio::time::interval_at(tokio::time::Instant::now() + KEEPALIVE_PAUSE, KEEPALIVE_PAUSE);
+        tokio::pin!(job);
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut job => return Ok(result),
+                () = self.output.closed() => return Err(Stop::Gone),
+                _ = pause.tick() => self.keep_alive(band),
+            }
+        }
+    }
+
+    /// A sign of life for a client that waits. A stateless one gets it only once all of its request is here: an
+    /// answer that starts earlier confuses some clients.
+    pub(crate) fn keep_alive(&self, band: SideBand) {
+        if let Some(packet) = band.keepalive() {
+            self.output.offer(packet);
+        }
+    }
+}
+
+/// The first message of a service, and the state that it told.
+pub(crate) fn advertisement(
+    repository: &Repository,
+    service: Service,
+    version: Version,
+    stateless: bool,
+) -> Result<(Arc<Snapshot>, Vec<u8>), Problem> {
+    let snapshot = repository.snapshot().map_err(Problem::from)?;
+    let mut out = Vec::new();
+    let state = Advertised { refs: snapshot.refs(), head: snapshot.head(), format: snapshot.object_format() };
+    put_advertisement(service, version, stateless, &state, &mut out);
+    drop(state);
+    Ok((snapshot, out))
+}
+
+/// Raises a flag when dropped: a job on another thread looks at it and ends.
+#[derive(Debug, Default)]
+pub(crate) struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// The flag for the other thread.
+    pub(crate) fn share(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for StopFlag {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,184 @@
+//! The two ends of a conversation, whatever carries it: chunks of bytes in, chunks of bytes out.
+//!
+//! SSH, HTTP and plain pipes fill an [`Input`] and empty an [`Output`]; the conversations of `service` know nothing
+//! else of them. Both are short queues, so each side runs at the pace of the other.
+
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use slipway_core::{Problem, ProblemKind};
+use tokio::sync::mpsc;
+
+use crate::limits::{CHUNKS_AHEAD, DRAIN_BYTES_MAX, INPUT_CHUNKS, INPUT_RATE_MIN, STALL};
+
+/// Why a conversation ended before its time.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The client left. Nobody is to be told.
+    Gone,
+    /// The client is still to be told.
+    Refused(Problem),
+    /// The client has been told.
+    Told(Problem),
+}
+
+impl<E: Into<Problem>> From<E> for Stop {
+    fn from(e: E) -> Self {
+        Self::Refused(e.into())
+    }
+}
+
+/// The feeding end of an [`Input`].
+pub(crate) type InputSender = mpsc::Sender<Result<Bytes, Problem>>;
+
+/// What the client sends.
+#[derive(Debug)]
+pub(crate) struct Input {
+    rx: mpsc::Receiver<Result<Bytes, Problem>>,
+}
+
+/// Makes an input and its feeding end. Dropping the feeding end is the client's end of data.
+pub(crate) fn input() -> (InputSender, Input) {
+    let (tx, rx) = mpsc::channel(INPUT_CHUNKS);
+    (tx, Input { rx })
+}
+
+impl Input {
+    /// The next chunk; `None` at the end of data.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        self.rx.recv().await.transpose()
+    }
+
+    /// Reads on and throws away, so that a client which is still sending comes to read its answer.
+    pub(crate) async fn drain(&mut self, time: Duration) {
+        let mut left = DRAIN_BYTES_MAX;
+        let all = async {
+            while let Some(Ok(chunk)) = self.rx.recv().await {
+                left = left.saturating_sub(chunk.len() as u64);
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        // Either way it is over: the client has its answer, or does not want it.
+        let _ = tokio::time::timeout(time, all).await;
+    }
+
+    /// Reads it from a thread that may block, after what has been taken already.
+    pub(crate) fn into_reader(self, first: Bytes) -> InputReader {
+        InputReader { front: first, input: self, refused: None }
+    }
+}
+
+/// An [`Input`] for threads that may block.
+pub(crate) struct InputReader {
+    front: Bytes,
+    input: Input,
+    refused: Option<Problem>,
+}
+
+impl InputReader {
+    /// The input again, and why it failed if it did.
+    pub(crate) fn into_input(self) -> (Input, Option<Problem>) {
+        (self.input, self.refused)
+    }
+}
+
+impl Read for InputReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.front.is_empty() {
+            match self.input.rx.blocking_recv() {
+                None => return Ok(0),
+                Some(Ok(chunk)) => self.front = chunk,
+                Some(Err(problem)) => {
+                    self.refused = Some(problem.clone());
+                    return Err(io::Error::other(problem));
+                }
+            }
+        }
+        let len = out.len().min(self.front.len());
+        out[..len].copy_from_slice(&self.front[..len]);
+        self.front.advance(len);
+        Ok(len)
+    }
+}
+
+/// What the client is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Output {
+    tx: mpsc::Sender<Bytes>,
+}
+
+/// Makes an output and its emptying end.
+pub(crate) fn output() -> (Output, mpsc::Receiver<Bytes>) {
+    let (tx, rx) = mpsc::channel(CHUNKS_AHEAD);
+    (Output { tx }, rx)
+}
+
+impl Output {
+    /// Hands bytes on, waiting for room.
+    pub(crate) async fn send(&self, bytes: impl Into<Bytes>) -> Result<(), Stop> {
+        let bytes = bytes.into();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.tx.send(bytes).await.map_err(|_| Stop::Gone)
+    }
+
+    /// Hands bytes on if there is room: for keepalives and progress, which nobody misses while data flows.
+    pub(crate) fn offer(&self, bytes: impl Into<Bytes>) {
+        let _ = self.tx.try_send(bytes.into());
+    }
+
+    /// Returns when the client has left.
+    pub(crate) async fn closed(&self) {
+        self.tx.closed().await;
+    }
+
+    /// True once the client has left.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.tx.is_closed()
+    }
+}
+
+/// Watches that a client keeps sending: no pause longer than [`STALL`], and no slower than [`INPUT_RATE_MIN`].
+#[derive(Debug)]
+pub(crate) struct Pace {
+    since: Instant,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    /// Starts watching.
+    pub(crate) fn new() -> Self {
+        Self { since: Instant::now(), waited: Duration::ZERO, bytes: 0 }
+    }
+
+    /// Waiting for the client starts now: the time that the server took itself does not count.
+    pub(crate) fn wait(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// The client sent so many bytes. False if it is too slow.
+    pub(crate) fn got(&mut self, bytes: usize) -> bool {
+        self.waited += self.since.elapsed();
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+        if self.waited < STALL {
+            return true;
+        }
+        let enough = self.bytes >= INPUT_RATE_MIN * STALL.as_secs();
+        (self.waited, self.bytes) = (Duration::ZERO, 0);
+        enough
+    }
+}
+
+/// What a client is told that stopped sending.
+pub(crate) fn too_slow() -> Problem {
+    Problem::new(
+        ProblemKind::TimedOut,
+        format!("Nothing, or next to nothing, came for {} seconds.", STALL.as_secs()),
+        "Check the network and try again.",
+    )
+}

@@ -1,0 +1,195 @@
+//! The Git protocol without a transport: bytes and packets in, requests out; answers in, bytes out.
+//!
+//! Pure: no sockets, no disk, no clock. Who may do what, and what a repository holds, is asked of [`History`] or left to
+//! `service`. The formats are those of gitprotocol-common, gitprotocol-pack, gitprotocol-v2 and
+//! gitprotocol-capabilities.
+
+pub(crate) mod advertise;
+pub(crate) mod fetch;
+pub(crate) mod ls_refs;
+pub(crate) mod negotiate;
+pub(crate) mod pktline;
+pub(crate) mod push;
+pub(crate) mod report;
+pub(crate) mod text;
+pub(crate) mod upload_v0;
+pub(crate) mod upload_v2;
+
+use slipway_core::{Oid, Problem, ProblemKind};
+
+/// How this server calls itself on the wire.
+pub(crate) const AGENT: &str = concat!("slipway/", env!("CARGO_PKG_VERSION"));
+
+/// Which version of the protocol the client asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Version {
+    /// The first one, unversioned.
+    #[default]
+    V0,
+    /// The same behind a line `version 1`.
+    V1,
+    /// Commands.
+    V2,
+}
+
+impl Version {
+    /// Reads `GIT_PROTOCOL` or the `Git-Protocol` header: colon-separated keys; the highest known version wins.
+    pub(crate) fn read(keys: &str) -> Self {
+        let known = |key| match key {
+            "version=1" => Some(Self::V1),
+            "version=2" => Some(Self::V2),
+            _ => None,
+        };
+        keys.split(':').take(32).filter_map(known).max().unwrap_or_default()
+    }
+}
+
+/// Which of the two services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// Fetch and clone.
+    UploadPack,
+    /// Push.
+    ReceivePack,
+}
+
+impl Service {
+    /// Its name on the wire.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::UploadPack => "git-upload-pack",
+            Self::ReceivePack => "git-receive-pack",
+        }
+    }
+
+    /// The service of that name.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        match name {
+            "git-upload-pack" => Some(Self::UploadPack),
+            "git-receive-pack" => Some(Self::ReceivePack),
+            _ => None,
+        }
+    }
+}
+
+/// What negotiation asks of a repository. May block.
+pub(crate) trait History {
+    /// Both sides have the object: it exists and may be acknowledged.
+    fn is_common(&self, id: &Oid) -> Result<bool, Problem>;
+    /// Every want is a descendant of some common commit.
+    fn is_ready(&self, wants: &[Oid], common: &[Oid]) -> Result<bool, Problem>;
+}
+
+/// A peer that does not speak the protocol, or asks too much.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WireError {
+    /// Four bytes that are no length.
+    #[error("{:?} is not the length of a packet", String::from_utf8_lossy(.0))]
+    BadLength([u8; 4]),
+    /// Something else was due.
+    #[error("{expected} was expected, and {found:?} came")]
+    Unexpected {
+        /// What was due.
+        expected: &'static str,
+        /// What came, cut short.
+        found: String,
+    },
+    /// A bound was crossed.
+    #[error("the request has more than {max} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The bound.
+        max: usize,
+    },
+    /// The same thing twice.
+    #[error("{0} was given twice")]
+    Twice(&'static str),
+    /// The two sides hash differently.
+    #[error("the repository is {here} and the client asks in {asked}")]
+    ObjectFormat {
+        /// The client's.
+        asked: String,
+        /// The repository's.
+        here: &'static str,
+    },
+    /// A filter that is not served.
+    #[error("the filter {0:?} is not served here")]
+    Filter(String),
+    /// The peer stopped in the middle.
+    #[error("the request ends in the middle")]
+    Cut,
+    /// A want that is not reachable from any ref.
+    #[error("upload-pack: not our ref {0}")]
+    NotOurRef(Oid),
+    /// A want-ref or deepen-not that does not exist.
+    #[error("unknown ref {0}")]
+    UnknownRef(String),
+}
+
+impl WireError {
+    /// For packets and lines that were not due.
+    pub(crate) fn unexpected(expected: &'static str, found: &[u8]) -> Self {
+        let cut = &found[..found.len().min(100)];
+        Self::Unexpected { expected, found: String::from_utf8_lossy(cut).into_owned() }
+    }
+}
+
+impl From<WireError> for Problem {
+    fn from(e: WireError) -> Self {
+        let cure = match &e {
+            WireError::TooMany { .. } => "Ask for less at once.",
+            WireError::ObjectFormat { .. } => "Use a repository of the same object format.",
+            WireError::Filter(_) => "Use blob:none, blob:limit=SIZE or tree:DEPTH.",
+            WireError::NotOurRef(_) | WireError::UnknownRef(_) => "Fetch again: the refs may have moved.",
+            _ => "Use a current git client, and look at what lies between it and this server.",
+        };
+        let kind = match &e {
+            WireError::TooMany { .. } => ProblemKind::TooLarge,
+            WireError::NotOurRef(_) | WireError::UnknownRef(_) => ProblemKind::NotFound,
+            _ => ProblemKind::Invalid,
+        };
+        Problem::new(kind, format!("{e}."), cure)
+    }
+}
+
+/// Appends to a list that has a bound.
+pub(crate) fn push_bounded<T>(list: &mut Vec<T>, item: T, what: &'static str, max: usize) -> Result<(), WireError> {
+    if list.len() >= max {
+        return Err(WireError::TooMany { what, max });
+    }
+    list.push(item);
+    Ok(())
+}
+
+/// Reads an id of the repository's format.
+pub(crate) fn read_oid(hex: &[u8], format: &'static str) -> Result<Oid, WireError> {
+    let digits = if format == "sha256" { 64 } else { 40 };
+    Oid::from_hex(hex)
+        .filter(|_| hex.len() == digits)
+        .ok_or_else(|| WireError::unexpected("an object id", hex))
+}
+
+/// Reads a line as text.
+pub(crate) fn read_text(raw: &[u8], expected: &'static str) -> Result<String, WireError> {
+    std::str::from_utf8(raw).map(str::to_owned).map_err(|_| WireError::unexpected(expected, raw))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_known_version_wins() {
+        for (keys, want) in [
+            ("", Version::V0),
+            ("version=2", Version::V2),
+            ("version=1", Version::V1),
+            ("version=9", Version::V0),
+            ("foo:version=1:version=2", Version::V2),
+            ("version=2\n", Version::V0),
+        ] {
+            assert_eq!(Version::read(keys), want, "{keys:?}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What a fetch asks for: the arguments that versions 0, 1 and 2 share, line by line.
+
+use slipway_core::Oid;
+use slipway_repository::Filter;
+
+use super::{WireError, push_bounded, read_oid, read_text};
+use crate::limits::{HAVES_MAX, NAMES_MAX, SHALLOWS_MAX, WANTS_MAX};
+
+/// A depth that means "all of it" (git's `--unshallow`).
+pub(crate) const DEPTH_INFINITE: u32 = 0x7fff_ffff;
+
+/// A fetch, as asked for.
+#[derive(Debug, Default)]
+pub(crate) struct FetchArgs {
+    /// Objects wanted, each once.
+    pub(crate) wants: Vec<Oid>,
+    /// Refs wanted by name.
+    pub(crate) want_refs: Vec<String>,
+    /// Objects that the client has.
+    pub(crate) haves: Vec<Oid>,
+    /// The client's shallow boundary.
+    pub(crate) shallows: Vec<Oid>,
+    /// How many commits deep.
+    pub(crate) deepen: Option<u32>,
+    /// Not older than this: seconds since 1970.
+    pub(crate) deepen_since: Option<i64>,
+    /// Not what these refs reach.
+    pub(crate) deepen_not: Vec<String>,
+    /// Depth counts from the client's boundary.
+    pub(crate) deepen_relative: bool,
+    /// What to leave out.
+    pub(crate) filter: Option<Filter>,
+    /// No more haves will come.
+    pub(crate) done: bool,
+    /// Deltas may lean on objects that the client has.
+    pub(crate) thin_pack: bool,
+    /// No progress on band 2.
+    pub(crate) no_progress: bool,
+    /// Send annotated tags of what is sent.
+    pub(crate) include_tag: bool,
+    /// Deltas may name their base by offset.
+    pub(crate) ofs_delta: bool,
+    /// Never send a pack before `done`.
+    pub(crate) wait_for_done: bool,
+}
+
+impl FetchArgs {
+    /// True if the answer has a shallow boundary of its own.
+    pub(crate) fn deepens(&self) -> bool {
+        self.deepen.is_some() || self.deepen_since.is_some() || !self.deepen_not.is_empty()
+    }
+
+    /// Takes a `shallow`, `deepen…` or `filter` line, which all versions write alike. False if it is none of them.
+    pub(crate) fn take_boundary(&mut self, line: &[u8], format: &'static str) -> Result<bool, WireError> {
+        if let Some(id) = line.strip_prefix(b"shallow ") {
+            push_bounded(&mut self.shallows, read_oid(id, format)?, "shallow lines", SHALLOWS_MAX)?;
+        } else if let Some(depth) = line.strip_prefix(b"deepen ") {
+            self.deepen = read_depth(depth)?;
+        } else if let Some(at) = line.strip_prefix(b"deepen-since ") {
+            let since = read_text(at, "a time")?.parse().ok().filter(|&s: &i64| s > 0);
+            self.deepen_since = Some(since.ok_or_else(|| WireError::unexpected("a time", at))?);
+        } else if let Some(name) = line.strip_prefix(b"deepen-not ") {
+            push_bounded(&mut self.deepen_not, read_text(name, "a ref")?, "deepen-not lines", NAMES_MAX)?;
+        } else if let Some(spec) = line.strip_prefix(b"filter ") {
+            if self.filter.replace(read_filter(spec)?).is_some() {
+                return Err(WireError::Twice("filter"));
+            }
+        } else {
+            return Ok(false);
+        }
+        if self.deepen.is_some() && (self.deepen_since.is_some() || !self.deepen_not.is_empty()) {
+            return Err(WireError::Unexpected {
+                expected: "either deepen or deepen-since and deepen-not",
+                found: "both".into(),
+            });
+        }
+        Ok(true)
+    }
+
+    /// Adds a want.
+    pub(crate) fn want(&mut self, id: &[u8], format: &'static str) -> Result<(), WireError> {
+        push_bounded(&mut self.wants, read_oid(id, format)?, "wants", WANTS_MAX)
+    }
+
+    /// Adds a have.
+    pub(crate) fn have(&mut self, id: &[u8], format: &'static str) -> Result<(), WireError> {
+        push_bounded(&mut self.haves, read_oid(id, format)?, "haves", HAVES_MAX)
+    }
+
+    /// Takes one argument of version 2's `fetch`.
+    pub(crate) fn take(&mut self, line: &[u8], format: &'static str) -> Result<(), WireError> {
+        match line {
+            b"done" => self.done = true,
+            b"thin-pack" => self.thin_pack = true,
+            b"no-progress" => self.no_progress = true,
+            b"include-tag" => self.include_tag = true,
+            b"ofs-delta" => self.ofs_delta = true,
+            b"deepen-relative" => self.deepen_relative = true,
+            b"wait-for-done" => self.wait_for_done = true,
+            _ => {
+                if let Some(id) = line.strip_prefix(b"want ") {
+                    self.want(id, format)?;
+                } else if let Some(id) = line.strip_prefix(b"have ") {
+                    self.have(id, format)?;
+                } else if let Some(name) = line.strip_prefix(b"want-ref ") {
+                    let name = read_text(name, "a ref")?;
+                    if self.want_refs.contains(&name) {
+                        return Err(WireError::Twice("want-ref"));
+                    }
+                    push_bounded(&mut self.want_refs, name, "want-ref lines", NAMES_MAX)?;
+                } else if !self.take_boundary(line, format)? {
+                    return Err(WireError::unexpected("an argument of fetch", line));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sorts and removes doubles, so that what follows works on sets.
+    pub(crate) fn tidy(&mut self) {
+        for list in [&mut self.wants, &mut self.shallows] {
+            list.sort_unstable();
+            list.dedup();
+        }
+    }
+}
+
+fn read_depth(raw: &[u8]) -> Result<Option<u32>, WireError> {
+    let depth: i64 = read_text(raw, "a depth")?.parse().map_err(|_| WireError::unexpected("a depth", raw))?;
+    match u32::try_from(depth) {
+        Ok(0) => Ok(None),
+        Ok(depth) if depth <= DEPTH_INFINITE => Ok(Some(depth)),
+        _ => Err(WireError::unexpected("a depth", raw)),
+    }
+}
+
+/// Reads a filter-spec (git-rev-list, `--filter`).
+fn read_filter(raw: &[u8]) -> Result<Filter, WireError> {
+    let spec = read_text(raw, "a filter")?;
+    let unknown = || WireError::Filter(spec.chars().take(100).collect());
+    if spec == "blob:none" {
+        return Ok(Filter::BlobNone);
+    }
+    if let Some(size) = spec.strip_prefix("blob:limit=") {
+        let (digits, unit) = match size.as_bytes().last() {
+            Some(b'k' | b'K') => (&size[..size.len() - 1], 1024),
+            Some(b'm' | b'M') => (&size[..size.len() - 1], 1024 * 1024),
+            Some(b'g' | b'G') => (&size[..size.len() - 1], 1024 * 1024 * 1024),
+            _ => (size, 1),
+        };
+        let count: u64 = digits.parse().map_err(|_| unknown())?;
+        return Ok(Filter::BlobLimit(count.checked_mul(unit).ok_or_else(unknown)?));
+    }
+    if let Some(depth) = spec.strip_prefix("tree:") {
+        return Ok(Filter::Tree(depth.parse().map_err(|_| unknown())?));
+    }
+    Err(unknown())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_read() {
+        assert!(matches!(read_filter(b"blob:none"), Ok(Filter::BlobNone)));
+        assert!(matches!(read_filter(b"blob:limit=10k"), Ok(Filter::BlobLimit(10_240))));
+        assert!(matches!(read_filter(b"tree:0"), Ok(Filter::Tree(0))));
+        for bad in ["", "blob", "blob:limit=", "blob:limit=99999999999999g", "tree:-1", "sparse:oid=x", "combine:a+b"] {
+            assert!(read_filter(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        let format = "sha1";
+        let mut args = FetchArgs::default();
+        args.take(b"filter blob:none", format).expect("first");
+        assert!(args.take(b"filter tree:0", format).is_err());
+        args.take(b"want-ref refs/heads/a", format).expect("first");
+        assert!(args.take(b"want-ref refs/heads/a", format).is_err());
+        args.take(b"deepen 1", format).expect("fine");
+        assert!(args.take(b"deepen-since 5", format).is_err());
+        for bad in ["want 12", "want ", "deepen -1", "deepen x", "deepen 4294967296", "packfile-uris https", "nonsense", ""] {
+            assert!(FetchArgs::default().take(bad.as_bytes(), format).is_err(), "{bad:?}");
+        }
+        assert!(FetchArgs::default().take(format!("want {}", "a".repeat(64)).as_bytes(), format).is_err());
+    }
+
+    #[test]
+    fn lists_have_bounds() {
+        let mut args = FetchArgs::default();
+        for n in 0..NAMES_MAX {
+            args.take(format!("deepen-not refs/heads/{n}").as_bytes(), "sha1").expect("within");
+        }
+        assert!(matches!(args.take(b"deepen-not x", "sha1"), Err(WireError::TooMany { .. })));
+    }
+}
