@@ -164,6 +164,55 @@ pub enum RepoError {
     /// The caller's stop flag was raised.
     #[error("it was stopped")]
     Stopped,
+    /// An object is not of the kind that its place asks for.
+    #[error("object {id} is a {found}, not a {wanted}")]
+    WrongKind {
+        /// Which.
+        id: Oid,
+        /// What it should be.
+        wanted: Kind,
+        /// What it is.
+        found: Kind,
+    },
+    /// There is nothing at the path.
+    #[error("there is nothing at {path:?}")]
+    NoSuchPath {
+        /// As asked for.
+        path: String,
+    },
+    /// A shortened id means several objects.
+    #[error("{rev} could mean {} objects: {}", candidates.len(), listed(candidates))]
+    AmbiguousRev {
+        /// As asked for.
+        rev: String,
+        /// What it could mean; not all, if there are many.
+        candidates: Vec<Oid>,
+    },
+    /// An edit cannot be carried out.
+    #[error("{path:?} cannot be changed: {why}")]
+    BadEdit {
+        /// The edit's path.
+        path: String,
+        /// Why not.
+        why: String,
+    },
+    /// The edits leave everything as it is.
+    #[error("the edits change nothing")]
+    NothingChanged,
+    /// A read would be longer than is allowed.
+    #[error("{what} is over the limit of {max}")]
+    TooLong {
+        /// What, with its unit.
+        what: &'static str,
+        /// The limit.
+        max: usize,
+    },
+    /// The receiver of an answer did not take it.
+    #[error("the answer could not be written: {source}")]
+    NotTaken {
+        /// Why.
+        source: io::Error,
+    },
     /// The input of a read is not valid.
     #[error("{what}")]
     Invalid {
@@ -181,6 +230,10 @@ impl RepoError {
     pub(crate) fn bad_pack(why: impl Into<String>) -> RepoError {
         RepoError::BadPack { why: why.into() }
     }
+}
+
+fn listed(ids: &[Oid]) -> String {
+    ids.iter().map(Oid::short).collect::<Vec<_>>().join(", ")
 }
 
 impl From<RepoError> for Problem {
@@ -213,6 +266,13 @@ impl From<RepoError> for Problem {
             RepoError::RefLocked { .. } => (K::Busy, "Try again in a moment."),
             RepoError::RefRefused { .. } => (K::Denied, "Push to another ref."),
             RepoError::Stopped => (K::Cancelled, "Start it again when you want it done."),
+            RepoError::WrongKind { .. } => (K::Broken, broken),
+            RepoError::NoSuchPath { .. } => (K::NotFound, "Check the path and the revision."),
+            RepoError::AmbiguousRev { .. } => (K::Invalid, "Write more digits of the one you mean."),
+            RepoError::BadEdit { .. } => (K::Invalid, "Choose another path, or change what stands in the way first."),
+            RepoError::NothingChanged => (K::Conflict, "Change something, or leave it as it is."),
+            RepoError::TooLong { .. } => (K::TooLarge, "Ask for less, or work in a clone."),
+            RepoError::NotTaken { .. } => (K::Cancelled, "Ask for it again."),
             RepoError::Invalid { .. } => (K::Invalid, "Check what you asked for."),
         };
         let text = e.to_string();

@@ -3,6 +3,7 @@
 //! A blocking API: callers run it on threads that may block. A [`Repository`] hands out [`Snapshot`]s, immutable views
 //! of one generation of its refs and packs; whoever reads holds one and is never disturbed by a push.
 
+mod browse;
 mod delta;
 mod error;
 mod inflate;
@@ -18,6 +19,10 @@ mod snapshot;
 mod stub;
 mod sweep;
 
+pub use browse::{
+    Budget, ChangeKind, Commit, Diff, DiffLimits, DiffLine, Edit, Entry, FileDiff, Hunk, LineKind, LogPage, Mode, Person,
+    Signature, shown_path,
+};
 pub use error::{RepoError, Result};
 pub use object::{Kind, Object, Objects};
 pub use refs::Ref;

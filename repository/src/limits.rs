@@ -1,5 +1,68 @@
 //! Every bound of this crate in one place.
 
+// Reading for pages, builds and deploys; commits of our own.
+
+/// Largest tree object that is read, in bytes (about a million entries).
+pub(crate) const TREE_BYTES_MAX: u64 = 48 << 20;
+/// Largest commit or tag object that is read, in bytes.
+pub(crate) const COMMIT_BYTES_MAX: u64 = 4 << 20;
+/// Most tags nested in one another.
+pub(crate) const TAG_DEPTH_MAX: usize = 16;
+/// Most folders nested in one another (git's core.maxTreeDepth).
+pub(crate) const TREE_DEPTH_MAX: usize = 2048;
+/// Most commits that a question about the graph (merge base, ancestry) looks at.
+pub(crate) const GRAPH_COMMITS_MAX: usize = 5_000_000;
+/// Most merge bases that are compared with one another.
+pub(crate) const MERGE_BASES_MAX: usize = 16;
+/// How many commits are walked between two looks at the clock.
+pub(crate) const CLOCK_COMMITS: usize = 16;
+/// Fewest digits of a shortened object id (git's rule).
+pub(crate) const SHORT_ID_DIGITS_MIN: usize = 4;
+/// Most objects of one prefix that are looked at and named.
+pub(crate) const SHORT_ID_CANDIDATES_MAX: usize = 20;
+/// Longest revision, in bytes.
+pub(crate) const REV_BYTES_MAX: usize = 1200;
+/// Most steps (`^`, `~n`) of one revision.
+pub(crate) const REV_STEPS_MAX: usize = 100_000;
+/// Sizes are looked up in folders of at most so many entries.
+pub(crate) const SIZED_ENTRIES_MAX: usize = 1000;
+/// Most changed files that one diff looks at; also the most among which renames are searched.
+pub(crate) const CHANGES_MAX: usize = 20_000;
+/// Most pairs of a removed and an added file that are compared for similarity.
+pub(crate) const RENAME_PAIRS_MAX: usize = 20_000;
+/// Largest file that is compared for similarity, in bytes.
+pub(crate) const RENAME_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Most bytes of files that one diff reads to find renames.
+pub(crate) const RENAME_BYTES_MAX: u64 = 16 << 20;
+/// Most bytes of files that one diff compares line by line.
+pub(crate) const DIFF_BYTES_MAX: u64 = 64 << 20;
+/// Most bytes of text that the lines of one diff hold.
+pub(crate) const DIFF_TEXT_BYTES_MAX: usize = 16 << 20;
+/// A file is binary if it has a NUL among its first bytes, so many (git's rule).
+pub(crate) const BINARY_PROBE_BYTES: usize = 8000;
+/// Largest file in an archive, in bytes; it is held in memory while it is written.
+pub(crate) const ARCHIVE_FILE_BYTES_MAX: u64 = 256 << 20;
+/// Largest .gitattributes that is obeyed, in bytes (git stops at 100 MiB).
+pub(crate) const ATTRIBUTES_BYTES_MAX: u64 = 1 << 20;
+/// Most links followed to find a file.
+pub(crate) const LINK_HOPS_MAX: usize = 8;
+/// Longest link target that is followed, in bytes.
+pub(crate) const LINK_BYTES_MAX: u64 = 4096;
+/// Most files that one commit of our own changes.
+pub(crate) const EDITS_MAX: usize = 10_000;
+/// Most bytes of content that one commit of our own brings.
+pub(crate) const EDIT_BYTES_MAX: usize = 64 << 20;
+/// Longest path that an edit writes, in bytes.
+pub(crate) const EDIT_PATH_BYTES_MAX: usize = 4096;
+/// Most folders on the way to an edited file.
+pub(crate) const EDIT_FOLDERS_DEEP_MAX: usize = 128;
+/// Longest message of a commit of our own, in bytes.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Longest name or address in a commit of our own, in bytes.
+pub(crate) const SIGNATURE_BYTES_MAX: usize = 1000;
+
+// Storing, serving and receiving.
+
 /// Repositories kept open at once; those in use stay open beyond it.
 pub(crate) const OPEN_REPOSITORIES_MAX: usize = 256;
 /// Longest chain of deltas that is followed in a stored pack. git writes 4095 at most.

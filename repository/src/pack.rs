@@ -3,6 +3,7 @@
 //! The index is mapped, the pack is read with `pread`: a pack that another program cuts short gives an error, not a
 //! signal. Open handles outlive the files' names, so a retired pack stays readable. Knows nothing of other packs.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use gix::hash::oid;
 use gix::odb::pack::index;
+use slipway_core::Oid;
 
 use crate::error::{RepoError, Result};
 use crate::inflate::{InflateError, Source, inflate_exact, inflate_prefix};
@@ -56,6 +58,17 @@ pub(crate) struct EntryHeader {
 pub(crate) const HEADER_BYTES_MAX: usize = 10 + 32;
 
 impl Pack {
+    /// Adds the ids that begin with these hexadecimal digits to `found`, up to `max` in all.
+    pub(crate) fn ids_with_prefix(&self, digits: &str, max: usize, found: &mut BTreeSet<Oid>) {
+        let Ok(prefix) = gix::hash::Prefix::from_hex(digits) else { return };
+        let mut range = 0..0;
+        self.index.lookup_prefix(prefix, Some(&mut range));
+        let ids = range.filter_map(|at| Oid::from_bytes(self.index.oid_at_index(at).as_bytes()));
+        for id in ids.take(max.saturating_sub(found.len())) {
+            found.insert(id);
+        }
+    }
+
     /// Opens the pack whose index is at `index_path`.
     pub(crate) fn open(index_path: &Path, hash: gix::hash::Kind) -> Result<Self> {
         let path = index_path.with_extension("pack");
