@@ -6,6 +6,7 @@
 mod authenticate;
 mod limits;
 mod ports;
+pub mod push_client;
 mod server;
 mod service;
 mod transport;

@@ -21,7 +21,7 @@ mod sweep;
 
 pub use browse::{
     Budget, ChangeKind, Commit, Diff, DiffLimits, DiffLine, Edit, Entry, FileDiff, Hunk, LineKind, LogPage, Mode, Person,
-    Signature, shown_path,
+    Signature, first_commit, shown_path,
 };
 pub use error::{RepoError, Result};
 pub use object::{Kind, Object, Objects};

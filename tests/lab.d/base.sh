@@ -1,7 +1,7 @@
 # Shared ground of tests/lab: where things are, how progress is shown, how a process is started, found again and stopped.
 # shellcheck shell=bash
 
-export HOME=${HOME:-$(echo ~)} # some CI jobs have none
+export HOME=${HOME:-~} # some CI jobs have none
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/slipway # expensive results: binaries, image archives
 LAB=$CACHE/lab                                # state of the running parts: pid files, certificates, data
 LOGS=$CACHE/logs
