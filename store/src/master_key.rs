@@ -27,10 +27,10 @@ impl MasterKey {
     /// A name of this installation that never changes and that no other has: 16 hexadecimal digits of a SHA-256 over
     /// the key. Not secret: 256 random bits do not come back from it.
     pub fn installation_id(&self) -> String {
-        let mut hash = <sha2::Sha256 as sha2::Digest>::new();
-        sha2::Digest::update(&mut hash, b"slipway installation id\0");
-        sha2::Digest::update(&mut hash, self.0.as_slice());
-        sha2::Digest::finalize(hash).iter().take(8).map(|b| format!("{b:02x}")).collect()
+        let mut bytes = Zeroizing::new(b"slipway installation id\0".to_vec());
+        bytes.extend_from_slice(self.0.as_slice());
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+        hash.as_ref().iter().take(8).map(|b| format!("{b:02x}")).collect()
     }
 
     /// Reads the key file, or makes one: 32 random bytes, mode 0600, complete and synced before it has its name. Its
