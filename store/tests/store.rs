@@ -44,6 +44,7 @@ keeps_the_contract!(
     a_target_in_use_cannot_go,
     bindings_need_both_ends,
     an_event_is_accepted_once,
+    many_at_once_accept_it_once_and_share_no_number,
     only_what_moved_is_owed,
     an_abandoned_event_owes_nothing,
     intended_events_are_found_oldest_first,

@@ -339,6 +339,30 @@ pub(crate) fn an_event_is_accepted_once(store: &dyn MetaStore) {
     refused(store.accept(EventId(99), &moved, NOW), ProblemKind::NotFound, "99");
 }
 
+pub(crate) fn many_at_once_accept_it_once_and_share_no_number(store: &dyn MetaStore) {
+    let repo = make_repo(store, "app");
+    let id = store.intend(event(repo, &["main"], vec![owes_build("main"), owes_deploy("main")])).unwrap().id;
+    let mut seen = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let orders = store.accept(id, &[update("main")], NOW).unwrap();
+                    let retries: Vec<_> =
+                        (0..10).map(|_| store.add_build(orders.builds[0].clone()).unwrap().number).collect();
+                    (orders, retries)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>()
+    });
+    let first = seen[0].0.clone();
+    assert_eq!((first.builds.len(), first.deploys.len()), (1, 1));
+    assert_eq!(store.deploys(repo, None, 100).unwrap(), first.deploys);
+    let mut numbers: Vec<u64> = seen.drain(..).flat_map(|(_, retries)| retries).map(|n| n.0).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (2..=81).collect::<Vec<_>>());
+}
+
 pub(crate) fn only_what_moved_is_owed(store: &dyn MetaStore) {
     let repo = make_repo(store, "app");
     let owed = vec![owes_build("main"), owes_build("next"), owes_deploy("next")];

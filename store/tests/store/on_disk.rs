@@ -241,8 +241,11 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn the_key_file_is_private_from_its_first_moment() {
+fn nobody_else_on_the_host_can_look_in() {
     let home = Home::new();
-    let mode = std::fs::metadata(home.path().join("keys/master")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
+    drop(home.open());
+    let mode = |path: &str| std::fs::metadata(home.path().join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("db"), 0o700);
+    assert_eq!(mode("keys"), 0o700);
+    assert_eq!(mode("keys/master"), 0o600);
 }
