@@ -16,7 +16,7 @@
 //!   the file's new length nor empties the disk's write cache: it is not enough for loss of power, see
 //!   sync_file_range(2). So [`Disk::settle`], the one place that flushes, calls `fdatasync` on the same file as well.
 //! * Log messages above a quarter segment (128 KiB), which whole tree pages of up to ~30 values can become, go to
-//!   files of their own in `blobs/`, and those are never synced. So records longer than [`PIECE_BYTES`] are cut, and no page
+//!   files of their own in `blobs/`, and those are never synced. So records longer than [`crate::limits::PIECE_BYTES`] are cut, and no page
 //!   ever gets there. A test watches that `blobs/` stays empty.
 //! * A transaction is one log batch that recovery takes or leaves whole (`BatchManifest`). Tree transactions cannot
 //!   scan ranges, so changes are prepared under this file's own writer lock and applied as one batch of one tree.
@@ -29,22 +29,21 @@
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
-use std::ops::Bound;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use crate::codec::{self, CodecError, Framed};
 use crate::error::StoreError;
-use crate::keys::{self, Key};
-use crate::limits::{
-    CACHE_BYTES, CLEAN_EVERY_MS, LOCK_WAIT_MS, PIECE_BYTES, RECORD_BYTES_MAX, SEGMENT_BYTES,
-};
+use crate::keys::Key;
+use crate::limits::{CACHE_BYTES, CLEAN_EVERY_MS, LOCK_WAIT_MS, SEGMENT_BYTES};
+
+mod change;
+mod view;
+
+pub(crate) use self::change::Change;
+pub(crate) use self::view::{Scan, View};
 
 /// An open database.
 pub(crate) struct Disk {
@@ -282,217 +281,141 @@ fn sync_names(path: &Path) -> std::io::Result<()> {
     File::open(above)?.sync_all()
 }
 
-/// The records as applied.
-#[derive(Clone, Copy)]
-pub(crate) struct View<'a> {
-    disk: &'a Disk,
-}
+#[cfg(test)]
+mod tests {
+    use slipway_core::{Problem, ProblemKind, UserName};
 
-/// Where a scan begins, and which way it goes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Scan<'a> {
-    /// From the first key to the last.
-    Up,
-    /// From the last key to the first.
-    Down,
-    /// From the last key before this one to the first.
-    DownFrom(&'a Key),
-}
+    use super::*;
+    use crate::keys;
 
-impl<'a> View<'a> {
-    /// The record of that key.
-    pub(crate) fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, StoreError> {
-        self.raw(key)?.map(|raw| self.decode(key, &raw)).transpose()
+    fn name(text: &str) -> UserName {
+        UserName::parse(text).expect("valid")
     }
 
-    /// True if there is a record or a mark.
-    pub(crate) fn has(&self, key: &Key) -> Result<bool, StoreError> {
-        self.disk.records.contains_key(key.bytes()).map_err(|e| self.disk.unreadable(&e))
+    fn fresh() -> (tempfile::TempDir, Disk) {
+        let folder = tempfile::tempdir().expect("temp folder");
+        let disk = Disk::open(&folder.path().join("db")).expect("opens");
+        (folder, disk)
     }
 
-    /// The keys that begin with `prefix`.
-    pub(crate) fn keys(
-        &self,
-        prefix: &Key,
-        scan: Scan<'_>,
-    ) -> impl Iterator<Item = Result<Key, StoreError>> + use<'a> {
-        self.pairs(prefix, scan).map(|pair| pair.map(|(key, _)| key))
+    fn put(disk: &Disk, key: &Key, text: &str) -> Result<usize, StoreError> {
+        disk.write(|change| change.put(key.clone(), &text))
     }
 
-    /// The records whose keys begin with `prefix`.
-    pub(crate) fn records<T: DeserializeOwned>(
-        &self,
-        prefix: &Key,
-        scan: Scan<'_>,
-    ) -> impl Iterator<Item = Result<T, StoreError>> + use<'a, T> {
-        let view = *self;
-        self.pairs(prefix, scan).map(move |pair| pair.and_then(|(key, raw)| view.decode(&key, &raw)))
+    fn get(disk: &Disk, key: &Key) -> Result<Option<String>, Problem> {
+        disk.read(|view| view.get(key)).map_err(Problem::from)
     }
 
-    fn pairs(
-        &self,
-        prefix: &Key,
-        scan: Scan<'_>,
-    ) -> impl Iterator<Item = Result<(Key, sled::IVec), StoreError>> + use<'a> {
-        let disk = self.disk;
-        let start = Bound::Included(prefix.bytes().to_vec());
-        let past = || past_prefix(prefix.bytes()).map_or(Bound::Unbounded, Bound::Excluded);
-        let (end, down) = match scan {
-            Scan::Up => (past(), false),
-            Scan::Down => (past(), true),
-            Scan::DownFrom(key) => (Bound::Excluded(key.bytes().to_vec()), true),
-        };
-        let mut range = disk.records.range::<Vec<u8>, _>((start, end));
-        std::iter::from_fn(move || if down { range.next_back() } else { range.next() }).map(move |pair| {
-            let (key, value) = pair.map_err(|e| disk.unreadable(&e))?;
-            Ok((Key::from_bytes(&key), value))
+    /// All keys as they lie there.
+    fn raw_keys(disk: &Disk) -> Vec<Vec<u8>> {
+        let mut found = Vec::new();
+        disk.raw(|_, key, _| {
+            found.push(key.to_vec());
+            Ok::<_, StoreError>(())
         })
+        .expect("readable");
+        found
     }
 
-    fn raw(&self, key: &Key) -> Result<Option<sled::IVec>, StoreError> {
-        self.disk.records.get(key.bytes()).map_err(|e| self.disk.unreadable(&e))
-    }
-
-    fn decode<T: DeserializeOwned>(&self, key: &Key, raw: &[u8]) -> Result<T, StoreError> {
-        decode(key, raw, |piece| self.raw(piece))
-    }
-
-    /// How many pieces lie beside that key's record.
-    fn pieces_of(&self, key: &Key) -> Result<u32, StoreError> {
-        let Some(raw) = self.raw(key)? else { return Ok(0) };
-        match codec::unframe(key.bytes(), &raw) {
-            Ok(Framed::InPieces { body_bytes, .. }) => Ok(pieces(body_bytes.min(RECORD_BYTES_MAX))),
-            // A damaged record can still be replaced or removed.
-            Ok(Framed::Inline(_)) | Err(_) => Ok(0),
+    #[test]
+    fn a_damaged_or_newer_record_is_told_by_its_name() {
+        let (_folder, disk) = fresh();
+        let key = keys::user(&name("ann"));
+        put(&disk, &key, "hello").expect("written");
+        let mut raw = Vec::new();
+        disk.raw(|_, _, value| {
+            raw = value.to_vec();
+            Ok::<_, StoreError>(())
+        })
+        .expect("readable");
+        let mut flipped = raw.clone();
+        *flipped.last_mut().expect("not empty") ^= 1;
+        let newer = [&[9], &raw[1..]].concat();
+        for (bad, told) in [
+            (flipped, "The record of user ann is damaged"),
+            (Vec::new(), "The record of user ann is damaged"),
+            (newer, "The record of user ann was written by a newer Slipway (version 9"),
+        ] {
+            disk.put_raw(vec![(Tree::Records, key.bytes().to_vec(), bad)]).expect("planted");
+            let problem = get(&disk, &key).expect_err("told");
+            assert_eq!(problem.kind, ProblemKind::Broken);
+            assert!(problem.what.starts_with(told), "{problem}");
+            let listed: Result<Vec<String>, _> =
+                disk.read(|view| view.records(&keys::users(), Scan::Up).collect());
+            assert!(listed.is_err(), "a list does not leave it out in silence");
         }
+        put(&disk, &key, "mended").expect("a damaged record can be replaced");
+        assert_eq!(get(&disk, &key).expect("whole"), Some("mended".to_owned()));
     }
-}
 
-/// What a record says; `piece` gives its pieces if it is stored in some.
-fn decode<T, P>(
-    key: &Key,
-    raw: &[u8],
-    piece: impl Fn(&Key) -> Result<Option<P>, StoreError>,
-) -> Result<T, StoreError>
-where
-    T: DeserializeOwned,
-    P: AsRef<[u8]>,
-{
-    let broken = |cause: CodecError| StoreError::Record { what: key.to_string(), cause };
-    let damaged = |why| broken(CodecError::Damaged { why });
-    let (body_bytes, checksum) = match codec::unframe(key.bytes(), raw).map_err(broken)? {
-        Framed::Inline(body) => return codec::from_body(body).map_err(broken),
-        Framed::InPieces { body_bytes, checksum } => (body_bytes, checksum),
-    };
-    if body_bytes > RECORD_BYTES_MAX {
-        return Err(damaged("its length is too large"));
+    #[test]
+    fn a_missing_piece_is_damage() {
+        let (_folder, disk) = fresh();
+        let key = keys::user(&name("ann"));
+        put(&disk, &key, &"x".repeat(10_000)).expect("written");
+        disk.write(|change| change.remove(keys::piece(&key, 2))).expect("removed");
+        let problem = get(&disk, &key).expect_err("told");
+        assert!(problem.what.contains("user ann is damaged: a piece is missing"), "{problem}");
     }
-    let mut body = Vec::with_capacity(body_bytes);
-    for number in 0..pieces(body_bytes) {
-        let found = piece(&keys::piece(key, number))?.ok_or_else(|| damaged("a piece is missing"))?;
-        body.extend_from_slice(found.as_ref());
-        if body.len() > body_bytes {
-            return Err(damaged("its pieces are too long"));
+
+    #[test]
+    fn no_piece_is_left_behind() {
+        let (_folder, disk) = fresh();
+        let key = keys::user(&name("ann"));
+        let long = "x".repeat(10_000);
+        put(&disk, &key, &long).expect("written");
+        assert_eq!(raw_keys(&disk).len(), 5);
+        put(&disk, &key, "short").expect("written");
+        assert_eq!(raw_keys(&disk), [key.bytes()]);
+        let twice = disk.write(|change| {
+            change.put(key.clone(), &long)?;
+            let between: Option<String> = change.get(&key)?;
+            change.put(key.clone(), &"short")?;
+            Ok(between)
+        });
+        assert_eq!(twice.expect("written"), Some(long), "a change sees its own long records");
+        assert_eq!(raw_keys(&disk), [key.bytes()]);
+        put(&disk, &key, &"x".repeat(10_000)).expect("written");
+        disk.write(|change| change.remove(key.clone())).expect("removed");
+        assert_eq!(raw_keys(&disk), [[0u8; 0]; 0]);
+    }
+
+    #[test]
+    fn a_refused_change_leaves_nothing() {
+        let (_folder, disk) = fresh();
+        let key = keys::user(&name("ann"));
+        let refused: Result<(), _> = disk.write(|change| {
+            change.put(key.clone(), &"x")?;
+            Err(StoreError::Sealed { what: "x".into() })
+        });
+        assert!(refused.is_err());
+        assert_eq!(get(&disk, &key).expect("readable"), None);
+    }
+
+    #[test]
+    fn after_a_failed_write_nothing_more_is_written() {
+        let (_folder, disk) = fresh();
+        let key = keys::user(&name("ann"));
+        put(&disk, &key, "before").expect("written");
+        disk.halt(&"no space left");
+        let problem = Problem::from(put(&disk, &key, "after").expect_err("refused"));
+        assert!(problem.what.contains("takes no more changes"), "{problem}");
+        assert_eq!(get(&disk, &key).expect("still readable"), Some("before".to_owned()));
+    }
+
+    #[test]
+    fn scans_keep_to_their_prefix() {
+        let (_folder, disk) = fresh();
+        for user in ["a", "b", "c"] {
+            put(&disk, &keys::user(&name(user)), user).expect("written");
         }
-    }
-    codec::check(key.bytes(), &body, checksum).map_err(broken)?;
-    codec::from_body(&body).map_err(broken)
-}
-
-fn pieces(body_bytes: usize) -> u32 {
-    u32::try_from(body_bytes.div_ceil(PIECE_BYTES)).unwrap_or(u32::MAX)
-}
-
-/// The first key after all that begin with `prefix`.
-fn past_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|&b| b != u8::MAX)?;
-    let mut past = prefix.get(..=last)?.to_vec();
-    if let Some(byte) = past.last_mut() {
-        *byte += 1;
-    }
-    Some(past)
-}
-
-/// A change in the making: reads of one record see its own writes, scans do not.
-pub(crate) struct Change<'a> {
-    view: View<'a>,
-    writes: BTreeMap<Key, Option<Vec<u8>>>,
-}
-
-impl<'a> Change<'a> {
-    /// The records as they were before this change.
-    pub(crate) fn before(&self) -> View<'a> {
-        self.view
-    }
-
-    /// The record of that key.
-    pub(crate) fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, StoreError> {
-        match self.writes.get(key) {
-            Some(None) => Ok(None),
-            Some(Some(raw)) => decode(key, raw, |piece| self.staged(piece)).map(Some),
-            None => self.view.get(key),
-        }
-    }
-
-    fn staged(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.writes.get(key) {
-            Some(written) => Ok(written.clone()),
-            None => Ok(self.view.raw(key)?.map(|raw| raw.to_vec())),
-        }
-    }
-
-    /// True if there is a record or a mark.
-    pub(crate) fn has(&self, key: &Key) -> Result<bool, StoreError> {
-        match self.writes.get(key) {
-            Some(written) => Ok(written.is_some()),
-            None => self.view.has(key),
-        }
-    }
-
-    /// Writes a record; gives its size in bytes.
-    pub(crate) fn put<T: Serialize>(&mut self, key: Key, value: &T) -> Result<usize, StoreError> {
-        let body =
-            codec::to_body(value).map_err(|cause| StoreError::Record { what: key.to_string(), cause })?;
-        let bytes = body.len();
-        if bytes > RECORD_BYTES_MAX {
-            return Err(StoreError::RecordTooLarge { what: key.to_string(), bytes, max: RECORD_BYTES_MAX });
-        }
-        self.remove_pieces(&key)?;
-        let has = if bytes > PIECE_BYTES { pieces(bytes) } else { 0 };
-        if has == 0 {
-            let raw = codec::frame_inline(key.bytes(), &body);
-            self.writes.insert(key, Some(raw));
-            return Ok(bytes);
-        }
-        for (number, piece) in (0..has).zip(body.chunks(PIECE_BYTES)) {
-            self.writes.insert(keys::piece(&key, number), Some(piece.to_vec()));
-        }
-        let raw = codec::frame_in_pieces(key.bytes(), &body);
-        self.writes.insert(key, Some(raw));
-        Ok(bytes)
-    }
-
-    /// Writes a mark.
-    pub(crate) fn mark(&mut self, key: Key) {
-        self.writes.insert(key, Some(Vec::new()));
-    }
-
-    /// Removes a record or a mark; fine if there is none.
-    pub(crate) fn remove(&mut self, key: Key) -> Result<(), StoreError> {
-        self.remove_pieces(&key)?;
-        self.writes.insert(key, None);
-        Ok(())
-    }
-
-    /// Removes the pieces that the record has by now, on disk or in this change.
-    fn remove_pieces(&mut self, key: &Key) -> Result<(), StoreError> {
-        for number in 0..self.view.pieces_of(key)? {
-            self.writes.insert(keys::piece(key, number), None);
-        }
-        let (first, last) = (keys::piece(key, 0), keys::piece(key, u32::MAX));
-        for (_, staged) in self.writes.range_mut(first..=last) {
-            *staged = None;
-        }
-        Ok(())
+        put(&disk, &keys::public_key("k"), "k").expect("written");
+        let seen = |scan: Scan<'_>| -> Vec<String> {
+            disk.read(|view| view.records(&keys::users(), scan).collect()).expect("readable")
+        };
+        assert_eq!(seen(Scan::Up), ["a", "b", "c"]);
+        assert_eq!(seen(Scan::Down), ["c", "b", "a"]);
+        assert_eq!(seen(Scan::DownFrom(&keys::user(&name("c")))), ["b", "a"]);
+        assert_eq!(seen(Scan::DownFrom(&keys::user(&name("a")))), [""; 0]);
     }
 }
