@@ -32,7 +32,12 @@ impl Lab {
 
     /// Makes the commit and lets git take it in and verify it.
     fn make(&self, parent: Option<&Oid>, edits: &[Edit]) -> Result<Oid> {
-        let who = Signature { name: "Jo <x>\n".into(), email: "jo@x".into(), at_ms: 1_700_000_000_999, offset_minutes: -90 };
+        let who = Signature {
+            name: "Jo <x>\n".into(),
+            email: "jo@x".into(),
+            at_ms: 1_700_000_000_999,
+            offset_minutes: -90,
+        };
         let words = Words { message: "\nChange things\n\nbody\n\n", author: &who, committer: &who };
         let made = make(self.snapshot().as_ref(), gix::hash::Kind::Sha1, parent, edits, &words)?;
         self.git(&["unpack-objects", "-q", "--strict"], &made.pack);
@@ -61,6 +66,7 @@ impl Lab {
 fn git(dir: &Path, args: &[&str], input: &[u8]) -> String {
     let mut git = Command::new("git");
     git.args(args).current_dir(dir).env("GIT_CONFIG_NOSYSTEM", "1").env("HOME", dir);
+    git.env("GIT_COMMITTER_NAME", "C").env("GIT_COMMITTER_EMAIL", "c@x");
     let mut child = git.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("git runs");
     child.stdin.take().expect("piped").write_all(input).expect("git reads");
     let output = child.wait_with_output().expect("git ends");
@@ -84,16 +90,20 @@ fn why(result: Result<Oid>) -> String {
 fn commits_grow_from_nothing_and_git_agrees() {
     let lab = Lab::new();
     let run = Edit { executable: true, ..write("bin/run", "#!/bin/sh\n") };
-    let root = lab.make(None, &[write("a.txt", "a\n"), run, write("a/b/c", "c"), write("a-b", "")]).expect("made");
+    let root =
+        lab.make(None, &[write("a.txt", "a\n"), run, write("a/b/c", "c"), write("a-b", "")]).expect("made");
     assert_eq!(lab.files(), "100644 a-b\n100644 a.txt\n100644 a/b/c\n100755 bin/run");
     let shown = lab.git(&["log", "-1", "--format=%an|%ae|%at|%ad|%B", "--date=format:%z"], b"");
     assert_eq!(shown, "Jo x|jo@x|1700000000|-0130|Change things\n\nbody");
-    let second = lab.make(Some(&root), &[write("bin/run", "exit\n"), remove("a/b/c"), write("é/\u{F7FF}", "")]).expect("made");
+    let second = lab
+        .make(Some(&root), &[write("bin/run", "exit\n"), remove("a/b/c"), write("é/\u{F7FF}", "")])
+        .expect("made");
     assert_eq!(lab.files(), "100644 a-b\n100644 a.txt\n100755 bin/run\n100644 \"\\303\\251/\\377\"");
     assert_eq!(lab.git(&["rev-parse", "main^"], b""), root.to_string());
     // A file gives way to a folder and back.
     let third = lab.make(Some(&second), &[remove("a.txt"), write("a.txt/inner", "x")]).expect("made");
-    lab.make(Some(&third), &[remove("a.txt/inner"), write("a.txt", "a\n"), remove("é/\u{F7FF}")]).expect("made");
+    lab.make(Some(&third), &[remove("a.txt/inner"), write("a.txt", "a\n"), remove("é/\u{F7FF}")])
+        .expect("made");
     assert_eq!(lab.files(), "100644 a-b\n100644 a.txt\n100755 bin/run");
     assert!(matches!(lab.make(Some(&second), &[write("a-b", "")]), Err(RepoError::NothingChanged)));
 }
@@ -102,7 +112,12 @@ fn commits_grow_from_nothing_and_git_agrees() {
 fn the_rest_of_the_tree_stays_as_it_is() {
     let lab = Lab::new();
     let sub = "1".repeat(40);
-    let base = lab.import(&[("120000", "link", "there"), ("160000", "sub", &sub), ("100755", "d/x", "x"), ("100644", "y", "y")]);
+    let base = lab.import(&[
+        ("120000", "link", "there"),
+        ("160000", "sub", &sub),
+        ("100755", "d/x", "x"),
+        ("100644", "y", "y"),
+    ]);
     lab.make(Some(&base), &[write("d/new", "n")]).expect("made");
     assert_eq!(lab.files(), "100644 d/new\n100755 d/x\n120000 link\n160000 sub\n100644 y");
     assert!(why(lab.make(Some(&base), &[write("link", "x")])).contains("symbolic link"));
@@ -115,8 +130,25 @@ fn paths_that_no_tree_may_hold_are_refused() {
     let lab = Lab::new();
     let base = lab.import(&[("100644", "d/x", "x"), ("100644", "y", "y")]);
     for path in [
-        "", "/", "/y", "y/", "a//b", "..", "../y", "a/../b", ".", "./y", ".git", ".git/config", "a/.GIT/hooks/x", "git~1/x",
-        ".g\u{200c}it/x", ".git /x", "a\0b", &"a/".repeat(200), &"x".repeat(5000),
+        "",
+        "/",
+        "/y",
+        "y/",
+        "a//b",
+        "..",
+        "../y",
+        "a/../b",
+        ".",
+        "./y",
+        ".git",
+        ".git/config",
+        "a/.GIT/hooks/x",
+        "git~1/x",
+        ".g\u{200c}it/x",
+        ".git /x",
+        "a\0b",
+        &"a/".repeat(200),
+        &"x".repeat(5000),
     ] {
         let refused = lab.make(Some(&base), &[write(path, "evil")]);
         assert!(matches!(refused, Err(RepoError::BadEdit { .. })), "{path:?}: {refused:?}");
@@ -124,9 +156,14 @@ fn paths_that_no_tree_may_hold_are_refused() {
     assert!(why(lab.make(Some(&base), &[write("d", "x")])).contains("a folder of that name"));
     assert!(why(lab.make(Some(&base), &[write("y/z", "x")])).contains("not a folder"));
     assert!(why(lab.make(Some(&base), &[write("y", "1"), write("y", "2")])).contains("twice"));
-    assert!(why(lab.make(Some(&base), &[write("n", "1"), write("n/m", "2")])).contains("a folder of that name"));
+    assert!(
+        why(lab.make(Some(&base), &[write("n", "1"), write("n/m", "2")])).contains("a folder of that name")
+    );
     for path in ["none", "d/none", "none/none", "d"] {
-        assert!(matches!(lab.make(Some(&base), &[remove(path)]), Err(RepoError::NoSuchPath { .. })), "{path}");
+        assert!(
+            matches!(lab.make(Some(&base), &[remove(path)]), Err(RepoError::NoSuchPath { .. })),
+            "{path}"
+        );
     }
     assert!(matches!(lab.make(Some(&Oid::Sha1([7; 20])), &[]), Err(RepoError::Missing { .. })));
 }
@@ -138,8 +175,23 @@ fn only_new_objects_are_packed() {
     let who = Signature { name: "J".into(), email: String::new(), at_ms: 0, offset_minutes: 0 };
     let words = Words { message: "m", author: &who, committer: &who };
     // A second file of a known content: root tree and commit are new, nothing else.
-    let made = make(lab.snapshot().as_ref(), gix::hash::Kind::Sha1, Some(&base), &[write("z", "one")], &words);
+    let made =
+        make(lab.snapshot().as_ref(), gix::hash::Kind::Sha1, Some(&base), &[write("z", "one")], &words);
     assert_eq!(made.expect("made").pack[8..12], [0, 0, 0, 2]);
+}
+
+#[test]
+fn a_first_commit_needs_no_repository() {
+    let lab = Lab::new();
+    let who = Signature { name: "J".into(), email: "j@x".into(), at_ms: 1000, offset_minutes: 0 };
+    let edits = [write("a/b", "same"), write("c", "same")];
+    let (commit, pack) = first_commit(&edits, "m", &who).expect("made");
+    assert_eq!(pack[8..12], [0, 0, 0, 4], "two trees, a commit, and one blob for both files");
+    lab.git(&["unpack-objects", "-q", "--strict"], &pack);
+    lab.git(&["update-ref", "refs/heads/main", &commit.to_string()], b"");
+    assert_eq!(lab.files(), "100644 a/b\n100644 c");
+    assert!(matches!(first_commit(&[remove("x")], "m", &who), Err(RepoError::NoSuchPath { .. })));
+    assert!(matches!(first_commit(&edits, " \n", &who), Err(RepoError::Invalid { .. })));
 }
 
 #[test]
@@ -161,21 +213,29 @@ fn a_push_is_asked_for_files_links_and_changes() {
     let file = |path, max| incoming::file(objects, &base, path, max).expect("readable");
     assert_eq!(file("slipway.toml", 1), Some(b"x".to_vec()));
     assert_eq!(file("./docker//app", 6), Some(b"FROM x".to_vec()));
-    for (path, max) in [("slipway.toml", 0), ("none", 9), ("docker", 9), ("Dockerfile", 99), ("../x", 9), ("", 9)] {
+    for (path, max) in
+        [("slipway.toml", 0), ("none", 9), ("docker", 9), ("Dockerfile", 99), ("../x", 9), ("", 9)]
+    {
         assert_eq!(file(path, max), None, "{path}");
     }
     let has = |path| incoming::has_file(objects, &base, path).expect("readable");
     assert!(["Dockerfile", "docker/app", "folder/app", "./back"].into_iter().all(has));
-    assert!(!["loop", "out", "abs", "folder", "docker", "none", "docker/app/x", "..", ""].into_iter().any(has));
+    assert!(
+        !["loop", "out", "abs", "folder", "docker", "none", "docker/app/x", "..", ""].into_iter().any(has)
+    );
     lab.git(&["tag", "-am", "t", "v1", "main"], b"");
     let tag = Oid::parse(&lab.git(&["rev-parse", "v1"], b"")).expect("an id");
     let snapshot = lab.snapshot();
     let facts = incoming::commit(snapshot.as_ref(), &tag).expect("readable").expect("a commit");
     assert_eq!((facts.id, facts.subject.as_str()), (base, "m"));
     assert_eq!(incoming::commit(snapshot.as_ref(), &Oid::Sha1([9; 20])), Ok(None));
-    let next = lab.make(Some(&base), &[write("docker/app", "FROM y"), remove("back"), write("new/x", "")]).expect("made");
+    let next = lab
+        .make(Some(&base), &[write("docker/app", "FROM y"), remove("back"), write("new/x", "")])
+        .expect("made");
     let snapshot = lab.snapshot();
-    let changed = |old: Option<&Oid>, max| incoming::changed_paths(snapshot.as_ref(), old, &next, max).expect("readable");
+    let changed = |old: Option<&Oid>, max| {
+        incoming::changed_paths(snapshot.as_ref(), old, &next, max).expect("readable")
+    };
     let names = |paths: &[&str]| Some(paths.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>());
     assert_eq!(changed(Some(&base), 3), names(&["back", "docker/app", "new/x"]));
     assert_eq!(changed(Some(&base), 2), None);
