@@ -12,11 +12,13 @@ use crate::error::DeployError;
 use crate::kinds::Kinds;
 use crate::kubeconfig;
 use crate::limits::CLUSTERS_MAX;
+use crate::reconcile::Timing;
 use crate::wire::{Answer, Call, CallError, Wire};
 
 /// Connections by cluster name; cheap to share, safe to ask from everywhere.
-#[derive(Default)]
 pub struct Clusters {
+    server: String,
+    timing: Timing,
     kept: Mutex<HashMap<ClusterName, Kept>>,
 }
 
@@ -28,6 +30,8 @@ struct Kept {
 /// One cluster's API: its pool, its limit of calls in flight, and the kinds that it serves.
 pub struct Connection {
     pub(crate) name: ClusterName,
+    pub(crate) server: String,
+    pub(crate) timing: Timing,
     pub(crate) wire: Wire,
     pub(crate) kinds: Kinds,
     /// The cluster refused the credentials: the next `connect` begins anew.
@@ -41,9 +45,11 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Clusters {
-    /// None yet.
-    pub fn new() -> Self {
-        Self::default()
+    /// None yet. `server` names this installation: it must never change and no other may have it (a random id in the
+    /// store, a host key's fingerprint). The marks on objects carry it; with another one, this server does not know
+    /// its own objects again.
+    pub fn new(server: impl Into<String>, timing: Timing) -> Self {
+        Self { server: server.into(), timing, kept: Mutex::default() }
     }
 
     /// The connection of a cluster: the one that is there, or a new one where there is none, its kubeconfig has
@@ -63,6 +69,8 @@ impl Clusters {
             .map_err(|why| DeployError::Kubeconfig { cluster: cluster.name.to_string(), why })?;
         let connection = Arc::new(Connection {
             name: cluster.name.clone(),
+            server: self.server.clone(),
+            timing: self.timing,
             wire: Wire::new(client),
             kinds: Kinds::default(),
             stale: AtomicBool::new(false),

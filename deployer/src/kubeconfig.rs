@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-use kube::config::{Config, ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{AuthInfo, Config, ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use slipway_core::Secret;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use crate::error::DeployError;
 use crate::limits::{CLIENT_BUILD_MS_MAX, CONNECT_MS_MAX, KUBECONFIG_BYTES_MAX};
 use crate::wire::{auth_words, deepest};
 
@@ -32,33 +33,58 @@ pub struct KubeconfigSummary {
     pub insecure: bool,
 }
 
-/// Reads a kubeconfig without calling anybody; `Err` is a sentence that holds no secret.
-pub async fn summarise(kubeconfig: &Secret, context: Option<&str>) -> Result<KubeconfigSummary, String> {
-    let text = kubeconfig.clone();
-    let context = context.map(str::to_owned);
-    let (config, context) =
-        blocking(move |runtime| runtime.block_on(read(text.expose(), context.as_deref()))).await?;
-    let auth = &config.auth_info;
-    let credentials = if auth.token.is_some() {
-        "token".to_owned()
+/// Reads a kubeconfig without calling anybody, opening a file or running a plugin.
+pub fn summarise(kubeconfig: &Secret, context: Option<&str>) -> Result<KubeconfigSummary, DeployError> {
+    let text = kubeconfig.expose();
+    summary(text, context)
+        .map_err(|why| DeployError::Kubeconfig { cluster: context.unwrap_or("new").to_owned(), why })
+}
+
+fn summary(text: &str, context: Option<&str>) -> Result<KubeconfigSummary, String> {
+    if text.trim() == IN_CLUSTER {
+        return Ok(KubeconfigSummary {
+            server: "https://kubernetes.default.svc".into(),
+            context: None,
+            namespace: "default".into(),
+            credentials: "service account".into(),
+            insecure: false,
+        });
+    }
+    let parsed = parse(text)?;
+    let name = context.map(str::to_owned).or_else(|| parsed.current_context.clone());
+    let name = name.ok_or_else(|| config_words(&KubeconfigError::CurrentContextNotSet))?;
+    let found = parsed.contexts.iter().find(|c| c.name == name).and_then(|c| c.context.as_ref());
+    let found = found.ok_or_else(|| config_words(&KubeconfigError::LoadContext(name.clone())))?;
+    let cluster = parsed.clusters.iter().find(|c| c.name == found.cluster).and_then(|c| c.cluster.as_ref());
+    let lost = || config_words(&KubeconfigError::LoadClusterOfContext(found.cluster.clone()));
+    let cluster = cluster.ok_or_else(lost)?;
+    let server = cluster.server.clone().ok_or_else(|| config_words(&KubeconfigError::MissingClusterUrl))?;
+    server.parse::<http::Uri>().map_err(|e| config_words(&KubeconfigError::ParseClusterUrl(e)))?;
+    let user = parsed.auth_infos.iter().find(|u| Some(&u.name) == found.user.as_ref());
+    Ok(KubeconfigSummary {
+        server,
+        context: Some(name),
+        namespace: found.namespace.clone().unwrap_or_else(|| "default".into()),
+        credentials: credentials(user.and_then(|u| u.auth_info.as_ref())),
+        insecure: cluster.insecure_skip_tls_verify.unwrap_or(false),
+    })
+}
+
+fn credentials(auth: Option<&AuthInfo>) -> String {
+    let Some(auth) = auth else { return "nothing".into() };
+    if auth.token.is_some() {
+        "token".into()
     } else if let Some(file) = &auth.token_file {
-        if context.is_none() { "service account".to_owned() } else { format!("token file {file}") }
+        format!("token file {file}")
     } else if auth.client_certificate.is_some() || auth.client_certificate_data.is_some() {
-        "client certificate".to_owned()
+        "client certificate".into()
     } else if let Some(exec) = &auth.exec {
         format!("exec plugin {}", exec.command.as_deref().unwrap_or("without a command"))
     } else if auth.username.is_some() {
-        "user and password".to_owned()
+        "user and password".into()
     } else {
-        "nothing".to_owned()
-    };
-    Ok(KubeconfigSummary {
-        server: config.cluster_url.to_string(),
-        context,
-        namespace: config.default_namespace.clone(),
-        credentials,
-        insecure: config.accept_invalid_certs,
-    })
+        "nothing".into()
+    }
 }
 
 /// A client for the kubeconfig's context. Files and exec plugins are read and run on a thread of their own, for at
@@ -90,17 +116,21 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
+fn parse(text: &str) -> Result<Kubeconfig, String> {
+    if text.len() > KUBECONFIG_BYTES_MAX {
+        return Err(format!("it has {} bytes, {KUBECONFIG_BYTES_MAX} are allowed", text.len()));
+    }
+    // A parse error would quote the text, and with it a token.
+    Kubeconfig::from_yaml(text).map_err(|_| "it is not a kubeconfig (YAML)".to_owned())
+}
+
 async fn read(text: &str, context: Option<&str>) -> Result<(Config, Option<String>), String> {
     if text.trim() == IN_CLUSTER {
         let config =
             Config::incluster_env().map_err(|e| format!("this server does not run in a cluster: {e}"))?;
         return Ok((bounded(config), None));
     }
-    if text.len() > KUBECONFIG_BYTES_MAX {
-        return Err(format!("it has {} bytes, {KUBECONFIG_BYTES_MAX} are allowed", text.len()));
-    }
-    // A parse error would quote the text, and with it a token.
-    let mut parsed = Kubeconfig::from_yaml(text).map_err(|_| "it is not a kubeconfig (YAML)".to_owned())?;
+    let mut parsed = parse(text)?;
     for named in &mut parsed.auth_infos {
         if let Some(exec) = named.auth_info.as_mut().and_then(|a| a.exec.as_mut()) {
             // Else the plugin has our terminal.
@@ -157,18 +187,18 @@ mod tests {
 
     const GOOD: &str = "apiVersion: v1\nkind: Config\ncurrent-context: a\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\nusers: [{name: u, user: {token: s3cr3t-t0ken}}]\ncontexts: [{name: a, context: {cluster: c, user: u, namespace: team}}]\n";
 
-    #[tokio::test]
-    async fn a_kubeconfig_is_summed_up_without_its_secret() {
-        let got = summarise(&Secret::new(GOOD), None).await.expect("good");
-        let server = "https://127.0.0.1:1/".to_owned();
+    #[test]
+    fn a_kubeconfig_is_summed_up_without_its_secret() {
+        let got = summarise(&Secret::new(GOOD), None).expect("good");
+        let server = "https://127.0.0.1:1".to_owned();
         let (context, namespace) = (Some("a".to_owned()), "team".to_owned());
         let want =
             KubeconfigSummary { server, context, namespace, credentials: "token".into(), insecure: false };
         assert_eq!(got, want);
     }
 
-    #[tokio::test]
-    async fn what_is_wrong_is_told_and_no_secret_with_it() {
+    #[test]
+    fn what_is_wrong_is_told_and_no_secret_with_it() {
         let broken = GOOD.replace("contexts:", "contexts: {{");
         for (text, context, want) in [
             (broken.as_str(), None, "not a kubeconfig"),
@@ -176,7 +206,7 @@ mod tests {
             ("a: b", None, "no current-context"),
             (&"x".repeat(KUBECONFIG_BYTES_MAX + 1), None, "are allowed"),
         ] {
-            let got = summarise(&Secret::new(text), context).await.expect_err("wrong");
+            let got = summarise(&Secret::new(text), context).expect_err("wrong").to_string();
             assert!(got.contains(want) && !got.contains("s3cr3t"), "{got}");
         }
     }

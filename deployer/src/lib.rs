@@ -32,6 +32,6 @@ pub use self::error::DeployError;
 pub use self::journal::Journal;
 pub use self::kubeconfig::{IN_CLUSTER, KubeconfigSummary, summarise};
 pub use self::manifest::{Manifest, ManifestFile, RenderError, RenderLimits, is_manifest_path, render};
-pub use self::preview::{ObjectDiff, Preview};
+pub use self::preview::ObjectDiff;
 pub use self::prune::PruneConfirmation;
 pub use self::reconcile::{Reconcile, Timing};

@@ -3,9 +3,9 @@
 /// Most files that one render reads.
 pub const FILES_MAX: usize = 5_000;
 /// Largest manifest file, in bytes.
-pub const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// All manifest files of one render together, in bytes.
-pub const RENDER_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const RENDER_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Most documents in one file.
 pub const DOCUMENTS_MAX: usize = 5_000;
 /// Most objects of one render.

@@ -36,9 +36,9 @@ pub struct RenderLimits {
     /// Most files.
     pub files_max: usize,
     /// Largest file, in bytes.
-    pub file_bytes_max: usize,
+    pub file_bytes_max: u64,
     /// All files together, in bytes.
-    pub bytes_max: usize,
+    pub bytes_max: u64,
     /// Most objects.
     pub objects_max: usize,
 }
@@ -134,7 +134,7 @@ pub(crate) fn split_api_version(api_version: &str) -> (&str, &str) {
 /// Turns files into manifests: every `.yaml`, `.yml` and `.json` file that is not hidden, in order of path. Several
 /// documents in a file and `List` kinds are opened. All or nothing: one file that cannot be read, one document that is
 /// no manifest, one object that comes twice, and there are only errors (at most [`RENDER_ERRORS_MAX`]).
-pub fn render(files: &[ManifestFile], limits: RenderLimits) -> Result<Vec<Manifest>, Vec<RenderError>> {
+pub fn render(files: &[ManifestFile], limits: &RenderLimits) -> Result<Vec<Manifest>, Vec<RenderError>> {
     let mut wanted: Vec<&ManifestFile> = files.iter().filter(|f| is_manifest_path(&f.path)).collect();
     wanted.sort_by(|a, b| a.path.cmp(&b.path));
     check_sizes(&wanted, limits).map_err(|e| vec![e])?;
@@ -169,19 +169,20 @@ pub fn is_manifest_path(path: &str) -> bool {
     !hidden && matches!(ending.as_deref(), Some("yaml" | "yml" | "json"))
 }
 
-fn check_sizes(files: &[&ManifestFile], limits: RenderLimits) -> Result<(), RenderError> {
-    let mut total = 0usize;
+fn check_sizes(files: &[&ManifestFile], limits: &RenderLimits) -> Result<(), RenderError> {
+    let mut total = 0u64;
     for (i, file) in files.iter().enumerate() {
         if i >= limits.files_max {
             let sentence =
                 format!("there are {} manifest files, {} are allowed", files.len(), limits.files_max);
             return Err(whole_file(&file.path, sentence));
         }
-        if file.bytes.len() > limits.file_bytes_max {
-            let (has, may) = (file.bytes.len(), limits.file_bytes_max);
+        let bytes = file.bytes.len() as u64;
+        if bytes > limits.file_bytes_max {
+            let (has, may) = (bytes, limits.file_bytes_max);
             return Err(whole_file(&file.path, format!("the file has {has} bytes, {may} are allowed")));
         }
-        total = total.saturating_add(file.bytes.len());
+        total = total.saturating_add(bytes);
         if total > limits.bytes_max {
             let may = limits.bytes_max;
             return Err(whole_file(

@@ -6,7 +6,6 @@
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use slipway_core::target::ClusterBinding;
 use slipway_core::{ClusterName, RepoId};
 
 /// ApplySet member label.
@@ -69,10 +68,6 @@ impl Owner {
         let hash = Sha256::digest(format!("{id}.slipway.dev"));
         let hash = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, hash);
         Self { id, repo_name: repo_name.to_owned(), part_of: format!("applyset-{hash}-v1") }
-    }
-
-    pub(crate) fn of(server: &str, repo_name: &str, binding: &ClusterBinding) -> Self {
-        Self::new(server, binding.repo, repo_name, &binding.cluster)
     }
 
     /// Writes the marks into an object that is to be sent.

@@ -1,11 +1,11 @@
 //! Looks without writing: what a deploy would do, what the cluster would refuse, and whether the cluster can be used.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
-use slipway_core::RepoName;
 use slipway_core::deploy::{Change, InventoryEntry};
 use slipway_core::target::ClusterBinding;
 use tokio_util::sync::CancellationToken;
@@ -19,25 +19,8 @@ use crate::manifest::Manifest;
 use crate::owner::{APPLIED, Claim, Owner};
 use crate::place::place;
 use crate::prune::{Fate, PruneConfirmation, within_budget};
-use crate::reconcile::{Run, Timing, key_of};
+use crate::reconcile::{Reconcile, Run, key_of};
 use crate::wire::{Call, JSON};
-
-/// What is to be looked at.
-#[derive(Debug)]
-pub struct Preview<'a> {
-    /// As in [`crate::Reconcile`].
-    pub server: &'a str,
-    /// As in [`crate::Reconcile`].
-    pub binding: &'a ClusterBinding,
-    /// As in [`crate::Reconcile`].
-    pub repo_name: &'a RepoName,
-    /// As in [`crate::Reconcile`].
-    pub manifests: Vec<Manifest>,
-    /// As in [`crate::Reconcile`]; empty where deletes do not matter.
-    pub inventory: Vec<InventoryEntry>,
-    /// As in [`crate::Reconcile`].
-    pub prune: PruneConfirmation,
-}
 
 /// What a deploy would do with one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,42 +46,48 @@ pub struct ObjectDiff {
 
 impl Connection {
     /// What the cluster would refuse of these manifests, a sentence each with `file:line`; empty if nothing. Writes
-    /// nothing. Objects whose kind or namespace comes with the same push are not shown to it.
-    pub async fn dry_run(&self, p: Preview<'_>) -> Result<Vec<String>, DeployError> {
-        match self.diff_inner(Preview { inventory: Vec::new(), ..p }).await {
-            Ok(diffs) => {
-                let refused = diffs.into_iter().filter(|d| d.change == Change::Refused);
-                Ok(refused
-                    .map(|d| {
-                        let place = d.namespace.map(|ns| format!("{ns}/")).unwrap_or_default();
-                        format!("{}: {} {place}{}: {}", d.source, d.kind, d.name, d.message)
-                    })
-                    .collect())
-            }
-            Err(DeployError::Placement(s) | DeployError::NotAllowed(s) | DeployError::Foreign(s)) => Ok(s),
-            Err(error) => Err(error),
-        }
+    /// nothing. Objects whose kind or namespace comes with the same push are not shown to it. `Err` only where the
+    /// cluster does not answer.
+    pub async fn dry_run(
+        &self,
+        binding: &ClusterBinding,
+        manifests: Vec<Manifest>,
+    ) -> Result<Vec<String>, DeployError> {
+        let owner = Owner::new(&self.server, binding.repo, "", &binding.cluster);
+        let diffs = match self.diffs(owner, binding, &manifests, Vec::new(), PruneConfirmation::None).await {
+            Ok(diffs) => diffs,
+            Err(DeployError::Placement(told) | DeployError::NotAllowed(told)) => return Ok(told),
+            Err(error) => return Err(error),
+        };
+        let refused = diffs.into_iter().filter(|d| d.change == Change::Refused);
+        Ok(refused.map(|d| format!("{}: {}: {}", d.source, d.title(), d.message)).collect())
     }
 
-    /// What a deploy of these manifests would do to each object, deletes included. Writes nothing.
-    pub async fn diff(&self, p: Preview<'_>) -> Result<Vec<ObjectDiff>, DeployError> {
-        self.diff_inner(p).await
+    /// What a deploy would do to each object, deletes included. Writes nothing.
+    pub async fn diff(&self, r: Reconcile<'_>) -> Result<Vec<ObjectDiff>, DeployError> {
+        let owner = Owner::new(&self.server, r.repo, r.repo_name.as_str(), &r.binding.cluster);
+        self.diffs(owner, r.binding, &r.manifests, r.inventory, r.prune).await
     }
 
-    async fn diff_inner(&self, p: Preview<'_>) -> Result<Vec<ObjectDiff>, DeployError> {
-        let owner = Owner::of(p.server, p.repo_name.as_str(), p.binding);
-        let wanted = place(self, p.binding, &owner, &p.manifests).await?;
+    async fn diffs(
+        &self,
+        owner: Owner,
+        binding: &ClusterBinding,
+        manifests: &[Manifest],
+        inventory: Vec<InventoryEntry>,
+        prune: PruneConfirmation,
+    ) -> Result<Vec<ObjectDiff>, DeployError> {
+        let wanted = place(self, binding, &owner, manifests).await?;
         let stop = CancellationToken::new();
         let board = Board::new(&Silence, &wanted);
-        let timing = Timing::default();
-        let run = Run { connection: self, owner, binding: p.binding, wanted, board, stop: &stop, timing };
+        let run = Run { connection: self, owner, binding, wanted, board, stop: &stop, timing: self.timing };
         let (seen, refused) =
             run.each((0..run.wanted.len()).collect(), async |i| run.diff_one(i).await).await?;
-        let mut diffs: Vec<(usize, ObjectDiff)> = seen;
-        diffs.extend(refused.into_iter().map(|(i, why)| (i, run.line(i, Change::Refused, Vec::new(), why))));
+        let refused = refused.into_iter().map(|(i, why)| (i, run.line(i, Change::Refused, Vec::new(), why)));
+        let mut diffs: Vec<(usize, ObjectDiff)> = seen.into_iter().chain(refused).collect();
         diffs.sort_by_key(|(i, _)| *i);
         let mut diffs: Vec<ObjectDiff> = diffs.into_iter().map(|(_, d)| d).collect();
-        diffs.extend(run.diff_left(&p.inventory, p.prune).await?);
+        diffs.extend(run.diff_left(&inventory, prune).await?);
         Ok(diffs)
     }
 
@@ -230,7 +219,40 @@ impl Run<'_> {
     }
 }
 
+impl fmt::Display for ObjectDiff {
+    /// `change   Deployment team/web (web.yaml:1): spec.replicas`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let change = match self.change {
+            Change::Pending => "pending",
+            Change::Created => "create",
+            Change::Configured => "change",
+            Change::Unchanged => "same",
+            Change::Pruned => "delete",
+            Change::Kept => "keep",
+            Change::Refused => "refused",
+        };
+        write!(f, "{change:<8} {}", self.title())?;
+        if !self.source.is_empty() {
+            write!(f, " ({})", self.source)?;
+        }
+        if !self.fields.is_empty() {
+            write!(f, ": {}", self.fields.join(", "))?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        Ok(())
+    }
+}
+
 impl ObjectDiff {
+    fn title(&self) -> String {
+        match &self.namespace {
+            Some(ns) => format!("{} {ns}/{}", self.kind, self.name),
+            None => format!("{} {}", self.kind, self.name),
+        }
+    }
+
     fn empty(change: Change) -> Self {
         let (group, kind, name, source, message) = Default::default();
         Self { group, kind, namespace: None, name, source, change, fields: Vec::new(), message }

@@ -15,7 +15,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use slipway_core::deploy::{Change, InventoryEntry, ObjectReport, Phase};
 use slipway_core::target::ClusterBinding;
-use slipway_core::{Oid, RepoName};
+use slipway_core::{Oid, RepoId, RepoName};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -35,13 +35,12 @@ use crate::words;
 /// What is to be done.
 #[derive(Debug)]
 pub struct Reconcile<'a> {
-    /// A name of this installation that never changes and that no other has (a random id in the store, say). Marks in
-    /// the cluster carry it; with another one, this server does not know its own objects again.
-    pub server: &'a str,
     /// Which repository may do what in the cluster.
     pub binding: &'a ClusterBinding,
+    /// Which repository; the binding's.
+    pub repo: RepoId,
     /// The repository's name now, for people.
-    pub repo_name: &'a RepoName,
+    pub repo_name: RepoName,
     /// What is applied.
     pub commit: Oid,
     /// Its manifests, from [`crate::render`].
@@ -50,8 +49,6 @@ pub struct Reconcile<'a> {
     pub inventory: Vec<InventoryEntry>,
     /// What the commit's author said about deletes; see [`PruneConfirmation::from_message`].
     pub prune: PruneConfirmation,
-    /// How long is waited for what.
-    pub timing: Timing,
 }
 
 /// How long a rollout may take; [`Default`] takes the figures of [`crate::limits`]. All in milliseconds.
@@ -96,12 +93,13 @@ impl Connection {
         if r.manifests.is_empty() && !r.inventory.is_empty() && !r.prune.covers(r.inventory.len()) {
             return Err(DeployError::Empty { applied: r.inventory.len() });
         }
-        let owner = Owner::of(r.server, r.repo_name.as_str(), r.binding);
+        let owner = Owner::new(&self.server, r.repo, r.repo_name.as_str(), &r.binding.cluster);
         let wanted = place(self, r.binding, &owner, &r.manifests).await?;
         tracing::debug!(cluster = %self.name, repo = %r.repo_name, commit = %r.commit, objects = wanted.len(), "reconcile");
         let board = Board::new(journal, &wanted);
         note_hooks(&board, &r.manifests);
-        let run = Run { connection: self, owner, binding: r.binding, wanted, board, stop, timing: r.timing };
+        let run =
+            Run { connection: self, owner, binding: r.binding, wanted, board, stop, timing: self.timing };
         let done = run.all(r.inventory, r.prune).await;
         run.board.tell_now().await;
         done.map(|()| run.board.reports())

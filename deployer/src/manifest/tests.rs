@@ -7,7 +7,7 @@ fn file(path: &str, text: &str) -> ManifestFile {
 }
 
 fn rendered(files: &[ManifestFile]) -> Vec<String> {
-    render(files, RenderLimits::default())
+    render(files, &RenderLimits::default())
         .expect("renders")
         .iter()
         .map(|m| format!("{} {} {} {:?} {}", m.source(), m.api_version(), m.kind(), m.namespace(), m.name()))
@@ -15,7 +15,7 @@ fn rendered(files: &[ManifestFile]) -> Vec<String> {
 }
 
 fn refused(files: &[ManifestFile]) -> String {
-    let errors = render(files, RenderLimits::default()).expect_err("must be refused");
+    let errors = render(files, &RenderLimits::default()).expect_err("must be refused");
     errors.iter().map(|e| format!("{e}\n")).collect()
 }
 
@@ -46,7 +46,7 @@ fn several_documents_lists_and_json_become_manifests_with_their_lines() {
 #[test]
 fn scalars_are_read_as_kubernetes_reads_them() {
     let text = "apiVersion: v1\nkind: X\nmetadata: {name: a}\na: yes\nb: 0644\nc: 'yes'\nd: 1.10\ne: ~\nf: 8080:80\ng: 2024-01-02\nh: 0x10\non: 1\ni: !!str 12\nj: 1e3\nk: \"0644\"\n";
-    let all = render(&[file("a.yaml", text)], RenderLimits::default()).expect("renders");
+    let all = render(&[file("a.yaml", text)], &RenderLimits::default()).expect("renders");
     let object = Value::Object(all[0].object.clone());
     let want = serde_json::json!({"apiVersion":"v1","kind":"X","metadata":{"name":"a"},"a":true,"b":420,"c":"yes","d":1.1,
         "e":null,"f":"8080:80","g":"2024-01-02","h":16,"on":1,"i":"12","j":1000,"k":"0644"});
@@ -56,7 +56,7 @@ fn scalars_are_read_as_kubernetes_reads_them() {
 #[test]
 fn anchors_and_merge_keys_are_followed() {
     let text = "apiVersion: v1\nkind: X\nmetadata: {name: a, labels: &l {app: web}}\nspec: {selector: *l, more: {<<: *l, b: c}}\n";
-    let all = render(&[file("a.yaml", text)], RenderLimits::default()).expect("renders");
+    let all = render(&[file("a.yaml", text)], &RenderLimits::default()).expect("renders");
     assert_eq!(
         all[0].object["spec"],
         serde_json::json!({"selector":{"app":"web"},"more":{"app":"web","b":"c"}})
@@ -133,7 +133,7 @@ fn each_bound_is_told_by_its_number() {
     };
     let files: Vec<_> = (0..4).map(one).collect();
     let small = RenderLimits { files_max: 3, ..RenderLimits::default() };
-    let tell = |limits| render(&files, limits).expect_err("too much")[0].to_string();
+    let tell = |limits: RenderLimits| render(&files, &limits).expect_err("too much")[0].to_string();
     assert!(tell(small).contains("3 are allowed"));
     assert!(tell(RenderLimits { file_bytes_max: 10, ..RenderLimits::default() }).contains("10 are allowed"));
     assert!(tell(RenderLimits { bytes_max: 60, ..RenderLimits::default() }).contains("over 60 bytes"));
@@ -149,7 +149,7 @@ fn bytes_that_are_no_text_are_refused_by_line() {
 proptest::proptest! {
     #[test]
     fn no_bytes_make_a_render_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
-        let _ = render(&[ManifestFile { path: "a.yaml".into(), bytes: bytes.clone() }], RenderLimits::default());
-        let _ = render(&[ManifestFile { path: "a.json".into(), bytes }], RenderLimits::default());
+        let _ = render(&[ManifestFile { path: "a.yaml".into(), bytes: bytes.clone() }], &RenderLimits::default());
+        let _ = render(&[ManifestFile { path: "a.json".into(), bytes }], &RenderLimits::default());
     }
 }

@@ -17,6 +17,10 @@ fn binding(prune: bool) -> ClusterBinding {
     }
 }
 
+fn owner(server: &str) -> Owner {
+    Owner::new(server, RepoId(1), "shop", &ClusterName::parse("prod").expect("name"))
+}
+
 fn entry(kind: &str, namespace: Option<&str>, uid: Option<&str>) -> InventoryEntry {
     InventoryEntry {
         group: String::new(),
@@ -30,19 +34,13 @@ fn entry(kind: &str, namespace: Option<&str>, uid: Option<&str>) -> InventoryEnt
 
 fn ours(entry: &InventoryEntry, server: &str) -> Value {
     let mut live = json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "5"}});
-    let owner = Owner::of(server, "shop", &binding(true));
+    let owner = owner(server);
     owner.mark(&key_of(entry), live.as_object_mut().expect("object"));
     live
 }
 
 fn judge(entry: &InventoryEntry, live: Option<&Value>, prune: bool) -> Fate {
-    fate(
-        entry,
-        live,
-        &Owner::of("s", "shop", &binding(true)),
-        &binding(prune),
-        &HashSet::from(["applied".to_owned()]),
-    )
+    fate(entry, live, &owner("s"), &binding(prune), &HashSet::from(["applied".to_owned()]))
 }
 
 fn said(fate: &Fate) -> &str {

@@ -1,0 +1,1 @@
+//! A cluster that misbehaves by script.
