@@ -1,1 +1,20 @@
 //! What happens after a push: context, image build, test, push, manifest bump.
+//!
+//! [`Hooks`] has one method for each stage of the build machine in `slipway_core::build`; [`bump`] is its last one, a
+//! pure edit. Nothing here touches the store: the supervisor journals, calls, and journals again. The only user of
+//! bollard ([`Engine`]) and of the AWS SDK.
+
+pub mod bump;
+mod context;
+mod engine;
+mod error;
+mod hooks;
+mod ignore;
+mod limits;
+mod log;
+mod registry;
+
+pub use self::engine::{Engine, EngineVersion};
+pub use self::error::HookError;
+pub use self::hooks::{Hooks, Job, Prepared, RegistryTarget, Swept};
+pub use self::log::{BuildLog, BuildLogs, LogFollower, LogLength};

@@ -1,0 +1,188 @@
+//! The Docker Engine through bollard: where it is, whether it answers, and what its errors mean.
+//!
+//! bollard's types end here and in the modules below; the stages see ids, lines and [`HookError`]s. Connecting is lazy:
+//! a server starts without an engine and finds it later.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use bollard::Docker;
+use bollard::errors::Error as DockerError;
+
+use crate::error::{HookError, one_line};
+use crate::limits::{ENGINE_CALL, ENGINE_HEADERS, ENGINE_PING};
+
+pub(crate) mod build;
+pub(crate) mod container;
+pub(crate) mod failure;
+pub(crate) mod progress;
+pub(crate) mod session;
+
+/// Label on everything that this program makes in an engine.
+pub(crate) const LABEL_MANAGED: &str = "slipway.managed";
+/// Label with `REPO#N` of the build that something belongs to.
+pub(crate) const LABEL_BUILD: &str = "slipway.build";
+
+const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+
+/// A Docker Engine.
+#[derive(Debug)]
+pub struct Engine {
+    host: String,
+    docker: OnceLock<Docker>,
+}
+
+/// What an engine says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineVersion {
+    /// Version, such as `20.10.24`.
+    pub version: String,
+    /// Newest API that it speaks, such as `1.41`.
+    pub api: String,
+    /// Operating system and architecture, such as `linux/amd64`.
+    pub platform: String,
+    /// Whether builds go through BuildKit; otherwise through the classic builder.
+    pub buildkit: bool,
+}
+
+impl Engine {
+    /// Takes an address: `unix://…`, `tcp://…` or `https://…`; `None` is `DOCKER_HOST`, or else the usual socket.
+    /// Does not connect yet.
+    ///
+    /// # Errors
+    /// [`HookError::EngineDown`] where the address is of another kind.
+    pub fn connect(host: Option<&str>) -> Result<Self, HookError> {
+        let host = host
+            .map(str::to_owned)
+            .or_else(|| std::env::var("DOCKER_HOST").ok())
+            .filter(|h| !h.is_empty())
+            .unwrap_or_else(|| DEFAULT_HOST.to_owned());
+        if !["unix://", "tcp://", "http://", "https://"].iter().any(|scheme| host.starts_with(scheme)) {
+            let why = "the address must begin with unix://, tcp:// or https://".to_owned();
+            return Err(HookError::EngineDown { address: host, why });
+        }
+        Ok(Self { host, docker: OnceLock::new() })
+    }
+
+    /// The address.
+    pub fn address(&self) -> &str {
+        &self.host
+    }
+
+    /// Asks the engine who it is.
+    ///
+    /// # Errors
+    /// [`HookError::EngineDown`] where it does not answer within seconds.
+    pub async fn version(&self) -> Result<EngineVersion, HookError> {
+        let docker = self.docker()?;
+        let asked = tokio::time::timeout(ENGINE_PING, docker.version()).await;
+        let said = asked.map_err(|_| self.down("no answer within 5 s"))?.map_err(|e| match self.failure("the greeting", e) {
+            HookError::EngineLost { why, .. } => self.down(&why),
+            other => other,
+        })?;
+        let podman = said.components.iter().flatten().any(|c| c.name.contains("Podman"));
+        let api = said.api_version.unwrap_or_default();
+        let os = said.os.unwrap_or_default();
+        let buildkit = !podman && os == "linux" && api_at_least(&api, (1, 39));
+        let platform = format!("{os}/{}", said.arch.unwrap_or_default());
+        Ok(EngineVersion { version: said.version.unwrap_or_default(), api, platform, buildkit })
+    }
+
+    /// The connection.
+    pub(crate) fn docker(&self) -> Result<&Docker, HookError> {
+        if let Some(docker) = self.docker.get() {
+            return Ok(docker);
+        }
+        if let Some(path) = self.socket()
+            && let Err(e) = std::fs::metadata(path)
+        {
+            return Err(self.down(&e.to_string()));
+        }
+        let docker = Docker::connect_with_host(&self.host).map_err(|e| self.down(&one_line(&e.to_string())))?;
+        // bollard's limit covers everything up to the headers, and with them the upload of a whole context.
+        Ok(self.docker.get_or_init(|| docker.with_timeout(ENGINE_HEADERS)))
+    }
+
+    /// The socket's path, if it is one.
+    pub(crate) fn socket(&self) -> Option<&Path> {
+        self.host.strip_prefix("unix://").map(Path::new)
+    }
+
+    /// `HOST:PORT`, if it is plain TCP.
+    pub(crate) fn plain_tcp(&self) -> Option<&str> {
+        if std::env::var_os("DOCKER_TLS_VERIFY").is_some() {
+            return None;
+        }
+        self.host.strip_prefix("tcp://").or_else(|| self.host.strip_prefix("http://")).map(|h| h.trim_end_matches('/'))
+    }
+
+    /// A short call, with its time limit. The caller reads the engine's own errors.
+    pub(crate) async fn call<T>(
+        &self,
+        during: &'static str,
+        call: impl Future<Output = Result<T, DockerError>>,
+    ) -> Result<Result<T, DockerError>, HookError> {
+        tokio::time::timeout(ENGINE_CALL, call).await.map_err(|_| self.lost(during, "no answer within 60 s"))
+    }
+
+    /// A short call whose every error is a failure.
+    pub(crate) async fn must<T>(
+        &self,
+        during: &'static str,
+        call: impl Future<Output = Result<T, DockerError>>,
+    ) -> Result<T, HookError> {
+        self.call(during, call).await?.map_err(|e| self.failure(during, e))
+    }
+
+    pub(crate) fn down(&self, why: &str) -> HookError {
+        HookError::EngineDown { address: self.host.clone(), why: why.to_owned() }
+    }
+
+    pub(crate) fn lost(&self, during: &'static str, why: &str) -> HookError {
+        HookError::EngineLost { address: self.host.clone(), during, why: why.to_owned() }
+    }
+
+    /// What a bollard error means, where nothing more is known about the call.
+    pub(crate) fn failure(&self, during: &'static str, e: DockerError) -> HookError {
+        match e {
+            DockerError::DockerResponseServerError { message, .. } | DockerError::DockerStreamError { error: message }
+                if failure::is_disk_full(&message) =>
+            {
+                HookError::DiskFull { message: one_line(&message) }
+            }
+            DockerError::DockerResponseServerError { status_code, message } => {
+                self.lost(during, &format!("status {status_code}, {}", one_line(&message)))
+            }
+            DockerError::HyperLegacyError { err } if err.is_connect() => self.down(&deepest(&err)),
+            DockerError::SocketNotFoundError(path) => self.down(&format!("there is no socket {path}")),
+            DockerError::HyperLegacyError { err } => self.lost(during, &deepest(&err)),
+            DockerError::HyperResponseError { err } => self.lost(during, &deepest(&err)),
+            DockerError::RequestTimeoutError => self.lost(during, "it did not answer in time"),
+            other => self.lost(during, &one_line(&other.to_string())),
+        }
+    }
+}
+
+/// The words of the innermost error: "connection refused" rather than "client error".
+fn deepest(e: &dyn std::error::Error) -> String {
+    let mut inner = e;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    one_line(&inner.to_string())
+}
+
+fn api_at_least(api: &str, wanted: (u32, u32)) -> bool {
+    let mut numbers = api.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= wanted
+}
+
+/// True for the status that says that a thing is not there.
+pub(crate) fn is_missing(e: &DockerError) -> bool {
+    matches!(e, DockerError::DockerResponseServerError { status_code: 404, .. })
+}
+
+/// True for the decoder's complaint about line ends after a complete answer (bollard 0.21, issue 560).
+pub(crate) fn is_leftover(e: &DockerError) -> bool {
+    matches!(e, DockerError::IOError { err } if err.to_string().contains("bytes remaining on stream"))
+}

@@ -1,0 +1,235 @@
+//! One test container: made from an image id, watched, and always removed.
+
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::container::{AttachContainerResults, LogOutput};
+use bollard::errors::Error as DockerError;
+use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::query_parameters::{
+    AttachContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
+};
+use futures_util::StreamExt;
+use std::collections::HashMap;
+use tokio_util::sync::CancellationToken;
+
+use super::{Engine, LABEL_BUILD, LABEL_MANAGED, is_missing};
+use crate::error::{HookError, one_line};
+use crate::limits::{ENGINE_CALL, LOG_LINE_BYTES_MAX, TEST_OUTPUT_REST, TEST_PIDS_MAX};
+use crate::log::BuildLog;
+use crate::log::mask::Lines;
+
+/// A command to run in an image, and what it may use.
+#[derive(Clone, Debug)]
+pub(crate) struct TestRun {
+    /// The image's id: never a tag, which can move.
+    pub(crate) image: String,
+    pub(crate) argv: Vec<String>,
+    /// `none` or `bridge`.
+    pub(crate) network: &'static str,
+    pub(crate) memory_bytes: u64,
+    pub(crate) cpus: f64,
+    pub(crate) timeout: Duration,
+    /// `REPO#N`.
+    pub(crate) label: String,
+}
+
+impl TestRun {
+    /// The command as people write it.
+    pub(crate) fn command(&self) -> String {
+        let line = match self.argv.as_slice() {
+            [sh, flag, line] if sh == "/bin/sh" && flag == "-ec" => line.clone(),
+            argv => argv.join(" "),
+        };
+        one_line(&line)
+    }
+}
+
+impl Engine {
+    /// Runs the command; `Ok` is exit code 0 and nothing else.
+    pub(crate) async fn run_test(&self, run: &TestRun, log: &BuildLog, stop: &CancellationToken) -> Result<(), HookError> {
+        let created = self.call("the test", self.docker()?.create_container(None, self.body(run))).await?;
+        let id = match created {
+            Ok(created) => created.id,
+            Err(e) if is_missing(&e) => return Err(HookError::ImageGone { image: run.image.clone() }),
+            Err(e) => return Err(self.start_failure(e, run)),
+        };
+        let mut guard = Guard { docker: Some(self.docker()?.clone()), id: id.clone() };
+        let outcome = self.watch(&id, run, log, stop).await;
+        if let Err(e) = self.remove_container(&id).await {
+            // The test has its verdict; what is left is found again by its label.
+            tracing::warn!(container = %id, error = %e, "a test container is left over");
+        }
+        guard.docker = None;
+        outcome
+    }
+
+    fn body(&self, run: &TestRun) -> ContainerCreateBody {
+        let memory = i64::try_from(run.memory_bytes).unwrap_or(i64::MAX);
+        // The entry point is replaced, so that what the file says is what runs.
+        let (program, arguments) = run.argv.split_first().map(|(p, a)| (vec![p.clone()], a.to_vec())).unwrap_or_default();
+        ContainerCreateBody {
+            image: Some(run.image.clone()),
+            entrypoint: Some(program),
+            cmd: Some(arguments),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            tty: Some(false),
+            env: Some(vec!["CI=true".to_owned()]),
+            labels: Some(HashMap::from([
+                (LABEL_MANAGED.to_owned(), "1".to_owned()),
+                (LABEL_BUILD.to_owned(), run.label.clone()),
+            ])),
+            host_config: Some(HostConfig {
+                memory: Some(memory),
+                memory_swap: Some(memory),
+                nano_cpus: Some((run.cpus * 1e9) as i64),
+                pids_limit: Some(TEST_PIDS_MAX),
+                network_mode: Some(run.network.to_owned()),
+                cap_drop: Some(vec!["ALL".to_owned()]),
+                security_opt: Some(vec!["no-new-privileges".to_owned()]),
+                init: Some(true),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        }
+    }
+
+    async fn watch(&self, id: &str, run: &TestRun, log: &BuildLog, stop: &CancellationToken) -> Result<(), HookError> {
+        let docker = self.docker()?;
+        // Attached before it starts, so that its first words are heard.
+        let options = AttachContainerOptionsBuilder::default().stdout(true).stderr(true).stream(true).build();
+        let attached = self.must("the test", docker.attach_container(id, Some(options))).await?;
+        let output = tokio::spawn(copy_output(attached, log.clone()));
+        let output_end = output.abort_handle();
+        let started = self.call("the test", docker.start_container(id, None)).await?;
+        if let Err(e) = started {
+            output_end.abort();
+            return Err(self.start_failure(e, run));
+        }
+        let ended = tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(HookError::Stopped),
+            code = self.exit_code(id) => code,
+            () = tokio::time::sleep(run.timeout) => {
+                Err(HookError::TimedOut { what: "the test".into(), limit: run.timeout, setting: Some("test.timeout") })
+            }
+        };
+        if ended.is_err() {
+            self.kill(id).await;
+        }
+        // What a killed process still had in its pipes belongs in the log; a pipe that someone else holds open does not.
+        if tokio::time::timeout(TEST_OUTPUT_REST, output).await.is_err() {
+            output_end.abort();
+        }
+        match ended? {
+            0 => Ok(()),
+            code => Err(self.failed_with(id, code, run).await),
+        }
+    }
+
+    async fn exit_code(&self, id: &str) -> Result<i64, HookError> {
+        let mut waiting = Box::pin(self.docker()?.wait_container(id, None));
+        match waiting.next().await {
+            Some(Ok(ended)) => Ok(ended.status_code),
+            // bollard makes an error of every exit code but 0: it is the test's result.
+            Some(Err(DockerError::DockerContainerWaitError { code, error })) if error.is_empty() => Ok(code),
+            Some(Err(e)) => Err(self.failure("the test", e)),
+            None => Err(self.lost("the test", "its answer ended before the exit code")),
+        }
+    }
+
+    /// Why it ended so: the engine knows whether the kernel killed it for its memory.
+    async fn failed_with(&self, id: &str, code: i64, run: &TestRun) -> HookError {
+        let inspected = match self.docker() {
+            Ok(docker) => self.must("the test", docker.inspect_container(id, None)).await.ok(),
+            Err(_) => None,
+        };
+        let killed_for_memory = inspected.and_then(|c| c.state).and_then(|s| s.oom_killed).unwrap_or(false);
+        if killed_for_memory {
+            return HookError::TestOutOfMemory { command: run.command(), memory_bytes: run.memory_bytes };
+        }
+        HookError::TestFailed { command: run.command(), code }
+    }
+
+    fn start_failure(&self, e: DockerError, run: &TestRun) -> HookError {
+        match &e {
+            DockerError::DockerResponseServerError { status_code: 400 | 404, message, .. }
+            | DockerError::DockerResponseServerError { status_code: 500, message, .. }
+                if is_bad_command(message) =>
+            {
+                HookError::TestNotStarted { command: run.command(), message: one_line(message) }
+            }
+            _ => self.failure("the test", e),
+        }
+    }
+
+    async fn kill(&self, id: &str) {
+        let Ok(docker) = self.docker() else { return };
+        let options = KillContainerOptionsBuilder::default().signal("KILL").build();
+        // It may just have ended; removing it by force comes next in any case.
+        let _ = self.call("ending the test", docker.kill_container(id, Some(options))).await;
+    }
+
+    /// Removes a container with its volumes, by force. That it is gone already is fine.
+    pub(crate) async fn remove_container(&self, id: &str) -> Result<(), HookError> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        match self.call("removing a container", self.docker()?.remove_container(id, Some(options))).await? {
+            Ok(()) => Ok(()),
+            Err(e) if is_missing(&e) || is_under_way(&e) => Ok(()),
+            Err(e) => Err(self.failure("removing a container", e)),
+        }
+    }
+}
+
+/// True where the engine is removing it at this moment.
+fn is_under_way(e: &DockerError) -> bool {
+    matches!(e, DockerError::DockerResponseServerError { status_code: 409, message } if message.contains("already in progress"))
+}
+
+/// True where it is the command that cannot run, not the engine.
+fn is_bad_command(message: &str) -> bool {
+    ["executable file not found", "no such file or directory", "permission denied", "is a directory", "exec format error", "no command specified", "not a directory"]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
+/// Removes the container where the test's future is dropped half-way.
+struct Guard {
+    docker: Option<Docker>,
+    id: String,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let (Some(docker), Ok(runtime)) = (self.docker.take(), tokio::runtime::Handle::try_current()) else { return };
+        let id = std::mem::take(&mut self.id);
+        runtime.spawn(async move {
+            let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+            let _ = tokio::time::timeout(ENGINE_CALL, docker.remove_container(&id, Some(options))).await;
+        });
+    }
+}
+
+async fn copy_output(attached: AttachContainerResults, log: BuildLog) {
+    let mut output = attached.output;
+    let masker = log.masker();
+    let (mut out, mut err) = (Lines::default(), Lines::default());
+    while let Some(Ok(piece)) = output.next().await {
+        let lines = match &piece {
+            LogOutput::StdErr { .. } => &mut err,
+            _ => &mut out,
+        };
+        let mut whole = Vec::new();
+        lines.push(piece.as_ref(), &masker, LOG_LINE_BYTES_MAX, |line| whole.push(line.to_vec()));
+        for line in whole {
+            log.output(&line).await;
+        }
+    }
+    let mut rest = Vec::new();
+    out.finish(|line| rest.push(line.to_vec()));
+    err.finish(|line| rest.push(line.to_vec()));
+    for line in rest {
+        log.output(&line).await;
+    }
+}

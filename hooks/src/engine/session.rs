@@ -1,0 +1,172 @@
+//! A BuildKit session of our own: the connection back through which a build asks for registry logins.
+//!
+//! bollard's session leaves its connection open after the build, one per build, for good; this one ends with its value.
+//! The protocol is BuildKit's `session` package: `POST /session`, upgraded to HTTP/2, on which the *engine* is the gRPC
+//! client and calls the methods that the request's headers name.
+
+use std::collections::HashMap;
+
+use bollard::health::health_check_response::ServingStatus;
+use bollard::health::health_server::{Health, HealthServer};
+use bollard::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
+use bollard::moby::filesync::v1::auth_server::{Auth, AuthServer};
+use bollard::moby::filesync::v1::{
+    CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse, GetTokenAuthorityRequest,
+    GetTokenAuthorityResponse, VerifyTokenAuthorityRequest, VerifyTokenAuthorityResponse,
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http_body_util::Empty;
+use hyper_util::rt::TokioIo;
+use slipway_core::Secret;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::AbortHandle;
+use tonic::{Request, Response, Status};
+
+use super::Engine;
+use crate::error::HookError;
+use crate::limits::SESSION_OPEN;
+
+/// Name and password for one registry host.
+#[derive(Clone, Debug)]
+pub(crate) struct Login {
+    pub(crate) username: String,
+    pub(crate) password: Secret,
+}
+
+/// Logins by registry host.
+pub(crate) type Logins = HashMap<String, Login>;
+
+/// An open session. Dropping it closes the connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: String,
+    bridge: AbortHandle,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.bridge.abort();
+    }
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+impl Session {
+    /// Opens a session; `None` where the engine's transport is not one we can upgrade ourselves (TLS).
+    pub(crate) async fn open(engine: &Engine, id: String, logins: Logins) -> Result<Option<Self>, HookError> {
+        let opening = async {
+            let io: Box<dyn Duplex> = match (engine.socket(), engine.plain_tcp()) {
+                (Some(path), _) => Box::new(UnixStream::connect(path).await.map_err(|e| engine.down(&e.to_string()))?),
+                (_, Some(addr)) => Box::new(TcpStream::connect(addr).await.map_err(|e| engine.down(&e.to_string()))?),
+                _ => return Ok(None),
+            };
+            let upgraded = upgrade(engine, io, &id).await?;
+            let bridge = serve(upgraded, logins);
+            Ok(Some(Self { id, bridge }))
+        };
+        let lost = || engine.lost("opening the build session", "no answer within 15 s");
+        tokio::time::timeout(SESSION_OPEN, opening).await.map_err(|_| lost())?
+    }
+}
+
+async fn upgrade(engine: &Engine, io: Box<dyn Duplex>, id: &str) -> Result<hyper::upgrade::Upgraded, HookError> {
+    let lost = |why: &str| engine.lost("opening the build session", why);
+    let (mut send, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(io)).await.map_err(|e| lost(&e.to_string()))?;
+    tokio::spawn(connection.with_upgrades());
+    let request = http::Request::post("/session")
+        .header("Host", "docker")
+        .header("Connection", "Upgrade")
+        .header("Upgrade", "h2c")
+        .header("X-Docker-Expose-Session-Uuid", id)
+        .header("X-Docker-Expose-Session-Name", "slipway")
+        .header("X-Docker-Expose-Session-Sharedkey", "")
+        .header("X-Docker-Expose-Session-Grpc-Method", "/moby.filesync.v1.Auth/Credentials")
+        .header("X-Docker-Expose-Session-Grpc-Method", "/grpc.health.v1.Health/Check")
+        .body(Empty::<Bytes>::new())
+        .map_err(|e| lost(&e.to_string()))?;
+    let response = send.send_request(request).await.map_err(|e| lost(&e.to_string()))?;
+    if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
+        return Err(lost(&format!("status {}", response.status().as_u16())));
+    }
+    hyper::upgrade::on(response).await.map_err(|e| lost(&e.to_string()))
+}
+
+/// Serves gRPC over the connection. The bytes go through a pipe of ours so that one `abort` closes the socket, whatever
+/// the gRPC server still waits for.
+fn serve(upgraded: hyper::upgrade::Upgraded, logins: Logins) -> AbortHandle {
+    let (near, far) = tokio::io::duplex(64 << 10);
+    tokio::spawn(async move {
+        let incoming = stream::iter([Ok::<_, std::io::Error>(far)]).chain(stream::pending());
+        let server = tonic::transport::Server::builder()
+            .add_service(HealthServer::new(Alive))
+            .add_service(AuthServer::new(Keys { logins }))
+            .serve_with_incoming(incoming);
+        let bridge = async move {
+            let (mut near, mut upgraded) = (near, TokioIo::new(upgraded));
+            // Either side closing is the usual end of a session.
+            let _ = tokio::io::copy_bidirectional(&mut near, &mut upgraded).await;
+        };
+        tokio::select! {
+            _ = server => {}
+            () = bridge => {}
+        }
+    })
+    .abort_handle()
+}
+
+struct Alive;
+
+#[tonic::async_trait]
+impl Health for Alive {
+    type WatchStream = stream::Pending<Result<HealthCheckResponse, Status>>;
+
+    async fn check(&self, _: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        Ok(Response::new(HealthCheckResponse { status: ServingStatus::Serving as i32 }))
+    }
+
+    async fn list(&self, _: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
+        Err(Status::unimplemented("list"))
+    }
+
+    async fn watch(&self, _: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("watch"))
+    }
+}
+
+struct Keys {
+    logins: Logins,
+}
+
+#[tonic::async_trait]
+impl Auth for Keys {
+    async fn credentials(&self, request: Request<CredentialsRequest>) -> Result<Response<CredentialsResponse>, Status> {
+        let login = self.logins.get(&request.get_ref().host);
+        Ok(Response::new(CredentialsResponse {
+            username: login.map(|l| l.username.clone()).unwrap_or_default(),
+            secret: login.map(|l| l.password.expose().to_owned()).unwrap_or_default(),
+        }))
+    }
+
+    // Without these two, BuildKit fetches tokens itself with the credentials above.
+    async fn fetch_token(&self, _: Request<FetchTokenRequest>) -> Result<Response<FetchTokenResponse>, Status> {
+        Err(Status::unimplemented("fetch_token"))
+    }
+
+    async fn get_token_authority(
+        &self,
+        _: Request<GetTokenAuthorityRequest>,
+    ) -> Result<Response<GetTokenAuthorityResponse>, Status> {
+        Err(Status::unimplemented("get_token_authority"))
+    }
+
+    async fn verify_token_authority(
+        &self,
+        _: Request<VerifyTokenAuthorityRequest>,
+    ) -> Result<Response<VerifyTokenAuthorityResponse>, Status> {
+        Err(Status::unimplemented("verify_token_authority"))
+    }
+}

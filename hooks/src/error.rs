@@ -1,0 +1,558 @@
+//! What can go wrong between a commit and its image, with the facts; [`Problem`] and [`Failure`] are made here.
+//!
+//! Knows no bollard and no AWS type: the modules that speak to them classify and hand over plain facts.
+
+use std::time::Duration;
+
+use slipway_core::build::{Failure, FailureClass};
+use slipway_core::spec::SpecError;
+use slipway_core::{Problem, ProblemKind};
+
+use crate::limits::MESSAGE_CHARS_MAX;
+
+/// All failures of this room.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HookError {
+    /// slipway.toml is wrong.
+    #[error("{0}")]
+    Spec(SpecError),
+    /// The commit has no Dockerfile where it is looked for.
+    #[error("the commit has no {path}")]
+    NoDockerfile {
+        /// Path from the repository's root.
+        path: String,
+    },
+    /// The commit has no such folder to build in.
+    #[error("the commit has no folder {path}")]
+    NoContext {
+        /// `build.context`.
+        path: String,
+    },
+    /// .dockerignore is wrong.
+    #[error("{path}:{line}: {why}")]
+    Ignore {
+        /// Which file.
+        path: String,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// A file of the commit cannot be sent to the engine.
+    #[error("{path}: {why}")]
+    Context {
+        /// Path from the repository's root.
+        path: String,
+        /// Why not: a clause.
+        why: String,
+        /// What to do: a sentence.
+        cure: String,
+    },
+    /// The build context crosses a limit.
+    #[error("the build context has more than {limit} {what}")]
+    ContextTooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+    },
+    /// The Dockerfile does not parse.
+    #[error("Dockerfile line {}: {message}", line.map_or("?".to_owned(), |l| l.to_string()))]
+    Dockerfile {
+        /// Line, from 1, where the engine tells it.
+        line: Option<u32>,
+        /// The engine's words.
+        message: String,
+    },
+    /// COPY or ADD names what is not in the context.
+    #[error("COPY source {path} is not in the build context")]
+    CopySource {
+        /// What is missing.
+        path: String,
+    },
+    /// A base image does not exist or may not be read.
+    #[error("base image {image}: {message}")]
+    BaseImage {
+        /// Which.
+        image: String,
+        /// The registry's words, by way of the engine.
+        message: String,
+    },
+    /// A base image cannot be had for now.
+    #[error("base image {image}: {message}")]
+    BaseImageUnreachable {
+        /// Which.
+        image: String,
+        /// The engine's words.
+        message: String,
+    },
+    /// A RUN step failed.
+    #[error("{command} ended with exit code {code}")]
+    Step {
+        /// The command.
+        command: String,
+        /// Its exit code.
+        code: i64,
+    },
+    /// The Dockerfile has no such stage.
+    #[error("the Dockerfile has no stage {stage}")]
+    NoStage {
+        /// Which.
+        stage: String,
+    },
+    /// The engine says no for a reason that is not known here.
+    #[error("the image build failed: {message}")]
+    Build {
+        /// The engine's words.
+        message: String,
+    },
+    /// The engine does not answer.
+    #[error("the Docker Engine at {address} does not answer: {why}")]
+    EngineDown {
+        /// Its address.
+        address: String,
+        /// Why.
+        why: String,
+    },
+    /// The engine went away, or broke, in the middle of something.
+    #[error("the Docker Engine at {address} broke off {during}: {why}")]
+    EngineLost {
+        /// Its address.
+        address: String,
+        /// What was under way, as in "during …".
+        during: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// The engine's disk is full.
+    #[error("the Docker Engine's disk is full: {message}")]
+    DiskFull {
+        /// The engine's words.
+        message: String,
+    },
+    /// The image is not there any more.
+    #[error("the engine does not have the image {image} any more")]
+    ImageGone {
+        /// Its id.
+        image: String,
+    },
+    /// The test ran and failed.
+    #[error("{command} ended with exit code {code}")]
+    TestFailed {
+        /// The command.
+        command: String,
+        /// Its exit code.
+        code: i64,
+    },
+    /// The test used more memory than it may.
+    #[error("{command} used more than {memory_bytes} bytes of memory")]
+    TestOutOfMemory {
+        /// The command.
+        command: String,
+        /// What it may use.
+        memory_bytes: u64,
+    },
+    /// The test's command could not be started.
+    #[error("{command} did not start: {message}")]
+    TestNotStarted {
+        /// The command.
+        command: String,
+        /// The engine's words.
+        message: String,
+    },
+    /// It took too long.
+    #[error("{what} took longer than {} s", limit.as_secs())]
+    TimedOut {
+        /// What: "the image build", "the test", "the push of …".
+        what: String,
+        /// The limit.
+        limit: Duration,
+        /// Which setting moves the limit, if any.
+        setting: Option<&'static str>,
+    },
+    /// It said nothing for too long.
+    #[error("{what} said nothing for {} s", limit.as_secs())]
+    Silent {
+        /// What.
+        what: String,
+        /// The limit.
+        limit: Duration,
+    },
+    /// Somebody stopped it. Never to be given to the build machine: who stopped it knows what it means.
+    #[error("stopped")]
+    Stopped,
+    /// A registry does not answer.
+    #[error("the registry {host} does not answer: {why}")]
+    RegistryDown {
+        /// `HOST[:PORT]`.
+        host: String,
+        /// Why.
+        why: String,
+    },
+    /// A registry does not accept the login, or does not allow the action.
+    #[error("the registry {host} refuses {action}: {message}")]
+    RegistryDenied {
+        /// `HOST[:PORT]`.
+        host: String,
+        /// What was asked.
+        action: String,
+        /// Its words.
+        message: String,
+        /// What to do: a sentence.
+        cure: String,
+    },
+    /// A tag that may not change names another image.
+    #[error("the tag {tag} of {image} may not change and names another image")]
+    TagImmutable {
+        /// The image name.
+        image: String,
+        /// The tag.
+        tag: String,
+    },
+    /// A registry answers what makes no sense.
+    #[error("the registry {host} answered {action} with: {message}")]
+    RegistryBroken {
+        /// `HOST[:PORT]`.
+        host: String,
+        /// What was asked.
+        action: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// AWS says no.
+    #[error("AWS {action} in {region}: {message}")]
+    Aws {
+        /// The API action, such as `ecr:GetAuthorizationToken`.
+        action: &'static str,
+        /// The region.
+        region: String,
+        /// AWS' code and words.
+        message: String,
+        /// Whether trying again may help.
+        passing: bool,
+    },
+    /// The registry is recorded in a way that cannot work.
+    #[error("the registry {name} {why}")]
+    RegistrySettings {
+        /// Its name here.
+        name: String,
+        /// What is missing: a clause.
+        why: String,
+    },
+    /// No manifest names the image.
+    #[error("no manifest below {path} of {repo} names {image}")]
+    NothingToBump {
+        /// The manifest repository.
+        repo: String,
+        /// `path`.
+        path: String,
+        /// The image looked for.
+        image: String,
+    },
+    /// The path to edit does not exist.
+    #[error("{repo} has no {path}")]
+    NoManifest {
+        /// The manifest repository.
+        repo: String,
+        /// `path`.
+        path: String,
+    },
+    /// Too much lies below the path to edit.
+    #[error("below {path} of {repo} lie more than {limit} {what}")]
+    TooManyManifests {
+        /// The manifest repository.
+        repo: String,
+        /// `path`.
+        path: String,
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+    },
+    /// slipway.toml has no such `[deploy.*]`.
+    #[error("slipway.toml has no [deploy.{target}]")]
+    NoTarget {
+        /// Its name.
+        target: String,
+    },
+    /// The repository cannot be read.
+    #[error("{0}")]
+    Repository(Problem),
+    /// Something is broken here.
+    #[error("{what}: {why}")]
+    Internal {
+        /// What was tried.
+        what: &'static str,
+        /// Why it did not work.
+        why: String,
+    },
+}
+
+impl HookError {
+    /// Whose fault it is: decides whether trying again can help.
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Self::TimedOut { .. } | Self::Silent { .. } => FailureClass::Timeout,
+            Self::RegistryDenied { .. } | Self::RegistrySettings { .. } => FailureClass::Policy,
+            Self::Aws { passing, .. } => if *passing { FailureClass::Infra } else { FailureClass::Policy },
+            Self::BaseImageUnreachable { .. }
+            | Self::EngineDown { .. }
+            | Self::EngineLost { .. }
+            | Self::DiskFull { .. }
+            | Self::ImageGone { .. }
+            | Self::Stopped
+            | Self::RegistryDown { .. }
+            | Self::RegistryBroken { .. }
+            | Self::Repository(_)
+            | Self::Internal { .. } => FailureClass::Infra,
+            _ => FailureClass::User,
+        }
+    }
+
+    /// True for [`HookError::Stopped`].
+    pub fn is_stopped(&self) -> bool {
+        matches!(self, Self::Stopped)
+    }
+
+    fn kind(&self) -> ProblemKind {
+        match self {
+            Self::TimedOut { .. } | Self::Silent { .. } => ProblemKind::TimedOut,
+            Self::Stopped => ProblemKind::Cancelled,
+            Self::RegistryDenied { .. } => ProblemKind::Denied,
+            Self::ContextTooLarge { .. } | Self::TooManyManifests { .. } => ProblemKind::TooLarge,
+            Self::TagImmutable { .. } => ProblemKind::Conflict,
+            Self::Internal { .. } => ProblemKind::Broken,
+            Self::Aws { passing: false, .. } => ProblemKind::Denied,
+            other if other.class() == FailureClass::Infra => ProblemKind::Unavailable,
+            _ => ProblemKind::Invalid,
+        }
+    }
+
+    /// What happened, and what to do.
+    fn sentences(&self) -> (String, String) {
+        match self {
+            Self::NoDockerfile { .. }
+            | Self::NoContext { .. }
+            | Self::Ignore { .. }
+            | Self::Context { .. }
+            | Self::ContextTooLarge { .. }
+            | Self::Dockerfile { .. }
+            | Self::CopySource { .. }
+            | Self::BaseImage { .. }
+            | Self::BaseImageUnreachable { .. }
+            | Self::Step { .. }
+            | Self::NoStage { .. }
+            | Self::Build { .. } => self.build_sentences(),
+            Self::RegistryDown { .. }
+            | Self::RegistryDenied { .. }
+            | Self::TagImmutable { .. }
+            | Self::RegistryBroken { .. }
+            | Self::Aws { .. }
+            | Self::RegistrySettings { .. } => self.registry_sentences(),
+            Self::NothingToBump { .. } | Self::NoManifest { .. } | Self::TooManyManifests { .. } | Self::NoTarget { .. } => {
+                self.bump_sentences()
+            }
+            _ => self.engine_sentences(),
+        }
+    }
+
+    fn build_sentences(&self) -> (String, String) {
+        match self {
+            Self::NoDockerfile { path } => (
+                format!("The commit has no file {path:?}."),
+                "Add it, or set build.dockerfile in slipway.toml to where it is.".into(),
+            ),
+            Self::NoContext { path } => (
+                format!("The commit has no folder {path:?} to build in."),
+                "Set build.context in slipway.toml to a folder of the repository.".into(),
+            ),
+            Self::Ignore { path, line, why } => {
+                (format!("{path}:{line}: {why}."), format!("Mend {path} and push again."))
+            }
+            Self::Context { path, why, cure } => (format!("{path:?} cannot be sent to the engine: {why}."), cure.clone()),
+            Self::ContextTooLarge { what, limit } => (
+                format!("The build context has more than {limit} {what}."),
+                "Leave out what the image does not need, in .dockerignore or by build.context.".into(),
+            ),
+            Self::Dockerfile { line: Some(line), message } => {
+                (format!("The Dockerfile is wrong in line {line}: {message}."), "Mend it and push again.".into())
+            }
+            Self::Dockerfile { line: None, message } => {
+                (format!("The Dockerfile is wrong: {message}."), "Mend it and push again.".into())
+            }
+            Self::CopySource { path } => (
+                format!("The Dockerfile copies {path:?}, which is not in the build context."),
+                "Commit it, correct the path, or take it out of .dockerignore.".into(),
+            ),
+            Self::BaseImage { image, message } => (
+                format!("The base image {image} cannot be pulled: {message}."),
+                "Correct its name in the Dockerfile, or bind a registry whose login may read it.".into(),
+            ),
+            Self::BaseImageUnreachable { image, message } => (
+                format!("The base image {image} cannot be pulled for now: {message}."),
+                "Check the engine's network and the registry; the build is tried again by itself.".into(),
+            ),
+            Self::Step { command, code } => (
+                format!("The build step `{command}` ended with exit code {code}."),
+                "Its output is in the log; mend it and push again.".into(),
+            ),
+            Self::NoStage { stage } => (
+                format!("The Dockerfile has no stage {stage:?}."),
+                format!("Name a stage with `FROM … AS {stage}`, or correct slipway.toml."),
+            ),
+            _ => (format!("{}.", capital(&self.to_string())), "The log has the engine's words; mend it and push again.".into()),
+        }
+    }
+
+    fn registry_sentences(&self) -> (String, String) {
+        match self {
+            Self::RegistryDown { host, why } => (
+                format!("The registry {host} does not answer: {why}."),
+                "Check that it runs and that this server reaches it; it is tried again by itself.".into(),
+            ),
+            Self::RegistryDenied { host, action, message, cure } => {
+                (format!("The registry {host} refuses {action}: {message}."), cure.clone())
+            }
+            Self::TagImmutable { image, tag } => (
+                format!("{image}:{tag} exists with another content, and the registry does not let tags change."),
+                "Leave that tag out of push.tags in slipway.toml, or except it from immutability in the registry.".into(),
+            ),
+            Self::Aws { action, region, message, passing: true } => (
+                format!("AWS did not carry out {action} in {region}: {message}."),
+                "It is tried again by itself; check the network and the AWS status if it stays.".into(),
+            ),
+            Self::Aws { action, region, message, .. } => (
+                format!("AWS does not allow {action} in {region}: {message}."),
+                format!("Give the identity the IAM action {action}, or record other credentials for the registry."),
+            ),
+            Self::RegistrySettings { name, why } => {
+                (format!("The registry {name} {why}."), format!("Record it again: slipway registry remove {name}, then slipway registry add."))
+            }
+            _ => (format!("{}.", capital(&self.to_string())), "Look at the registry's own log; it is tried again by itself.".into()),
+        }
+    }
+
+    fn bump_sentences(&self) -> (String, String) {
+        match self {
+            Self::NothingToBump { repo, path, image } => (
+                format!("No manifest at {path:?} of {repo} uses the image {image}."),
+                "Write that image into the manifest once, or set `image` and `path` of the [deploy.*] table to what is there.".into(),
+            ),
+            Self::NoManifest { repo, path } => {
+                (format!("{repo} has no file or folder {path:?}."), "Correct `path` of the [deploy.*] table, or add it.".into())
+            }
+            Self::NoTarget { target } => {
+                (format!("slipway.toml of this commit has no [deploy.{target}]."), "Retry the build.".into())
+            }
+            _ => (format!("{}.", capital(&self.to_string())), "Set `path` of the [deploy.*] table to the file that names the image.".into()),
+        }
+    }
+
+    fn engine_sentences(&self) -> (String, String) {
+        match self {
+            Self::EngineDown { address, why } => (
+                format!("The Docker Engine at {address} does not answer: {why}."),
+                "Start it, or set DOCKER_HOST to where it is; the build is tried again by itself.".into(),
+            ),
+            Self::EngineLost { address, during, why } => (
+                format!("The Docker Engine at {address} broke off during {during}: {why}."),
+                "Look at its log and its memory; the build is tried again by itself.".into(),
+            ),
+            Self::DiskFull { message } => {
+                (format!("The Docker Engine has no space left: {message}."), "Free space on its disk, for example with `docker builder prune`.".into())
+            }
+            Self::ImageGone { image } => {
+                (format!("The engine does not have the tested image {image} any more."), "Retry the build.".into())
+            }
+            Self::TestFailed { command, code } => (
+                format!("The test `{command}` failed with exit code {code}."),
+                "Its output is in the log. No image was pushed.".into(),
+            ),
+            Self::TestOutOfMemory { command, memory_bytes } => (
+                format!("The test `{command}` needed more than {} MiB of memory.", memory_bytes >> 20),
+                "Raise test.memory in slipway.toml. No image was pushed.".into(),
+            ),
+            Self::TestNotStarted { command, message } => (
+                format!("The test `{command}` could not be started in the image: {message}."),
+                "Check that the program exists in the image and is executable. No image was pushed.".into(),
+            ),
+            Self::TimedOut { what, limit, setting } => (
+                format!("{} took longer than {} s and was ended.", capital(what), limit.as_secs()),
+                setting.map_or_else(|| "Try it again.".to_owned(), |s| format!("Make it faster, or raise {s} in slipway.toml.")),
+            ),
+            Self::Silent { what, limit } => (
+                format!("{} said nothing for {} s and was ended.", capital(what), limit.as_secs()),
+                "Find out what it waits for; the log ends where it hung.".into(),
+            ),
+            Self::Stopped => ("It was stopped.".into(), String::new()),
+            Self::Repository(p) => (p.what.clone(), p.cure.clone()),
+            Self::Spec(e) => {
+                let problem = Problem::from(e.clone());
+                (problem.what, problem.cure)
+            }
+            _ => (format!("{}.", capital(&self.to_string())), "Look at the server's log.".into()),
+        }
+    }
+}
+
+impl From<HookError> for Problem {
+    fn from(e: HookError) -> Self {
+        let (what, cure) = e.sentences();
+        Problem::new(e.kind(), what, cure)
+    }
+}
+
+impl From<HookError> for Failure {
+    fn from(e: HookError) -> Self {
+        Failure { class: e.class(), problem: e.into() }
+    }
+}
+
+impl From<SpecError> for HookError {
+    fn from(e: SpecError) -> Self {
+        Self::Spec(e)
+    }
+}
+
+impl From<slipway_repository::RepoError> for HookError {
+    fn from(e: slipway_repository::RepoError) -> Self {
+        Self::Repository(Problem::from(e))
+    }
+}
+
+/// One line of a foreign message: control characters gone, cut, no full stop at its end.
+pub(crate) fn one_line(message: &str) -> String {
+    let words: String = message
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MESSAGE_CHARS_MAX)
+        .collect();
+    let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.trim_end_matches('.').to_owned()
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_has_a_class_and_two_sentences() {
+        let failure = Failure::from(HookError::TestFailed { command: "./test.sh".into(), code: 3 });
+        assert_eq!(failure.class, FailureClass::User);
+        assert_eq!(failure.problem.what, "The test `./test.sh` failed with exit code 3.");
+        let down = Failure::from(HookError::EngineDown { address: "unix:///x".into(), why: "no such file".into() });
+        assert_eq!(down.class, FailureClass::Infra);
+        assert!(down.problem.cure.contains("DOCKER_HOST"));
+    }
+
+    #[test]
+    fn foreign_words_become_one_line() {
+        assert_eq!(one_line("a\nb\u{1b}[31m  c."), "a b [31m c");
+        assert!(one_line(&"x".repeat(5000)).len() <= MESSAGE_CHARS_MAX);
+    }
+}

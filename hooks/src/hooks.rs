@@ -1,0 +1,267 @@
+//! The stages of a build, each a call: prepare, build, test, push, clean up.
+//!
+//! Every stage may be called again for the same build (after a crash, or after a failure of a part) and does no harm
+//! then. Every stage reads slipway.toml from the commit anew, so nothing has to be carried over a restart.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slipway_core::build::{Build, Stage, TestVerdict};
+use slipway_core::limits::SPEC_BYTES_MAX;
+use slipway_core::spec::{Network, Spec, Test};
+use slipway_core::target::Registry;
+use slipway_core::{RepoName, Secret};
+use slipway_repository::{Mode, Snapshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{CommitFiles, ContextPlan, Files};
+use crate::engine::build::ImageBuild;
+use crate::engine::container::TestRun;
+use crate::engine::{Engine, EngineVersion};
+use crate::error::HookError;
+use crate::log::BuildLog;
+use crate::registry::Registries;
+
+mod clean;
+mod push;
+pub use self::clean::Swept;
+
+/// One build to carry out: the record, and what its stages need.
+#[derive(Clone)]
+pub struct Job {
+    /// The repository's name now.
+    pub repo: RepoName,
+    /// The record.
+    pub build: Build,
+    /// The repository's objects; holds the commit.
+    pub snapshot: Arc<Snapshot>,
+    /// Where its words go.
+    pub log: BuildLog,
+    /// Registries whose logins the build may use for its base images: those the repository is bound to.
+    pub logins: Vec<RegistryTarget>,
+}
+
+/// Where an image goes: a registry, its password, and the image's path below the registry's prefix.
+#[derive(Clone, Debug)]
+pub struct RegistryTarget {
+    /// The registry.
+    pub registry: Registry,
+    /// Its password (`generic`) or secret access key (`ecr`).
+    pub password: Option<Secret>,
+    /// The binding's image path.
+    pub image: String,
+}
+
+/// What a commit asks for.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// slipway.toml, or its defaults.
+    pub spec: Spec,
+    /// The `[deploy.*]` targets: name and manifest repository, by name.
+    pub targets: Vec<(String, String)>,
+}
+
+impl Job {
+    /// `REPO#N`, the label of what the build makes.
+    pub fn label(&self) -> String {
+        format!("{}#{}", self.repo, self.build.number)
+    }
+
+    fn files(&self) -> Arc<CommitFiles> {
+        Arc::new(CommitFiles { snapshot: self.snapshot.clone(), commit: self.build.commit })
+    }
+
+    /// The tag by which the image is found in the engine, whatever has happened to this process.
+    fn private_tag(&self) -> String {
+        private_tag(&self.repo, &format!("b{}", self.build.number))
+    }
+}
+
+/// Image names are lower case with single separators (OCI distribution specification); repository names are not.
+fn private_tag(repo: &RepoName, tag: &str) -> String {
+    let mut name = String::new();
+    for c in repo.as_str().chars() {
+        let c = c.to_ascii_lowercase();
+        let separator = !c.is_ascii_alphanumeric();
+        if !(separator && name.chars().last().is_none_or(|last| !last.is_ascii_alphanumeric())) {
+            name.push(if separator { '-' } else { c });
+        }
+    }
+    let name = name.trim_end_matches('-');
+    let name = if name.is_empty() { "x" } else { name };
+    format!("slipway/{name}:{tag}")
+}
+
+/// What carries builds out: one per server.
+#[derive(Debug)]
+pub struct Hooks {
+    engine: Engine,
+    registries: Registries,
+}
+
+impl Hooks {
+    /// Takes the engine; connects to nothing yet.
+    pub fn new(engine: Engine) -> Self {
+        Self { engine, registries: Registries::new(None) }
+    }
+
+    /// Like [`Hooks::new`], with another address for the ECR API (private endpoints, tests). `AWS_ENDPOINT_URL_ECR`
+    /// does the same from outside.
+    pub fn with_ecr_endpoint(engine: Engine, url: String) -> Self {
+        Self { engine, registries: Registries::new(Some(url)) }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Reads the commit's instructions.
+    ///
+    /// # Errors
+    /// [`HookError::Spec`], [`HookError::NoDockerfile`], [`HookError::NoContext`], or the repository's own.
+    pub async fn prepare(&self, job: &Job) -> Result<Prepared, HookError> {
+        job.log.stage(Stage::Clone).await;
+        let spec = self.spec(job).await?;
+        let files = job.files();
+        let plan = ContextPlan::new(&spec.build.context, &spec.build.dockerfile);
+        blocking(move || check_paths(files.as_ref(), &plan)).await?;
+        let targets: Vec<(String, String)> =
+            spec.deploy.iter().map(|(name, deploy)| (name.clone(), deploy.repo.to_string())).collect();
+        job.log.line(&format!("commit {} ({}) of {}", job.build.commit, job.build.title, job.build.ref_name.short())).await;
+        job.log.line(&format!("Dockerfile {}, context {}", spec.build.dockerfile, spec.build.context)).await;
+        if let Test::None = spec.test.test() {
+            job.log.line("note: slipway.toml declares no test").await;
+        }
+        Ok(Prepared { spec, targets })
+    }
+
+    /// Builds the image; gives its id in the engine.
+    ///
+    /// # Errors
+    /// Whatever keeps the image from being built, told apart by [`HookError::class`]; [`HookError::Stopped`] after `stop`.
+    pub async fn build_image(&self, job: &Job, stop: &CancellationToken) -> Result<String, HookError> {
+        job.log.stage(Stage::Build).await;
+        let spec = self.spec(job).await?;
+        let target = spec.build.target.clone();
+        let timeout = Duration::from_millis(spec.build.timeout_ms);
+        let build = self.image_build(job, &spec, target, job.private_tag(), timeout).await;
+        let id = self.engine.build(&build, &job.log, stop).await?;
+        job.log.line(&format!("built image {id}")).await;
+        Ok(id)
+    }
+
+    /// Tests the image. `Passed` or `None`; a test that fails is an error.
+    ///
+    /// # Errors
+    /// [`HookError::TestFailed`] and its kin; [`HookError::Stopped`] after `stop`.
+    pub async fn test_image(&self, job: &Job, image: &str, stop: &CancellationToken) -> Result<TestVerdict, HookError> {
+        job.log.stage(Stage::Test).await;
+        let spec = self.spec(job).await?;
+        let timeout = Duration::from_millis(spec.test.timeout_ms);
+        match spec.test.test() {
+            Test::None => {
+                job.log.line("no test is declared in slipway.toml").await;
+                return Ok(TestVerdict::None);
+            }
+            Test::Target(stage) => {
+                let tag = private_tag(&job.repo, &format!("b{}-test", job.build.number));
+                let mut build = self.image_build(job, &spec, stage, tag, timeout).await;
+                (build.what, build.setting) = ("the test", "test.timeout");
+                self.engine.build(&build, &job.log, stop).await?;
+            }
+            Test::Run(argv) => {
+                let network = match spec.test.network {
+                    Network::None => "none",
+                    Network::Bridge => "bridge",
+                };
+                let (memory_bytes, cpus) = (spec.test.memory_bytes, spec.test.cpus);
+                let run = TestRun { image: image.into(), argv, network, memory_bytes, cpus, timeout, label: job.label() };
+                job.log.line(&format!("$ {}", run.command())).await;
+                self.engine.run_test(&run, &job.log, stop).await?;
+            }
+        }
+        job.log.line("test passed").await;
+        Ok(TestVerdict::Passed)
+    }
+
+    /// Asks the engine who it is, for `slipway doctor`.
+    ///
+    /// # Errors
+    /// [`HookError::EngineDown`].
+    pub async fn check_engine(&self) -> Result<EngineVersion, HookError> {
+        self.engine.version().await
+    }
+
+    /// The commit's slipway.toml, or the defaults.
+    async fn spec(&self, job: &Job) -> Result<Spec, HookError> {
+        let files = job.files();
+        let text = blocking(move || files.file("slipway.toml", SPEC_BYTES_MAX)).await?;
+        Ok(text.map(|t| Spec::parse(&t)).transpose()?.unwrap_or_default())
+    }
+
+    async fn image_build(&self, job: &Job, spec: &Spec, target: String, tag: String, timeout: Duration) -> ImageBuild {
+        let mut logins = HashMap::new();
+        for target in &job.logins {
+            match self.registries.login(target).await {
+                Ok(Some(login)) => {
+                    job.log.hide(login.password.clone());
+                    logins.insert(target.registry.host.clone(), login);
+                }
+                Ok(None) => {}
+                // The bases may all be public; if not, the build itself says which one it cannot have.
+                Err(e) => job.log.line(&format!("note: no login for {}: {e}", target.registry.host)).await,
+            }
+        }
+        ImageBuild {
+            files: job.files(),
+            plan: ContextPlan::new(&spec.build.context, &spec.build.dockerfile),
+            target,
+            args: spec.build.args.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            label: job.label(),
+            tag,
+            timeout,
+            setting: "build.timeout",
+            what: "the image build",
+            logins,
+        }
+    }
+}
+
+fn check_paths(files: &dyn Files, plan: &ContextPlan) -> Result<(), HookError> {
+    let is = |path: &str, wanted: fn(Mode) -> bool| Ok::<_, HookError>(files.entry(path)?.is_some_and(|e| wanted(e.mode)));
+    if !plan.folder.is_empty() && !is(&plan.folder, |m| m == Mode::Tree)? {
+        return Err(HookError::NoContext { path: plan.folder.clone() });
+    }
+    if !is(&plan.dockerfile, |m| matches!(m, Mode::File | Mode::Executable | Mode::Link))? {
+        return Err(HookError::NoDockerfile { path: plan.dockerfile.clone() });
+    }
+    Ok(())
+}
+
+/// Runs reads of the repository where blocking is allowed.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, HookError> + Send + 'static,
+) -> Result<T, HookError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|e| Err(HookError::Internal { what: "reading the commit", why: e.to_string() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_repository_name_makes_a_legal_private_tag() {
+        for (name, wanted) in [
+            ("AppCodeRepo", "slipway/appcoderepo:b1"),
+            ("a..b__c-.d", "slipway/a-b-c-d:b1"),
+            ("_x_", "slipway/x:b1"),
+            ("__", "slipway/x:b1"),
+        ] {
+            assert_eq!(private_tag(&RepoName::parse(name).expect("name"), "b1"), wanted);
+        }
+    }
+}

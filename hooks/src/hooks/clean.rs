@@ -1,0 +1,81 @@
+//! Cleaning up in the engine: after one build, and after a crash. By label only: nothing else is ever touched.
+
+use std::collections::{HashMap, HashSet};
+
+use bollard::query_parameters::{ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
+use slipway_core::{BuildNumber, RepoName};
+
+use super::{Hooks, Job, private_tag};
+use crate::engine::{LABEL_BUILD, LABEL_MANAGED, is_missing};
+use crate::error::HookError;
+
+/// What a sweep removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Containers.
+    pub containers: usize,
+    /// Private tags, and the images that had no other.
+    pub images: usize,
+}
+
+impl Hooks {
+    /// Removes what the build left in the engine: its containers and its private tags. The cache stays.
+    ///
+    /// # Errors
+    /// Where the engine does not answer; the next [`Hooks::sweep`] does the rest.
+    pub async fn finish(&self, job: &Job) -> Result<(), HookError> {
+        job.log.flush().await;
+        for id in self.containers(&format!("{LABEL_BUILD}={}", job.label())).await? {
+            self.engine.remove_container(&id.0).await?;
+        }
+        for tag in [job.private_tag(), private_tag(&job.repo, &format!("b{}-test", job.build.number))] {
+            self.untag(&tag).await?;
+        }
+        Ok(())
+    }
+
+    /// At start: removes every container of ours (no test outlives the server) and the private tags of all builds but
+    /// the unfinished ones.
+    ///
+    /// # Errors
+    /// Where the engine does not answer.
+    pub async fn sweep(&self, unfinished: &[(RepoName, BuildNumber)]) -> Result<Swept, HookError> {
+        let mut swept = Swept::default();
+        let managed = format!("{LABEL_MANAGED}=1");
+        for (id, _) in self.containers(&managed).await? {
+            self.engine.remove_container(&id).await?;
+            swept.containers += 1;
+        }
+        let kept: HashSet<String> = unfinished.iter().map(|(repo, n)| private_tag(repo, &format!("b{n}"))).collect();
+        let options = ListImagesOptionsBuilder::default().filters(&HashMap::from([("label", vec![managed])])).build();
+        let docker = self.engine.docker()?;
+        for image in self.engine.must("the sweep", docker.list_images(Some(options))).await? {
+            for tag in image.repo_tags.iter().filter(|t| t.starts_with("slipway/") && !kept.contains(*t)) {
+                self.untag(tag).await?;
+                swept.images += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    async fn containers(&self, label: &str) -> Result<Vec<(String, String)>, HookError> {
+        let filters = HashMap::from([("label", vec![label.to_owned()])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let docker = self.engine.docker()?;
+        let found = self.engine.must("the sweep", docker.list_containers(Some(options))).await?;
+        Ok(found.into_iter().filter_map(|c| Some((c.id?, c.image.unwrap_or_default()))).collect())
+    }
+
+    /// Takes a tag away, and the image with its last one. That it is gone already, or that a container of someone
+    /// else's still uses it, is fine.
+    pub(super) async fn untag(&self, tag: &str) -> Result<(), HookError> {
+        let options = RemoveImageOptionsBuilder::default().build();
+        let docker = self.engine.docker()?;
+        match self.engine.call("removing an image", docker.remove_image(tag, Some(options), None)).await? {
+            Ok(_) => Ok(()),
+            Err(e) if is_missing(&e) => Ok(()),
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
+            Err(e) => Err(self.engine.failure("removing an image", e)),
+        }
+    }
+}

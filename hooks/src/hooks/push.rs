@@ -1,0 +1,255 @@
+//! The push: the tested image id, under its first tag by the engine, then the other tags by manifest.
+//!
+//! What was pushed is proven, not believed: the manifest is fetched back, and must be that of the tested image. A push
+//! under way is never cut: half a push helps nobody.
+
+use bollard::errors::Error as DockerError;
+use bollard::query_parameters::{PushImageOptionsBuilder, TagImageOptionsBuilder};
+use futures_util::StreamExt;
+use slipway_core::build::{PushedImage, Stage};
+use slipway_core::spec::image_tags;
+use slipway_core::target::Registry;
+use slipway_core::Secret;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Hooks, Job, RegistryTarget};
+use crate::engine::build::{credentials, url_safe_login};
+use crate::engine::{is_leftover, is_missing};
+use crate::error::{HookError, one_line};
+use crate::limits::{PUSH_SILENCE, PUSH_TAG};
+use crate::registry::{Door, Manifest};
+
+impl Hooks {
+    /// Pushes the image with all its tags, the commit's own first.
+    ///
+    /// # Errors
+    /// [`HookError::Stopped`] if `stop` came before it began; after that it goes on to its end.
+    pub async fn push_image(
+        &self,
+        job: &Job,
+        image: &str,
+        target: &RegistryTarget,
+        stop: &CancellationToken,
+    ) -> Result<PushedImage, HookError> {
+        job.log.stage(Stage::Push).await;
+        if stop.is_cancelled() {
+            return Err(HookError::Stopped);
+        }
+        for secret in &target.password {
+            job.log.hide(secret.clone());
+        }
+        let spec = self.spec(job).await?;
+        let sha = job.build.commit.to_string();
+        let tags = ordered_tags(&spec.push.tags, &sha, job);
+        let name = target.registry.image(&target.image);
+        let (first, others) = tags.split_first().ok_or(HookError::Internal { what: "naming the image", why: "no tag".into() })?;
+        let manifest = match self.push_first(job, image, target, &name, first).await {
+            // A login can expire between its making and its use; a new one is worth one try.
+            Err(HookError::RegistryDenied { .. }) if self.registries.forget_login(target).await? => {
+                self.push_first(job, image, target, &name, first).await?
+            }
+            done => done?,
+        };
+        job.log.line(&format!("pushed {name}:{first} {}", manifest.digest)).await;
+        for tag in others {
+            self.push_other(job, image, target, &name, tag, &manifest).await?;
+            job.log.line(&format!("pushed {name}:{tag}")).await;
+        }
+        Ok(PushedImage { name, tags, digest: manifest.digest })
+    }
+
+    /// Whether the registry answers and takes the login, for `slipway registry test`: a sentence about it.
+    ///
+    /// # Errors
+    /// What keeps it from that, with its cure.
+    pub async fn test_registry(&self, registry: &Registry, password: Option<&Secret>) -> Result<String, HookError> {
+        let target = RegistryTarget { registry: registry.clone(), password: password.cloned(), image: String::new() };
+        self.registries.check(&target).await
+    }
+
+    /// Gets the image there under one tag, and proves it. Does nothing where it is there already.
+    async fn push_first(&self, job: &Job, image: &str, target: &RegistryTarget, name: &str, tag: &str) -> Result<Manifest, HookError> {
+        let door = self.registries.open(target).await?;
+        if let Some(there) = self.registries.manifest(&door, tag).await?
+            && there.is_of(image)
+        {
+            job.log.line(&format!("{name}:{tag} is in the registry already")).await;
+            return Ok(there);
+        }
+        let told = self.engine_push(job, image, &door, name, tag, target).await?;
+        let broken = |message: String| HookError::RegistryBroken {
+            host: target.registry.host.clone(),
+            action: format!("the push of {name}:{tag}"),
+            message,
+        };
+        let there = self.registries.manifest(&door, tag).await?.ok_or_else(|| broken("no such tag afterwards".into()))?;
+        if told.as_deref().is_some_and(|told| told != there.digest.as_str()) {
+            return Err(broken(format!("the digest {} where the engine pushed {}", there.digest, told.unwrap_or_default())));
+        }
+        if !there.is_of(image) {
+            return Err(broken(format!("an image that is not the tested {image}")));
+        }
+        Ok(there)
+    }
+
+    /// A further tag: by manifest, or where the registry does not take that, by the engine.
+    async fn push_other(
+        &self,
+        job: &Job,
+        image: &str,
+        target: &RegistryTarget,
+        name: &str,
+        tag: &str,
+        manifest: &Manifest,
+    ) -> Result<(), HookError> {
+        let door = self.registries.open(target).await?;
+        match self.registries.tag(&door, tag, manifest).await {
+            Err(HookError::RegistryBroken { message, .. }) => {
+                job.log.line(&format!("note: the tag {tag} goes by the engine, since the registry said {message}")).await;
+                self.engine_push(job, image, &door, name, tag, target).await.map(|_| ())
+            }
+            done => done,
+        }
+    }
+
+    /// Tags, pushes and untags in the engine; the digest that it tells.
+    async fn engine_push(
+        &self,
+        job: &Job,
+        image: &str,
+        door: &Door,
+        name: &str,
+        tag: &str,
+        target: &RegistryTarget,
+    ) -> Result<Option<String>, HookError> {
+        let docker = self.engine.docker()?;
+        let options = TagImageOptionsBuilder::default().repo(name).tag(tag).build();
+        match self.engine.call("naming the image", docker.tag_image(image, Some(options))).await? {
+            Ok(()) => {}
+            Err(e) if is_missing(&e) => return Err(HookError::ImageGone { image: image.into() }),
+            Err(e) => return Err(self.engine.failure("naming the image", e)),
+        }
+        if let Some(login) = door.login() {
+            job.log.hide(login.password.clone());
+        }
+        let pushed = self.stream_push(job, door, name, tag, target).await;
+        // The name in the engine was only for the push; the private tag holds the image until the build is over.
+        let full = format!("{name}:{tag}");
+        if let Err(e) = self.untag(&full).await {
+            tracing::warn!(image = %full, error = %e, "a name stays in the engine");
+        }
+        pushed
+    }
+
+    async fn stream_push(&self, job: &Job, door: &Door, name: &str, tag: &str, target: &RegistryTarget) -> Result<Option<String>, HookError> {
+        let docker = self.engine.docker()?.clone().with_request_modifier(url_safe_login);
+        let host = &target.registry.host;
+        let login = door.login().map(|login| credentials(host, login));
+        let options = PushImageOptionsBuilder::default().tag(tag).build();
+        let mut messages = Box::pin(docker.push_image(name, Some(options), login));
+        let what = format!("the push of {name}:{tag}");
+        let deadline = Instant::now() + PUSH_TAG;
+        let mut digest = None;
+        loop {
+            let next = tokio::time::timeout(PUSH_SILENCE, messages.next());
+            let message = tokio::select! {
+                message = next => message.map_err(|_| HookError::Silent { what: what.clone(), limit: PUSH_SILENCE })?,
+                () = tokio::time::sleep_until(deadline) => {
+                    return Err(HookError::TimedOut { what, limit: PUSH_TAG, setting: None });
+                }
+            };
+            match message {
+                Some(Ok(info)) => {
+                    let Some(status) = info.status else { continue };
+                    // bollard drops the message that has the digest as a value; the line for people has it too.
+                    digest = told_digest(&status).or(digest);
+                    if info.progress_detail.and_then(|p| p.current).is_none() {
+                        job.log.output(status.as_bytes()).await;
+                    }
+                }
+                Some(Err(e)) if is_leftover(&e) => break,
+                Some(Err(DockerError::DockerStreamError { error } | DockerError::DockerResponseServerError { message: error, .. })) => {
+                    return Err(push_failure(&error, host, name, tag));
+                }
+                Some(Err(e)) => return Err(self.engine.failure("the push", e)),
+                None => break,
+            }
+        }
+        if digest.is_none() {
+            return Err(self.engine.lost("the push", "its answer ended before the digest"));
+        }
+        Ok(digest)
+    }
+}
+
+/// The tags to push: the commit's own first, so that what the manifests will name is there before `latest` moves.
+fn ordered_tags(templates: &[String], sha: &str, job: &Job) -> Vec<String> {
+    let mut tags = image_tags(templates, sha, &job.build.ref_name);
+    tags.sort_by_key(|tag| tag != sha);
+    if tags.is_empty() {
+        tags.push(sha.to_owned());
+    }
+    tags
+}
+
+/// `TAG: digest: sha256:… size: 528`.
+fn told_digest(status: &str) -> Option<String> {
+    let rest = status.split_once("digest: ")?.1;
+    let digest = rest.split_whitespace().next()?;
+    slipway_core::Digest::parse(digest).ok().map(String::from)
+}
+
+/// What the engine's words about a failed push mean.
+fn push_failure(message: &str, host: &str, name: &str, tag: &str) -> HookError {
+    let lower = message.to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|w| lower.contains(w));
+    let (host, text) = (host.to_owned(), one_line(message));
+    if has(&["immutable", "imagetagalreadyexists"]) {
+        return HookError::TagImmutable { image: name.to_owned(), tag: tag.to_owned() };
+    }
+    if has(&["server gave http response to https client", "certificate", "tls:"]) {
+        let cure = format!("The engine does not trust {host}: add it to insecure-registries, or its certificate to /etc/docker/certs.d, on the engine's machine.");
+        return HookError::RegistryDenied { host, action: format!("the push of {name}"), message: text, cure };
+    }
+    if has(&["unauthorized", "denied", "no basic auth credentials", "authentication required", "forbidden", "authorization token has expired"]) {
+        let cure = "Check the registry's name and password and what they may do: slipway registry test shows more.".to_owned();
+        return HookError::RegistryDenied { host, action: format!("the push of {name}"), message: text, cure };
+    }
+    if has(&["name unknown", "does not exist in the registry", "repository not found"]) {
+        let cure = format!("Make the repository {name} in the registry.");
+        return HookError::RegistryDenied { host, action: format!("the push of {name}"), message: text, cure };
+    }
+    if has(&["image does not exist locally", "no such image"]) {
+        return HookError::ImageGone { image: format!("{name}:{tag}") };
+    }
+    HookError::RegistryDown { host, why: text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slipway_core::build::FailureClass;
+
+    #[test]
+    fn the_digest_is_read_from_the_line() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        assert_eq!(told_digest(&format!("latest: digest: {digest} size: 528")), Some(digest));
+        assert_eq!(told_digest("latest: digest: sha256:short size: 1"), None);
+        assert_eq!(told_digest("Preparing"), None);
+    }
+
+    #[test]
+    fn the_engines_words_have_a_class() {
+        for (words, class) in [
+            ("unauthorized: authentication required", FailureClass::Policy),
+            ("no basic auth credentials", FailureClass::Policy),
+            ("Get \"https://r:1/v2/\": http: server gave HTTP response to HTTPS client", FailureClass::Policy),
+            ("tag invalid: The image tag 'x' already exists and cannot be overwritten because the tag is immutable.", FailureClass::User),
+            ("dial tcp 127.0.0.1:1: connect: connection refused", FailureClass::Infra),
+            ("received unexpected HTTP status: 503 Service Unavailable", FailureClass::Infra),
+        ] {
+            assert_eq!(push_failure(words, "r:1", "r:1/x", "t").class(), class, "{words}");
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! The logs of builds: one file each, appended by one writing thread, read by anybody while it grows.
+//!
+//! Knows no engine and no HTTP: whoever follows a log gets bytes and a signal that there are more. Writing never
+//! blocks an async worker (a thread of the blocking pool owns the file) and never fails a build: a full disk costs the
+//! log, not the image.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+
+use bytes::Bytes;
+use slipway_core::build::Stage;
+use slipway_core::{BuildNumber, RepoName, Secret};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub(crate) mod mask;
+use self::mask::Masker;
+use crate::limits::{LOG_BYTES_MAX, LOG_ENTRIES_WAITING, LOG_LINE_BYTES_MAX, LOG_READ_BYTES_MAX, LOG_RESERVE_BYTES};
+
+/// How far a log has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogLength {
+    /// Bytes that can be read.
+    pub bytes: u64,
+    /// Nothing will follow.
+    pub closed: bool,
+}
+
+type Key = (RepoName, BuildNumber);
+
+/// The folder `DATA/builds`.
+#[derive(Debug)]
+pub struct BuildLogs {
+    root: PathBuf,
+    live: Mutex<HashMap<Key, Weak<watch::Sender<LogLength>>>>,
+}
+
+impl BuildLogs {
+    /// Uses that folder; it is made when the first log is.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), live: Mutex::default() }
+    }
+
+    /// Opens the log for writing, at its end if there is one already (a build taken up again). Must be called inside a
+    /// tokio runtime. A build has one writer at a time; clones share it.
+    ///
+    /// # Errors
+    /// Where the file cannot be made.
+    pub async fn writer(&self, repo: &RepoName, number: BuildNumber, secrets: &[Secret]) -> io::Result<BuildLog> {
+        let path = self.path(repo, number);
+        let opened = tokio::task::spawn_blocking(move || open(&path)).await.map_err(io::Error::other)?;
+        let (file, bytes) = opened?;
+        let length = self.channel(repo, number);
+        length.send_replace(LogLength { bytes, closed: false });
+        let (entries, inbox) = mpsc::channel(LOG_ENTRIES_WAITING);
+        let writing = Writing { file, bytes, left_out: 0, broken: false, length };
+        tokio::task::spawn_blocking(move || writing.run(inbox));
+        Ok(BuildLog {
+            entries,
+            secrets: Arc::new(RwLock::new((secrets.to_vec(), Arc::new(Masker::new(secrets))))),
+        })
+    }
+
+    /// Reads up to `max` bytes from `offset` (blocking: file system). Empty at the end, and where there is no log.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn read(&self, repo: &RepoName, number: BuildNumber, offset: u64, max: usize) -> io::Result<Vec<u8>> {
+        read_at(&self.path(repo, number), offset, max)
+    }
+
+    /// The log's length in bytes (blocking: file system); 0 where there is none.
+    ///
+    /// # Errors
+    /// Where the file system does not answer.
+    pub fn len(&self, repo: &RepoName, number: BuildNumber) -> io::Result<u64> {
+        length_of(&self.path(repo, number))
+    }
+
+    /// Follows a log from `offset`: of a build that waits, runs, or was closed in this process. For a build that ended
+    /// before this process began nothing will ever come; [`BuildLogs::read`] is for those.
+    ///
+    /// # Errors
+    /// Where the file system does not answer.
+    pub async fn follow(&self, repo: &RepoName, number: BuildNumber, offset: u64) -> io::Result<LogFollower> {
+        let path = self.path(repo, number);
+        let sender = self.channel(repo, number);
+        let there = path.clone();
+        let bytes = tokio::task::spawn_blocking(move || length_of(&there)).await.map_err(io::Error::other)??;
+        sender.send_if_modified(|length| {
+            let more = bytes > length.bytes;
+            length.bytes = length.bytes.max(bytes);
+            more
+        });
+        Ok(LogFollower { path, length: sender.subscribe(), offset, _sender: sender })
+    }
+
+    /// Says that nothing will follow, to whoever follows.
+    pub fn close(&self, repo: &RepoName, number: BuildNumber) {
+        let key = (repo.clone(), number);
+        if let Some(sender) = self.live().get(&key).and_then(Weak::upgrade) {
+            sender.send_modify(|length| length.closed = true);
+        }
+    }
+
+    /// Moves a repository's logs to its new name (blocking: file system).
+    ///
+    /// # Errors
+    /// Where the folder cannot be moved; that there is none is fine.
+    pub fn rename(&self, old: &RepoName, new: &RepoName) -> io::Result<()> {
+        ignore_missing(std::fs::rename(self.root.join(old.as_str()), self.root.join(new.as_str())))
+    }
+
+    /// Removes a repository's logs (blocking: file system).
+    ///
+    /// # Errors
+    /// Where the folder cannot be removed; that there is none is fine.
+    pub fn remove(&self, repo: &RepoName) -> io::Result<()> {
+        ignore_missing(std::fs::remove_dir_all(self.root.join(repo.as_str())))
+    }
+
+    fn path(&self, repo: &RepoName, number: BuildNumber) -> PathBuf {
+        self.root.join(repo.as_str()).join(format!("{number}.log"))
+    }
+
+    fn live(&self) -> MutexGuard<'_, HashMap<Key, Weak<watch::Sender<LogLength>>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The one channel of a log, for its writer and its readers, whoever comes first.
+    fn channel(&self, repo: &RepoName, number: BuildNumber) -> Arc<watch::Sender<LogLength>> {
+        let mut live = self.live();
+        live.retain(|_, sender| sender.strong_count() > 0);
+        let key = (repo.clone(), number);
+        if let Some(sender) = live.get(&key).and_then(Weak::upgrade) {
+            return sender;
+        }
+        let sender = Arc::new(watch::Sender::new(LogLength::default()));
+        live.insert(key, Arc::downgrade(&sender));
+        sender
+    }
+}
+
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    let bytes = file.metadata()?.len();
+    Ok((file, bytes))
+}
+
+fn length_of(path: &Path) -> io::Result<u64> {
+    match std::fs::metadata(path) {
+        Ok(meta) => Ok(meta.len()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(e) => Err(e),
+    }
+}
+
+fn read_at(path: &Path, offset: u64, max: usize) -> io::Result<Vec<u8>> {
+    let mut file = match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened?,
+    };
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::new();
+    file.take(max.min(LOG_READ_BYTES_MAX) as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn ignore_missing(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Reads a log while it grows.
+#[derive(Debug)]
+pub struct LogFollower {
+    path: PathBuf,
+    length: watch::Receiver<LogLength>,
+    offset: u64,
+    // Keeps the channel alive where the reader came before the writer.
+    _sender: Arc<watch::Sender<LogLength>>,
+}
+
+impl LogFollower {
+    /// The next bytes, at most `max`; waits for them. `None` once the log is closed and read to its end.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub async fn next(&mut self, max: usize) -> io::Result<Option<Bytes>> {
+        loop {
+            let now = *self.length.borrow_and_update();
+            if now.bytes > self.offset {
+                let (path, offset) = (self.path.clone(), self.offset);
+                let read = tokio::task::spawn_blocking(move || read_at(&path, offset, max)).await.map_err(io::Error::other)??;
+                if !read.is_empty() {
+                    self.offset += read.len() as u64;
+                    return Ok(Some(read.into()));
+                }
+            }
+            if now.closed || self.length.changed().await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Bytes read so far.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+}
+
+/// The writing end of one build's log. Clones share it; when the last one is dropped, all is written.
+#[derive(Clone, Debug)]
+pub struct BuildLog {
+    entries: mpsc::Sender<Entry>,
+    secrets: Arc<RwLock<(Vec<Secret>, Arc<Masker>)>>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    /// Whole lines, masked; `vital` ones are written past the limit.
+    Text { bytes: Vec<u8>, vital: bool },
+    Flush(oneshot::Sender<()>),
+}
+
+impl BuildLog {
+    /// Writes `== clone repository` and the like.
+    pub async fn stage(&self, stage: Stage) {
+        self.vital(&format!("== {}", stage.title())).await;
+    }
+
+    /// Writes one line of the program's own.
+    pub async fn line(&self, line: &str) {
+        self.text(line.as_bytes(), false).await;
+    }
+
+    /// Writes a line that must be seen even in a log that is full: a verdict.
+    pub async fn vital(&self, line: &str) {
+        self.text(line.as_bytes(), true).await;
+    }
+
+    /// Writes one line of output, as it is but for secrets and its length.
+    pub async fn output(&self, line: &[u8]) {
+        self.text(line, false).await;
+    }
+
+    /// Like [`BuildLog::line`], from a thread that may block.
+    pub fn blocking_line(&self, line: &str) {
+        let bytes = self.prepare(line.as_bytes());
+        // The writer is gone only when the process ends.
+        let _ = self.entries.blocking_send(Entry::Text { bytes, vital: false });
+    }
+
+    /// Hides this secret too, from now on.
+    pub fn hide(&self, secret: Secret) {
+        let mut held = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
+        if !held.0.contains(&secret) {
+            held.0.push(secret);
+            held.1 = Arc::new(Masker::new(&held.0));
+        }
+    }
+
+    /// Waits until all that was written so far can be read.
+    pub async fn flush(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.entries.send(Entry::Flush(done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+
+    pub(crate) fn masker(&self) -> Arc<Masker> {
+        self.secrets.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    async fn text(&self, line: &[u8], vital: bool) {
+        let bytes = self.prepare(line);
+        let _ = self.entries.send(Entry::Text { bytes, vital }).await;
+    }
+
+    fn prepare(&self, line: &[u8]) -> Vec<u8> {
+        let mut bytes = self.masker().mask(line);
+        if bytes.len() > LOG_LINE_BYTES_MAX * 2 {
+            bytes.truncate(LOG_LINE_BYTES_MAX * 2);
+            bytes.extend_from_slice(" …".as_bytes());
+        }
+        bytes.push(b'\n');
+        bytes
+    }
+}
+
+/// The writing thread's side.
+struct Writing {
+    file: File,
+    bytes: u64,
+    left_out: u64,
+    broken: bool,
+    length: Arc<watch::Sender<LogLength>>,
+}
+
+impl Writing {
+    fn run(mut self, mut inbox: mpsc::Receiver<Entry>) {
+        while let Some(entry) = inbox.blocking_recv() {
+            match entry {
+                Entry::Text { bytes, vital } => self.text(&bytes, vital),
+                Entry::Flush(done) => {
+                    let _ = done.send(());
+                }
+            }
+        }
+    }
+
+    fn text(&mut self, line: &[u8], vital: bool) {
+        let room = if vital { LOG_BYTES_MAX + LOG_RESERVE_BYTES } else { LOG_BYTES_MAX };
+        if self.bytes + line.len() as u64 > room {
+            if self.left_out == 0 {
+                let note = format!("[the log has reached {} MiB; the rest of the output is left out]\n", LOG_BYTES_MAX >> 20);
+                self.write(note.as_bytes());
+            }
+            self.left_out += line.len() as u64;
+            return;
+        }
+        self.write(line);
+    }
+
+    fn write(&mut self, line: &[u8]) {
+        if self.broken {
+            return;
+        }
+        if let Err(e) = self.file.write_all(line) {
+            self.broken = true;
+            tracing::warn!(error = %e, "a build log cannot be written; the build goes on without it");
+        }
+        // A partial write counts as well: what is in the file can be read.
+        self.bytes = self.file.metadata().map_or(self.bytes, |meta| meta.len());
+        let bytes = self.bytes;
+        self.length.send_modify(|length| length.bytes = bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn names() -> (RepoName, BuildNumber) {
+        (RepoName::parse("app").expect("name"), BuildNumber(7))
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_came_first_sees_every_line_and_the_end() {
+        let folder = tempfile::tempdir().expect("folder");
+        let logs = BuildLogs::new(folder.path());
+        let (repo, n) = names();
+        let mut follower = logs.follow(&repo, n, 0).await.expect("follow");
+        let reading = tokio::spawn(async move {
+            let mut all = Vec::new();
+            while let Some(bytes) = follower.next(8).await.expect("read") {
+                all.extend_from_slice(&bytes);
+            }
+            String::from_utf8(all).expect("UTF-8")
+        });
+        let log = logs.writer(&repo, n, &[Secret::new("hunter22")]).await.expect("writer");
+        log.stage(Stage::Clone).await;
+        log.line("the password is hunter22").await;
+        log.hide(Secret::new("later-secret"));
+        log.output(b"and later-secret").await;
+        log.flush().await;
+        logs.close(&repo, n);
+        let text = tokio::time::timeout(Duration::from_secs(5), reading).await.expect("ends").expect("no panic");
+        assert_eq!(text, "== clone repository\nthe password is ***\nand ***\n");
+        assert_eq!(logs.read(&repo, n, 3, 5).expect("read"), b"clone");
+    }
+
+    #[tokio::test]
+    async fn a_log_taken_up_again_goes_on_at_its_end() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (repo, n) = names();
+        for line in ["before the crash", "after it"] {
+            let logs = BuildLogs::new(folder.path());
+            let log = logs.writer(&repo, n, &[]).await.expect("writer");
+            log.line(line).await;
+            log.flush().await;
+        }
+        let text = BuildLogs::new(folder.path()).read(&repo, n, 0, 1000).expect("read");
+        assert_eq!(text, b"before the crash\nafter it\n");
+    }
+
+    #[test]
+    fn a_log_is_bounded_and_its_verdict_still_written() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (file, bytes) = open(&folder.path().join("x/1.log")).expect("open");
+        file.set_len(LOG_BYTES_MAX - 10).expect("sparse");
+        let mut writing =
+            Writing { file, bytes: bytes + LOG_BYTES_MAX - 10, left_out: 0, broken: false, length: Arc::default() };
+        writing.text(b"much too long a line\n", false);
+        writing.text(b"again\n", false);
+        writing.text(b"failed\n", true);
+        assert_eq!(writing.left_out, 26);
+        let end = read_at(&folder.path().join("x/1.log"), LOG_BYTES_MAX - 10, 1000).expect("read");
+        let end = String::from_utf8(end).expect("UTF-8");
+        assert_eq!(end, "[the log has reached 64 MiB; the rest of the output is left out]\nfailed\n");
+    }
+
+    #[tokio::test]
+    async fn logs_move_and_go_with_their_repository() {
+        let folder = tempfile::tempdir().expect("folder");
+        let logs = BuildLogs::new(folder.path());
+        let (repo, n) = names();
+        let other = RepoName::parse("other").expect("name");
+        logs.rename(&repo, &other).expect("nothing to move is fine");
+        let log = logs.writer(&repo, n, &[]).await.expect("writer");
+        log.line("x").await;
+        log.flush().await;
+        logs.rename(&repo, &other).expect("moved");
+        assert_eq!(logs.len(&other, n).expect("len"), 2);
+        logs.remove(&other).expect("removed");
+        assert_eq!(logs.read(&other, n, 0, 10).expect("read"), b"");
+    }
+}
