@@ -18,4 +18,4 @@ pub use self::authenticate::Authenticator;
 pub use self::limits::Limits;
 pub use self::ports::{CommandIo, Commands, Follow};
 pub use self::server::{GitServer, Parts};
-pub use self::ssh::{HostKey, HostKeyError};
+pub use self::ssh::{HostKeys, HostKeysError};

@@ -3,9 +3,9 @@
 
 mod channel;
 mod exec;
-mod host_key;
+mod host_keys;
 mod listen;
 mod session;
 mod stream;
 
-pub use self::host_key::{HostKey, HostKeyError};
+pub use self::host_keys::{HostKeys, HostKeysError};

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use super::HostKey;
+use super::HostKeys;
 use super::session::{Session, Watch};
 use super::stream::Cuttable;
 use crate::authenticate::group;
@@ -29,8 +29,8 @@ use crate::service::Shared;
 impl GitServer {
     /// Serves SSH on `listener` until [`GitServer::drain`] is called or `stop` is cancelled. Running transfers go on
     /// after it returns; `drain` waits for them.
-    pub async fn serve_ssh(&self, listener: TcpListener, host_key: HostKey, stop: CancellationToken) {
-        let config = Arc::new(config(host_key));
+    pub async fn serve_ssh(self, listener: TcpListener, host_keys: HostKeys, stop: CancellationToken) {
+        let config = Arc::new(config(host_keys));
         let places = Arc::new(Semaphore::new(self.shared.limits.connections_max));
         let addresses = Arc::new(Addresses::new(self.shared.limits.connections_per_address_max));
         let mut pause = ACCEPT_PAUSE.0;
@@ -74,7 +74,7 @@ impl GitServer {
     }
 }
 
-fn config(host_key: HostKey) -> Config {
+fn config(host_keys: HostKeys) -> Config {
     // Only AEAD ciphers that hardware speeds up first; chacha20 for clients without them. Finite-field key exchange is
     // left out: it costs the server far more than the client.
     let kex = vec![
@@ -96,7 +96,7 @@ fn config(host_key: HostKey) -> Config {
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
         auth_rejection_time: Duration::from_millis(20),
         auth_rejection_time_initial: Some(Duration::ZERO),
-        keys: vec![host_key.key],
+        keys: vec![host_keys.key],
         window_size: SSH_WINDOW_BYTES,
         maximum_packet_size: SSH_PACKET_BYTES,
         channel_buffer_size: SSH_CHANNEL_PACKETS,
