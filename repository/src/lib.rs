@@ -3,6 +3,7 @@
 //! A blocking API: callers run it on threads that may block. A [`Repository`] hands out [`Snapshot`]s, immutable views
 //! of one generation of its refs and packs; whoever reads holds one and is never disturbed by a push.
 
+mod accept;
 mod browse;
 mod check;
 mod connected;

@@ -4,39 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use slipway_core::accept::{CommitFacts, Incoming, RefStore};
-use slipway_core::{Oid, Problem, RefName, RefUpdate};
+use slipway_core::Oid;
 
-use crate::browse::incoming;
-use crate::{Received, Repository, Result, Snapshot};
-
-impl Repository {
-    /// Points HEAD at a branch.
-    pub fn set_head(&self, branch: &RefName) -> Result<()> { todo!() }
-}
-impl RefStore for Repository {
-    fn current(&self, name: &RefName) -> Result<Option<Oid>, Problem> { todo!() }
-    fn update(&self, updates: &[RefUpdate], atomic: bool) -> Result<Vec<Result<(), Problem>>, Problem> { todo!() }
-    fn default_branch(&self) -> Result<RefName, Problem> { todo!() }
-}
-
-impl Incoming for Received {
-    fn file(&self, commit: &Oid, path: &str, max: u64) -> Result<Option<Vec<u8>>, Problem> {
-        incoming::file(self, commit, path, max)
-    }
-    fn has_file(&self, commit: &Oid, path: &str) -> Result<bool, Problem> {
-        incoming::has_file(self, commit, path)
-    }
-    fn commit(&self, id: &Oid) -> Result<Option<CommitFacts>, Problem> {
-        incoming::commit(self, id)
-    }
-    fn changed_paths(&self, old: Option<&Oid>, new: &Oid, max: usize) -> Result<Option<Vec<String>>, Problem> {
-        incoming::changed_paths(self, old, new, max)
-    }
-    fn publish(&mut self) -> Result<(), Problem> {
-        self.publish_objects().map_err(Problem::from)
-    }
-}
+use crate::{Result, Snapshot};
 
 impl Snapshot {
     // --- for upload-pack ---
