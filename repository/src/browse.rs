@@ -30,7 +30,7 @@ mod tree;
 
 pub use commit::{Commit, Person};
 pub use diff::{ChangeKind, Diff, DiffLimits, FileDiff};
-pub use edit::{Edit, Signature, first_commit};
+pub use edit::{Edit, Signature};
 pub use entry::{Entry, Mode};
 pub use first_commit::first_commit;
 pub use lines::{DiffLine, Hunk, LineKind};
