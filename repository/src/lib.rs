@@ -3,14 +3,21 @@
 //! A blocking API: callers run it on threads that may block. A [`Repository`] hands out [`Snapshot`]s, immutable views
 //! of one generation of its refs and packs; whoever reads holds one and is never disturbed by a push.
 
+mod check;
+mod connected;
 mod delta;
 mod error;
+mod graph;
 mod inflate;
 mod limits;
+mod links;
 mod loose;
 mod object;
 mod pack;
 mod packs;
+mod quarantine;
+mod reach;
+mod receive;
 mod refs;
 mod repositories;
 mod repository;
@@ -20,6 +27,7 @@ mod sweep;
 
 pub use error::{RepoError, Result};
 pub use object::{Kind, Object, Objects};
+pub use receive::{Progress, ReceiveLimits, Received};
 pub use refs::Ref;
 pub use repositories::Repositories;
 pub use repository::Repository;
