@@ -7,7 +7,8 @@
 use std::io;
 use std::sync::atomic::AtomicBool;
 
-use slipway_core::Oid;
+use slipway_core::accept::{CommitFacts, Incoming};
+use slipway_core::{Oid, Problem};
 
 use crate::object::Objects;
 use crate::{Received, Repository, Result, Snapshot};
@@ -20,7 +21,7 @@ mod edit;
 mod entry;
 mod first_commit;
 mod graph;
-pub(crate) mod incoming;
+mod incoming;
 mod lines;
 mod log;
 mod path;
@@ -140,10 +141,37 @@ impl Repository {
         let snapshot = self.snapshot()?;
         let words = edit::Words { message, author, committer };
         let made = edit::make(snapshot.as_ref(), gix::hash::Kind::Sha1, parent, edits, &words)?;
-        let limits = edit::receive_limits();
+        let limits = crate::ReceiveLimits::default();
         let stop = AtomicBool::new(false);
         let received = self.receive(&mut made.pack.as_slice(), &limits, &|_| (), &stop)?;
         received.check_connected(&[made.commit], &stop)?;
         Ok((made.commit, received))
+    }
+}
+
+impl Incoming for Received {
+    fn file(&self, commit: &Oid, path: &str, max: u64) -> Result<Option<Vec<u8>>, Problem> {
+        incoming::file(self, commit, path, max)
+    }
+
+    fn has_file(&self, commit: &Oid, path: &str) -> Result<bool, Problem> {
+        incoming::has_file(self, commit, path)
+    }
+
+    fn commit(&self, id: &Oid) -> Result<Option<CommitFacts>, Problem> {
+        incoming::commit(self, id)
+    }
+
+    fn changed_paths(
+        &self,
+        old: Option<&Oid>,
+        new: &Oid,
+        max: usize,
+    ) -> Result<Option<Vec<String>>, Problem> {
+        incoming::changed_paths(self, old, new, max)
+    }
+
+    fn publish(&mut self) -> Result<(), Problem> {
+        self.publish_objects().map_err(Problem::from)
     }
 }

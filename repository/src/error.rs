@@ -96,6 +96,14 @@ pub enum RepoError {
         /// Bytes that came.
         bytes: u64,
     },
+    /// The connection that brings the pack failed.
+    #[error("the pack stopped coming after {bytes} bytes: {source}")]
+    Source {
+        /// Bytes that came.
+        bytes: u64,
+        /// Why.
+        source: io::Error,
+    },
     /// A sent object breaks git's format.
     #[error("{kind} {id} is not valid: {why}")]
     BadObject {
@@ -251,7 +259,7 @@ impl From<RepoError> for Problem {
             RepoError::Missing { .. } | RepoError::BrokenObject { .. } => (K::Broken, broken),
             RepoError::BrokenPack { .. } | RepoError::BrokenRef { .. } => (K::Broken, broken),
             RepoError::ObjectTooLarge { .. } => (K::TooLarge, "Ask for it through git instead."),
-            RepoError::BadPack { .. } | RepoError::Truncated { .. } => {
+            RepoError::BadPack { .. } | RepoError::Truncated { .. } | RepoError::Source { .. } => {
                 (K::Invalid, "Push again; if it stays so, run git fsck where you push from.")
             }
             RepoError::BadObject { .. } => (K::Invalid, "Mend the history where you push from (git fsck shows it), then push again."),

@@ -4,14 +4,21 @@
 //! of one generation of its refs and packs; whoever reads holds one and is never disturbed by a push.
 
 mod browse;
+mod check;
+mod connected;
 mod delta;
 mod error;
+mod graph;
 mod inflate;
 mod limits;
+mod links;
 mod loose;
 mod object;
 mod pack;
 mod packs;
+mod quarantine;
+mod reach;
+mod receive;
 mod refs;
 mod repositories;
 mod repository;
@@ -25,6 +32,7 @@ pub use browse::{
 };
 pub use error::{RepoError, Result};
 pub use object::{Kind, Object, Objects};
+pub use receive::{Progress, ReceiveLimits, Received};
 pub use refs::Ref;
 pub use repositories::Repositories;
 pub use repository::Repository;

@@ -10,8 +10,8 @@ pub(crate) const COMMIT_BYTES_MAX: u64 = 4 << 20;
 pub(crate) const TAG_DEPTH_MAX: usize = 16;
 /// Most folders nested in one another (git's core.maxTreeDepth).
 pub(crate) const TREE_DEPTH_MAX: usize = 2048;
-/// Most commits that a question about the graph (merge base, ancestry) looks at.
-pub(crate) const GRAPH_COMMITS_MAX: usize = 5_000_000;
+/// Most commits that a question about ancestry (merge base, fast-forward) looks at.
+pub(crate) const ANCESTRY_COMMITS_MAX: usize = 5_000_000;
 /// Most merge bases that are compared with one another.
 pub(crate) const MERGE_BASES_MAX: usize = 16;
 /// How many commits are walked between two looks at the clock.
@@ -84,3 +84,22 @@ pub(crate) const RACY_NS: i128 = 25_000_000;
 pub(crate) const BUFFER_BYTES: usize = 64 << 10;
 /// Largest commit, tag or tree that is read for its links, in bytes.
 pub(crate) const LINKED_OBJECT_BYTES_MAX: u64 = 256 << 20;
+/// The buffer that an incoming pack passes through, in bytes.
+pub(crate) const RECEIVE_BUFFER_BYTES: usize = 256 << 10;
+/// Largest commit, tag or tree that is accepted, in bytes.
+pub(crate) const RECEIVED_LINKED_BYTES_MAX: u64 = 64 << 20;
+/// Decoded delta bases held while a received pack is resolved, in bytes; one base and one result may come on top.
+pub(crate) const RESOLVE_BYTES_MAX: usize = 64 << 20;
+/// Largest object that is made from a delta, in bytes: it and its base are held in memory. git makes no deltas of files
+/// above 512 MiB.
+pub(crate) const DELTA_RESULT_BYTES_MAX: u64 = 512 << 20;
+/// Objects up to this many bytes are compared byte by byte with a stored one of the same id.
+pub(crate) const COMPARE_BYTES_MAX: u64 = 64 << 20;
+/// How much more than its own size a pack may inflate to in all, deltas applied ...
+pub(crate) const INFLATE_RATIO_MAX: u64 = 2_000;
+/// ... once it goes beyond this many bytes.
+pub(crate) const INFLATE_FREE_BYTES: u64 = 8 << 30;
+/// Objects between two reports of progress.
+pub(crate) const PROGRESS_EVERY: u32 = 256;
+/// Commits that one repository's graph remembers; beyond it the graph starts anew.
+pub(crate) const GRAPH_COMMITS_MAX: usize = 4_000_000;

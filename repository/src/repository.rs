@@ -1,14 +1,15 @@
 //! One bare repository on disk: its current generation, and the lock that writers of its refs take.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use slipway_core::{Oid, RefName};
 
 use crate::error::{RepoError, Result};
-use crate::limits::PEEL_DEPTH_MAX;
+use crate::limits::{GRAPH_COMMITS_MAX, PEEL_DEPTH_MAX};
 use crate::object::Kind;
 use crate::packs::{self, BaseCache, PackSet};
 use crate::refs::{RawRefs, Ref, Stamps, Value};
@@ -69,16 +70,15 @@ impl Repository {
         // Refs first, packs second: objects are there before the refs that lead to them.
         let raw = RawRefs::read(&self.root)?;
         let (packs, pack_stamps) = self.read_packs(previous.as_deref())?;
-        let mut snapshot = Snapshot {
-            objects: self.root.join("objects"),
-            head: match &raw.head {
-                Value::Symbolic(name) => name.clone(),
-                Value::Direct(..) => head_itself()?,
-            },
-            refs: Vec::new(),
-            packs: ArcSwap::new(packs.clone()),
-            rescanned: Mutex::default(),
+        let head = match &raw.head {
+            Value::Symbolic(name) => name.clone(),
+            Value::Direct(..) => head_itself()?,
         };
+        let graph = match &previous {
+            Some(p) if p.snapshot.graph().len() <= GRAPH_COMMITS_MAX => p.snapshot.graph.clone(),
+            _ => Arc::default(),
+        };
+        let mut snapshot = Snapshot::new(self.root.join("objects"), head, packs.clone(), graph);
         snapshot.refs = advertised(&raw, &snapshot, &mut peeled)?;
         let snapshot = match previous {
             // Nothing changed: what was computed for it stays valid.
@@ -182,7 +182,7 @@ fn peel(snapshot: &Snapshot, id: &Oid) -> Result<Option<Oid>> {
 fn check_format(root: &Path) -> Result<()> {
     let unsupported = |why: &str| RepoError::Unsupported { path: root.to_owned(), why: why.into() };
     let path = root.join("config");
-    let text = match std::fs::read(&path) {
+    let text = match fs::read(&path) {
         Ok(text) => String::from_utf8_lossy(&text).to_lowercase(),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(e) => return Err(RepoError::io("read", &path)(e)),
@@ -203,8 +203,11 @@ fn check_format(root: &Path) -> Result<()> {
             _ => {}
         }
     }
-    if std::fs::read(root.join("objects/info/alternates")).is_ok_and(|text| !text.trim_ascii().is_empty()) {
+    if fs::read(root.join("objects/info/alternates")).is_ok_and(|text| !text.trim_ascii().is_empty()) {
         return Err(unsupported("borrows objects from another repository (objects/info/alternates)"));
+    }
+    if fs::exists(root.join("shallow")).unwrap_or(false) {
+        return Err(unsupported("is a shallow clone"));
     }
     Ok(())
 }

@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use slipway_core::{Oid, RefName};
 
 use crate::error::{RepoError, Result};
+use crate::graph::Graph;
 use crate::loose::Loose;
 use crate::object::{Kind, Object, Objects};
 use crate::pack::Pack;
 use crate::packs::{self, PackSet, Place};
+use crate::reach::Reach;
 use crate::refs::{Ref, Stamps};
 
 /// An immutable view of one generation. Send + Sync; hold it as long as you read.
@@ -23,9 +26,29 @@ pub struct Snapshot {
     pub(crate) packs: ArcSwap<PackSet>,
     /// When the folder of packs was last looked at again, and whether that ever found new ones.
     pub(crate) rescanned: Mutex<Option<(Stamps, bool)>>,
+    pub(crate) tips: OnceLock<HashSet<Oid>>,
+    pub(crate) reach: Reach,
+    pub(crate) graph: Arc<Mutex<Graph>>,
+    /// Which of the 256 folders of loose objects existed when first asked.
+    loose_folders: OnceLock<Box<[bool; 256]>>,
 }
 
 impl Snapshot {
+    /// A generation without refs, to read the objects that its refs point at.
+    pub(crate) fn new(objects: PathBuf, head: RefName, packs: Arc<PackSet>, graph: Arc<Mutex<Graph>>) -> Self {
+        Self {
+            objects,
+            head,
+            refs: Vec::new(),
+            packs: ArcSwap::new(packs),
+            rescanned: Mutex::default(),
+            tips: OnceLock::new(),
+            reach: Reach::default(),
+            graph,
+            loose_folders: OnceLock::new(),
+        }
+    }
+
     /// HEAD first if it resolves, then by name.
     pub fn refs(&self) -> &[Ref] {
         &self.refs
@@ -62,9 +85,7 @@ impl Snapshot {
 
     /// The object, `None` if it is not there; an error if larger than `max` bytes.
     pub fn object(&self, id: &Oid, max: u64) -> Result<Option<Object>> {
-        let mut data = Vec::new();
-        let kind = self.read(id, max, &mut data)?;
-        Ok(kind.map(|kind| Object { id: *id, kind, data }))
+        self.find(id, max)
     }
 
     /// The object's kind and its size in bytes, without reading all of it.
@@ -75,18 +96,20 @@ impl Snapshot {
         })
     }
 
-    /// Reads the object into `data` (cleared first), so that one buffer serves many.
-    pub(crate) fn read(&self, id: &Oid, max: u64, data: &mut Vec<u8>) -> Result<Option<Kind>> {
-        self.look(id, |found| match found {
-            Found::Packed(packs, place) => packs.read(place, max, data),
-            Found::Loose(loose) if loose.size > max => {
-                Err(RepoError::ObjectTooLarge { id: *id, size: loose.size, max })
-            }
-            Found::Loose(loose) => {
-                loose.read(id, &self.objects, data)?;
-                Ok(loose.kind)
-            }
-        })
+    /// Kind and size if the object was here when the snapshot was taken: no second look for late packs, and no file is
+    /// looked for in folders that do not exist.
+    pub(crate) fn stored(&self, id: &Oid) -> Result<Option<(Kind, u64)>> {
+        let packs = self.packs.load();
+        if let Some(place) = packs.locate(id) {
+            return packs.header(place).map(Some);
+        }
+        let folders = self.loose_folders.get_or_init(|| {
+            Box::new(std::array::from_fn(|i| self.objects.join(format!("{i:02x}")).is_dir()))
+        });
+        if !folders[usize::from(id.as_bytes()[0])] {
+            return Ok(None);
+        }
+        Ok(Loose::open(&self.objects, id)?.map(|loose| (loose.kind, loose.size)))
     }
 
     /// Packs first, then loose files, then packs that came since.
@@ -142,8 +165,17 @@ pub(crate) enum Found<'a> {
 }
 
 impl Objects for Snapshot {
-    fn find(&self, id: &Oid, max: u64) -> Result<Option<Object>> {
-        self.object(id, max)
+    fn read(&self, id: &Oid, max: u64, data: &mut Vec<u8>) -> Result<Option<Kind>> {
+        self.look(id, |found| match found {
+            Found::Packed(packs, place) => packs.read(place, max, data),
+            Found::Loose(loose) if loose.size > max => {
+                Err(RepoError::ObjectTooLarge { id: *id, size: loose.size, max })
+            }
+            Found::Loose(loose) => {
+                loose.read(id, &self.objects, data)?;
+                Ok(loose.kind)
+            }
+        })
     }
 
     fn header(&self, id: &Oid) -> Result<Option<(Kind, u64)>> {

@@ -1,21 +1,15 @@
 //! The surface that the other rooms build on, before its parts exist.
 #![allow(missing_docs, unused_variables, clippy::todo)]
 
-use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use slipway_core::accept::{CommitFacts, Incoming, RefStore};
+use slipway_core::accept::RefStore;
 use slipway_core::{Oid, Problem, RefName, RefUpdate};
 
-use crate::browse::incoming;
-use crate::{Kind, Object, Repository, Result, Snapshot};
+use crate::{Repository, Result, Snapshot};
 
 impl Repository {
-    /// Streams a pack into quarantine, indexes it, checks every object. Nothing is visible until `Received::publish`.
-    pub fn receive(&self, pack: &mut dyn Read, limits: &ReceiveLimits, progress: &dyn Fn(Progress), stop: &AtomicBool) -> Result<Received> { todo!() }
-    /// For pushes without a pack (deletes, refs to known objects) and as `Incoming` over what is stored.
-    pub fn received_nothing(&self) -> Result<Received> { todo!() }
     /// Points HEAD at a branch.
     pub fn set_head(&self, branch: &RefName) -> Result<()> { todo!() }
 }
@@ -25,40 +19,9 @@ impl RefStore for Repository {
     fn default_branch(&self) -> Result<RefName, Problem> { todo!() }
 }
 
-pub struct ReceiveLimits { pub pack_bytes_max: u64, pub objects_max: u32, pub object_bytes_max: u64, pub depth_max: u32 }
-pub enum Progress { Receiving { objects: u32, total: u32 }, Resolving { deltas: u32, total: u32 } }
-
-/// Objects in quarantine. Dropped without `publish`, they are gone.
-pub struct Received;
-impl Received {
-    /// Everything reachable from `tips` is here or reachable from the repository's refs.
-    pub fn check_connected(&self, tips: &[Oid], stop: &AtomicBool) -> Result<()> { todo!() }
-    pub fn object_count(&self) -> u32 { todo!() }
-}
-impl crate::object::Objects for Received {
-    fn find(&self, id: &Oid, max: u64) -> Result<Option<Object>> { todo!() }
-    fn header(&self, id: &Oid) -> Result<Option<(Kind, u64)>> { todo!() }
-}
-impl Incoming for Received {
-    fn file(&self, commit: &Oid, path: &str, max: u64) -> Result<Option<Vec<u8>>, Problem> {
-        incoming::file(self, commit, path, max)
-    }
-    fn has_file(&self, commit: &Oid, path: &str) -> Result<bool, Problem> {
-        incoming::has_file(self, commit, path)
-    }
-    fn commit(&self, id: &Oid) -> Result<Option<CommitFacts>, Problem> {
-        incoming::commit(self, id)
-    }
-    fn changed_paths(&self, old: Option<&Oid>, new: &Oid, max: usize) -> Result<Option<Vec<String>>, Problem> {
-        incoming::changed_paths(self, old, new, max)
-    }
-    fn publish(&mut self) -> Result<(), Problem> { todo!() }
-}
 
 impl Snapshot {
     // --- for upload-pack ---
-    /// True if the object is reachable from the advertised refs, so that it may be sent and acknowledged.
-    pub fn is_visible(&self, id: &Oid) -> Result<bool> { todo!() }
     /// True if every want is a descendant of (or is) some common commit: negotiation may end.
     pub fn is_ready(&self, wants: &[Oid], common: &[Oid]) -> Result<bool> { todo!() }
     /// The boundary of a shallow answer.

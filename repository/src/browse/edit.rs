@@ -291,13 +291,3 @@ fn line(who: &Signature) -> Result<String> {
     let (hours, rest) = (minutes.abs() / 60, minutes.abs() % 60);
     Ok(format!("{name} <{email}> {} {sign}{hours:02}{rest:02}", who.at_ms / 1000))
 }
-
-/// Bounds for receiving a pack made here; the edits were measured before.
-pub(crate) fn receive_limits() -> crate::ReceiveLimits {
-    crate::ReceiveLimits {
-        pack_bytes_max: 1 << 30,
-        objects_max: 10_000_000,
-        object_bytes_max: 1 << 30,
-        depth_max: 1,
-    }
-}

@@ -11,7 +11,7 @@ use slipway_core::Oid;
 
 use super::Objects;
 use super::commit::Link;
-use crate::limits::{GRAPH_COMMITS_MAX, MERGE_BASES_MAX};
+use crate::limits::{ANCESTRY_COMMITS_MAX, MERGE_BASES_MAX};
 use crate::{RepoError, Result};
 
 const LEFT: u8 = 1;
@@ -71,10 +71,10 @@ impl<'a> Painting<'a> {
 
     fn paint(&mut self, id: &Oid, colours: u8) -> Result<()> {
         if !self.spots.contains_key(id) {
-            if self.spots.len() >= GRAPH_COMMITS_MAX {
+            if self.spots.len() >= ANCESTRY_COMMITS_MAX {
                 return Err(RepoError::TooLong {
                     what: "the number of commits to look at",
-                    max: GRAPH_COMMITS_MAX,
+                    max: ANCESTRY_COMMITS_MAX,
                 });
             }
             let link = Link::load(self.objects, id)?;
