@@ -20,7 +20,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sha1::{Digest, Sha1};
 use slipway_core::Oid;
 
 pub(crate) use self::entries::two_kinds;
@@ -31,7 +30,7 @@ use self::scan::{Scan, Scanned};
 use crate::error::{RepoError, Result};
 use crate::limits::{COMPARE_BYTES_MAX, DELTA_RESULT_BYTES_MAX};
 use crate::object::{Kind, Objects};
-use crate::pack::{Pack, write_type_and_size};
+use crate::pack::Pack;
 use crate::packs::{BaseCache, PackSet};
 use crate::quarantine::Quarantine;
 use crate::repositories::sync_folder;
