@@ -54,8 +54,6 @@ pub(crate) struct Rooms {
     pub(crate) hooks: Arc<Hooks>,
     pub(crate) logs: Arc<BuildLogs>,
     pub(crate) clusters: Arc<Clusters>,
-    /// This installation's name in marks that it leaves elsewhere.
-    pub(crate) installation: Arc<str>,
 }
 
 impl App {
@@ -73,19 +71,18 @@ impl App {
         let base_url = base_url.trim_end_matches('/').to_owned();
 
         let store: Store = sled.clone();
-        let clusters = Arc::new(Clusters::new());
+        let clusters = Arc::new(Clusters::new(installation, slipway_deployer::Timing::default()));
         let dispatch = Arc::new(ToSupervisor::default());
-        let preflight = Arc::new(ClusterPreflight::new(store.clone(), clusters.clone(), installation.clone()));
+        let preflight = Arc::new(ClusterPreflight::new(store.clone(), clusters.clone()));
         let ledger: Arc<dyn Ledger> = sled.clone();
         let acceptance = Arc::new(Acceptance::new(ledger, preflight, now).dispatching(dispatch.clone()));
         let rooms = Rooms {
             store: store.clone(),
             repositories: repositories.clone(),
             acceptance: acceptance.clone(),
-            hooks: Arc::new(Hooks::new(Engine::new(config.docker_host.clone()))),
+            hooks: Arc::new(Hooks::new(Engine::connect(config.docker_host.as_deref())?)),
             logs: Arc::new(BuildLogs::new(data.builds())),
             clusters,
-            installation,
         };
         settle(&rooms).await?;
         let supervisor = Supervisor::new(
@@ -185,13 +182,13 @@ fn local(listener: &tokio::net::TcpListener) -> Result<SocketAddr, Problem> {
 }
 
 /// Opens store and repositories; the store's lock keeps a second server away from everything else.
-async fn open_disk(data: DataFolder) -> Result<(Arc<SledStore>, Arc<Repositories>, Arc<str>), Problem> {
+async fn open_disk(data: DataFolder) -> Result<(Arc<SledStore>, Arc<Repositories>, String), Problem> {
     blocking(move || {
         let key = MasterKey::load_or_create(&data.keys().join("master.key"))?;
         let store = SledStore::open(&data.db(), &key)?;
         let repositories = Repositories::open(&data.repos())?;
         repositories.sweep()?;
-        Ok((Arc::new(store), Arc::new(repositories), key.installation_id().into()))
+        Ok((Arc::new(store), Arc::new(repositories), key.installation_id()))
     })
     .await
 }

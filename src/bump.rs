@@ -11,6 +11,7 @@ use slipway_core::target::RepoRecord;
 use slipway_core::{
     Action, Actor, EventId, Oid, Problem, ProblemKind, RefName, RefUpdate, RepoName, Standing, UserName, authorise,
 };
+use slipway_hooks::bump::Place;
 use slipway_repository::{Edit, Repository, Signature};
 
 use crate::app::Rooms;
@@ -59,7 +60,7 @@ pub(crate) fn bump(rooms: &Rooms, source: &RepoRecord, build: &Build, target: &s
     let branch = branch_of(deploy, &repository)?;
     let image = deploy.image.clone().unwrap_or_else(|| pushed.name.clone());
     let tag = pushed.tags.first().cloned().unwrap_or_default();
-    let message = slipway_hooks::bump::message(&source.name, build.number, &build.commit, &build.title, target);
+    let message = slipway_hooks::bump::message(&source.name, &build.commit, build.number, target);
     for _ in 0..TRIES_MAX {
         let snapshot = repository.snapshot()?;
         let Some(tip) = snapshot.find_ref(branch.as_str()).map(|r| r.target) else {
@@ -69,7 +70,15 @@ pub(crate) fn bump(rooms: &Rooms, source: &RepoRecord, build: &Build, target: &s
                 "Push the manifests first, or name another branch in slipway.toml.",
             ));
         };
-        let edits = slipway_hooks::bump::plan(&snapshot, &tip, &deploy.path, &image, &tag, &pushed.digest)?;
+        let edits = {
+            let place = Place {
+                repo: manifests.name.clone(),
+                commit: tip,
+                path: deploy.path.clone(),
+                image: image.clone(),
+            };
+            slipway_hooks::bump::plan(&snapshot, &place, &tag, &pushed.digest)?
+        };
         if edits.is_empty() {
             return Ok((None, None));
         }

@@ -70,10 +70,15 @@ async fn within(test: impl Future<Output = Result<String, Problem>>) -> Result<S
 
 async fn engine(rooms: &Rooms) -> Check {
     match tokio::time::timeout(PATIENCE, rooms.hooks.check_engine()).await {
-        Ok(Ok(version)) => ok("engine", &format!("{version}")),
+        Ok(Ok(version)) => ok("engine", &engine_words(&version)),
         Ok(Err(error)) => judged("engine", Err(Problem::from(error))),
         Err(_) => fail("engine", "The Docker Engine does not answer.", "Check that dockerd runs and see its log."),
     }
+}
+
+fn engine_words(engine: &slipway_hooks::EngineVersion) -> String {
+    let builder = if engine.buildkit { "BuildKit" } else { "the classic builder" };
+    format!("Docker {} (API {}, {}) builds with {builder}", engine.version, engine.api, engine.platform)
 }
 
 fn disk(path: &Path) -> Check {

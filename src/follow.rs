@@ -141,7 +141,9 @@ impl Follower {
             while let Some(event) = events.get(at).copied() {
                 at += 1;
                 for build in store.builds_of_event(event)? {
-                    events.extend(build.bumps.iter().filter_map(|b| b.event).filter(|e| !events.contains(e)));
+                    let new = build.bumps.iter().filter_map(|b| b.event);
+                    let new: Vec<EventId> = new.filter(|e| !events.contains(e)).collect();
+                    events.extend(new);
                     let name = store.repo(build.repo)?.map(|r| r.name);
                     found.extend(name.map(|n| (n, build)));
                 }

@@ -14,7 +14,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use slipway_core::{Actor, Problem, ProblemKind};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -109,24 +108,10 @@ pub(crate) async fn serve_admin(listener: UnixListener, router: Router, stop: Ca
             request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 0))));
             router.clone().oneshot(request)
         });
-        tokio::spawn(serve_one(server.clone(), stream, service));
+        let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
+        // A client that breaks off is no news.
+        tokio::spawn(async move { drop(connection.await) });
     }
-}
-
-async fn serve_one<S, F>(
-    server: auto::Builder<TokioExecutor>,
-    stream: S,
-    service: hyper::service::util::ServiceFn<F, Incoming>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    hyper::service::util::ServiceFn<F, Incoming>: hyper::service::Service<
-            Request<Incoming>,
-            Response = axum::response::Response,
-            Error = std::convert::Infallible,
-            Future: Send,
-        > + Send,
-{
-    drop(server.serve_connection(TokioIo::new(stream), service).await);
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {

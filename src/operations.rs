@@ -13,7 +13,6 @@ use slipway_core::target::RepoRecord;
 use slipway_core::{
     Actor, BuildNumber, ClusterName, DeployNumber, Problem, ProblemKind, RegistryName, RepoId, RepoName, Secret,
 };
-use slipway_hooks::RegistryTarget;
 use slipway_store::SledStore;
 use slipway_web::{Change, Check, LogChunk, Operations, Subject};
 
@@ -86,14 +85,7 @@ impl Operations for ServerOperations {
     }
 
     async fn describe_kubeconfig(&self, kubeconfig: &Secret, context: Option<&str>) -> Result<String, Problem> {
-        let summary = slipway_deployer::summarise(kubeconfig, context).await;
-        summary.map(|s| s.server).map_err(|why| {
-            Problem::new(
-                ProblemKind::Invalid,
-                format!("The kubeconfig cannot be used: {why}."),
-                "Give one that works with kubectl, whole: kubectl config view --minify --flatten --raw",
-            )
-        })
+        Ok(slipway_deployer::summarise(kubeconfig, context)?.server)
     }
 
     async fn retry_build(&self, actor: &Actor, repo: RepoId, number: BuildNumber) -> Result<Build, Problem> {
@@ -234,15 +226,16 @@ impl Operations for ServerOperations {
         .await?;
         let manifests = plan.render(&self.rooms, tip).await.map_err(|f| f.problem)?;
         let connection = plan.connect(&self.rooms).await.map_err(|f| f.problem)?;
-        let preview = slipway_deployer::Preview {
-            server: &self.rooms.installation,
+        let reconcile = slipway_deployer::Reconcile {
             binding: &plan.binding,
-            repo_name: &plan.record.name,
+            repo,
+            repo_name: plan.record.name.clone(),
+            commit: tip,
             manifests,
             inventory: plan.inventory.clone(),
             prune: plan.confirmation(&self.rooms, tip).await.map_err(|f| f.problem)?,
         };
-        let diffs = connection.diff(preview).await?;
+        let diffs = connection.diff(reconcile).await?;
         Ok(diffs.iter().map(diff_line).collect())
     }
 
@@ -343,8 +336,7 @@ pub(crate) async fn test_registry(rooms: &Rooms, name: &RegistryName) -> Result<
         Ok((registry, store.registry_password(&name)?))
     })
     .await?;
-    let target = RegistryTarget { registry, password, image: String::new() };
-    Ok(rooms.hooks.test_registry(&target).await?)
+    Ok(rooms.hooks.test_registry(&registry, password.as_ref()).await?)
 }
 
 /// Speaks to a cluster with its stored credentials.

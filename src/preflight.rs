@@ -6,7 +6,7 @@ use std::time::Duration;
 use slipway_core::accept::{Incoming, Preflight};
 use slipway_core::target::ClusterBinding;
 use slipway_core::{Oid, Problem, ProblemKind};
-use slipway_deployer::{Clusters, DeployError, Preview, PruneConfirmation, RenderLimits, render};
+use slipway_deployer::{Clusters, DeployError, RenderLimits, render};
 use slipway_store::Store;
 
 use crate::reconcile::incoming_files;
@@ -18,19 +18,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct ClusterPreflight {
     store: Store,
     clusters: Arc<Clusters>,
-    installation: Arc<str>,
 }
 
 impl ClusterPreflight {
-    pub(crate) fn new(store: Store, clusters: Arc<Clusters>, installation: Arc<str>) -> Self {
-        Self { store, clusters, installation }
+    pub(crate) fn new(store: Store, clusters: Arc<Clusters>) -> Self {
+        Self { store, clusters }
     }
 }
 
 impl Preflight for ClusterPreflight {
     fn check(&self, binding: &ClusterBinding, commit: &Oid, objects: &dyn Incoming) -> Result<Vec<String>, Problem> {
         let files = incoming_files(objects, commit, &binding.path)?;
-        let manifests = match render(&files, RenderLimits::default()) {
+        let manifests = match render(&files, &RenderLimits::default()) {
             Ok(manifests) => manifests,
             Err(errors) => return Ok(errors.iter().map(ToString::to_string).collect()),
         };
@@ -42,18 +41,9 @@ impl Preflight for ClusterPreflight {
                 "An owner can add it again or unbind the repository.",
             ));
         };
-        let Some(record) = self.store.repo(binding.repo)? else { return Ok(Vec::new()) };
-        let preview = Preview {
-            server: &self.installation,
-            binding,
-            repo_name: &record.name,
-            manifests,
-            inventory: Vec::new(),
-            prune: PruneConfirmation::None,
-        };
         let ask = async {
             let connection = self.clusters.connect(&cluster, &kubeconfig).await?;
-            connection.dry_run(preview).await
+            connection.dry_run(binding, manifests).await
         };
         // Accepting runs on a thread that may block, inside the runtime.
         let answer = tokio::runtime::Handle::current().block_on(tokio::time::timeout(PATIENCE, ask));

@@ -9,7 +9,7 @@ use slipway_core::deploy::{Deploy, Input, InventoryEntry, ObjectReport, Phase};
 use slipway_core::target::{Cluster, ClusterBinding, RepoRecord};
 use slipway_core::{ClusterName, Oid, Problem, ProblemKind, RepoId, Secret};
 use slipway_deployer::{
-    Connection, DeployError, Journal, Manifest, ManifestFile, PruneConfirmation, Reconcile, RenderLimits, Timing,
+    Connection, DeployError, Journal, Manifest, ManifestFile, PruneConfirmation, Reconcile, RenderLimits,
 };
 use slipway_repository::{Mode, Objects, Snapshot};
 use slipway_store::Store;
@@ -45,14 +45,13 @@ impl ClusterDeploys {
             progress,
         };
         let reconcile = Reconcile {
-            server: &self.rooms.installation,
             binding: &plan.binding,
-            repo_name: &plan.record.name,
+            repo: deploy.repo,
+            repo_name: plan.record.name.clone(),
             commit: deploy.commit,
             manifests,
             inventory: plan.inventory.clone(),
             prune: plan.confirmation(&self.rooms, deploy.commit).await?,
-            timing: Timing::default(),
         };
         connection.reconcile(reconcile, &journal, stop).await.map_err(failure)
     }
@@ -110,7 +109,7 @@ impl Plan {
         let rendered = blocking(move || {
             let snapshot = repositories.get(&name)?.snapshot()?;
             let files = manifest_files(&snapshot, &commit, &path)?;
-            Ok(slipway_deployer::render(&files, RenderLimits::default()))
+            Ok(slipway_deployer::render(&files, &RenderLimits::default()))
         });
         let rendered = rendered.await.map_err(|problem| {
             let class =
@@ -139,14 +138,14 @@ pub(crate) fn manifest_files(snapshot: &Snapshot, commit: &Oid, path: &str) -> R
     let path = path.trim_matches('/');
     let path = if path == "." { "" } else { path };
     let mut files: Vec<ManifestFile> = Vec::new();
-    let mut bytes = 0;
+    let mut bytes = 0u64;
     let mut over = None;
     snapshot.walk_files(commit, path, &mut |entry| {
         if !matches!(entry.mode, Mode::File | Mode::Executable) || !slipway_deployer::is_manifest_path(&entry.name) {
             return Ok(true);
         }
-        let Some(blob) = snapshot.find(&entry.id, limits.file_bytes_max as u64)? else { return Ok(true) };
-        bytes += blob.data.len();
+        let Some(blob) = snapshot.find(&entry.id, limits.file_bytes_max)? else { return Ok(true) };
+        bytes = bytes.saturating_add(blob.data.len() as u64);
         files.push(ManifestFile { path: entry.name.clone(), bytes: blob.data });
         if files.len() > limits.files_max || bytes > limits.bytes_max {
             over = Some((files.len(), bytes));
@@ -174,7 +173,7 @@ pub(crate) fn incoming_files(objects: &dyn Incoming, commit: &Oid, path: &str) -
         if files.len() >= limits.files_max {
             break;
         }
-        if let Some(bytes) = objects.file(commit, &path, limits.file_bytes_max as u64)? {
+        if let Some(bytes) = objects.file(commit, &path, limits.file_bytes_max)? {
             files.push(ManifestFile { path, bytes });
         }
     }

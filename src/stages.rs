@@ -116,8 +116,7 @@ impl EngineBuilds {
             let cure = format!("Bind it: slipway bind {} --registry NAME", record.name);
             return Err(failed(FailureClass::Policy, Problem::new(ProblemKind::Denied, what, cure)));
         };
-        let stale = self.is_stale(job).await?;
-        self.rooms.hooks.push_image(job, image, target, stale, stop).await.map_err(failure)
+        self.rooms.hooks.push_image(job, image, target, stop).await.map_err(failure)
     }
 
     /// True if the ref has moved on to a commit whose image is in the registry already: then `latest` and the

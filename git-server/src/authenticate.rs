@@ -49,12 +49,12 @@ impl Authenticator {
         }
     }
 
-    /// The user whose token has that value. `account` is the name given with it and must be that user's.
+    /// The user whose token has that value. `account`, where a name was given with it, must be that user's.
     ///
     /// # Errors
     /// `Unauthenticated` for a value that is unknown, expired or another account's; `Busy` where the address has
     /// failed too often.
-    pub fn by_token(&self, account: &str, value: &str, peer: IpAddr) -> Result<Actor, Problem> {
+    pub fn by_token(&self, account: Option<&str>, value: &str, peer: IpAddr) -> Result<Actor, Problem> {
         let now = UnixMillis::from(SystemTime::now());
         self.check_rate(peer, now)?;
         let result = self.token(account, value, now);
@@ -64,12 +64,12 @@ impl Authenticator {
         result
     }
 
-    fn token(&self, account: &str, value: &str, now: UnixMillis) -> Result<Actor, Problem> {
+    fn token(&self, account: Option<&str>, value: &str, now: UnixMillis) -> Result<Actor, Problem> {
         let token = match TokenValue::parse(value) {
             Some(value) => self.store.token_by_value(&value.sha256())?,
             None => None,
         };
-        let same = |user: &UserName| user.as_str() == account;
+        let same = |user: &UserName| account.is_none_or(|name| user.as_str() == name);
         let Some(token) = token.filter(|t| same(&t.user)) else { return Err(wrong()) };
         if token.expired(now) {
             return Err(Problem::new(

@@ -4,11 +4,13 @@
 //! them. Start at [`GitServer`]. What this room needs of its siblings comes in through [`Follow`] and [`Commands`].
 
 mod authenticate;
+mod http;
 mod limits;
 mod ports;
 pub mod push_client;
 mod server;
 mod service;
+mod ssh;
 mod transport;
 mod wire;
 
@@ -16,3 +18,4 @@ pub use self::authenticate::Authenticator;
 pub use self::limits::Limits;
 pub use self::ports::{CommandIo, Commands, Follow};
 pub use self::server::{GitServer, Parts};
+pub use self::ssh::{HostKeys, HostKeysError};

@@ -42,17 +42,23 @@ pub(crate) const GZIP_RATIO_MAX: u64 = 200;
 pub(crate) const GZIP_FREE_BYTES: u64 = 1024 * 1024;
 /// Compressed bytes inflated in one step: bounds what a step can grow to.
 pub(crate) const GZIP_STEP_BYTES: usize = 1024;
+/// Compressed bytes inflated before what came of them is handed on.
+pub(crate) const GZIP_SLICE_BYTES: usize = 8 * 1024;
 
 /// Pause between two keepalive packets while a client waits.
 pub(crate) const KEEPALIVE_PAUSE: Duration = Duration::from_secs(5);
 /// Shortest pause between two progress lines.
 pub(crate) const PROGRESS_PAUSE: Duration = Duration::from_millis(500);
-/// Output is handed to the wire in pieces of at most this many bytes, and a client must take each within [`STALL`].
-pub(crate) const PIECE_BYTES: usize = 64 * 1024;
-/// How long a client may take for one piece of output, or leave the server without input that it owes.
+/// A client may take this long for any output, and a second more for each [`RATE_MIN`] bytes of it.
 pub(crate) const STALL: Duration = Duration::from_secs(60);
-/// Slowest rate at which a client may send a pack, in bytes a second, measured over [`STALL`].
-pub(crate) const INPUT_RATE_MIN: u64 = 1024;
+/// Slowest rate at which a client may take, in bytes a second.
+pub(crate) const RATE_MIN: u64 = 1024;
+/// How long an HTTP client may leave its request unfinished without sending.
+pub(crate) const HTTP_SILENCE: Duration = Duration::from_secs(120);
+/// The same for SSH, where a client runs its pre-push hook and searches deltas while the server waits.
+pub(crate) const SSH_SILENCE: Duration = Duration::from_secs(1800);
+/// Bytes that must come within such a span of waiting.
+pub(crate) const INPUT_BYTES_MIN: u64 = 64 * 1024;
 /// How long a refused push is read on, so that its sender comes to read the refusal.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(60);
 /// Bytes that are read on for that.
@@ -62,6 +68,12 @@ pub(crate) const BLAME_UPDATES_MAX: usize = 16;
 
 /// How long an SSH client may take to prove who it is.
 pub(crate) const LOGIN_GRACE: Duration = Duration::from_secs(20);
+/// How long an SSH channel may wait for its command.
+pub(crate) const EXEC_GRACE: Duration = Duration::from_secs(10);
+/// How long the last bytes of a channel may take to leave.
+pub(crate) const FLUSH_TIME: Duration = Duration::from_secs(300);
+/// Unread pieces (of at most [`SSH_PACKET_BYTES`]) of an administrative command's standard input.
+pub(crate) const STDIN_CHUNKS: usize = 64;
 /// How long an SSH connection may stay without any channel.
 pub(crate) const SSH_IDLE: Duration = Duration::from_secs(600);
 /// After this long without any sign of life an SSH connection is dropped.

@@ -249,7 +249,6 @@ pub(crate) fn advertisement(
     let mut out = Vec::new();
     let state = Advertised { refs: snapshot.refs(), head: snapshot.head(), format: snapshot.object_format() };
     put_advertisement(service, version, stateless, &state, &mut out);
-    drop(state);
     Ok((snapshot, out))
 }
 

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use slipway_core::{Problem, ProblemKind};
 use tokio::sync::mpsc;
 
-use crate::limits::{CHUNKS_AHEAD, DRAIN_BYTES_MAX, INPUT_CHUNKS, INPUT_RATE_MIN, STALL};
+use crate::limits::{CHUNKS_AHEAD, DRAIN_BYTES_MAX, INPUT_BYTES_MIN, INPUT_CHUNKS, RATE_MIN, STALL};
 
 /// Why a conversation ended before its time.
 #[derive(Debug)]
@@ -117,13 +117,17 @@ pub(crate) fn output() -> (Output, mpsc::Receiver<Bytes>) {
 }
 
 impl Output {
-    /// Hands bytes on, waiting for room.
+    /// Hands bytes on, waiting for room. A client that takes too long for them counts as gone.
     pub(crate) async fn send(&self, bytes: impl Into<Bytes>) -> Result<(), Stop> {
         let bytes = bytes.into();
         if bytes.is_empty() {
             return Ok(());
         }
-        self.tx.send(bytes).await.map_err(|_| Stop::Gone)
+        let time = STALL + Duration::from_secs(bytes.len() as u64 / RATE_MIN);
+        match tokio::time::timeout(time, self.tx.send(bytes)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Stop::Gone),
+        }
     }
 
     /// Hands bytes on if there is room: for keepalives and progress, which nobody misses while data flows.
@@ -136,15 +140,12 @@ impl Output {
         self.tx.closed().await;
     }
 
-    /// True once the client has left.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.tx.is_closed()
-    }
 }
 
-/// Watches that a client keeps sending: no pause longer than [`STALL`], and no slower than [`INPUT_RATE_MIN`].
+/// Watches that a client keeps sending: at least [`INPUT_BYTES_MIN`] bytes in each span of waiting for it.
 #[derive(Debug)]
 pub(crate) struct Pace {
+    span: Duration,
     since: Instant,
     waited: Duration,
     bytes: u64,
@@ -152,11 +153,11 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// Starts watching.
-    pub(crate) fn new() -> Self {
-        Self { since: Instant::now(), waited: Duration::ZERO, bytes: 0 }
+    pub(crate) fn new(span: Duration) -> Self {
+        Self { span, since: Instant::now(), waited: Duration::ZERO, bytes: 0 }
     }
 
-    /// Waiting for the client starts now: the time that the server took itself does not count.
+    /// Waiting for the client starts now: the time that the server takes itself does not count.
     pub(crate) fn wait(&mut self) {
         self.since = Instant::now();
     }
@@ -165,20 +166,20 @@ impl Pace {
     pub(crate) fn got(&mut self, bytes: usize) -> bool {
         self.waited += self.since.elapsed();
         self.bytes = self.bytes.saturating_add(bytes as u64);
-        if self.waited < STALL {
+        if self.waited < self.span {
             return true;
         }
-        let enough = self.bytes >= INPUT_RATE_MIN * STALL.as_secs();
+        let enough = self.bytes >= INPUT_BYTES_MIN;
         (self.waited, self.bytes) = (Duration::ZERO, 0);
         enough
     }
 }
 
 /// What a client is told that stopped sending.
-pub(crate) fn too_slow() -> Problem {
+pub(crate) fn too_slow(span: Duration) -> Problem {
     Problem::new(
         ProblemKind::TimedOut,
-        format!("Nothing, or next to nothing, came for {} seconds.", STALL.as_secs()),
+        format!("Nothing, or next to nothing, came for {} seconds.", span.as_secs()),
         "Check the network and try again.",
     )
 }

@@ -19,7 +19,6 @@ mod commit;
 mod diff;
 mod edit;
 mod entry;
-mod first_commit;
 mod graph;
 mod incoming;
 mod lines;
@@ -31,9 +30,8 @@ mod tree;
 
 pub use commit::{Commit, Person};
 pub use diff::{ChangeKind, Diff, DiffLimits, FileDiff};
-pub use edit::{Edit, Signature};
+pub use edit::{Edit, Signature, first_commit};
 pub use entry::{Entry, Mode};
-pub use first_commit::first_commit;
 pub use lines::{DiffLine, Hunk, LineKind};
 pub use log::{Budget, LogPage};
 pub use path::shown_path;

@@ -10,7 +10,7 @@ pub(crate) const COMMIT_BYTES_MAX: u64 = 4 << 20;
 pub(crate) const TAG_DEPTH_MAX: usize = 16;
 /// Most folders nested in one another (git's core.maxTreeDepth).
 pub(crate) const TREE_DEPTH_MAX: usize = 2048;
-/// Most commits that a question about ancestry (merge base, fast-forward) looks at.
+/// Most commits that a question about the graph (merge base, ancestry) looks at.
 pub(crate) const ANCESTRY_COMMITS_MAX: usize = 5_000_000;
 /// Most merge bases that are compared with one another.
 pub(crate) const MERGE_BASES_MAX: usize = 16;
@@ -102,4 +102,4 @@ pub(crate) const INFLATE_FREE_BYTES: u64 = 8 << 30;
 /// Objects between two reports of progress.
 pub(crate) const PROGRESS_EVERY: u32 = 256;
 /// Commits that one repository's graph remembers; beyond it the graph starts anew.
-pub(crate) const GRAPH_COMMITS_MAX: usize = 4_000_000;
+pub(crate) const GRAPH_KEPT_MAX: usize = 4_000_000;

@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use slipway_core::{Oid, RefName};
 
 use crate::error::{RepoError, Result};
-use crate::limits::{GRAPH_COMMITS_MAX, PEEL_DEPTH_MAX};
+use crate::limits::{GRAPH_KEPT_MAX, PEEL_DEPTH_MAX};
 use crate::object::Kind;
 use crate::packs::{self, BaseCache, PackSet};
 use crate::refs::{RawRefs, Ref, Stamps, Value};
@@ -75,7 +75,7 @@ impl Repository {
             Value::Direct(..) => head_itself()?,
         };
         let graph = match &previous {
-            Some(p) if p.snapshot.graph().len() <= GRAPH_COMMITS_MAX => p.snapshot.graph.clone(),
+            Some(p) if p.snapshot.graph().len() <= GRAPH_KEPT_MAX => p.snapshot.graph.clone(),
             _ => Arc::default(),
         };
         let mut snapshot = Snapshot::new(self.root.join("objects"), head, packs.clone(), graph);

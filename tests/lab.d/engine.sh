@@ -36,6 +36,7 @@ start_engine() {
         die "a dockerd runs here but does not answer on $ENGINE_SOCKET: wait for it, stop it, or set DOCKER_HOST"
     fi
     daemon_stop dockerd 30
+    forget_dead_pids
     mkdir -p "$LAB/docker" "$RUN"
     install -m 755 "$HERE/lab.d/runc-wrapper" "$LAB/runc"
     echo '{}' >"$LAB/daemon.json" # and so not the machine's /etc/docker/daemon.json
@@ -46,6 +47,14 @@ start_engine() {
         --add-runtime "lab=$LAB/runc" --default-runtime lab --exec-opt native.cgroupdriver=cgroupfs \
         --oom-score-adjust 0 --ip 127.0.0.1 --mtu "$(route_mtu)" --log-level warn
     wait_for 60 dockerd engine_answers "unix://$ENGINE_SOCKET"
+}
+
+# To dockerd a killed process that nobody has buried yet (a container's pid 1 often does not) still runs, by its pid file.
+forget_dead_pids() {
+    local file
+    for file in "$RUN/docker.pid" "$RUN/docker/containerd/containerd.pid"; do
+        if [ -s "$file" ] && ! start_time "$(cat "$file")" >/dev/null; then rm -f "$file"; fi
+    done
 }
 
 dockerd_runs() {
@@ -83,6 +92,7 @@ engine_down() {
     unmount_below "$RUN"
     unmount_below "$LAB/docker"
     rm -rf "$RUN"
+    dockerd_runs || rm -f "$ENGINE_SOCKET"
 }
 
 # ---- registry
@@ -90,7 +100,7 @@ engine_down() {
 # registry_state: prints open, locked (wants a login), other (something that is no registry) or none.
 registry_state() {
     local code
-    code=$(curl -s -o /dev/null -m 5 -w '%{http_code}' "http://$REGISTRY/v2/") || true
+    code=$(curl -s -o /dev/null -m 5 -w '%{http_code}' "http://$REGISTRY/v2/" 2>/dev/null) || true
     case $code in
     200) echo open ;;
     401) echo locked ;;

@@ -237,8 +237,8 @@ remove_pods() {
 
 # ---- traces that a node leaves on its machine: only those that were not there before are taken away again
 
-# Folders whose place a kubelet does not let one choose.
-KUBELET_FOLDERS=(/var/lib/kubelet /var/lib/dockershim /var/log/pods /var/log/containers /usr/libexec/kubernetes)
+# Folders, and a socket, whose place a kubelet does not let one choose.
+KUBELET_FOLDERS=(/var/run/dockershim.sock /var/lib/kubelet /var/lib/dockershim /var/log/pods /var/log/containers /usr/libexec/kubernetes)
 LOCALNET=/proc/sys/net/ipv4/conf/all/route_localnet # the proxy sets it, for NodePorts on loopback
 
 note_machine() {

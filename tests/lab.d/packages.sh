@@ -65,9 +65,9 @@ test_tools_up() {
     packages /usr/bin/git:git ssh:openssh-client chromium:chromium chromedriver:chromium-driver
     command -v cargo >/dev/null || say "WARNING: no cargo here: the parts come up, but building and testing Slipway need a Rust toolchain"
     if command -v cargo >/dev/null && ! command -v cargo-nextest >/dev/null; then
-        # without its self-update and without the last bit of speed it builds in half the time
-        CARGO_PROFILE_RELEASE_OPT_LEVEL=1 step "cargo-nextest" \
-            cargo install --quiet --locked --no-default-features --features default-no-update cargo-nextest
+        # it only starts tests, so neither optimised nor with its self-update: that builds in under half the time
+        CARGO_PROFILE_DEV_DEBUG=0 step "cargo-nextest" \
+            cargo install --debug --quiet --locked --no-default-features --features default-no-update cargo-nextest
     fi
 }
 

@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn an_unborn_head_is_told_only_when_asked_for() {
-        assert_eq!(ask(&["unborn", "symrefs"], &[]), "0033unborn HEAD symref-target:refs/heads/main\n0000");
+        assert_eq!(ask(&["unborn", "symrefs"], &[]), "002eunborn HEAD symref-target:refs/heads/main\n0000");
         assert_eq!(ask(&["symrefs"], &[]), "0000");
         assert_eq!(ask(&["unborn", "ref-prefix refs/heads/"], &[]), "0000");
     }

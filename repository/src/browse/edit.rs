@@ -17,7 +17,7 @@ use crate::limits::{
     EDIT_BYTES_MAX, EDIT_FOLDERS_DEEP_MAX, EDIT_PATH_BYTES_MAX, EDITS_MAX, MESSAGE_BYTES_MAX,
     SIGNATURE_BYTES_MAX,
 };
-use crate::{Kind, RepoError, Result};
+use crate::{Kind, Object, RepoError, Result};
 
 mod pack;
 #[cfg(test)]
@@ -99,6 +99,29 @@ pub(crate) fn make(
     let commit =
         maker.store(Kind::Commit, commit_text(&tree, parent.map(|link| link.id).as_ref(), words)?)?;
     Ok(Made { commit, pack: maker.pack.finish()? })
+}
+
+/// A root commit with these files, and the pack that holds it: what a client that has nothing yet pushes. `message` as
+/// for [`Repository::commit`](crate::Repository::commit); SHA-1.
+///
+/// # Errors
+/// [`RepoError::BadEdit`] for a path that no tree may hold, [`RepoError::NoSuchPath`] for a removal.
+pub fn first_commit(edits: &[Edit], message: &str, who: &Signature) -> Result<(Oid, Vec<u8>)> {
+    let words = Words { message, author: who, committer: who };
+    let made = make(&Nothing, gix::hash::Kind::Sha1, None, edits, &words)?;
+    Ok((made.commit, made.pack))
+}
+
+/// A place without objects.
+struct Nothing;
+
+impl Objects for Nothing {
+    fn read(&self, _: &Oid, _: u64, _: &mut Vec<u8>) -> Result<Option<Kind>> {
+        Ok(None)
+    }
+    fn header(&self, _: &Oid) -> Result<Option<(Kind, u64)>> {
+        Ok(None)
+    }
 }
 
 /// The edits below one folder; the numbers are positions in the list of edits.

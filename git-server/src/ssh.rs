@@ -1,0 +1,11 @@
+//! Git and the administrative commands over SSH (russh). Who may do what is decided in `service` and behind
+//! [`crate::Commands`].
+
+mod channel;
+mod exec;
+mod host_keys;
+mod listen;
+mod session;
+mod stream;
+
+pub use self::host_keys::{HostKeys, HostKeysError};

@@ -1,0 +1,233 @@
+//! Accepts SSH connections, within bounds, and watches over each until it ends.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use russh::keys::{Algorithm, EcdsaCurve};
+use russh::server::Config;
+use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex};
+use slipway_core::UnixMillis;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, info, info_span, warn};
+
+use super::HostKeys;
+use super::session::{Session, Watch};
+use super::stream::Cuttable;
+use crate::authenticate::group;
+use crate::limits::{
+    ACCEPT_PAUSE, LOGIN_GRACE, SSH_CHANNEL_PACKETS, SSH_DEAD, SSH_IDLE, SSH_KEEPALIVE, SSH_PACKET_BYTES,
+    SSH_WINDOW_BYTES,
+};
+use crate::server::GitServer;
+use crate::service::Shared;
+
+impl GitServer {
+    /// Serves SSH on `listener` until [`GitServer::drain`] is called or `stop` is cancelled. Running transfers go on
+    /// after it returns; `drain` waits for them.
+    pub async fn serve_ssh(self, listener: TcpListener, host_keys: HostKeys, stop: CancellationToken) {
+        let config = Arc::new(config(host_keys));
+        let places = Arc::new(Semaphore::new(self.shared.limits.connections_max));
+        let addresses = Arc::new(Addresses::new(self.shared.limits.connections_per_address_max));
+        let mut pause = ACCEPT_PAUSE.0;
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stop.cancelled() => return,
+                () = self.shared.stop.cancelled() => return,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    warn!(%error, "cannot accept an SSH connection; is the limit of open files too low?");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(ACCEPT_PAUSE.1);
+                    continue;
+                }
+            };
+            pause = ACCEPT_PAUSE.0;
+            let now = UnixMillis::from(SystemTime::now());
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                debug!(%peer, "no place for another SSH connection");
+                continue;
+            };
+            let Some(address) = addresses.enter(peer.ip()) else {
+                debug!(%peer, "too many SSH connections from this address");
+                continue;
+            };
+            if self.shared.authenticator.check_rate(peer.ip(), now).is_err() {
+                debug!(%peer, "too many failed sign-ins from this address");
+                continue;
+            }
+            let (shared, config) = (Arc::clone(&self.shared), Arc::clone(&config));
+            let span = info_span!("ssh", %peer);
+            let connection = async move {
+                let _held = (place, address);
+                connection(shared, config, stream, peer).await;
+            };
+            self.shared.tasks.spawn(connection.instrument(span));
+        }
+    }
+}
+
+fn config(host_keys: HostKeys) -> Config {
+    // Only AEAD ciphers that hardware speeds up first; chacha20 for clients without them. Finite-field key exchange is
+    // left out: it costs the server far more than the client.
+    let kex = vec![
+        kex::MLKEM768X25519_SHA256,
+        kex::CURVE25519,
+        kex::CURVE25519_PRE_RFC_8731,
+        kex::EXTENSION_SUPPORT_AS_SERVER,
+        kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+    ];
+    let key = vec![
+        Algorithm::Ed25519,
+        Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
+        Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
+        Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
+    ];
+    let cipher = vec![cipher::AES_256_GCM, cipher::AES_128_GCM, cipher::CHACHA20_POLY1305];
+    Config {
+        server_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-Slipway_", env!("CARGO_PKG_VERSION")))),
+        methods: MethodSet::from(&[MethodKind::PublicKey][..]),
+        auth_rejection_time: Duration::from_millis(20),
+        auth_rejection_time_initial: Some(Duration::ZERO),
+        keys: vec![host_keys.key],
+        window_size: SSH_WINDOW_BYTES,
+        maximum_packet_size: SSH_PACKET_BYTES,
+        channel_buffer_size: SSH_CHANNEL_PACKETS,
+        event_buffer_size: 8,
+        preferred: Preferred {
+            kex: Cow::Owned(kex),
+            key: Cow::Owned(key),
+            cipher: Cow::Owned(cipher),
+            compression: Cow::Owned(vec![compression::NONE]),
+            ..Preferred::DEFAULT
+        },
+        max_auth_attempts: 10,
+        inactivity_timeout: Some(SSH_DEAD),
+        keepalive_interval: Some(SSH_KEEPALIVE),
+        keepalive_max: 3,
+        nodelay: true,
+        ..Config::default()
+    }
+}
+
+/// One connection, from its first byte to its last.
+async fn connection(shared: Arc<Shared>, config: Arc<Config>, stream: TcpStream, peer: SocketAddr) {
+    let started = Instant::now();
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "cannot turn off Nagle's algorithm");
+    }
+    let cut = CancellationToken::new();
+    let _cut_at_end = cut.clone().drop_guard();
+    let watch = Arc::new(Watch::default());
+    let session = Session::new(Arc::clone(&shared), Arc::clone(&watch));
+    let stream = Cuttable::new(stream, &cut);
+    let grace = tokio::time::sleep(LOGIN_GRACE);
+    tokio::pin!(grace);
+    let running = tokio::select! {
+        running = russh::server::run_stream(config, stream, session) => running,
+        () = &mut grace => return debug!("said nothing in time"),
+    };
+    let mut running = match running {
+        Ok(running) => running,
+        Err(error) => return debug!(%error, "no SSH client"),
+    };
+    let handle = running.handle();
+    tokio::select! {
+        _ = &mut running => {}
+        () = watch.signed_in() => {}
+        () = &mut grace => {}
+        () = shared.stop.cancelled() => {}
+    }
+    let Some(user) = watch.user() else {
+        shared.authenticator.failed(peer.ip(), UnixMillis::from(SystemTime::now()));
+        return debug!("nobody signed in");
+    };
+    let mut look = tokio::time::interval(Duration::from_secs(1));
+    let mut idle_since = Instant::now();
+    loop {
+        tokio::select! {
+            ended = &mut running => {
+                let error = ended.err().map(|e| e.to_string());
+                return info!(user, seconds = started.elapsed().as_secs_f32(), error, "SSH connection ended");
+            }
+            _ = look.tick() => {}
+        }
+        if watch.channels() > 0 {
+            idle_since = Instant::now();
+        } else if shared.stop.is_cancelled() || idle_since.elapsed() >= SSH_IDLE {
+            break;
+        }
+    }
+    let farewell = async {
+        let _ = handle.disconnect(russh::Disconnect::ByApplication, "Bye.".into(), "en".into()).await;
+        let _ = (&mut running).await;
+    };
+    // Whoever does not take leave is cut off by the drop guard.
+    let _ = tokio::time::timeout(Duration::from_secs(2), farewell).await;
+    info!(user, seconds = started.elapsed().as_secs_f32(), "SSH connection closed");
+}
+
+/// Counts connections by address.
+struct Addresses {
+    max: usize,
+    counts: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Addresses {
+    fn new(max: usize) -> Self {
+        Self { max, counts: Mutex::new(HashMap::new()) }
+    }
+
+    /// A place for that address; given back when dropped.
+    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Held> {
+        let address = group(address);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        if *count >= self.max {
+            return None;
+        }
+        *count += 1;
+        Some(Held { addresses: Arc::clone(self), address })
+    }
+}
+
+struct Held {
+    addresses: Arc<Addresses>,
+    address: IpAddr,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut counts = self.addresses.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_cannot_take_all_places() {
+        let addresses = Arc::new(Addresses::new(2));
+        let here: IpAddr = "127.0.0.1".parse().expect("an address");
+        let first = addresses.enter(here);
+        let second = addresses.enter("::ffff:127.0.0.1".parse().expect("the same, mapped"));
+        assert!(first.is_some() && second.is_some() && addresses.enter(here).is_none());
+        assert!(addresses.enter("127.0.0.2".parse().expect("another")).is_some());
+        drop(first);
+        assert!(addresses.enter(here).is_some());
+    }
+}
