@@ -138,7 +138,7 @@ impl Repository {
         let snapshot = self.snapshot()?;
         let words = edit::Words { message, author, committer };
         let made = edit::make(snapshot.as_ref(), gix::hash::Kind::Sha1, parent, edits, &words)?;
-        let limits = edit::receive_limits();
+        let limits = crate::ReceiveLimits::default();
         let stop = AtomicBool::new(false);
         let received = self.receive(&mut made.pack.as_slice(), &limits, &|_| (), &stop)?;
         received.check_connected(&[made.commit], &stop)?;

@@ -11,7 +11,7 @@ pub(crate) const TAG_DEPTH_MAX: usize = 16;
 /// Most folders nested in one another (git's core.maxTreeDepth).
 pub(crate) const TREE_DEPTH_MAX: usize = 2048;
 /// Most commits that a question about the graph (merge base, ancestry) looks at.
-pub(crate) const GRAPH_COMMITS_MAX: usize = 5_000_000;
+pub(crate) const ANCESTRY_COMMITS_MAX: usize = 5_000_000;
 /// Most merge bases that are compared with one another.
 pub(crate) const MERGE_BASES_MAX: usize = 16;
 /// How many commits are walked between two looks at the clock.

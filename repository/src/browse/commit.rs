@@ -228,4 +228,16 @@ mod tests {
             assert!(read(raw.as_bytes()).is_err(), "{raw:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_a_commit_panic(
+            noise in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
+            author in "[ <>0-9+aé\n-]{0,40}",
+        ) {
+            let _ = read(&noise);
+            let raw = [format!("tree {TREE}\nauthor {author}\ncommitter {author}\nencoding ").as_bytes(), &noise].concat();
+            let _ = read(&raw);
+        }
+    }
 }

@@ -116,7 +116,7 @@ pub fn first_commit(edits: &[Edit], message: &str, who: &Signature) -> Result<(O
 struct Nothing;
 
 impl Objects for Nothing {
-    fn read(&self, _: &Oid, _: u64, _: &mut Vec<u8>) -> Result<Option<Kind>> {
+    fn find(&self, _: &Oid, _: u64) -> Result<Option<Object>> {
         Ok(None)
     }
     fn header(&self, _: &Oid) -> Result<Option<(Kind, u64)>> {
@@ -313,14 +313,4 @@ fn line(who: &Signature) -> Result<String> {
     let sign = if minutes < 0 { '-' } else { '+' };
     let (hours, rest) = (minutes.abs() / 60, minutes.abs() % 60);
     Ok(format!("{name} <{email}> {} {sign}{hours:02}{rest:02}", who.at_ms / 1000))
-}
-
-/// Bounds for receiving a pack made here; the edits were measured before.
-pub(crate) fn receive_limits() -> crate::ReceiveLimits {
-    crate::ReceiveLimits {
-        pack_bytes_max: 1 << 30,
-        objects_max: 10_000_000,
-        object_bytes_max: 1 << 30,
-        depth_max: 1,
-    }
 }

@@ -11,7 +11,7 @@ use slipway_core::Oid;
 
 use super::Objects;
 use super::commit::Link;
-use crate::limits::{GRAPH_COMMITS_MAX, MERGE_BASES_MAX};
+use crate::limits::{ANCESTRY_COMMITS_MAX, MERGE_BASES_MAX};
 use crate::{RepoError, Result};
 
 const LEFT: u8 = 1;
@@ -37,17 +37,23 @@ struct Painting<'a> {
 }
 
 impl<'a> Painting<'a> {
-    /// Colours what is reachable from `left` and from `right` until nothing better can be found.
-    fn run(objects: &'a dyn Objects, left: &Oid, right: &Oid) -> Result<Self> {
+    /// Colours what is reachable from `left` and from `right` until nothing better can be found, or until `left` itself
+    /// is found to be reachable from `right` if that is all there is to know.
+    fn run(objects: &'a dyn Objects, left: &Oid, right: &Oid, ancestry_only: bool) -> Result<Self> {
         let mut painting =
             Self { objects, spots: HashMap::new(), queue: BinaryHeap::new(), arrivals: 0, fresh: 0 };
         painting.paint(left, LEFT)?;
         painting.paint(right, RIGHT)?;
-        while painting.fresh > 0 {
+        while painting.fresh > 0 && !(ancestry_only && painting.is_right(left)) {
             let Some((_, _, id)) = painting.queue.pop() else { break };
             painting.spread(&id)?;
         }
         Ok(painting)
+    }
+
+    /// True if the commit is known to be reachable from the right.
+    fn is_right(&self, id: &Oid) -> bool {
+        self.spots.get(id).is_some_and(|spot| spot.colours & RIGHT != 0)
     }
 
     fn spread(&mut self, id: &Oid) -> Result<()> {
@@ -65,10 +71,10 @@ impl<'a> Painting<'a> {
 
     fn paint(&mut self, id: &Oid, colours: u8) -> Result<()> {
         if !self.spots.contains_key(id) {
-            if self.spots.len() >= GRAPH_COMMITS_MAX {
+            if self.spots.len() >= ANCESTRY_COMMITS_MAX {
                 return Err(RepoError::TooLong {
                     what: "the number of commits to look at",
-                    max: GRAPH_COMMITS_MAX,
+                    max: ANCESTRY_COMMITS_MAX,
                 });
             }
             let link = Link::load(self.objects, id)?;
@@ -103,7 +109,7 @@ pub(crate) fn merge_base(objects: &dyn Objects, a: &Oid, b: &Oid) -> Result<Opti
     if a == b {
         return Ok(Some(a));
     }
-    let painting = Painting::run(objects, &a, &b)?;
+    let painting = Painting::run(objects, &a, &b, false)?;
     let common = painting.spots.iter().filter(|(_, spot)| spot.common && spot.colours & STALE == 0);
     let mut bases: Vec<(i64, Oid)> = common.map(|(id, spot)| (spot.date, *id)).collect();
     bases.sort_unstable_by(|x, y| y.cmp(x));
@@ -129,6 +135,5 @@ pub(crate) fn is_ancestor(objects: &dyn Objects, old: &Oid, new: &Oid) -> Result
     if old == new {
         return Ok(true);
     }
-    let painting = Painting::run(objects, &old, &new)?;
-    Ok(painting.spots.get(&old).is_some_and(|spot| spot.colours & RIGHT != 0))
+    Ok(Painting::run(objects, &old, &new, true)?.is_right(&old))
 }

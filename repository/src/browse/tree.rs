@@ -163,3 +163,26 @@ impl Chain {
         self.0.get(depth).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_a_tree_panic(
+            noise in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+            mode in "[0-7 ]{0,8}",
+            name in "[a-c./\\x00]{0,4}",
+        ) {
+            let id = Oid::Sha1([1; 20]);
+            let raw = [mode.as_bytes(), b" ", name.as_bytes(), b"\0", &[7; 20], noise.as_slice()].concat();
+            for data in [raw, noise] {
+                for row in parse(&data, &id).flatten() {
+                    let name = data.get(row.name).expect("inside the tree");
+                    assert!(!name.is_empty() && !name.contains(&b'/') && !name.contains(&0));
+                }
+            }
+        }
+    }
+}

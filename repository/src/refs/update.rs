@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use slipway_core::{Oid, RefName, RefUpdate};
@@ -158,7 +159,7 @@ fn conflict<'a>(refs: &BTreeSet<&'a str>, name: &str) -> Option<&'a str> {
     let above = name.match_indices('/').find_map(|(at, _)| refs.get(&name[..at]).copied());
     above.or_else(|| {
         let folder = format!("{name}/");
-        refs.range(folder.as_str()..).next().copied().filter(|r| r.starts_with(&folder))
+        refs.range::<str, _>((Bound::Included(folder.as_str()), Bound::Unbounded)).next().copied().filter(|r| r.starts_with(&folder))
     })
 }
 

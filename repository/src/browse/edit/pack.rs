@@ -5,6 +5,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
+use crate::pack::write_type_and_size;
 use crate::{Kind, RepoError, Result};
 
 /// A pack being put together.
@@ -22,22 +23,7 @@ impl Pack {
 
     pub(crate) fn add(&mut self, kind: Kind, data: &[u8]) -> Result<()> {
         self.count += 1;
-        let code: u8 = match kind {
-            Kind::Commit => 1,
-            Kind::Tree => 2,
-            Kind::Blob => 3,
-            Kind::Tag => 4,
-        };
-        // Four bits of the size with the kind, then seven at a time, the lowest first.
-        let mut rest = data.len() as u64;
-        let mut byte = code << 4 | (rest & 15) as u8;
-        rest >>= 4;
-        while rest > 0 {
-            self.bytes.push(byte | 0x80);
-            byte = (rest & 0x7f) as u8;
-            rest >>= 7;
-        }
-        self.bytes.push(byte);
+        write_type_and_size(kind.pack_code(), data.len() as u64, &mut self.bytes);
         let mut deflate = ZlibEncoder::new(&mut self.bytes, Compression::default());
         let done = deflate.write_all(data).and_then(|()| deflate.finish().map(drop));
         done.map_err(|e| RepoError::Invalid { what: format!("the content cannot be compressed: {e}") })

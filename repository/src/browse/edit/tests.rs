@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use super::*;
-use crate::browse::incoming;
+use crate::browse::{first_commit, incoming};
 use crate::{Repositories, Repository, Snapshot};
 
 struct Lab {
