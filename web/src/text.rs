@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use slipway_core::UnixMillis;
 use time::OffsetDateTime;
-use time::macros::format_description;
 
 /// Appends `raw` with the five characters that mean something in HTML escaped. Other control characters than tab and
 /// newline become U+FFFD, so that nothing invisible changes what a reader sees.
@@ -46,10 +45,14 @@ impl Moment {
     /// `at` in seconds since 1970, as Git has it: may be any number somebody put into a commit.
     pub(crate) fn of_seconds(at: i64, now: UnixMillis) -> Self {
         let moment = OffsetDateTime::from_unix_timestamp(at).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        let exact = moment.format(format_description!("[year]-[month]-[day] [hour]:[minute] UTC"));
-        let machine = moment.format(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z"));
+        let (year, month, day) = (moment.year(), u8::from(moment.month()), moment.day());
+        let (hour, minute, second) = (moment.hour(), moment.minute(), moment.second());
         let now_s = i64::try_from(now.0 / 1000).unwrap_or(i64::MAX);
-        Self { exact: exact.unwrap_or_default(), machine: machine.unwrap_or_default(), ago: ago(now_s.saturating_sub(at)) }
+        Self {
+            exact: format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC"),
+            machine: format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"),
+            ago: ago(now_s.saturating_sub(at)),
+        }
     }
 }
 

@@ -83,7 +83,6 @@ fn row(repo: &RepoName, build: Build, now: UnixMillis) -> Row {
 #[template(path = "build.html")]
 struct BuildPage {
     frame: Frame,
-    number: BuildNumber,
     state: String,
     live: Option<Link>,
     raw: Link,
@@ -209,7 +208,6 @@ pub(crate) async fn show(visit: Visit, Path((repo, number)): Path<(String, Strin
             .crumb("builds", Some(Link::page(name, "builds")))
             .crumb(number.to_string(), None)
             .refreshing(under_way),
-        number,
         state: state_html(name, &build, visit.now())?,
         live: under_way.then(|| Link::build_live(name, number, end)),
         raw: Link::build_log(name, number),

@@ -95,7 +95,6 @@ fn cause(deploy: &Deploy) -> String {
 #[template(path = "deploy.html")]
 struct DeployPage {
     frame: Frame,
-    number: DeployNumber,
     state: String,
     live: Option<Link>,
     operates: bool,
@@ -197,7 +196,6 @@ pub(crate) async fn show(visit: Visit, Path((repo, number)): Path<(String, Strin
             .crumb("deploys", Some(Link::page(name, "deploys")))
             .crumb(number.to_string(), None)
             .refreshing(under_way),
-        number,
         state: state_html(name, &deploy, visit.now())?,
         live: under_way.then(|| Link::deploy_live(name, number)),
         operates: seen.operates,

@@ -128,10 +128,8 @@ struct File {
 }
 
 pub(crate) async fn summary(visit: Visit, Path(repo): Path<String>, Keys(at): Keys<At>) -> Answer<Response> {
-    if let Some(bare) = repo.strip_suffix(".git") {
-        if let Ok(name) = RepoName::parse(bare) {
-            return Ok(go_to(&Link::repo(&name)));
-        }
+    if let Some(Ok(name)) = repo.strip_suffix(".git").map(RepoName::parse) {
+        return Ok(go_to(&Link::repo(&name)));
     }
     show(&visit, &repo, "", at.at, true).await
 }
