@@ -70,6 +70,8 @@ struct Inner {
     lanes: Mutex<Lanes>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Cancelled by tests alone.
+    abandon: CancellationToken,
 }
 
 /// Who runs, and who comes after whom.
@@ -110,6 +112,7 @@ impl Supervisor {
             lanes: Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            abandon: CancellationToken::new(),
         }))
     }
 
@@ -170,7 +173,8 @@ impl Supervisor {
         self.publish(Change::Build(Arc::new(build.clone())));
         self.0.tasks.spawn(async move {
             let _done = turn.done.clone().drop_guard();
-            build_task::run(&this.0, build, first, inputs, turn.before).await;
+            let life = build_task::run(&this.0, build, first, inputs, turn.before);
+            drop(this.0.abandon.run_until_cancelled(life).await);
             let mut lanes = this.lanes();
             lanes.builds.remove(&key);
             lanes.last_build.retain(|_, last| !last.is_cancelled());
@@ -204,7 +208,8 @@ impl Supervisor {
         self.publish(Change::Deploy(Arc::new(deploy.clone())));
         self.0.tasks.spawn(async move {
             let _done = turn.done.clone().drop_guard();
-            deploy_task::run(&this.0, deploy, first, inputs, turn.before).await;
+            let life = deploy_task::run(&this.0, deploy, first, inputs, turn.before);
+            drop(this.0.abandon.run_until_cancelled(life).await);
             let mut lanes = this.lanes();
             lanes.deploys.remove(&key);
             lanes.last_deploy.retain(|_, last| !last.is_cancelled());
@@ -266,6 +271,12 @@ impl Supervisor {
         if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
             tracing::info!(left = self.0.tasks.len(), "work under way is taken up again at the next start");
         }
+    }
+
+    /// Drops every task where it stands, as `kill -9` would.
+    #[cfg(test)]
+    fn abandon(&self) {
+        self.0.abandon.cancel();
     }
 
     fn lanes(&self) -> std::sync::MutexGuard<'_, Lanes> {

@@ -1,0 +1,277 @@
+//! The supervisor with a real store and stages that are told what to do.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use slipway_core::accept::Ledger;
+use slipway_core::build::{BuildState, Failure, FailureClass, TestVerdict};
+use slipway_core::deploy::{DeployCause, DeployState, Phase};
+use slipway_core::event::{Cause, Event, EventState, Owed, Work};
+use slipway_core::target::RepoRecord;
+use slipway_core::{Digest, EventId, Oid, ProblemKind, RefUpdate, RepoName};
+use slipway_store::{MasterKey, SledStore};
+
+use super::*;
+
+/// Stages that take a moment, and fail where they are told to.
+#[derive(Default)]
+struct Script {
+    pause: Duration,
+    fails: Mutex<BTreeMap<u64, FailureClass>>,
+    running: AtomicUsize,
+    most: AtomicUsize,
+    order: Mutex<Vec<u64>>,
+    finished: Mutex<Vec<u64>>,
+}
+
+#[async_trait]
+impl BuildStages for Script {
+    async fn carry_out(&self, build: &Build, effect: &build::Effect, stop: &CancellationToken) -> build::Input {
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(running, Ordering::SeqCst);
+        let stopped = tokio::time::timeout(self.pause, stop.cancelled()).await.is_ok();
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        let fails = self.fails.lock().expect("lock").remove(&build.number.0);
+        if let Some(class) = fails.or(stopped.then_some(FailureClass::Infra)) {
+            return build::Input::Failed(Failure {
+                class,
+                problem: Problem::new(ProblemKind::Unavailable, "It failed.", "Try again."),
+            });
+        }
+        match effect {
+            build::Effect::Prepare => {
+                self.order.lock().expect("lock").push(build.number.0);
+                build::Input::Prepared { targets: Vec::new() }
+            }
+            build::Effect::BuildImage => build::Input::Built { image: "sha256:1".into() },
+            build::Effect::TestImage { .. } => build::Input::Tested { verdict: TestVerdict::Passed },
+            _ => build::Input::Pushed(build::PushedImage {
+                name: "r/app".into(),
+                tags: vec!["latest".into()],
+                digest: Digest::parse(&format!("sha256:{}", "a".repeat(64))).expect("valid"),
+            }),
+        }
+    }
+
+    async fn finish(&self, build: &Build) {
+        self.finished.lock().expect("lock").push(build.number.0);
+    }
+}
+
+#[async_trait]
+impl DeployStages for Script {
+    async fn reconcile(
+        &self,
+        deploy: &Deploy,
+        progress: mpsc::Sender<deploy::Input>,
+        stop: &CancellationToken,
+    ) -> deploy::Input {
+        drop(progress.send(deploy::Input::Entered(Phase::Rollout)).await);
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(running, Ordering::SeqCst);
+        drop(tokio::time::timeout(self.pause, stop.cancelled()).await);
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        self.order.lock().expect("lock").push(deploy.number.0);
+        deploy::Input::Done(Vec::new())
+    }
+}
+
+struct World {
+    sled: Arc<SledStore>,
+    repo: RepoRecord,
+    script: Arc<Script>,
+    supervisor: Supervisor,
+}
+
+fn open(folder: &Path) -> Arc<SledStore> {
+    let key = MasterKey::load_or_create(&folder.join("key")).expect("key");
+    Arc::new(SledStore::open(&folder.join("db"), &key).expect("store"))
+}
+
+fn world(folder: &Path, script: Script, builds_max: usize) -> World {
+    let sled = open(folder);
+    let name = RepoName::parse("app").expect("valid");
+    let repo = match sled_repo(&sled, &name) {
+        Some(repo) => repo,
+        None => slipway_store::MetaStore::create_repo(sled.as_ref(), &name, "", false, now()).expect("repo"),
+    };
+    let script = Arc::new(script);
+    let supervisor = Supervisor::new(sled.clone(), script.clone(), script.clone(), builds_max, 4);
+    World { sled, repo, script, supervisor }
+}
+
+fn sled_repo(sled: &Arc<SledStore>, name: &RepoName) -> Option<RepoRecord> {
+    slipway_store::MetaStore::repo_by_name(sled.as_ref(), name).expect("read")
+}
+
+impl World {
+    /// An accepted push of `branch` that owes this work.
+    fn push(&self, branch: &str, work: Work) -> Orders {
+        let name = RefName::branch(branch).expect("valid");
+        let update = RefUpdate { name: name.clone(), old: Oid::ZERO_SHA1, new: Oid::Sha1([1; 20]) };
+        let owed = Owed { ref_name: name, commit: update.new, title: "subject".into(), work };
+        let event = self.sled.intend(Event {
+            id: EventId(0),
+            repo: self.repo.id,
+            actor: "ann".into(),
+            cause: Cause::Push,
+            at: now(),
+            updates: vec![update.clone()],
+            options: Vec::new(),
+            owed: vec![owed],
+            state: EventState::Intended,
+        });
+        self.sled.accept(event.expect("intended").id, &[update], now()).expect("accepted")
+    }
+
+    fn push_build(&self, branch: &str) -> Orders {
+        self.push(branch, Work::Build { broken: None })
+    }
+
+    fn push_deploy(&self) -> Orders {
+        let cluster = ClusterName::parse("lab").expect("valid");
+        self.push("main", Work::Deploy { cluster, cause: DeployCause::Event })
+    }
+
+    async fn build_state(&self, number: u64, want: BuildState) {
+        let store: Store = self.sled.clone();
+        for _ in 0..1000 {
+            let build = store.build(self.repo.id, BuildNumber(number)).expect("read").expect("there");
+            if build.state == want {
+                return;
+            }
+            assert!(!build.state.is_final(), "build {number} is {:?}, not {want:?}", build.state);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("build {number} does not become {want:?}");
+    }
+
+    async fn deploy_state(&self, number: u64, want: DeployState) {
+        let store: Store = self.sled.clone();
+        for _ in 0..1000 {
+            let deploy = store.deploy(self.repo.id, DeployNumber(number)).expect("read").expect("there");
+            if deploy.state == want {
+                return;
+            }
+            assert!(!deploy.state.is_final(), "deploy {number} is {:?}, not {want:?}", deploy.state);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("deploy {number} does not become {want:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_build_goes_through_all_stages_and_is_cleaned_up_once() {
+    let folder = tempfile::tempdir().expect("temp");
+    let world = world(folder.path(), Script::default(), 2);
+    world.supervisor.order(&world.push_build("main"));
+    world.build_state(1, BuildState::Succeeded).await;
+    world.supervisor.drain(Duration::from_secs(5)).await;
+    assert_eq!(*world.script.finished.lock().expect("lock"), [1]);
+}
+
+#[tokio::test]
+async fn no_more_builds_run_than_there_are_places() {
+    let folder = tempfile::tempdir().expect("temp");
+    let script = Script { pause: Duration::from_millis(10), ..Script::default() };
+    let world = world(folder.path(), script, 2);
+    for n in 0..6 {
+        world.supervisor.order(&world.push_build(&format!("b{n}")));
+    }
+    for n in 1..=6 {
+        world.build_state(n, BuildState::Succeeded).await;
+    }
+    assert_eq!(world.script.most.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn builds_of_one_branch_run_in_order_and_a_waiting_one_gives_way() {
+    let folder = tempfile::tempdir().expect("temp");
+    let script = Script { pause: Duration::from_millis(60), ..Script::default() };
+    let world = world(folder.path(), script, 4);
+    world.supervisor.order(&world.push_build("main"));
+    world.build_state(1, BuildState::Running).await;
+    world.supervisor.order(&world.push_build("main"));
+    world.supervisor.order(&world.push_build("main"));
+    world.build_state(2, BuildState::Superseded).await;
+    world.build_state(1, BuildState::Succeeded).await;
+    world.build_state(3, BuildState::Succeeded).await;
+    assert_eq!(*world.script.order.lock().expect("lock"), [1, 3]);
+}
+
+#[tokio::test]
+async fn a_cancelled_build_stops_soon_and_its_place_is_free() {
+    let folder = tempfile::tempdir().expect("temp");
+    let script = Script { pause: Duration::from_secs(600), ..Script::default() };
+    let world = world(folder.path(), script, 1);
+    world.supervisor.order(&world.push_build("main"));
+    world.build_state(1, BuildState::Running).await;
+    assert!(world.supervisor.cancel_build(world.repo.id, BuildNumber(1)).await);
+    world.build_state(1, BuildState::Cancelled).await;
+    world.supervisor.order(&world.push_build("other"));
+    world.build_state(2, BuildState::Running).await;
+    assert!(!world.supervisor.cancel_build(world.repo.id, BuildNumber(9)).await);
+}
+
+#[tokio::test]
+async fn an_engine_that_is_down_is_tried_again_and_a_user_s_mistake_is_not() {
+    let folder = tempfile::tempdir().expect("temp");
+    let fails = [(1, FailureClass::Infra), (2, FailureClass::User)];
+    let script = Script { fails: Mutex::new(fails.into()), ..Script::default() };
+    let world = world(folder.path(), script, 2);
+    world.supervisor.order(&world.push_build("a"));
+    world.supervisor.order(&world.push_build("b"));
+    world.build_state(2, BuildState::Failed).await;
+    world.build_state(1, BuildState::Waiting).await;
+    world.build_state(1, BuildState::Succeeded).await;
+}
+
+#[tokio::test]
+async fn work_that_a_crash_cut_off_is_taken_up_once() {
+    let folder = tempfile::tempdir().expect("temp");
+    {
+        let script = Script { pause: Duration::from_secs(600), ..Script::default() };
+        let world = world(folder.path(), script, 2);
+        world.supervisor.order(&world.push_build("main"));
+        world.supervisor.order(&world.push_deploy());
+        world.build_state(1, BuildState::Running).await;
+        world.deploy_state(1, DeployState::Running).await;
+        // Ends the tasks where they are, as a crash would: nothing more is recorded.
+        world.supervisor.drain(Duration::ZERO).await;
+        world.supervisor.abandon();
+    }
+    let world = retry(|| std::panic::catch_unwind(|| world(folder.path(), Script::default(), 2)).ok());
+    world.supervisor.resume().await.expect("resumed");
+    world.build_state(1, BuildState::Succeeded).await;
+    world.deploy_state(1, DeployState::Healthy).await;
+    assert_eq!(*world.script.finished.lock().expect("lock"), [1]);
+}
+
+/// The store's lock goes with its last handle, a moment after the tasks that held one.
+fn retry<T>(mut open: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..100 {
+        if let Some(open) = open() {
+            return open;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("the store does not open again");
+}
+
+#[tokio::test]
+async fn the_newest_deploy_of_a_cluster_wins_and_two_never_run_at_once() {
+    let folder = tempfile::tempdir().expect("temp");
+    let script = Script { pause: Duration::from_millis(300), ..Script::default() };
+    let world = world(folder.path(), script, 2);
+    world.supervisor.order(&world.push_deploy());
+    world.deploy_state(1, DeployState::Running).await;
+    world.supervisor.order(&world.push_deploy());
+    world.supervisor.order(&world.push_deploy());
+    world.deploy_state(3, DeployState::Healthy).await;
+    for n in [1, 2] {
+        world.deploy_state(n, DeployState::Superseded).await;
+    }
+    assert_eq!(world.script.most.load(Ordering::SeqCst), 1);
+}
