@@ -11,6 +11,12 @@
 //! * After a failed write nothing more is written ([`StoreError::Halted`]): what is in memory may be ahead of the disk,
 //!   and a second `fsync` would claim success for pages that the kernel has already dropped.
 //!
+//! # What is not
+//! sled reuses a segment of its file once the records in it have newer copies elsewhere, and takes its own
+//! `sync_file_range` as proof that those are on disk. A single change of several MiB can so overwrite old copies before
+//! the `fdatasync` that makes the new ones safe. Loss of power in just these milliseconds can damage records; backups
+//! are the answer to that. `kill -9` and a full disk are harmless at any time.
+//!
 //! # sled 0.34.7, knowingly
 //! * `flush` writes the log and calls `sync_file_range` (`pagecache/iobuf.rs`, `write_to_log`), which neither records
 //!   the file's new length nor empties the disk's write cache: it is not enough for loss of power, see
@@ -29,6 +35,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -83,7 +90,7 @@ impl Disk {
                 Err(cause) => return Err(failed(cause)),
             }
         };
-        let tree = |name: &str| database.open_tree(name).map_err(|e| failed(e.to_string()));
+        let tree = |name: &str| database.open_tree(name).map_err(|e| failed(plain(e)));
         let (records, meta) = (tree("records")?, tree("meta")?);
         let log = File::open(path.join("db")).map_err(|e| failed(e.to_string()))?;
         let disk = Self {
@@ -149,7 +156,7 @@ impl Disk {
         }
         let _alone = self.view.write().unwrap_or_else(PoisonError::into_inner);
         let _half_done = HaltOnPanic(&self.halted);
-        self.records.apply_batch(batch).map_err(|e| self.halt(&e))?;
+        self.records.apply_batch(batch).map_err(|e| self.halt(&plain(e)))?;
         self.applied.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
@@ -163,7 +170,7 @@ impl Disk {
         }
         self.check_halted()?;
         let covered = self.applied.load(Ordering::SeqCst);
-        self.database.flush().map_err(|e| self.halt(&e))?;
+        self.database.flush().map_err(|e| self.halt(&plain(e)))?;
         self.log.sync_data().map_err(|e| self.halt(&e))?;
         *durable = covered;
         Ok(())
@@ -171,7 +178,7 @@ impl Disk {
 
     /// One of the database's own facts.
     pub(crate) fn fact(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let found = self.meta.get(name).map_err(|e| self.unreadable(&e))?;
+        let found = self.meta.get(name).map_err(|e| self.unreadable(e))?;
         Ok(found.map(|value| value.to_vec()))
     }
 
@@ -180,7 +187,7 @@ impl Disk {
         {
             let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
             self.check_halted()?;
-            self.meta.insert(name, value).map_err(|e| self.halt(&e))?;
+            self.meta.insert(name, value).map_err(|e| self.halt(&plain(e)))?;
             self.applied.fetch_add(1, Ordering::SeqCst);
         }
         self.settle()
@@ -194,7 +201,7 @@ impl Disk {
         let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         for (which, tree) in [(Tree::Meta, &self.meta), (Tree::Records, &self.records)] {
             for pair in tree {
-                let (key, value) = pair.map_err(|e| self.unreadable(&e))?;
+                let (key, value) = pair.map_err(|e| self.unreadable(e))?;
                 each(which, &key, &value)?;
             }
         }
@@ -212,8 +219,8 @@ impl Disk {
                 Tree::Meta => meta.insert(key, value),
             }
         }
-        self.records.apply_batch(records).map_err(|e| self.halt(&e))?;
-        self.meta.apply_batch(meta).map_err(|e| self.halt(&e))?;
+        self.records.apply_batch(records).map_err(|e| self.halt(&plain(e)))?;
+        self.meta.apply_batch(meta).map_err(|e| self.halt(&plain(e)))?;
         self.applied.fetch_add(1, Ordering::SeqCst);
         self.settle()
     }
@@ -236,8 +243,8 @@ impl Disk {
         StoreError::Disk { path: self.path.clone(), doing: "written", cause: cause.to_string() }
     }
 
-    fn unreadable(&self, cause: &dyn std::fmt::Display) -> StoreError {
-        StoreError::Disk { path: self.path.clone(), doing: "read", cause: cause.to_string() }
+    fn unreadable(&self, cause: sled::Error) -> StoreError {
+        StoreError::Disk { path: self.path.clone(), doing: "read", cause: plain(cause) }
     }
 }
 
@@ -268,8 +275,17 @@ fn open_sled(path: &Path) -> Result<sled::Db, String> {
     let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| config.open()));
     match opened {
         Ok(Ok(database)) => Ok(database),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(plain(error)),
         Err(_) => Err("its log is damaged in a way that the engine does not understand".to_owned()),
+    }
+}
+
+/// sled's own words show the operating system's error in Rust's debug form; its kind reads better.
+fn plain(error: sled::Error) -> String {
+    match error {
+        sled::Error::Io(e) if e.raw_os_error().is_some() || e.kind() == ErrorKind::Other => e.to_string(),
+        sled::Error::Io(e) => e.kind().to_string(),
+        other => other.to_string(),
     }
 }
 

@@ -22,7 +22,9 @@ pub type Store = Arc<dyn MetaStore>;
 /// Everything that Slipway remembers besides git objects and build logs.
 ///
 /// Errors are [`Problem`]s: `NotFound` for what is not there (where a method does not return an `Option`), `Conflict`
-/// for a name taken or a thing still in use, `Broken` for a failing disk or a damaged record.
+/// for a name taken or a thing still in use, `TooLarge` where a limit is reached, `Broken` for a failing disk or a damaged
+/// record. Of each repository the newest settled events and the newest final builds and deploys are kept, older ones go;
+/// what is not settled or not final stays. Ids and numbers are never given twice.
 pub trait MetaStore: Ledger {
     /// Records a new user.
     fn create_user(&self, user: &User) -> Result<(), Problem>;

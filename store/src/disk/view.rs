@@ -35,7 +35,7 @@ impl<'a> View<'a> {
 
     /// True if there is a record or a mark.
     pub(crate) fn has(&self, key: &Key) -> Result<bool, StoreError> {
-        self.disk.records.contains_key(key.bytes()).map_err(|e| self.disk.unreadable(&e))
+        self.disk.records.contains_key(key.bytes()).map_err(|e| self.disk.unreadable(e))
     }
 
     /// The keys that begin with `prefix`.
@@ -72,13 +72,13 @@ impl<'a> View<'a> {
         };
         let mut range = disk.records.range::<Vec<u8>, _>((start, end));
         std::iter::from_fn(move || if down { range.next_back() } else { range.next() }).map(move |pair| {
-            let (key, value) = pair.map_err(|e| disk.unreadable(&e))?;
+            let (key, value) = pair.map_err(|e| disk.unreadable(e))?;
             Ok((Key::from_bytes(&key), value))
         })
     }
 
     pub(super) fn raw(&self, key: &Key) -> Result<Option<sled::IVec>, StoreError> {
-        self.disk.records.get(key.bytes()).map_err(|e| self.disk.unreadable(&e))
+        self.disk.records.get(key.bytes()).map_err(|e| self.disk.unreadable(e))
     }
 
     fn decode<T: DeserializeOwned>(&self, key: &Key, raw: &[u8]) -> Result<T, StoreError> {
