@@ -340,6 +340,7 @@ fn each_missing_object_is_named() {
     let missing_for_main = !needed.contains(&oid(&git(&source, &["rev-parse", "main^{tree}"])));
     connected(&received, &[tip]).unwrap();
     assert_eq!(connected(&received, &[main]).is_err(), missing_for_main);
+    drop(received);
     judge(&path);
 }
 
