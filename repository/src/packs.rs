@@ -67,11 +67,6 @@ impl PackSet {
         Self::new(self.packs.iter().cloned().chain(more).collect(), self.cache.clone())
     }
 
-    /// Decoded bases, shared by generations.
-    pub(crate) fn cache(&self) -> &Arc<BaseCache> {
-        &self.cache
-    }
-
     /// A number for each place, dense over all packs.
     pub(crate) fn rank(&self, place: Place) -> usize {
         self.starts[place.pack as usize] + place.position as usize
@@ -211,15 +206,17 @@ pub(crate) fn ref_base(pack: &Pack, raw: &[u8; 32]) -> ObjectId {
 #[derive(Default)]
 pub(crate) struct BaseCache(Mutex<CacheState>);
 
+type Cached = (Kind, Arc<[u8]>);
+
 #[derive(Default)]
 struct CacheState {
-    found: HashMap<(u64, u64), (Kind, Arc<[u8]>)>,
+    found: HashMap<(u64, u64), Cached>,
     queue: std::collections::VecDeque<(u64, u64)>,
     bytes: usize,
 }
 
 impl BaseCache {
-    fn get(&self, pack: u64, offset: u64) -> Option<(Kind, Arc<[u8]>)> {
+    fn get(&self, pack: u64, offset: u64) -> Option<Cached> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).found.get(&(pack, offset)).cloned()
     }
 

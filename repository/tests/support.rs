@@ -103,7 +103,7 @@ pub fn history(seed: u64, commits: u64) -> Vec<u8> {
     let mut files: Vec<Vec<String>> = Vec::new();
     let mut mark = 0;
     for n in 0..commits {
-        let parent = if marks.is_empty() || random.below(20) == 0 { None } else {
+        let parent = if marks.is_empty() || (random.below(30) == 0 && n * 3 < commits) { None } else {
             let back = random.below(4.min(marks.len() as u64));
             Some(marks.len() - 1 - back as usize)
         };

@@ -41,6 +41,8 @@ struct Frame {
     children: Vec<u32>,
 }
 
+type Compare<'a> = &'a dyn Fn(&RawId, Kind, &[u8]) -> Result<()>;
+
 /// The second pass.
 pub(crate) struct Resolve<'a> {
     pub(crate) file: &'a File,
@@ -52,11 +54,11 @@ pub(crate) struct Resolve<'a> {
     pub(crate) stop: &'a AtomicBool,
     pub(crate) progress: &'a dyn Fn(Progress),
     /// Compares objects that are whole in memory with stored ones.
-    pub(crate) compare: &'a dyn Fn(&RawId, Kind, &[u8]) -> Result<()>,
+    pub(crate) compare: Compare<'a>,
     /// For each delta entry resolved so far, its base.
     pub(crate) base_of: std::collections::HashMap<u32, u32>,
     pub(crate) resolved: u32,
-    /// Entries that some delta is based on by offset or id are found by these, sorted.
+    /// Bytes that the stack's frames hold.
     pub(crate) held: usize,
 }
 

@@ -26,8 +26,6 @@ pub(crate) struct Scanned {
     pub(crate) end: u64,
     pub(crate) trailer: [u8; 20],
     pub(crate) inflated: Inflated,
-    /// Largest delta and largest base come to this many bytes at most.
-    pub(crate) delta_bytes_max: u64,
 }
 
 /// The running total of bytes inflated, with its limit.
@@ -72,7 +70,6 @@ pub(crate) struct Scan<'a, 'i> {
     entries: Entries,
     needed: Needed,
     inflated: Inflated,
-    delta_bytes_max: u64,
 }
 
 impl<'a, 'i> Scan<'a, 'i> {
@@ -85,7 +82,6 @@ impl<'a, 'i> Scan<'a, 'i> {
             entries: Entries::default(),
             needed: Needed::default(),
             inflated: Inflated::default(),
-            delta_bytes_max: 0,
         }
     }
 
@@ -111,8 +107,8 @@ impl<'a, 'i> Scan<'a, 'i> {
         progress(Progress::Receiving { objects: total, total });
         let end = self.input.offset();
         let trailer = self.input.finish()?;
-        let Self { entries, needed, inflated, delta_bytes_max, .. } = self;
-        Ok(Scanned { entries, needed, end, trailer, inflated, delta_bytes_max })
+        let Self { entries, needed, inflated, .. } = self;
+        Ok(Scanned { entries, needed, end, trailer, inflated })
     }
 
     fn entry(&mut self) -> Result<()> {
@@ -220,14 +216,13 @@ impl<'a, 'i> Scan<'a, 'i> {
         if size > max { Err(RepoError::TooMuch { what, max }) } else { Ok(()) }
     }
 
-    fn check_delta(&mut self, start: &[u8], offset: u64) -> Result<()> {
+    fn check_delta(&self, start: &[u8], offset: u64) -> Result<()> {
         let (base, result, _) = delta::sizes(start)
             .ok_or_else(|| RepoError::bad_pack(format!("at byte {offset}, a delta has no sizes")))?;
         let max = self.limits.object_bytes_max.min(DELTA_RESULT_BYTES_MAX);
         if base.max(result) > max {
             return Err(RepoError::TooMuch { what: "the size of one file in bytes, sent as a delta,", max });
         }
-        self.delta_bytes_max = self.delta_bytes_max.max(base).max(result);
         Ok(())
     }
 

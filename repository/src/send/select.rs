@@ -1,8 +1,8 @@
 //! Which objects an answer has: what the wants reach less what the haves reach.
 //!
-//! Commits are coloured from both sides, newest first. Trees are walked with one set of what was seen; before a commit
-//! whose parent the client has is walked, that parent's tree is laid beside it and everything met on the way down the
-//! changed paths is marked as the client's. Where a file came back unchanged from elsewhere it may be sent again, as
+//! Commits are coloured from both sides, newest first. Trees are walked with one set of what was seen; before
+//! that, the trees of the nearest commits that the client has are laid beside each new one's, and everything met on the
+//! way down the changed paths is marked as the client's. Where a file came back unchanged from elsewhere it may be sent again, as
 //! git's own sparse walk does; that costs bytes, never correctness.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -34,8 +34,8 @@ pub(crate) struct Selected {
 const WANT: u8 = 1;
 const HAVE: u8 = 2;
 const QUEUED: u8 = 4;
-/// At most so many trees of haves are laid beside a commit none of whose parents the client has.
-const OTHER_EDGES_MAX: usize = 4;
+/// At most so many trees that the client has are laid beside one commit's.
+const EDGES_MAX: usize = 4;
 
 struct Select<'a> {
     snapshot: &'a Snapshot,
@@ -44,6 +44,8 @@ struct Select<'a> {
     out: Selected,
     /// For filters by depth: the least depth at which a tree was walked.
     depths: HashMap<Oid, u32>,
+    /// Pairs of trees that were laid beside one another.
+    beside: HashSet<(Oid, Oid)>,
     buffers: (Vec<u8>, Vec<u8>),
 }
 
@@ -54,6 +56,9 @@ struct Chosen {
     edges: Vec<Oid>,
 }
 
+/// Commits that are wanted, and trees and blobs.
+type Starts = (Vec<Oid>, Vec<(Oid, Kind)>);
+
 /// Selects the objects of an answer.
 pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBool) -> Result<Selected> {
     let mut select = Select {
@@ -62,6 +67,7 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         stop,
         out: Selected::default(),
         depths: HashMap::new(),
+        beside: HashSet::new(),
         buffers: Default::default(),
     };
     let (commits, others) = select.starts()?;
@@ -108,7 +114,7 @@ impl Select<'_> {
     }
 
     /// Follows the wants' tags, which are taken, to commits, and to trees and blobs.
-    fn starts(&mut self) -> Result<(Vec<Oid>, Vec<(Oid, Kind)>)> {
+    fn starts(&mut self) -> Result<Starts> {
         let (mut commits, mut others) = (Vec::new(), Vec::new());
         let had: HashSet<&Oid> = self.request.haves.iter().collect();
         for want in &self.request.wants {
@@ -182,20 +188,34 @@ impl Select<'_> {
             }
         }
         listed.retain(|node| !colours.has(*node, HAVE));
-        let mut others: Vec<Node> = haves.into_iter().collect();
-        others.sort_unstable_by_key(|node| std::cmp::Reverse(graph.date(*node)));
-        others.truncate(OTHER_EDGES_MAX);
+        let mut nearby: Vec<Node> = haves.into_iter().collect();
+        nearby.sort_unstable_by_key(|node| std::cmp::Reverse(graph.date(*node)));
+        nearby.truncate(EDGES_MAX);
+        // Parents first: a commit none of whose parents the client has takes over what was close to its parents.
+        let mut edges: HashMap<Node, Vec<Node>> = HashMap::new();
+        for &node in listed.iter().rev().filter(|_| !nearby.is_empty()) {
+            let mut close: Vec<Node> = Vec::new();
+            for parent in graph.parents(node) {
+                let of_parent = edges.get(parent).map_or(&[][..], Vec::as_slice);
+                let had = colours.has(*parent, HAVE).then_some(parent);
+                close.extend(had.into_iter().chain(of_parent));
+            }
+            if close.is_empty() {
+                close.clone_from(&nearby);
+            }
+            close.sort_unstable();
+            close.dedup();
+            close.truncate(EDGES_MAX);
+            edges.insert(node, close);
+        }
         let mut chosen = Vec::with_capacity(listed.len());
         for node in listed {
-            let parents = graph.parents(node);
-            let had: Vec<Node> = parents.iter().copied().filter(|p| colours.has(*p, HAVE)).collect();
-            let beside = if had.is_empty() && cuts.contains(&node) { &others } else { &had };
-            let mut edges = Vec::with_capacity(beside.len());
-            for &node in beside {
-                graph.load(snapshot, node)?;
-                edges.push(graph.tree(node));
+            let mut trees = Vec::new();
+            for edge in edges.remove(&node).unwrap_or_default() {
+                graph.load(snapshot, edge)?;
+                trees.push(graph.tree(edge));
             }
-            chosen.push(Chosen { id: graph.id(node), tree: graph.tree(node), edges });
+            chosen.push(Chosen { id: graph.id(node), tree: graph.tree(node), edges: trees });
         }
         Ok(chosen)
     }
@@ -208,7 +228,7 @@ impl Select<'_> {
         self.out.edge.put(&packs, old);
         while let Some((new, old)) = pairs.pop() {
             self.go_on()?;
-            if new == old {
+            if new == old || !self.beside.insert((new, old)) {
                 continue;
             }
             for (id, data) in [(&new, &mut new_data), (&old, &mut old_data)] {
@@ -252,13 +272,11 @@ impl Select<'_> {
             let new = self.take(&id);
             if by_depth {
                 // Seen before, but deeper down: then what is below it may have been left out.
-                match self.depths.insert(id, depth) {
-                    Some(before) if before <= depth => {
-                        self.depths.insert(id, before);
-                        continue;
-                    }
-                    _ => {}
+                let before = self.depths.entry(id).or_insert(u32::MAX);
+                if *before <= depth {
+                    continue;
                 }
+                *before = depth;
             } else if !new && !is_root {
                 continue;
             }
@@ -270,12 +288,13 @@ impl Select<'_> {
                 let entry = entry.map_err(|why| RepoError::BrokenObject { id, why: why.into() })?;
                 match entry.kind() {
                     Some(Kind::Tree) => open.push((entry.id, depth + 1)),
-                    Some(_) if depth.saturating_add(1) < depth_max && !self.out.edge.has(&packs, &entry.id) => {
-                        if self.passes(&entry.id)? {
+                    Some(_) => {
+                        let asked = depth.saturating_add(1) < depth_max && !self.out.edge.has(&packs, &entry.id);
+                        if asked && self.passes(&entry.id)? {
                             self.take(&entry.id);
                         }
                     }
-                    _ => {}
+                    None => {}
                 }
             }
         }

@@ -1,0 +1,410 @@
+//! Packs for clones and fetches, judged by `git index-pack --strict` and `git fsck`; boundaries compared with git's.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use slipway_core::Oid;
+use slipway_repository::*;
+use support::*;
+
+fn bytes_of(snapshot: &Arc<Snapshot>, request: &PackRequest, chunk: usize) -> Vec<u8> {
+    let mut stream = snapshot.pack(request, &AtomicBool::new(false)).unwrap();
+    let (mut all, mut out) = (Vec::new(), Vec::new());
+    while stream.next_chunk(&mut out, chunk).unwrap() {
+        assert!(!out.is_empty() && out.len() <= chunk);
+        all.extend_from_slice(&out);
+    }
+    assert!(out.is_empty());
+    assert!(!stream.next_chunk(&mut out, chunk).unwrap());
+    assert_eq!(all[8..12], stream.objects().to_be_bytes());
+    all
+}
+
+/// Has git take the pack in; returns the objects that came, each once.
+fn index(client: &Path, pack: &[u8], strict: bool) -> BTreeSet<Oid> {
+    let mut args = vec!["index-pack", "--stdin", "--fix-thin"];
+    if strict {
+        args.push("--strict");
+    }
+    let announced = u32::from_be_bytes(pack[8..12].try_into().unwrap());
+    if announced == 0 {
+        return BTreeSet::new();
+    }
+    let name = String::from_utf8(git_in(client, &args, pack)).unwrap();
+    let name = name.trim().rsplit('\t').next().unwrap().to_owned();
+    let idx = client.join(format!("objects/pack/pack-{name}.idx"));
+    let listed = git_in(client, &["show-index"], &std::fs::read(idx).unwrap());
+    let ids: Vec<Oid> =
+        String::from_utf8(listed).unwrap().lines().map(|l| oid(l.split(' ').nth(1).unwrap())).collect();
+    let set: BTreeSet<Oid> = ids.iter().copied().collect();
+    assert_eq!(set.len(), ids.len(), "an object came twice");
+    set
+}
+
+fn want(ids: &[Oid]) -> PackRequest {
+    PackRequest { wants: ids.to_vec(), ofs_delta: true, ..PackRequest::default() }
+}
+
+struct Served {
+    lab: Lab,
+    path: PathBuf,
+    repository: Arc<Repository>,
+}
+
+impl Served {
+    /// A history in one of several shapes on disk.
+    fn new(seed: u64, commits: u64, shape: u64) -> Self {
+        let lab = Lab::new();
+        let (repository, path) = lab.create("app");
+        import(&path, seed, commits);
+        match shape % 5 {
+            0 => {}
+            1 => drop(git(&path, &["repack", "-adfq", "--depth=50", "--window=50"])),
+            2 => {
+                // Deltas that name their bases by id, and objects in two packs.
+                git(&path, &["-c", "repack.useDeltaBaseOffset=false", "repack", "-adfq", "--depth=20"]);
+                let some = format!("{}\n", git(&path, &["rev-parse", "main~3"]));
+                git_in(&path, &["pack-objects", "--revs", "-q", "objects/pack/pack"], some.as_bytes());
+            }
+            3 => unpack(&lab, &path, seed),
+            _ => {
+                // Several packs pushed one after another, as we keep them.
+                let bare = lab.bare("from.git");
+                import(&bare, seed, commits);
+                std::fs::remove_dir_all(path.join("objects/pack")).unwrap();
+                std::fs::create_dir_all(path.join("objects/pack")).unwrap();
+                let mut old: Vec<String> = Vec::new();
+                let mut line: Vec<String> =
+                    git(&bare, &["rev-list", "--reverse", "--all"]).lines().map(str::to_owned).collect();
+                line.extend(git(&bare, &["for-each-ref", "--format=%(objectname)", "refs/tags"]).lines().map(str::to_owned));
+                for part in line.chunks(25) {
+                    let mut revs: String = part.iter().map(|id| format!("{id}\n")).collect();
+                    revs += &old.iter().map(|id| format!("^{id}\n")).collect::<String>();
+                    let pack = git_in(&bare, &["pack-objects", "--revs", "--thin", "--stdout", "-q", "--delta-base-offset"], revs.as_bytes());
+                    git_in(&path, &["index-pack", "--stdin", "--fix-thin"], &pack);
+                    old.extend(part.iter().cloned());
+                }
+            }
+        }
+        Self { lab, path, repository }
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.repository.snapshot().unwrap()
+    }
+
+    fn tips(&self) -> Vec<Oid> {
+        let snapshot = self.snapshot();
+        let tips: BTreeSet<Oid> = snapshot.refs().iter().map(|r| r.target).collect();
+        tips.into_iter().collect()
+    }
+
+    fn client(&self, name: &str) -> PathBuf {
+        self.lab.bare(name)
+    }
+}
+
+/// Makes every object loose, but for half of them also packed.
+fn unpack(lab: &Lab, path: &Path, seed: u64) {
+    let aside = lab.dir.path().join("aside");
+    std::fs::rename(path.join("objects/pack"), &aside).unwrap();
+    std::fs::create_dir(path.join("objects/pack")).unwrap();
+    for entry in std::fs::read_dir(&aside).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_some_and(|e| e == "pack") {
+            git_in(path, &["unpack-objects", "-q"], &std::fs::read(file).unwrap());
+        }
+    }
+    if seed % 2 == 0 {
+        let some = format!("{}\n", git(path, &["rev-parse", "main~2"]));
+        git_in(path, &["pack-objects", "--revs", "-q", "objects/pack/pack"], some.as_bytes());
+    }
+}
+
+#[test]
+fn a_clone_is_everything_that_the_refs_reach() {
+    for shape in 0..5 {
+        let served = Served::new(100 + shape, 80, shape);
+        let tips = served.tips();
+        for (n, ofs_delta) in [(0, true), (1, false)] {
+            let client = served.client(&format!("client{n}.git"));
+            let request = PackRequest { ofs_delta, ..want(&tips) };
+            let pack = bytes_of(&served.snapshot(), &request, [100_000, 777][n]);
+            let came = index(&client, &pack, true);
+            assert_eq!(came, reachable(&served.path, &["--all"]), "shape {shape}");
+        }
+    }
+}
+
+#[test]
+fn a_packed_clone_is_sent_as_it_lies() {
+    let served = Served::new(7, 60, 1);
+    let pack = bytes_of(&served.snapshot(), &want(&served.tips()), 1 << 16);
+    let stored = std::fs::read_dir(served.path.join("objects/pack")).unwrap().map(|e| e.unwrap().path());
+    let stored = stored.into_iter().find(|p| p.extension().is_some_and(|e| e == "pack")).unwrap();
+    assert!(pack == std::fs::read(stored).unwrap());
+}
+
+#[test]
+fn a_fetch_brings_what_is_missing() {
+    for seed in 0..15u64 {
+        let served = Served::new(200 + seed, 70, seed);
+        let snapshot = served.snapshot();
+        let mut random = Random(seed);
+        let commits: Vec<Oid> = git(&served.path, &["rev-list", "--all"]).lines().map(oid).collect();
+        let tips = served.tips();
+        for round in 0..6 {
+            let client = served.client(&format!("client{round}.git"));
+            let pick = |random: &mut Random, from: &[Oid]| from[random.below(from.len() as u64) as usize];
+            let haves: Vec<Oid> = (0..=random.below(3)).map(|_| pick(&mut random, &commits)).collect();
+            let wants: Vec<Oid> = (0..=random.below(3)).map(|_| pick(&mut random, &tips)).collect();
+            index(&client, &bytes_of(&snapshot, &want(&haves), 5000), true);
+            let thin = round % 2 == 0;
+            let request = PackRequest { haves: haves.clone(), thin, ofs_delta: round % 3 != 0, ..want(&wants) };
+            let pack = bytes_of(&snapshot, &request, 5000);
+            if !thin {
+                // Whole by itself: no base is missing.
+                let alone = served.client(&format!("alone{round}.git"));
+                if pack[8..12] != [0; 4] {
+                    git_in(&alone, &["index-pack", "--stdin"], &pack);
+                }
+            }
+            let came = index(&client, &pack, false);
+            for (n, id) in wants.iter().enumerate() {
+                git(&client, &["update-ref", &format!("refs/tags/w{n}"), &id.to_string()]);
+            }
+            git(&client, &["fsck", "--full", "--strict", "--no-dangling"]);
+            // No commit that the client has.
+            let theirs: Vec<String> = haves.iter().map(Oid::to_string).collect();
+            let theirs: Vec<&str> = theirs.iter().map(String::as_str).collect();
+            let had: BTreeSet<Oid> =
+                git(&served.path, &[&["rev-list"][..], &theirs].concat()).lines().map(oid).collect();
+            let again: Vec<_> = came.intersection(&had).collect();
+            assert!(again.is_empty(), "{again:?}");
+        }
+    }
+}
+
+#[test]
+fn a_fetch_is_not_much_larger_than_gits() {
+    let (mut ours, mut gits) = (0, 0);
+    for seed in 0..6u64 {
+        let served = Served::new(300 + seed, 120, 1);
+        let line: Vec<Oid> = git(&served.path, &["rev-list", "--first-parent", "main"]).lines().map(oid).collect();
+        let (new, old) = (line[0], line[line.len() / 2]);
+        let request = PackRequest { haves: vec![old], thin: true, ..want(&[new]) };
+        let came = bytes_of(&served.snapshot(), &request, 1 << 16);
+        let revs = format!("{new}\n^{old}\n");
+        let args = ["pack-objects", "--revs", "--thin", "--stdout", "-q", "--delta-base-offset"];
+        let theirs = git_in(&served.path, &args, revs.as_bytes());
+        ours += u32::from_be_bytes(came[8..12].try_into().unwrap());
+        gits += u32::from_be_bytes(theirs[8..12].try_into().unwrap());
+    }
+    assert!(ours <= gits + gits / 10, "{ours} objects where git sends {gits}");
+}
+
+#[test]
+fn annotated_tags_come_with_what_they_name() {
+    let served = Served::new(400, 60, 1);
+    let main = oid(&git(&served.path, &["rev-parse", "main"]));
+    git(&served.path, &["tag", "-am", "over", "over", "main~1"]);
+    git(&served.path, &["tag", "-am", "twice", "twice", "over"]);
+    git(&served.path, &["tag", "-am", "file", "file", "main:"]);
+    let snapshot = served.snapshot();
+    let request = PackRequest { include_tag: true, ..want(&[main]) };
+    let came = index(&served.client("c.git"), &bytes_of(&snapshot, &request, 999), false);
+    for tag in snapshot.refs().iter().filter(|r| r.name.as_tag().is_some()) {
+        let Some(peeled) = tag.peeled else { continue };
+        assert_eq!(came.contains(&tag.target), came.contains(&peeled), "{}", tag.name);
+    }
+    let over = oid(&git(&served.path, &["rev-parse", "refs/tags/over"]));
+    assert!(came.contains(&over));
+    let plain = index(&served.client("d.git"), &bytes_of(&snapshot, &want(&[main]), 999), false);
+    assert!(!plain.contains(&over));
+    // A tag wanted by itself brings what it names.
+    let twice = oid(&git(&served.path, &["rev-parse", "refs/tags/twice"]));
+    let came = index(&served.client("e.git"), &bytes_of(&snapshot, &want(&[twice]), 999), true);
+    assert_eq!(came, reachable(&served.path, &["twice"]));
+}
+
+#[test]
+fn filters_leave_out_what_git_leaves_out() {
+    let served = Served::new(500, 60, 1);
+    let main = oid(&git(&served.path, &["rev-parse", "main"]));
+    for (filter, text) in [
+        (Filter::BlobNone, "blob:none"),
+        (Filter::BlobLimit(500), "blob:limit=500"),
+        (Filter::BlobLimit(0), "blob:limit=0"),
+        (Filter::Tree(0), "tree:0"),
+        (Filter::Tree(1), "tree:1"),
+        (Filter::Tree(2), "tree:2"),
+        (Filter::Tree(3), "tree:3"),
+    ] {
+        let request = PackRequest { filter, ..want(&[main]) };
+        let client = served.client(&format!("{}.git", text.replace([':', '='], "-")));
+        let came = index(&client, &bytes_of(&served.snapshot(), &request, 4096), false);
+        let theirs = reachable(&served.path, &[&format!("--filter={text}"), "main"]);
+        assert_eq!(came, theirs, "{text}");
+    }
+    // What was left out can be asked for by id.
+    let blobs: Vec<Oid> = all_objects(&served.path).into_iter().filter(|o| o.1 == "blob").map(|o| o.0).take(5).collect();
+    let request = PackRequest { filter: Filter::BlobNone, ..want(&blobs) };
+    let came = index(&served.client("back.git"), &bytes_of(&served.snapshot(), &request, 4096), false);
+    assert_eq!(came, blobs.into_iter().collect());
+    let tree = oid(&git(&served.path, &["rev-parse", "main^{tree}"]));
+    let request = PackRequest { filter: Filter::Tree(0), ..want(&[tree]) };
+    let came = index(&served.client("tree.git"), &bytes_of(&served.snapshot(), &request, 4096), false);
+    assert_eq!(came, BTreeSet::from([tree]));
+}
+
+fn boundary(client: &Path) -> BTreeSet<Oid> {
+    std::fs::read_to_string(client.join("shallow")).unwrap_or_default().lines().map(oid).collect()
+}
+
+/// Runs git's own client and server, and asks ours the same.
+fn compare_shallow(served: &Served, client: &Path, args: &[&str], deepen: &Deepen, wants: &[&str]) {
+    let before = boundary(client);
+    let url = format!("file://{}", served.path.display());
+    let specs: Vec<String> = wants.iter().map(|w| format!("+{w}:{w}")).collect();
+    let specs: Vec<&str> = specs.iter().map(String::as_str).collect();
+    let snapshot = served.snapshot();
+    let ids: Vec<Oid> = wants.iter().map(|w| oid(&git(&served.path, &["rev-parse", w]))).collect();
+    let had: Vec<Oid> = before.iter().copied().collect();
+    let answer = snapshot.shallow(&ids, &had, deepen).unwrap();
+    // Our pack for it goes to a copy of the client.
+    let copy = client.with_extension("copy");
+    let _ = std::fs::remove_dir_all(&copy);
+    assert!(std::process::Command::new("cp").arg("-r").args([client, &copy]).status().unwrap().success());
+    let haves: Vec<Oid> =
+        git(client, &["for-each-ref", "--format=%(objectname)"]).lines().map(oid).collect();
+    let request = PackRequest {
+        haves,
+        client_shallow: had,
+        shallow: answer.shallow.clone(),
+        unshallow: answer.unshallow.clone(),
+        thin: true,
+        ..want(&ids)
+    };
+    let pack = bytes_of(&snapshot, &request, 3000);
+    index(&copy, &pack, false);
+    git(client, &[&["fetch", "-q", "--no-tags"][..], args, &[&url], &specs].concat());
+    let after = boundary(client);
+    let mut ours = before.clone();
+    ours.retain(|id| !answer.unshallow.contains(id));
+    ours.extend(answer.shallow);
+    assert_eq!(ours, after, "{args:?} {wants:?} from {before:?}");
+    let text: String = ours.iter().map(|id| format!("{id}\n")).collect();
+    if text.is_empty() {
+        let _ = std::fs::remove_file(copy.join("shallow"));
+    } else {
+        std::fs::write(copy.join("shallow"), text).unwrap();
+    }
+    for (name, id) in wants.iter().zip(&ids) {
+        git(&copy, &["update-ref", name, &id.to_string()]);
+    }
+    git(&copy, &["fsck", "--full", "--strict", "--no-dangling"]);
+    assert_eq!(reachable(&copy, &["--all"]), reachable(client, &["--all"]));
+}
+
+#[test]
+fn shallow_answers_are_gits() {
+    for seed in 0..8u64 {
+        let served = Served::new(600 + seed, 70, seed);
+        let mut random = Random(seed);
+        let branches: Vec<String> =
+            git(&served.path, &["for-each-ref", "--format=%(refname)", "refs/heads"]).lines().map(str::to_owned).collect();
+        let client = served.client("client.git");
+        let mut deep = 1 + random.below(3) as u32;
+        for round in 0..7 {
+            let some: BTreeSet<&str> =
+                (0..=random.below(2)).map(|_| branches[random.below(branches.len() as u64) as usize].as_str()).collect();
+            let wants: Vec<&str> = some.into_iter().collect();
+            match (round + seed) % 4 {
+                0 | 1 => {
+                    deep += random.below(4) as u32;
+                    let deepen = Deepen { depth: Some(deep), ..Deepen::default() };
+                    compare_shallow(&served, &client, &[&format!("--depth={deep}")], &deepen, &wants);
+                }
+                2 => {
+                    let n = 1 + random.below(3) as u32;
+                    let deepen = Deepen { depth: Some(n), relative: true, ..Deepen::default() };
+                    if !boundary(&client).is_empty() {
+                        compare_shallow(&served, &client, &[&format!("--deepen={n}")], &deepen, &wants);
+                    }
+                }
+                _ => {
+                    let not = oid(&git(&served.path, &["rev-parse", "main~2"]));
+                    let reach = git(&served.path, &["rev-list", &format!("^{not}"), wants[0]]);
+                    if reach.is_empty() || wants.len() > 1 {
+                        continue;
+                    }
+                    git(&served.path, &["update-ref", "refs/tags/limit", &not.to_string()]);
+                    let deepen = Deepen { not: vec![not], ..Deepen::default() };
+                    compare_shallow(&served, &client, &["--shallow-exclude=refs/tags/limit"], &deepen, &wants);
+                }
+            }
+        }
+        if !boundary(&client).is_empty() {
+            let all: Vec<&str> = branches.iter().map(String::as_str).collect();
+            let deepen = Deepen { depth: Some(0x7fff_ffff), ..Deepen::default() };
+            compare_shallow(&served, &client, &["--unshallow"], &deepen, &all);
+        }
+    }
+}
+
+#[test]
+fn readiness_is_reaching_something_common() {
+    let served = Served::new(700, 80, 0);
+    let snapshot = served.snapshot();
+    let commits: Vec<Oid> = git(&served.path, &["rev-list", "--all"]).lines().map(oid).collect();
+    let mut random = Random(9);
+    let mut seen = BTreeSet::new();
+    for _ in 0..60 {
+        let pick = |random: &mut Random| commits[random.below(commits.len() as u64) as usize];
+        let (want, common) = (pick(&mut random), pick(&mut random));
+        let theirs =
+            git_raw(&served.path, &["merge-base", "--is-ancestor", &common.to_string(), &want.to_string()], b"");
+        let ours = snapshot.is_ready(&[want], &[common]).unwrap();
+        // Clocks that run backwards may make us say no; never yes.
+        assert!(!ours || theirs.status.success());
+        seen.insert((ours, theirs.status.success()));
+    }
+    assert!(seen.contains(&(true, true)) && seen.contains(&(false, false)));
+    assert!(!snapshot.is_ready(&commits, &[]).unwrap());
+}
+
+#[test]
+fn a_stream_goes_on_while_git_gc_takes_its_packs_away() {
+    for shape in 0..5 {
+        let served = Served::new(800 + shape, 60, shape);
+        let mut stream = served.snapshot().pack(&want(&served.tips()), &AtomicBool::new(false)).unwrap();
+        let (mut all, mut out) = (Vec::new(), Vec::new());
+        assert!(stream.next_chunk(&mut out, 500).unwrap());
+        all.extend_from_slice(&out);
+        git(&served.path, &["gc", "-q", "--prune=now"]);
+        while stream.next_chunk(&mut out, 500).unwrap() {
+            all.extend_from_slice(&out);
+        }
+        let came = index(&served.client("c.git"), &all, true);
+        assert_eq!(came, reachable(&served.path, &["--all"]));
+    }
+}
+
+#[test]
+fn large_loose_files_pass_through_without_being_held() {
+    let lab = Lab::new();
+    let (repository, path) = lab.create("app");
+    let mut random = Random(5);
+    let large: Vec<u8> = (0..3_000_000).map(|i| if i % 3 == 0 { random.next() as u8 } else { 7 }).collect();
+    let blob = oid(std::str::from_utf8(&git_in(&path, &["hash-object", "-w", "--stdin"], &large)).unwrap());
+    let snapshot = repository.snapshot().unwrap();
+    let pack = bytes_of(&snapshot, &want(&[blob]), 65_536);
+    let client = lab.bare("client.git");
+    assert_eq!(index(&client, &pack, true), BTreeSet::from([blob]));
+    assert!(git_in(&client, &["cat-file", "blob", &blob.to_string()], b"") == large);
+}
