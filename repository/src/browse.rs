@@ -7,8 +7,7 @@
 use std::io;
 use std::sync::atomic::AtomicBool;
 
-use slipway_core::accept::{CommitFacts, Incoming};
-use slipway_core::{Oid, Problem};
+use slipway_core::Oid;
 
 use crate::object::Objects;
 use crate::{Received, Repository, Result, Snapshot};
@@ -20,7 +19,7 @@ mod diff;
 mod edit;
 mod entry;
 mod graph;
-mod incoming;
+pub(crate) mod incoming;
 mod lines;
 mod log;
 mod path;
@@ -144,32 +143,5 @@ impl Repository {
         let received = self.receive(&mut made.pack.as_slice(), &limits, &|_| (), &stop)?;
         received.check_connected(&[made.commit], &stop)?;
         Ok((made.commit, received))
-    }
-}
-
-impl Incoming for Received {
-    fn file(&self, commit: &Oid, path: &str, max: u64) -> Result<Option<Vec<u8>>, Problem> {
-        incoming::file(self, commit, path, max)
-    }
-
-    fn has_file(&self, commit: &Oid, path: &str) -> Result<bool, Problem> {
-        incoming::has_file(self, commit, path)
-    }
-
-    fn commit(&self, id: &Oid) -> Result<Option<CommitFacts>, Problem> {
-        incoming::commit(self, id)
-    }
-
-    fn changed_paths(
-        &self,
-        old: Option<&Oid>,
-        new: &Oid,
-        max: usize,
-    ) -> Result<Option<Vec<String>>, Problem> {
-        incoming::changed_paths(self, old, new, max)
-    }
-
-    fn publish(&mut self) -> Result<(), Problem> {
-        self.publish_objects().map_err(Problem::from)
     }
 }

@@ -155,6 +155,9 @@ pub enum RepoError {
         /// The one in its way.
         other: String,
     },
+    /// Another ref of an atomic update was refused.
+    #[error("the update was atomic and another of its refs was refused")]
+    NotAtomic,
     /// Another program holds the ref's lock.
     #[error("{} is locked by another program", path.display())]
     RefLocked {
@@ -271,6 +274,7 @@ impl From<RepoError> for Problem {
             RepoError::Unchecked => (K::Broken, "This is a fault of the server; report it."),
             RepoError::RefMoved { .. } => (K::Conflict, "Fetch, then push again."),
             RepoError::RefConflict { .. } => (K::Conflict, "Choose another name, or delete the other ref first."),
+            RepoError::NotAtomic => (K::Conflict, "See that ref's answer."),
             RepoError::RefLocked { .. } => (K::Busy, "Try again in a moment."),
             RepoError::RefRefused { .. } => (K::Denied, "Push to another ref."),
             RepoError::Stopped => (K::Cancelled, "Start it again when you want it done."),

@@ -158,20 +158,6 @@ impl Bits {
         *word |= 1 << (n % 64);
         new
     }
-
-    /// Those in it, ascending.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().enumerate().flat_map(|(i, word)| {
-            let mut rest = *word;
-            std::iter::from_fn(move || {
-                let bit = rest.trailing_zeros() as usize;
-                (rest != 0).then(|| {
-                    rest &= rest - 1;
-                    i * 64 + bit
-                })
-            })
-        })
-    }
 }
 
 /// A walk to all ancestors, newest first, that can be paused after any commit.

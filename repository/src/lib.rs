@@ -3,6 +3,7 @@
 //! A blocking API: callers run it on threads that may block. A [`Repository`] hands out [`Snapshot`]s, immutable views
 //! of one generation of its refs and packs; whoever reads holds one and is never disturbed by a push.
 
+mod accept;
 mod browse;
 mod check;
 mod connected;
@@ -13,6 +14,7 @@ mod inflate;
 mod limits;
 mod links;
 mod loose;
+mod negotiate;
 mod object;
 mod pack;
 mod packs;
@@ -22,8 +24,8 @@ mod receive;
 mod refs;
 mod repositories;
 mod repository;
+mod send;
 mod snapshot;
-mod stub;
 mod sweep;
 
 pub use browse::{
@@ -31,10 +33,11 @@ pub use browse::{
     Signature, first_commit, shown_path,
 };
 pub use error::{RepoError, Result};
+pub use negotiate::{Deepen, ShallowAnswer};
 pub use object::{Kind, Object, Objects};
 pub use receive::{Progress, ReceiveLimits, Received};
 pub use refs::Ref;
 pub use repositories::Repositories;
 pub use repository::Repository;
+pub use send::{Filter, PackRequest, PackStream};
 pub use snapshot::Snapshot;
-pub use stub::*;

@@ -103,3 +103,5 @@ pub(crate) const INFLATE_FREE_BYTES: u64 = 8 << 30;
 pub(crate) const PROGRESS_EVERY: u32 = 256;
 /// Commits that one repository's graph remembers; beyond it the graph starts anew.
 pub(crate) const GRAPH_KEPT_MAX: usize = 4_000_000;
+/// From so many refs set at once, those that are new go into `packed-refs` instead of a file each.
+pub(crate) const PACK_REFS_FROM: usize = 32;

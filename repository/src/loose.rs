@@ -53,6 +53,11 @@ impl Loose {
         Ok(Some(Self { kind, size, header_len, file }))
     }
 
+    /// Inflated bytes before the content.
+    pub(crate) fn header_len(&self) -> usize {
+        self.header_len
+    }
+
     /// Reads the content into `out` (cleared first).
     pub(crate) fn read(&self, id: &Oid, objects: &Path, out: &mut Vec<u8>) -> Result<()> {
         out.clear();

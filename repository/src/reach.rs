@@ -13,7 +13,7 @@ use crate::graph::{Ancestors, Bits, Graph};
 use crate::limits::{LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX};
 use crate::links::{TreeEntries, tag_target};
 use crate::object::{Kind, Objects};
-use crate::packs::PackSet;
+use crate::packs::{PackSet, Place};
 use crate::snapshot::Snapshot;
 
 /// What was found out so far about one generation.
@@ -56,6 +56,11 @@ impl Marks {
             Some(place) => self.packed.put(packs.rank(place)),
             None => self.loose.insert(*id),
         }
+    }
+
+    /// True if the packed object at that place is in.
+    pub(crate) fn has_place(&self, packs: &PackSet, place: Place) -> bool {
+        self.packed.has(packs.rank(place))
     }
 
     /// True if it is in.

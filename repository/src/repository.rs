@@ -162,7 +162,7 @@ fn advertised(raw: &RawRefs, snapshot: &Snapshot, known: &mut HashMap<Oid, Optio
 }
 
 /// What the object is after following tags; itself if it is none, `None` if something is missing.
-fn peel(snapshot: &Snapshot, id: &Oid) -> Result<Option<Oid>> {
+pub(crate) fn peel(snapshot: &Snapshot, id: &Oid) -> Result<Option<Oid>> {
     let mut id = *id;
     for _ in 0..PEEL_DEPTH_MAX {
         match snapshot.object_size(&id)? {

@@ -116,6 +116,9 @@ pub fn first_commit(edits: &[Edit], message: &str, who: &Signature) -> Result<(O
 struct Nothing;
 
 impl Objects for Nothing {
+    fn find(&self, _: &Oid, _: u64) -> Result<Option<Object>> {
+        Ok(None)
+    }
     fn read(&self, _: &Oid, _: u64, _: &mut Vec<u8>) -> Result<Option<Kind>> {
         Ok(None)
     }

@@ -1,0 +1,64 @@
+//! What core's acceptance path asks of a repository and of a push: the traits of `slipway_core::accept`.
+
+use slipway_core::accept::{CommitFacts, Incoming, RefStore};
+use slipway_core::{Oid, Problem, RefName, RefUpdate};
+
+use crate::browse::incoming;
+use crate::error::{RepoError, Result};
+use crate::receive::Received;
+use crate::refs::update;
+use crate::repository::{Repository, peel};
+
+impl Repository {
+    /// Points HEAD at a branch, born or not.
+    ///
+    /// # Errors
+    /// [`RepoError::RefRefused`] if the name is no branch's.
+    pub fn set_head(&self, branch: &RefName) -> Result<()> {
+        if branch.as_branch().is_none() {
+            return Err(RepoError::RefRefused { name: branch.clone(), why: "is no branch, and HEAD names one".into() });
+        }
+        let _turn = self.write_turn();
+        update::set_head(self.root(), branch)
+    }
+}
+
+impl RefStore for Repository {
+    fn current(&self, name: &RefName) -> Result<Option<Oid>, Problem> {
+        Ok(self.snapshot()?.find_ref(name.as_str()).map(|r| r.target))
+    }
+
+    fn update(&self, updates: &[RefUpdate], atomic: bool) -> Result<Vec<Result<(), Problem>>, Problem> {
+        let _turn = self.write_turn();
+        let snapshot = self.snapshot()?;
+        let known = |id: &Oid| Ok(peel(&snapshot, id)?.map(|end| (end != *id).then_some(end)));
+        let outcomes = update::update(self.root(), updates, atomic, &known)?;
+        Ok(outcomes.into_iter().map(|o| o.map_err(Problem::from)).collect())
+    }
+
+    fn default_branch(&self) -> Result<RefName, Problem> {
+        Ok(self.snapshot()?.head().clone())
+    }
+}
+
+impl Incoming for Received {
+    fn file(&self, commit: &Oid, path: &str, max: u64) -> Result<Option<Vec<u8>>, Problem> {
+        incoming::file(self, commit, path, max)
+    }
+
+    fn has_file(&self, commit: &Oid, path: &str) -> Result<bool, Problem> {
+        incoming::has_file(self, commit, path)
+    }
+
+    fn commit(&self, id: &Oid) -> Result<Option<CommitFacts>, Problem> {
+        incoming::commit(self, id)
+    }
+
+    fn changed_paths(&self, old: Option<&Oid>, new: &Oid, max: usize) -> Result<Option<Vec<String>>, Problem> {
+        incoming::changed_paths(self, old, new, max)
+    }
+
+    fn publish(&mut self) -> Result<(), Problem> {
+        self.publish_objects().map_err(Problem::from)
+    }
+}

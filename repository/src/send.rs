@@ -1,0 +1,67 @@
+//! Packs on their way out: which objects ([`select`]), in which form ([`plan`]), and their bytes ([`stream`]).
+//!
+//! An answer is a recipe of byte ranges of stored packs, copied as they are wherever that is right; only what does not
+//! fit (deltas whose base stays here, loose objects) is made anew. Each object is sent once, and every base before what
+//! builds on it, so that no deltas can form a ring.
+
+mod plan;
+mod select;
+mod stream;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use slipway_core::Oid;
+
+pub use self::stream::PackStream;
+use crate::error::Result;
+use crate::snapshot::Snapshot;
+
+/// What is left out of a pack (git-rev-list(1), `--filter`). Objects asked for by id are sent all the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Filter {
+    /// Nothing.
+    #[default]
+    None,
+    /// All blobs.
+    BlobNone,
+    /// Blobs of so many bytes and more.
+    BlobLimit(u64),
+    /// Trees and blobs so many steps below a commit and deeper; its root tree is at 0.
+    Tree(u32),
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug, Default)]
+pub struct PackRequest {
+    /// What it wants. The caller has checked that it may have it.
+    pub wants: Vec<Oid>,
+    /// What it has, of what is here too.
+    pub haves: Vec<Oid>,
+    /// The boundary on the client's side now.
+    pub client_shallow: Vec<Oid>,
+    /// The boundary after this answer: all of it, or what is new of it.
+    pub shallow: Vec<Oid>,
+    /// What of the boundary ceases to be.
+    pub unshallow: Vec<Oid>,
+    /// It can complete deltas whose base it has.
+    pub thin: bool,
+    /// It reads deltas that name their base by distance.
+    pub ofs_delta: bool,
+    /// It wants annotated tags of what it gets.
+    pub include_tag: bool,
+    /// What to leave out.
+    pub filter: Filter,
+}
+
+impl Snapshot {
+    /// Decides what to send and how; cheap to hold (file ranges, not bytes).
+    ///
+    /// # Errors
+    /// [`crate::RepoError::Missing`] if the repository lacks something; [`crate::RepoError::Stopped`] once `stop` is set.
+    pub fn pack(self: &Arc<Self>, request: &PackRequest, stop: &AtomicBool) -> Result<PackStream> {
+        let selected = select::select(self, request, stop)?;
+        let plan = plan::plan(self, &selected, request, stop)?;
+        Ok(PackStream::new(self.clone(), plan))
+    }
+}
