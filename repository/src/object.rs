@@ -71,27 +71,19 @@ pub struct Object {
 
 /// A place to look objects up: a [`crate::Snapshot`], or a [`crate::Received`] push in front of one.
 pub trait Objects {
-    /// The object, `None` if it is not there.
+    /// Reads the object into `data` (what it held is replaced), so that one buffer serves many; `None` if it is not
+    /// there.
     ///
     /// # Errors
     /// [`crate::RepoError::ObjectTooLarge`] if it has more than `max` bytes; others if the disk or the object is broken.
-    fn find(&self, id: &Oid, max: u64) -> Result<Option<Object>>;
+    fn read(&self, id: &Oid, max: u64, data: &mut Vec<u8>) -> Result<Option<Kind>>;
     /// Its kind and size in bytes, without reading all of it.
     fn header(&self, id: &Oid) -> Result<Option<(Kind, u64)>>;
 
-    /// Reads the object into `data` (replaced), so that one buffer can serve many; errors as for [`Objects::find`].
-    fn read(&self, id: &Oid, max: u64, data: &mut Vec<u8>) -> Result<Option<Kind>> {
-        let found = self.find(id, max)?;
-        Ok(found.map(|object| {
-            *data = object.data;
-            object.kind
-        }))
+    /// The object as a whole; errors as for [`Objects::read`].
+    fn find(&self, id: &Oid, max: u64) -> Result<Option<Object>> {
+        let mut data = Vec::new();
+        let kind = self.read(id, max, &mut data)?;
+        Ok(kind.map(|kind| Object { id: *id, kind, data }))
     }
-}
-
-/// An object by way of [`Objects::read`].
-pub(crate) fn find_by_reading(objects: &dyn Objects, id: &Oid, max: u64) -> Result<Option<Object>> {
-    let mut data = Vec::new();
-    let kind = objects.read(id, max, &mut data)?;
-    Ok(kind.map(|kind| Object { id: *id, kind, data }))
 }

@@ -29,7 +29,7 @@ use self::resolve::{Resolve, no_base, waiting};
 use self::scan::{Scan, Scanned};
 use crate::error::{RepoError, Result};
 use crate::limits::{COMPARE_BYTES_MAX, DELTA_RESULT_BYTES_MAX};
-use crate::object::{Kind, Object, Objects, find_by_reading};
+use crate::object::{Kind, Objects};
 use crate::pack::Pack;
 use crate::packs::{BaseCache, PackSet};
 use crate::quarantine::Quarantine;
@@ -315,10 +315,6 @@ impl Received {
 }
 
 impl Objects for Received {
-    fn find(&self, id: &Oid, max: u64) -> Result<Option<Object>> {
-        find_by_reading(self, id, max)
-    }
-
     fn read(&self, id: &Oid, max: u64, data: &mut Vec<u8>) -> Result<Option<Kind>> {
         if let Some(incoming) = &self.incoming
             && let Some(place) = incoming.packs.locate(id)

@@ -11,7 +11,7 @@ use slipway_core::{Oid, RefName};
 use crate::error::{RepoError, Result};
 use crate::graph::Graph;
 use crate::loose::Loose;
-use crate::object::{Kind, Object, Objects, find_by_reading};
+use crate::object::{Kind, Object, Objects};
 use crate::pack::Pack;
 use crate::packs::{self, PackSet, Place};
 use crate::reach::Reach;
@@ -165,10 +165,6 @@ pub(crate) enum Found<'a> {
 }
 
 impl Objects for Snapshot {
-    fn find(&self, id: &Oid, max: u64) -> Result<Option<Object>> {
-        find_by_reading(self, id, max)
-    }
-
     fn read(&self, id: &Oid, max: u64, data: &mut Vec<u8>) -> Result<Option<Kind>> {
         self.look(id, |found| match found {
             Found::Packed(packs, place) => packs.read(place, max, data),

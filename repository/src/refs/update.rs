@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use slipway_core::{Oid, RefName, RefUpdate};
@@ -111,7 +112,7 @@ fn plan(
     for one in moves.iter().filter(|m| m.new.is_some()) {
         match conflict(&after, one.name.as_str()) {
             Some(other) => {
-                outcomes[one.number] = Err(RepoError::RefConflict { name: one.name.clone(), other: other.to_owned() });
+                outcomes[one.number] = Err(RepoError::RefConflict { name: one.name.clone(), other });
             }
             None => drop(after.insert(one.name.as_str())),
         }
@@ -154,11 +155,12 @@ fn plan_one(
 }
 
 /// A ref that is a folder of `name`, or has `name` for a folder.
-fn conflict<'a>(refs: &BTreeSet<&'a str>, name: &str) -> Option<&'a str> {
-    let above = name.match_indices('/').find_map(|(at, _)| refs.get(&name[..at]).copied());
-    above.or_else(|| {
+fn conflict(refs: &BTreeSet<&str>, name: &str) -> Option<String> {
+    let above = name.match_indices('/').map(|(at, _)| &name[..at]).find(|folder| refs.contains(folder));
+    above.map(str::to_owned).or_else(|| {
         let folder = format!("{name}/");
-        refs.range(folder.as_str()..).next().copied().filter(|r| r.starts_with(&folder))
+        let next = refs.range::<str, _>((Bound::Included(folder.as_str()), Bound::Unbounded)).next();
+        next.filter(|r| r.starts_with(&folder)).map(|r| (*r).to_owned())
     })
 }
 
@@ -363,7 +365,7 @@ impl Writer<'_> {
 
 fn in_the_way(raw: &RawRefs, one: &Move) -> RepoError {
     let names: BTreeSet<&str> = raw.refs.keys().map(RefName::as_str).collect();
-    let other = conflict(&names, one.name.as_str()).unwrap_or("another ref").to_owned();
+    let other = conflict(&names, one.name.as_str()).unwrap_or_else(|| "another ref".to_owned());
     RepoError::RefConflict { name: one.name.clone(), other }
 }
 
