@@ -37,7 +37,9 @@ impl BuildStages for EngineBuilds {
             Ok((record, job)) => {
                 let outcome = build.failure.as_ref().map_or_else(String::new, |f| format!(": {}", f.problem));
                 job.log.vital(&format!("== {}{outcome}", word(build))).await;
-                self.rooms.hooks.finish(&job).await;
+                if let Err(error) = self.rooms.hooks.finish(&job).await {
+                    tracing::warn!(%error, build = %job.label(), "the engine is not cleaned; the next start does");
+                }
                 self.rooms.logs.close(&record.name, build.number);
             }
             Err(failure) => tracing::debug!(problem = %failure.problem, "a build's repository is gone"),

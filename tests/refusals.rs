@@ -226,8 +226,11 @@ fn a_disk_without_space_refuses_the_push_and_loses_nothing() {
         let tree = ann.work_tree("tree", &[("a.txt", "one\n")]);
         ann.git(&tree, &["remote", "add", "origin", &ann.ssh_url("app")]);
         ann.git(&tree, &["push", "-q", "origin", "main"]);
-        let noise: String = (0..40u32 << 20).map(|n| char::from(b'!' + (n.wrapping_mul(2_654_435_761) >> 25) as u8 % 90)).collect();
-        ann.commit(&tree, &[("big.bin", &noise)], "too big");
+        let mut noise = Vec::new();
+        let source = std::fs::File::open("/dev/urandom").expect("random");
+        std::io::Read::read_to_end(&mut std::io::Read::take(source, 40 << 20), &mut noise).expect("random");
+        std::fs::write(tree.join("big.bin"), &noise).expect("write");
+        ann.commit(&tree, &[], "too big");
         let refused = ann.try_git(&tree, &["push", "origin", "main"]);
         let said = text(&refused.stderr);
         assert!(!refused.status.success() && said.to_lowercase().contains("space"), "{said}");

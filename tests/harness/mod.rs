@@ -103,6 +103,25 @@ impl Slipway {
         Self::start_with(&[])
     }
 
+    /// Starts on a new data folder with these variables set.
+    pub fn start_with_env(env: &[(&str, &str)]) -> Self {
+        let folder = tempfile::Builder::new().prefix("slipway-test-").tempdir().expect("temp");
+        let data = folder.path().join("data");
+        let flags = ["--http", "127.0.0.1:0", "--ssh", "127.0.0.1:0"];
+        let (child, log) = spawn_exact(&data, &flags, env);
+        let mut server = Self {
+            data,
+            http: String::new(),
+            ssh: String::new(),
+            child,
+            log,
+            folder: Some(folder),
+            extra: Vec::new(),
+        };
+        server.wait_until_up();
+        server
+    }
+
     /// Starts on a new data folder with further flags of `serve`.
     pub fn start_with(extra: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("slipway-test-").tempdir().expect("temp");
@@ -164,7 +183,7 @@ impl Slipway {
         let mut extra: Vec<String> = self.extra.clone();
         extra.extend(["--http".into(), self.http.clone(), "--ssh".into(), self.ssh.clone()]);
         let extra: Vec<&str> = extra.iter().map(String::as_str).collect();
-        let (child, log) = spawn_exact(&self.data, &extra);
+        let (child, log) = spawn_exact(&self.data, &extra, &[]);
         self.child = child;
         self.log = log;
         self.wait_until_up();
@@ -255,16 +274,17 @@ impl Drop for Slipway {
 fn spawn(data: &Path, extra: &[&str]) -> (Child, Arc<Mutex<String>>) {
     let mut all = vec!["--http", "127.0.0.1:0", "--ssh", "127.0.0.1:0"];
     all.extend(extra);
-    spawn_exact(data, &all)
+    spawn_exact(data, &all, &[])
 }
 
-fn spawn_exact(data: &Path, flags: &[&str]) -> (Child, Arc<Mutex<String>>) {
+fn spawn_exact(data: &Path, flags: &[&str], env: &[(&str, &str)]) -> (Child, Arc<Mutex<String>>) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_slipway"))
         .arg("serve")
         .arg("--data")
         .arg(data)
         .args(flags)
         .env_remove("SLIPWAY_DATA")
+        .envs(env.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -77,7 +77,14 @@ mod runs;
 mod server;
 mod targets;
 
-pub(crate) use self::targets::{ClusterBindingForm, RegistryBindingForm, RegistryForm};
+pub(crate) use self::input::Keys;
+pub(crate) use self::people::{NewToken, drop_key, drop_token, save_key, save_token};
+pub(crate) use self::repos::{RepoChange, change_repo, give_role, make_repo, take_role};
+pub(crate) use self::runs::{find_build, find_deploy, log_response};
+pub(crate) use self::targets::{
+    ClusterBindingForm, RegistryBindingForm, RegistryForm, save_cluster, save_cluster_binding, save_registry,
+    save_registry_binding,
+};
 
 /// Where the API lies.
 const BASE: &str = "/-/api/v1";

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use slipway_core::{Actor, Problem, ProblemKind};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::{MEMBER_READS_MAX, READ_WAIT, VISITOR_READS_MAX};
 
@@ -32,18 +32,27 @@ impl Door {
         T: Send + 'static,
         F: FnOnce() -> Result<T, Problem> + Send + 'static,
     {
-        let places = if matches!(actor, Actor::Anonymous) { &self.visitors } else { &self.members };
-        let waiting = tokio::time::timeout(READ_WAIT, Arc::clone(places).acquire_owned());
-        let Ok(Ok(permit)) = waiting.await else { return Err(busy()) };
+        let permit = self.enter(actor).await?;
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             work()
         });
         task.await.unwrap_or_else(|_| Err(broken()))
     }
+
+    /// A place for work that goes on while its answer is already under way; it must move to the thread that works.
+    pub(crate) async fn enter(&self, actor: &Actor) -> Result<OwnedSemaphorePermit, Problem> {
+        let places = if matches!(actor, Actor::Anonymous) { &self.visitors } else { &self.members };
+        let waiting = tokio::time::timeout(READ_WAIT, Arc::clone(places).acquire_owned());
+        match waiting.await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(busy()),
+        }
+    }
 }
 
-fn busy() -> Problem {
+/// The answer where no place is free.
+pub(crate) fn busy() -> Problem {
     Problem::new(ProblemKind::Busy, "Too many requests are being answered.", "Try again in a few seconds.")
 }
 

@@ -79,8 +79,11 @@ pub(crate) async fn identify(State(shared): State<Arc<Shared>>, mut request: Req
     if let Err(problem) = csrf::check_origin(&shared, &visitor, &request) {
         return Refusal(problem).into_response();
     }
-    request.extensions_mut().insert(visitor);
-    next.run(request).await
+    request.extensions_mut().insert(visitor.clone());
+    let mut response = next.run(request).await;
+    // A failure's page names who is signed in; its layer lies outside this one.
+    response.extensions_mut().insert(visitor);
+    response
 }
 
 async fn recognise(shared: &Arc<Shared>, headers: &HeaderMap) -> Result<Visitor, Problem> {

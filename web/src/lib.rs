@@ -4,18 +4,22 @@
 //! through [`Operations`]. The routes are listed in `api.rs` and DESIGN §4.
 
 mod api;
+mod assets;
 mod csrf;
 mod credential;
 mod door;
 mod identity;
 mod limits;
+mod link;
+mod markdown;
 mod operations;
+mod pages;
 mod parts;
 mod refusal;
 mod router;
+mod text;
 mod throttle;
 mod visit;
-
 
 pub use self::credential::{MintedToken, mint_token};
 pub use self::identity::authenticate;

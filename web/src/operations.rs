@@ -13,6 +13,8 @@ use slipway_core::{
     Actor, BuildNumber, ClusterName, DeployNumber, Problem, RegistryName, RepoId, RepoName, Secret,
 };
 
+use crate::limits::LOG_CHUNK_BYTES;
+
 /// What the root does for the pages and the API.
 #[async_trait]
 pub trait Operations: Send + Sync + 'static {
@@ -57,6 +59,17 @@ pub trait Operations: Send + Sync + 'static {
         offset: u64,
         bytes_max: usize,
     ) -> Result<LogChunk, Problem>;
+    /// How many bytes a build's log has. Worth implementing: this one reads it all.
+    async fn log_size(&self, repo: &RepoName, number: BuildNumber) -> Result<u64, Problem> {
+        let mut at = 0;
+        loop {
+            let chunk = self.read_log(repo, number, at, LOG_CHUNK_BYTES).await?;
+            if chunk.bytes.is_empty() {
+                return Ok(at);
+            }
+            at = chunk.end();
+        }
+    }
     /// The log from `offset` as it grows; ends when the build is over and everything was sent.
     fn follow_log(
         &self,

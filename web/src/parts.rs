@@ -5,8 +5,10 @@ use std::sync::Arc;
 use slipway_core::UnixMillis;
 use slipway_repository::Repositories;
 use slipway_store::Store;
+use tokio::sync::Semaphore;
 
 use crate::door::Door;
+use crate::limits::LIVE_PAGES_MAX;
 use crate::operations::Operations;
 use crate::throttle::Throttle;
 
@@ -40,11 +42,13 @@ pub(crate) struct Shared {
     pub(crate) parts: Parts,
     pub(crate) door: Door,
     pub(crate) logins: Throttle,
+    /// Places for live pages.
+    pub(crate) live: Arc<Semaphore>,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
-        Self { parts, door: Door::new(), logins: Throttle::new() }
+        Self { parts, door: Door::new(), logins: Throttle::new(), live: Arc::new(Semaphore::new(LIVE_PAGES_MAX)) }
     }
 
     pub(crate) fn now(&self) -> UnixMillis {

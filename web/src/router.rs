@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use http::{HeaderName, HeaderValue, StatusCode};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::identity::identify;
@@ -16,7 +18,7 @@ use crate::limits::BODY_BYTES_MAX;
 use crate::parts::{Parts, Shared};
 use crate::refusal::Answer;
 use crate::visit::Visit;
-use crate::{api, refusal};
+use crate::{api, pages, refusal};
 
 /// All pages and the API. Routes of the git transports (`/{repo}/info/refs`, `/{repo}/git-upload-pack`,
 /// `/{repo}/git-receive-pack`, `/v1/…`) are not among them: merge them beside it, with the same parameter name
@@ -30,7 +32,28 @@ pub fn router(parts: Parts) -> Router {
         .route("/-/metrics", get(metrics))
         .route("/-/schema/slipway.json", get(schema))
         .merge(api::routes());
-    dressed(machines, &shared).layer(from_fn(refusal::as_json)).with_state(shared)
+    let people = dressed(pages::routes(), &shared).layer(from_fn_with_state(Arc::clone(&shared), pages::as_page));
+    let machines = dressed(machines, &shared).layer(from_fn(refusal::as_json));
+    people.merge(machines).layer(map_response(guard)).with_state(shared)
+}
+
+/// What every answer tells the browser: run nothing that is not ours, be framed by nobody, tell nobody where one was.
+/// An answer with stricter rules of its own keeps them.
+async fn guard(mut response: Response) -> Response {
+    let policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                  form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, policy),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
 }
 
 /// The layers that both halves share. What gives failures their form goes around the result.

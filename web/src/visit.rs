@@ -1,11 +1,13 @@
 //! One request's view of the server: who asks, what they may do, and the blocking reads they are owed.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{ConnectInfo, FromRequestParts};
 use http::request;
 use slipway_core::target::RepoRecord;
 use slipway_core::{Action, Actor, Problem, RepoName, Standing, UnixMillis, UserName, authorise};
+use slipway_repository::Snapshot;
 use slipway_store::{MetaStore, Store};
 
 use crate::identity::Visitor;
@@ -16,6 +18,18 @@ use crate::refusal::{Answer, Refusal};
 pub(crate) struct Visit {
     pub(crate) shared: Arc<Shared>,
     pub(crate) visitor: Visitor,
+    /// The other end of the connection, where the listener told.
+    pub(crate) peer: Option<IpAddr>,
+}
+
+/// A repository that the visitor may see, and what more they may do with it.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    pub(crate) record: RepoRecord,
+    /// Retry and cancel builds, sync and roll back deploys.
+    pub(crate) operates: bool,
+    /// Change settings and grants.
+    pub(crate) admins: bool,
 }
 
 impl FromRequestParts<Arc<Shared>> for Visit {
@@ -25,7 +39,8 @@ impl FromRequestParts<Arc<Shared>> for Visit {
         // Without the identifying layer in front nobody is known: deny by default.
         let nobody = || Visitor { actor: Actor::Anonymous, csrf: None };
         let visitor = parts.extensions.get::<Visitor>().cloned().unwrap_or_else(nobody);
-        Ok(Self { shared: Arc::clone(shared), visitor })
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
+        Ok(Self { shared: Arc::clone(shared), visitor, peer })
     }
 }
 
@@ -72,6 +87,29 @@ impl Visit {
     pub(crate) async fn repo(&self, name: &str, action: Action) -> Answer<RepoRecord> {
         let (actor, name) = (self.actor().clone(), name.to_owned());
         self.store(move |store| find_repo(store, &actor, &name, action)).await
+    }
+
+    /// The repository of that name for a page, with what the visitor may do on it.
+    pub(crate) async fn see(&self, name: &str) -> Answer<Seen> {
+        let (actor, name) = (self.actor().clone(), name.to_owned());
+        self.store(move |store| {
+            let record = find_repo(store, &actor, &name, Action::ReadRepo)?;
+            let standing = standing(store, &actor, &record)?;
+            let may = |action| authorise(&actor, Some(standing), action, &name).is_ok();
+            Ok(Seen { operates: may(Action::OperateRepo), admins: may(Action::AdminRepo), record })
+        })
+        .await
+    }
+
+    /// Reads a repository's objects on a thread that may block.
+    pub(crate) async fn git<T, F>(&self, repo: &RepoRecord, work: F) -> Answer<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Snapshot) -> Result<T, Problem> + Send + 'static,
+    {
+        let (repositories, name) = (Arc::clone(&self.shared.parts.repositories), repo.name.clone());
+        let read = move || work(&*repositories.get(&name)?.snapshot()?);
+        Ok(self.shared.door.run(self.actor(), read).await?)
     }
 }
 

@@ -1,0 +1,8 @@
+//! The Git server on loopback ports with a real store and real repositories, met by stock git and OpenSSH.
+
+mod everyday;
+mod http;
+mod push;
+mod refusals;
+mod server;
+mod ssh;

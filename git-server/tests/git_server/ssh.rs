@@ -1,0 +1,137 @@
+//! The SSH side as OpenSSH's client meets it.
+
+use std::io::Write;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use slipway_core::Role;
+
+use crate::server::{Server, text};
+
+#[test]
+fn a_shell_is_a_greeting_and_a_command_keeps_its_exit_status() {
+    let server = Server::start();
+    let ann = server.person("ann", true);
+    let out = ann.ssh(&[], &[]).output().expect("ssh runs");
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(text(&out.stdout).starts_with("Hello ann. You are signed in; there is no shell here."));
+    let out = ann.ssh(&[], &["repo", "create", "'my app'"]).output().expect("ssh runs");
+    assert_eq!(text(&out.stdout), "ann ran [\"repo\", \"create\", \"my app\"] with 0 bytes\n");
+    assert_eq!((text(&out.stderr).as_str(), out.status.code()), ("done\n", Some(0)));
+    assert_eq!(ann.ssh(&[], &["fail"]).output().expect("ssh runs").status.code(), Some(3));
+}
+
+#[test]
+fn what_is_not_offered_is_refused() {
+    let server = Server::start();
+    let ann = server.person("ann", true);
+    for (command, sentence) in [
+        ("git-upload-archive 'app'", "no git archive --remote"),
+        ("git-upload-pack 'app' 'b'", "not quoted as git does it"),
+        ("git-upload-pack 'app'; id", "not quoted as git does it"),
+        ("git-lfs-authenticate app download", "no Git LFS"),
+        ("echo 'unclosed", "A quote is not closed."),
+    ] {
+        let out = ann.ssh(&[], &[command]).output().expect("ssh runs");
+        assert_eq!(out.status.code(), Some(1), "{command}");
+        assert!(text(&out.stderr).contains(sentence), "{command}: {}", text(&out.stderr));
+    }
+    let sftp = ann.ssh(&["-s"], &["sftp"]).output().expect("ssh runs");
+    assert!(!sftp.status.success());
+    let forward = ann.ssh(&["-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:1"], &["x"]).output();
+    assert!(!forward.expect("ssh runs").status.success());
+    let through = ann.ssh(&["-W", "127.0.0.1:22"], &[]).output().expect("ssh runs");
+    assert!(!through.status.success());
+}
+
+#[test]
+fn a_command_reads_and_writes_without_getting_stuck() {
+    let server = Server::start();
+    let ann = server.person("ann", true);
+    let feed = |verb: &str, bytes: usize| {
+        let mut child = ann
+            .ssh(&[], &[verb])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("ssh runs");
+        let mut stdin = child.stdin.take().expect("piped");
+        let writer = std::thread::spawn(move || {
+            // The server may stop reading before it has all.
+            let _ = stdin.write_all(&vec![b'k'; bytes]);
+        });
+        let out = child.wait_with_output().expect("ssh ends");
+        writer.join().expect("no panic");
+        out
+    };
+    assert!(text(&feed("read", 100_000).stdout).contains("with 100000 bytes"));
+    // It writes more than a window and never reads; the client sends more than is ever kept.
+    let out = feed("flood", 20_000_000);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(out.stdout.len() > 4_000_000);
+}
+
+#[test]
+fn connecting_takes_no_second() {
+    let server = Server::start();
+    let ann = server.person("ann", true);
+    let mut best = Duration::MAX;
+    for _ in 0..3 {
+        let started = Instant::now();
+        assert!(ann.ssh(&[], &["x"]).output().expect("ssh runs").status.success());
+        best = best.min(started.elapsed());
+    }
+    assert!(best < Duration::from_millis(900), "{best:?}: is the first answer to `none` delayed?");
+}
+
+#[test]
+fn several_channels_share_one_connection() {
+    let server = Server::start();
+    let ann = server.person("ann", false);
+    server.repo("app", false);
+    server.grant("ann", "app", Role::Write);
+    let socket = ann.home.join("mux");
+    let master_options = ["-o", "ControlMaster=yes", "-o", &format!("ControlPath={}", socket.display()), "-N"];
+    let mut master = ann.ssh(&master_options, &[]).spawn().expect("ssh runs");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !socket.exists() {
+        assert!(Instant::now() < deadline, "no master connection");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let path = format!("ControlPath={}", socket.display());
+    let runs: Vec<_> = (0..6).map(|_| ann.ssh(&["-o", &path], &["x"]).stdout(Stdio::piped()).spawn().expect("ssh runs")).collect();
+    for run in runs {
+        assert!(run.wait_with_output().expect("ends").status.success());
+    }
+    master.kill().expect("killed");
+    master.wait().expect("reaped");
+}
+
+#[test]
+fn only_strong_algorithms_are_spoken() {
+    let server = Server::start();
+    let ann = server.person("ann", true);
+    for weak in ["Ciphers=aes256-ctr", "KexAlgorithms=diffie-hellman-group14-sha256", "Ciphers=aes128-cbc", "MACs=hmac-sha1"] {
+        let out = ann.ssh(&["-o", weak], &["x"]).output().expect("ssh runs");
+        let spoken = out.status.success();
+        // With an AEAD cipher no MAC is negotiated, so the last one goes through.
+        assert_eq!(spoken, weak.starts_with("MACs"), "{weak}");
+    }
+    for good in ["Ciphers=aes256-gcm@openssh.com", "Ciphers=chacha20-poly1305@openssh.com"] {
+        assert!(ann.ssh(&["-o", good], &["x"]).output().expect("ssh runs").status.success(), "{good}");
+    }
+    let password = ann.ssh(&["-o", "PubkeyAuthentication=no"], &["x"]).output().expect("ssh runs");
+    assert!(text(&password.stderr).contains("Permission denied (publickey)"), "{}", text(&password.stderr));
+}
+
+#[test]
+fn draining_ends_idle_connections_and_takes_no_new_ones() {
+    let server = Server::start();
+    let ann = server.person("ann", true);
+    let mut idle = ann.ssh(&["-N"], &[]).spawn().expect("ssh runs");
+    std::thread::sleep(Duration::from_millis(800));
+    assert!(server.block_on(server.git.drain(Duration::from_secs(10))), "an idle connection held up the drain");
+    assert!(idle.wait().expect("reaped").code().is_some());
+    assert!(!ann.ssh(&[], &["x"]).output().expect("ssh runs").status.success());
+}

@@ -1,0 +1,265 @@
+//! Builds: their list, one of them with its stages, its failure and its log.
+
+use askama::Template;
+use axum::extract::Path;
+use axum::response::Response;
+use serde::Deserialize;
+use slipway_core::build::{Build, BuildState, Failure, Stage, TestVerdict};
+use slipway_core::{Action, BuildNumber, RepoName, UnixMillis};
+
+use super::form::Fields;
+use super::frame::{Frame, go_to, html, render};
+use super::mark::{Mark, StageState, took};
+use crate::api::{Keys, find_build, log_response};
+use crate::limits::{HISTORY_ROWS, LOG_CHUNK_BYTES, LOG_PAGE_BYTES};
+use crate::link::Link;
+use crate::refusal::Answer;
+use crate::text::{Moment, without_ansi};
+use crate::visit::{Seen, Visit};
+
+#[derive(Template)]
+#[template(path = "builds.html")]
+struct BuildsPage {
+    frame: Frame,
+    rows: Vec<Row>,
+    older: Option<Link>,
+    bound: bool,
+    repo: RepoName,
+}
+
+struct Row {
+    number: BuildNumber,
+    link: Link,
+    mark: Mark,
+    title: String,
+    ref_name: String,
+    commit: String,
+    commit_link: Link,
+    actor: String,
+    when: Moment,
+    took: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Before {
+    pub(crate) before: Option<u64>,
+}
+
+pub(crate) async fn list(visit: Visit, Path(repo): Path<String>, Keys(from): Keys<Before>) -> Answer<Response> {
+    let seen = visit.see(&repo).await?;
+    let (id, before) = (seen.record.id, from.before.map(BuildNumber));
+    let (mut builds, bindings) =
+        visit.store(move |s| Ok((s.builds(id, before, HISTORY_ROWS + 1)?, s.bindings(id)?))).await?;
+    let more = builds.len() > HISTORY_ROWS;
+    builds.truncate(HISTORY_ROWS);
+    let (name, now) = (&seen.record.name, visit.now());
+    let under_way = builds.iter().any(|b| !b.state.is_final());
+    html(&BuildsPage {
+        frame: Frame::of_repo(&visit, &seen, "Builds", "Builds").refreshing(under_way),
+        older: builds.last().filter(|_| more).map(|b| Link::builds_before(name, b.number)),
+        rows: builds.into_iter().map(|b| row(name, b, now)).collect(),
+        bound: bindings.registry.is_some(),
+        repo: name.clone(),
+    })
+}
+
+fn row(repo: &RepoName, build: Build, now: UnixMillis) -> Row {
+    Row {
+        number: build.number,
+        link: Link::build(repo, build.number),
+        mark: Mark::of_build(&build),
+        ref_name: build.ref_name.short().to_owned(),
+        commit: build.commit.short(),
+        commit_link: Link::commit(repo, &build.commit),
+        when: Moment::of_ms(build.created, now),
+        took: took(build.started, build.ended, now),
+        title: build.title,
+        actor: build.actor,
+    }
+}
+
+#[derive(Template)]
+#[template(path = "build.html")]
+struct BuildPage {
+    frame: Frame,
+    state: String,
+    live: Option<Link>,
+    raw: Link,
+    log: String,
+    /// Bytes of the log that the page leaves out.
+    left_out: u64,
+    operates: bool,
+    under_way: bool,
+    here: Link,
+}
+
+/// The part of a build's page that changes while it runs; sent to live pages as it is.
+#[derive(Template)]
+#[template(path = "build_state.html")]
+struct BuildStatePart {
+    mark: Mark,
+    number: BuildNumber,
+    title: String,
+    took: String,
+    stages: Vec<StageRow>,
+    failure: Option<Failure>,
+    waiting: bool,
+    ref_name: String,
+    commit: String,
+    commit_link: Link,
+    actor: String,
+    created: Moment,
+    retries: u32,
+    image: Option<String>,
+    tags: String,
+    digest: String,
+    bumps: Vec<BumpRow>,
+}
+
+struct StageRow {
+    title: &'static str,
+    mark: Mark,
+    took: String,
+}
+
+struct BumpRow {
+    repo: String,
+    link: Option<Link>,
+    text: String,
+}
+
+/// The changing part as HTML.
+pub(crate) fn state_html(repo: &RepoName, build: &Build, now: UnixMillis) -> Answer<String> {
+    let stages = [Stage::Clone, Stage::Build, Stage::Test, Stage::Push, Stage::Bump];
+    let stages = stages.into_iter().filter(|s| *s != Stage::Bump || !build.bumps.is_empty());
+    let pushed = build.pushed.as_ref();
+    render(&BuildStatePart {
+        mark: Mark::of_build(build),
+        number: build.number,
+        title: build.title.clone(),
+        took: took(build.started, build.ended, now),
+        stages: stages.map(|stage| stage_row(build, stage, now)).collect(),
+        failure: build.failure.clone().filter(|_| build.state != BuildState::Succeeded),
+        waiting: build.state == BuildState::Waiting,
+        ref_name: build.ref_name.short().to_owned(),
+        commit: build.commit.short(),
+        commit_link: Link::commit(repo, &build.commit),
+        actor: build.actor.clone(),
+        created: Moment::of_ms(build.created, now),
+        retries: build.retries,
+        image: pushed.map(|p| p.name.clone()),
+        tags: pushed.map(|p| p.tags.join(", ")).unwrap_or_default(),
+        digest: pushed.map(|p| p.digest.to_string()).unwrap_or_default(),
+        bumps: build.bumps.iter().map(bump_row).collect(),
+    })
+}
+
+fn bump_row(bump: &slipway_core::build::Bump) -> BumpRow {
+    let repo = RepoName::parse(&bump.repo).ok();
+    BumpRow {
+        repo: bump.repo.clone(),
+        link: repo.as_ref().zip(bump.commit.as_ref()).map(|(repo, commit)| Link::commit(repo, commit)),
+        text: match (&bump.commit, bump.done) {
+            (Some(commit), _) => format!("{} {}", bump.target, commit.short()),
+            (None, true) => format!("{}: had it already", bump.target),
+            (None, false) => format!("{}: not yet", bump.target),
+        },
+    }
+}
+
+fn stage_row(build: &Build, stage: Stage, now: UnixMillis) -> StageRow {
+    let time = build.stages.iter().rev().find(|t| t.stage == stage);
+    let state = stage_state(build, stage);
+    let took = match (state, time) {
+        (StageState::Skipped | StageState::Ahead, _) | (_, None) => String::new(),
+        (_, Some(t)) => took(Some(t.started), t.ended.or(build.ended), now),
+    };
+    StageRow { title: stage.title(), mark: Mark::of_stage(state), took }
+}
+
+fn stage_state(build: &Build, stage: Stage) -> StageState {
+    let Some(time) = build.stages.iter().rev().find(|t| t.stage == stage) else { return StageState::Ahead };
+    if stage == build.stage && build.state != BuildState::Succeeded {
+        return match build.state {
+            BuildState::Running => StageState::Running,
+            BuildState::Waiting => StageState::Waiting,
+            BuildState::Failed => StageState::Failed,
+            BuildState::Queued => StageState::Ahead,
+            _ => StageState::Stopped,
+        };
+    }
+    let no_test = stage == Stage::Test && build.test == TestVerdict::None;
+    match (time.skipped || no_test, stage < build.stage || build.state == BuildState::Succeeded) {
+        (true, _) => StageState::Skipped,
+        (false, true) => StageState::Done,
+        (false, false) => StageState::Ahead,
+    }
+}
+
+pub(crate) async fn show(visit: Visit, Path((repo, number)): Path<(String, String)>) -> Answer<Response> {
+    let seen = visit.see(&repo).await?;
+    let build = find_build(&visit, &seen.record, &number).await?;
+    let (name, number) = (&seen.record.name, build.number);
+    let (log, from, end) = read_end(&visit, &seen, number).await?;
+    let under_way = !build.state.is_final();
+    html(&BuildPage {
+        frame: Frame::of_repo(&visit, &seen, "Builds", format!("Build {number}"))
+            .crumb("builds", Some(Link::page(name, "builds")))
+            .crumb(number.to_string(), None)
+            .refreshing(under_way),
+        state: state_html(name, &build, visit.now())?,
+        live: under_way.then(|| Link::build_live(name, number, end)),
+        raw: Link::build_log(name, number),
+        log,
+        left_out: from,
+        operates: seen.operates,
+        under_way,
+        here: Link::build(name, number),
+    })
+}
+
+/// The last part of a log, whole lines: its text, where it begins and where it ends.
+async fn read_end(visit: &Visit, seen: &Seen, number: BuildNumber) -> Answer<(String, u64, u64)> {
+    let (operations, repo) = (visit.operations(), &seen.record.name);
+    let from = operations.log_size(repo, number).await?.saturating_sub(LOG_PAGE_BYTES);
+    let (mut bytes, mut at) = (Vec::new(), from);
+    // A log that grows while it is read must not keep this page waiting.
+    while (bytes.len() as u64) < 2 * LOG_PAGE_BYTES {
+        let chunk = operations.read_log(repo, number, at, LOG_CHUNK_BYTES).await?;
+        if chunk.bytes.is_empty() {
+            break;
+        }
+        at = chunk.end();
+        bytes.extend_from_slice(&chunk.bytes);
+    }
+    let first = match from {
+        0 => 0,
+        _ => bytes.iter().position(|b| *b == b'\n').map_or(0, |n| n + 1),
+    };
+    let last = bytes.iter().rposition(|b| *b == b'\n').map_or(bytes.len(), |n| n + 1);
+    let text = bytes.get(first..last).map(String::from_utf8_lossy).unwrap_or_default();
+    let end = at.saturating_sub((bytes.len() - last) as u64);
+    Ok((without_ansi(&text), from.saturating_add(first as u64), end))
+}
+
+pub(crate) async fn raw_log(visit: Visit, Path((repo, number)): Path<(String, String)>) -> Answer<Response> {
+    let seen = visit.see(&repo).await?;
+    let number = find_build(&visit, &seen.record, &number).await?.number;
+    Ok(log_response(&visit, &seen.record.name, number, 0, false))
+}
+
+pub(crate) async fn act(
+    visit: Visit,
+    Path((repo, number)): Path<(String, String)>,
+    fields: Fields,
+) -> Answer<Response> {
+    let record = visit.repo(&repo, Action::OperateRepo).await?;
+    let number = find_build(&visit, &record, &number).await?.number;
+    let build = match fields.verb() {
+        "retry" => visit.operations().retry_build(visit.actor(), record.id, number).await?,
+        "cancel" => visit.operations().cancel_build(visit.actor(), record.id, number).await?,
+        _ => return fields.unknown_verb(),
+    };
+    Ok(go_to(&Link::build(&record.name, build.number)))
+}

@@ -1,0 +1,98 @@
+//! The front page: the repositories that a visitor may see, and how their last builds and deploys went.
+
+use askama::Template;
+use axum::response::Response;
+use http::header::CONTENT_TYPE;
+use slipway_core::target::RepoRecord;
+use slipway_core::{Action, RepoName};
+
+use super::form::Fields;
+use super::frame::{Frame, go_to, html};
+use super::mark::Mark;
+use crate::api::make_repo;
+use crate::limits::HOME_ROWS_MAX;
+use crate::link::Link;
+use crate::refusal::Answer;
+use crate::text::Moment;
+use crate::visit::{Visit, visible_repos};
+
+#[derive(Template)]
+#[template(path = "home.html")]
+struct HomePage {
+    frame: Frame,
+    rows: Vec<Row>,
+    cut: bool,
+    may_create: bool,
+    http: String,
+}
+
+struct Row {
+    record: RepoRecord,
+    link: Link,
+    build: Option<Run>,
+    deploy: Option<Run>,
+}
+
+struct Run {
+    mark: Mark,
+    link: Link,
+    when: Moment,
+    number: u64,
+}
+
+pub(crate) async fn home(visit: Visit) -> Answer<Response> {
+    let (actor, now) = (visit.actor().clone(), visit.now());
+    let (rows, cut) = visit
+        .store(move |s| {
+            let mut seen = visible_repos(s, &actor)?;
+            let cut = seen.len() > HOME_ROWS_MAX;
+            seen.truncate(HOME_ROWS_MAX);
+            let mut rows = Vec::with_capacity(seen.len());
+            for record in seen {
+                let name = &record.name;
+                let build = s.builds(record.id, None, 1)?.pop().map(|b| Run {
+                    mark: Mark::of_build(&b),
+                    link: Link::build(name, b.number),
+                    when: Moment::of_ms(b.ended.unwrap_or(b.created), now),
+                    number: b.number.0,
+                });
+                let deploy = s.deploys(record.id, None, 1)?.pop().map(|d| Run {
+                    mark: Mark::of_deploy(&d),
+                    link: Link::deploy(name, d.number),
+                    when: Moment::of_ms(d.ended.unwrap_or(d.created), now),
+                    number: d.number.0,
+                });
+                rows.push(Row { link: Link::repo(name), build, deploy, record });
+            }
+            Ok((rows, cut))
+        })
+        .await?;
+    let http = visit.shared.parts.addresses.http.clone();
+    let may_create = visit.may(Action::CreateRepo).is_ok();
+    html(&HomePage { frame: Frame::new(&visit, "Repositories"), rows, cut, may_create, http })
+}
+
+#[derive(Template)]
+#[template(path = "new.html")]
+struct NewPage {
+    frame: Frame,
+}
+
+pub(crate) async fn new_form(visit: Visit) -> Answer<Response> {
+    visit.may(Action::CreateRepo)?;
+    html(&NewPage { frame: Frame::new(&visit, "New repository") })
+}
+
+pub(crate) async fn create(visit: Visit, fields: Fields) -> Answer<Response> {
+    visit.may(Action::CreateRepo)?;
+    let name = RepoName::parse(fields.text("name"))?;
+    let repo = make_repo(&visit, &name, fields.text("description"), fields.ticked("public")).await?;
+    Ok(go_to(&Link::repo(&repo.name)))
+}
+
+/// Crawlers may read what is at the tips; the depth of history costs more than it gives them.
+pub(crate) async fn robots() -> ([(http::HeaderName, &'static str); 1], &'static str) {
+    let text = "User-agent: *\nDisallow: /-/\nDisallow: /*/commit/\nDisallow: /*/compare/\nDisallow: /*/blame/\n\
+                Disallow: /*/archive/\nDisallow: /*/search\nDisallow: /*?\n";
+    ([(CONTENT_TYPE, "text/plain; charset=utf-8")], text)
+}
