@@ -131,6 +131,8 @@ pub(crate) struct Conversation {
     pub(crate) stateless: bool,
     pub(crate) input: Input,
     pub(crate) output: Output,
+    /// Everything that the client sends in this request is here.
+    pub(crate) input_ended: Arc<AtomicBool>,
     decoder: Decoder,
     bytes_read: u64,
 }
@@ -144,7 +146,9 @@ impl Conversation {
         input: Input,
         output: Output,
     ) -> Self {
-        Self { shared, opened, version, stateless, input, output, decoder: Decoder::default(), bytes_read: 0 }
+        let input_ended = input.ended();
+        let decoder = Decoder::default();
+        Self { shared, opened, version, stateless, input, output, input_ended, decoder, bytes_read: 0 }
     }
 
     /// The whole dialogue of a stateful transport.
@@ -232,7 +236,8 @@ impl Conversation {
     /// A sign of life for a client that waits. A stateless one gets it only once all of its request is here: an
     /// answer that starts earlier confuses some clients.
     pub(crate) fn keep_alive(&self, band: SideBand) {
-        if let Some(packet) = band.keepalive() {
+        let may_answer = !self.stateless || self.input_ended.load(Ordering::Relaxed);
+        if let Some(packet) = band.keepalive().filter(|_| may_answer) {
             self.output.offer(packet);
         }
     }

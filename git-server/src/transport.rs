@@ -4,6 +4,8 @@
 //! else of them. Both are short queues, so each side runs at the pace of the other.
 
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
@@ -29,25 +31,54 @@ impl<E: Into<Problem>> From<E> for Stop {
     }
 }
 
-/// The feeding end of an [`Input`].
-pub(crate) type InputSender = mpsc::Sender<Result<Bytes, Problem>>;
+/// The feeding end of an [`Input`]. Dropping it is the client's end of data.
+#[derive(Debug)]
+pub(crate) struct InputSender {
+    tx: mpsc::Sender<Result<Bytes, Problem>>,
+    ended: Arc<AtomicBool>,
+}
+
+impl InputSender {
+    /// Hands a chunk on, or why there will be none. False once nobody takes any more.
+    pub(crate) async fn send(&self, chunk: Result<Bytes, Problem>) -> bool {
+        self.tx.send(chunk).await.is_ok()
+    }
+
+    /// Returns when nobody takes any more.
+    pub(crate) async fn closed(&self) {
+        self.tx.closed().await;
+    }
+}
+
+impl Drop for InputSender {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+}
 
 /// What the client sends.
 #[derive(Debug)]
 pub(crate) struct Input {
     rx: mpsc::Receiver<Result<Bytes, Problem>>,
+    ended: Arc<AtomicBool>,
 }
 
-/// Makes an input and its feeding end. Dropping the feeding end is the client's end of data.
+/// Makes an input and its feeding end.
 pub(crate) fn input() -> (InputSender, Input) {
     let (tx, rx) = mpsc::channel(INPUT_CHUNKS);
-    (tx, Input { rx })
+    let ended = Arc::new(AtomicBool::new(false));
+    (InputSender { tx, ended: Arc::clone(&ended) }, Input { rx, ended })
 }
 
 impl Input {
     /// The next chunk; `None` at the end of data.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         self.rx.recv().await.transpose()
+    }
+
+    /// True once everything has arrived here (though not all of it need have been read).
+    pub(crate) fn ended(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.ended)
     }
 
     /// Reads on and throws away, so that a client which is still sending comes to read its answer.

@@ -177,7 +177,44 @@ pub(crate) fn read_text(raw: &[u8], expected: &'static str) -> Result<String, Wi
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::pktline::Packet;
     use super::*;
+
+    /// Lines as a hostile client might put them together: the words of the protocol, ids good and bad, and bytes.
+    fn packet() -> impl Strategy<Value = Packet> {
+        let word = prop::sample::select(vec![
+            "want ", "have ", "done", "shallow ", "deepen ", "deepen-since ", "deepen-not ", "filter ", "want-ref ",
+            "command=fetch", "command=ls-refs", "object-format=sha1", "ref-prefix ", "0", "1", "-1", "blob:limit=1k",
+            "push-cert", "refs/heads/a", "\0", " ", "\n", "side-band-64k", "push-options", "peel",
+        ]);
+        let piece = prop_oneof![
+            4 => word.prop_map(|w| w.as_bytes().to_vec()),
+            2 => Just("1".repeat(40).into_bytes()),
+            2 => Just("0".repeat(40).into_bytes()),
+            1 => prop::collection::vec(any::<u8>(), 0..8),
+        ];
+        prop_oneof![
+            1 => Just(Packet::Flush),
+            1 => Just(Packet::Delim),
+            6 => prop::collection::vec(piece, 0..6).prop_map(|p| Packet::Data(p.concat().into())),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_packets_make_a_reader_panic(packets in prop::collection::vec(packet(), 0..30)) {
+            let mut commands = upload_v2::CommandReader::new("sha1");
+            let mut wants = upload_v0::WantReader::new("sha1");
+            let mut pushes = push::PushReader::new("sha1");
+            for packet in &packets {
+                let _ = commands.take(packet);
+                let _ = wants.take(packet);
+                let _ = pushes.take(packet);
+            }
+        }
+    }
 
     #[test]
     fn the_highest_known_version_wins() {

@@ -16,7 +16,7 @@ use crate::transport::{InputSender, Pace, too_slow};
 /// Feeds a conversation from a request body until either ends.
 pub(super) async fn feed(body: Body, gzip: bool, fed: InputSender) {
     if let Err(problem) = pump(body, gzip, &fed).await {
-        let _ = fed.send(Err(problem)).await;
+        fed.send(Err(problem)).await;
     }
 }
 
@@ -39,7 +39,7 @@ async fn pump(mut body: Body, gzip: bool, fed: &InputSender) -> Result<(), Probl
         }
         match inflate.take() {
             None => {
-                if fed.send(Ok(data)).await.is_err() {
+                if !fed.send(Ok(data)).await {
                     return Ok(());
                 }
             }
@@ -48,7 +48,7 @@ async fn pump(mut body: Body, gzip: bool, fed: &InputSender) -> Result<(), Probl
                     let slice = data.slice(at..data.len().min(at + GZIP_SLICE_BYTES));
                     let (next, out) = blocking(move || decoder.take(&slice).map(|out| (decoder, out))).await?;
                     decoder = next;
-                    if !out.is_empty() && fed.send(Ok(out)).await.is_err() {
+                    if !out.is_empty() && !fed.send(Ok(out)).await {
                         return Ok(());
                     }
                 }
@@ -59,7 +59,7 @@ async fn pump(mut body: Body, gzip: bool, fed: &InputSender) -> Result<(), Probl
     if let Some(decoder) = inflate {
         let rest = blocking(move || decoder.end()).await?;
         if !rest.is_empty() {
-            let _ = fed.send(Ok(rest)).await;
+            fed.send(Ok(rest)).await;
         }
     }
     Ok(())

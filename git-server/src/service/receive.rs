@@ -1,7 +1,7 @@
 //! Takes a push: commands, then the pack into quarantine, then the one acceptance path, then the report.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -87,7 +87,7 @@ impl Conversation {
 
     /// Runs the push on a blocking thread, the client kept informed. Gives the input back.
     async fn take_in(&mut self, push: Push) -> Result<((Push, Outcome), Input), Stop> {
-        let permit = self.wait_receiving(&push, self.shared.place(&self.shared.receivers)).await??;
+        let permit = self.wait(push.band, self.shared.place(&self.shared.receivers)).await??;
         let flag = StopFlag::default();
         let rest = self.take_rest();
         let (_, spare) = crate::transport::input();
@@ -103,25 +103,15 @@ impl Conversation {
             reader,
             output: self.output.clone(),
             stop: flag.share(),
-            stateless: self.stateless,
+            hears: if self.stateless { Arc::clone(&self.input_ended) } else { Arc::new(AtomicBool::new(true)) },
             _permit: permit,
         };
         let band = job.push.band;
         let span = tracing::Span::current();
         // Not `blocking`: the outcome is no error of the conversation, and the input comes back with it.
         let work = tokio::task::spawn_blocking(move || span.in_scope(|| job.run()));
-        let done = self.wait_job(band, work).await?;
+        let done = self.wait(band, work).await?;
         done.map_err(|_| Stop::Refused(broken()))
-    }
-
-    async fn wait_receiving<T>(&self, push: &Push, job: impl Future<Output = T>) -> Result<T, Stop> {
-        self.wait_job(push.band, job).await
-    }
-
-    /// As [`Conversation::wait`], but a stateless client hears nothing while its request may still be on its way.
-    async fn wait_job<T>(&self, band: SideBand, job: impl Future<Output = T>) -> Result<T, Stop> {
-        let band = if self.stateless { SideBand::None } else { band };
-        self.wait(band, job).await
     }
 
     /// Tells the pusher what will happen and where to watch; with `-o wait` also how it goes, until the verdict.
@@ -194,7 +184,8 @@ struct Job {
     reader: InputReader,
     output: Output,
     stop: Arc<AtomicBool>,
-    stateless: bool,
+    /// The client reads progress by now: a stateless one does once all of its request is here.
+    hears: Arc<AtomicBool>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -219,8 +210,8 @@ impl Job {
             object_bytes_max: limits.object_bytes_max,
             depth_max: limits.delta_depth_max,
         };
-        let silent = self.stateless || self.push.quiet;
-        let teller = Teller { output: &self.output, band: self.push.band, silent, last: std::cell::Cell::new(None) };
+        let band = if self.push.quiet { SideBand::None } else { self.push.band };
+        let teller = Teller { output: &self.output, band, hears: &self.hears, last: std::cell::Cell::new(None) };
         repository.receive(&mut self.reader, &limits, &|p| teller.tell(&p), &self.stop).map_err(Problem::from)
     }
 
@@ -299,7 +290,7 @@ fn not_alone() -> Problem {
 struct Teller<'a> {
     output: &'a Output,
     band: SideBand,
-    silent: bool,
+    hears: &'a AtomicBool,
     last: std::cell::Cell<Option<Instant>>,
 }
 
@@ -310,7 +301,8 @@ impl Teller<'_> {
         let (deltas, total) = (*deltas, *total);
         let end = deltas >= total;
         let early = self.last.get().is_some_and(|at| at.elapsed() < PROGRESS_PAUSE);
-        if self.silent || self.band == SideBand::None || total == 0 || (early && !end) {
+        let hears = self.band != SideBand::None && self.hears.load(Ordering::Relaxed);
+        if !hears || total == 0 || (early && !end) {
             return;
         }
         self.last.set(Some(Instant::now()));

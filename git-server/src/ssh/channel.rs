@@ -183,7 +183,7 @@ impl Reading {
                 Ok(None) => return,
                 Err(_) => {
                     if let Some(fed) = fed.take() {
-                        let _ = fed.send(Err(too_slow(SSH_SILENCE))).await;
+                        fed.send(Err(too_slow(SSH_SILENCE))).await;
                     }
                     continue;
                 }
@@ -193,7 +193,7 @@ impl Reading {
                     let steady = pace.got(data.len());
                     let Some(sender) = &fed else { continue };
                     let item = if steady { Ok(data) } else { Err(too_slow(SSH_SILENCE)) };
-                    if sender.send(item).await.is_err() || !steady {
+                    if !sender.send(item).await || !steady {
                         fed = None;
                     }
                 }

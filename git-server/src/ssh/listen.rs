@@ -146,7 +146,9 @@ async fn connection(shared: Arc<Shared>, config: Arc<Config>, stream: TcpStream,
         () = shared.stop.cancelled() => {}
     }
     let Some(user) = watch.user() else {
-        shared.authenticator.failed(peer.ip(), UnixMillis::from(SystemTime::now()));
+        if watch.refused() {
+            shared.authenticator.failed(peer.ip(), UnixMillis::from(SystemTime::now()));
+        }
         return debug!("nobody signed in");
     };
     let mut look = tokio::time::interval(Duration::from_secs(1));

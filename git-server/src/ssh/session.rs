@@ -2,7 +2,7 @@
 //! else (passwords, forwarding, agents, subsystems) is refused.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use russh::keys::{HashAlg, PublicKey};
@@ -21,6 +21,7 @@ use crate::service::{Shared, blocking};
 pub(super) struct Watch {
     user: Mutex<Option<String>>,
     signed_in: Notify,
+    refused: AtomicBool,
     channels: AtomicUsize,
 }
 
@@ -33,6 +34,11 @@ impl Watch {
     /// Who has signed in.
     pub(super) fn user(&self) -> Option<String> {
         self.user.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// True if a key was refused. Whoever only looks whether the port is open has guessed nothing.
+    pub(super) fn refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Channels in use.
@@ -71,6 +77,7 @@ impl Session {
             Ok(actor) => Some((fingerprint, actor)),
             Err(problem) => {
                 debug!(%problem, "key refused");
+                self.watch.refused.store(true, Ordering::Relaxed);
                 None
             }
         }

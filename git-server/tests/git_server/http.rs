@@ -159,3 +159,45 @@ fn the_probe_of_a_large_push_is_answered() {
         assert_eq!((answer.status, answer.body.len()), (200, 0));
     });
 }
+
+#[test]
+fn a_client_that_leaves_in_the_middle_leaves_nothing_behind() {
+    let server = Server::start();
+    let dev = server.person("dev", false);
+    let bare = server.repo("app", false);
+    server.grant("dev", "app", Role::Write);
+    let token = server.token("dev", &[Scope::RepoWrite], None);
+    let files = || {
+        let mut stack = vec![bare.join("objects")];
+        let mut count = 0;
+        while let Some(folder) = stack.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.path().is_dir() { stack.push(entry.path()) } else { count += 1 }
+            }
+        }
+        count
+    };
+    let before = files();
+    server.block_on(async {
+        let zero = "0".repeat(40);
+        let command = format!("{zero} {} refs/heads/main\0report-status side-band-64k", "1".repeat(40));
+        let mut body = format!("{:04x}{command}0000", command.len() + 4).into_bytes();
+        body.extend_from_slice(b"PACK\0\0\0\x02\0\0\0\x05");
+        let head = format!(
+            "POST /app/git-receive-pack HTTP/1.1\r\nhost: x\r\nauthorization: Basic {}\r\ncontent-type: {}\r\n\
+             content-length: 10000000\r\n\r\n",
+            STANDARD.encode(format!("dev:{token}")),
+            RECEIVE.1
+        );
+        for _ in 0..20 {
+            let mut stream = tokio::net::TcpStream::connect(server.http).await.expect("connected");
+            tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.expect("sent");
+            tokio::io::AsyncWriteExt::write_all(&mut stream, &body).await.expect("sent");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    });
+    assert_eq!(files(), before, "a quarantine was left");
+    let tree = dev.work_tree("tree", &[("a", "a")]);
+    dev.git(&tree, &["push", "-q", &dev.http_url("app", &token), "main"]);
+}
