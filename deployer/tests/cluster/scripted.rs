@@ -228,7 +228,7 @@ async fn load_errors_and_broken_connections_are_ridden_out() {
 
 #[tokio::test]
 async fn a_cluster_that_is_down_or_stays_broken_is_infra_and_soon_told() {
-    let fake = Fake::start(|m, _, _, _| (*m == Method::PATCH).then(|| Fault::Raw(503, "no"))).await;
+    let fake = Fake::start(|m, _, _, _| (*m == Method::PATCH).then_some(Fault::Raw(503, "no"))).await;
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("binds").local_addr().expect("address");
     let dead = kubeconfig(&format!("http://{nobody}"));
     let files = maps(&["a", "b"]);
@@ -420,7 +420,7 @@ async fn death_at_any_call_loses_nothing_and_deletes_nothing_foreign() {
 #[tokio::test]
 async fn a_group_that_is_down_disturbs_nobody() {
     let fake = Fake::start(|_, path, _, _| {
-        path.starts_with("/apis/metrics.k8s.io").then(|| Fault::Raw(503, "down"))
+        path.starts_with("/apis/metrics.k8s.io").then_some(Fault::Raw(503, "down"))
     })
     .await;
     let files = maps(&["a"]);
