@@ -27,7 +27,9 @@ pub(crate) struct Wanted {
     /// What is sent.
     pub(crate) payload: Value,
     pub(crate) barrier: u8,
-    /// Its kind is defined, or its namespace made, by this very push: the cluster may not know it yet.
+    /// The cluster does not know its kind yet: this very push defines it.
+    pub(crate) new_kind: bool,
+    /// Its kind is defined, or its namespace described, by this very push: either may come a moment late.
     pub(crate) brought: bool,
 }
 
@@ -71,11 +73,11 @@ pub(crate) async fn place(
     let (mut wrong, mut denied) = (Vec::new(), Vec::new());
     for manifest in manifests {
         let at = manifest.source();
-        let Some((kind, is_brought)) = served.get(&gvk(manifest)) else {
+        let Some((kind, is_new)) = served.get(&gvk(manifest)) else {
             wrong.push(format!("{at}: {}", unknown_kind(connection, manifest).await?));
             continue;
         };
-        let (kind, is_brought) = (kind.clone(), *is_brought);
+        let (kind, is_new) = (kind.clone(), *is_new);
         let namespace = match namespace(manifest, &kind, binding) {
             Ok(namespace) => namespace,
             Err(sentence) => {
@@ -87,8 +89,8 @@ pub(crate) async fn place(
             denied.push(format!("{at}: {}", not_allowed(manifest, namespace.as_deref(), binding)));
             continue;
         }
-        let is_brought = is_brought || namespace.as_deref().is_some_and(|ns| namespaces.contains(ns));
-        wanted.push(one(manifest, kind, namespace, is_brought, owner));
+        let brought = is_new || namespace.as_deref().is_some_and(|ns| namespaces.contains(ns));
+        wanted.push(Wanted { new_kind: is_new, brought, ..one(manifest, kind, namespace, owner) });
     }
     wrong.extend(check(&wanted));
     match (wrong.is_empty(), denied.is_empty()) {
@@ -107,7 +109,7 @@ fn gvk(manifest: &Manifest) -> Gvk {
     (manifest.group().to_owned(), manifest.version().to_owned(), manifest.kind().to_owned())
 }
 
-fn one(manifest: &Manifest, kind: Kind, namespace: Option<String>, brought: bool, owner: &Owner) -> Wanted {
+fn one(manifest: &Manifest, kind: Kind, namespace: Option<String>, owner: &Owner) -> Wanted {
     let key = Key {
         group: kind.group.clone(),
         kind: kind.kind.clone(),
@@ -116,7 +118,7 @@ fn one(manifest: &Manifest, kind: Kind, namespace: Option<String>, brought: bool
     };
     let payload = payload(&manifest.object, &key, owner);
     let barrier = barrier(&key.group, &key.kind);
-    Wanted { key, kind, source: manifest.source(), payload, barrier, brought }
+    Wanted { key, kind, source: manifest.source(), payload, barrier, new_kind: false, brought: false }
 }
 
 /// Kinds that definitions in the same push bring.

@@ -153,13 +153,13 @@ impl Run<'_> {
 
     async fn diff_one(&self, i: usize) -> Result<ObjectDiff, Trouble> {
         let Some(wanted) = self.wanted.get(i) else { return Ok(ObjectDiff::empty(Change::Pending)) };
-        if wanted.brought {
-            let why = "its kind or namespace comes with this push, so the cluster was not asked".to_owned();
-            return Ok(self.line(i, Change::Created, Vec::new(), why));
-        }
         let infra = |e| Trouble::Cluster(self.connection.infra(&e));
         let before = match self.connection.call(&Call::get(wanted.path())).await {
             Ok(answer) => Some(answer.object().map_err(infra)?),
+            Err(e) if e.code() == 404 && wanted.brought => {
+                let why = "its kind or namespace comes with the same push, so the cluster was not asked";
+                return Ok(self.line(i, Change::Created, Vec::new(), why.to_owned()));
+            }
             Err(e) if e.code() == 404 => None,
             Err(e) => return Err(self.connection.trouble(wanted, "read", &e)),
         };

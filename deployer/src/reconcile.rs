@@ -166,7 +166,7 @@ impl Run<'_> {
     async fn read_all(&self) -> Result<Vec<Option<Live>>, DeployError> {
         let (read, refused) = self
             .each((0..self.wanted.len()).collect(), async |i| match self.wanted.get(i) {
-                Some(w) if !w.brought || w.barrier == 0 => self.connection.read_live(w, &self.owner).await,
+                Some(w) if !w.new_kind => self.connection.read_live(w, &self.owner).await,
                 _ => Ok(None),
             })
             .await?;
@@ -198,11 +198,15 @@ impl Run<'_> {
 
     /// Shows the cluster everything that would be written. What depends on this very push cannot be shown before it.
     async fn dry_run_all(&self, live: &[Option<Live>]) -> Result<(), DeployError> {
+        let is_space = |w: &Wanted| w.key.group.is_empty() && w.key.kind == "Namespace";
+        let pairs = || self.wanted.iter().zip(live);
+        let new_spaces: HashSet<&str> =
+            pairs().filter(|(w, l)| is_space(w) && l.is_none()).map(|(w, _)| w.key.name.as_str()).collect();
         let due = |i: &usize| {
-            self.wanted.get(*i).is_some_and(|w| !w.brought)
-                && live
-                    .get(*i)
-                    .is_none_or(|l| l.as_ref().is_none_or(|l| !l.unchanged && l.deleting.is_none()))
+            let (Some(wanted), Some(live)) = (self.wanted.get(*i), live.get(*i)) else { return false };
+            let is_new =
+                wanted.new_kind || wanted.key.namespace.as_deref().is_some_and(|n| new_spaces.contains(n));
+            !is_new && live.as_ref().is_none_or(|l| !l.unchanged && l.deleting.is_none())
         };
         let due: Vec<usize> = (0..self.wanted.len()).filter(due).collect();
         let (_, refused) = self

@@ -155,21 +155,27 @@ impl Run<'_> {
         }
     }
 
-    /// Objects that are not going to be healthy by themselves, with the reason.
+    /// Objects that are not going to be healthy by themselves, with the reason; with them, what ails the others.
     fn failed(&self, waiting: &BTreeMap<usize, Waiting>) -> Vec<String> {
-        let mut failed = Vec::new();
-        for (i, one) in waiting {
-            let past = one.ailment.as_ref().is_some_and(|(ailment, since)| {
+        let is_past = |one: &Waiting| {
+            one.ailment.as_ref().is_some_and(|(ailment, since)| {
                 self.grace_ms(ailment).is_some_and(|ms| since.elapsed() >= Duration::from_millis(ms))
-            });
-            if past {
+            })
+        };
+        let is_lost = |one: &Waiting| matches!(one.verdict.health, Health::Degraded | Health::Missing);
+        let mut over = false;
+        for (i, one) in waiting {
+            if is_past(one) {
                 self.board.verdict(*i, &Verdict::new(Health::Degraded, one.verdict.message.clone()));
             }
-            if past || matches!(one.verdict.health, Health::Degraded | Health::Missing) {
-                failed.push(self.tell_of(*i, one));
-            }
+            over |= is_past(one) || is_lost(one);
         }
-        failed
+        if !over {
+            return Vec::new();
+        }
+        let ails = |one: &Waiting| one.ailment.as_ref().is_some_and(|(a, _)| a.ail > Ail::Waits);
+        let told = waiting.iter().filter(|(_, one)| is_lost(one) || ails(one));
+        told.map(|(i, one)| self.tell_of(*i, one)).collect()
     }
 
     fn grace_ms(&self, ailment: &Ailment) -> Option<u64> {

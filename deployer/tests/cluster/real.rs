@@ -151,6 +151,7 @@ async fn an_empty_or_large_prune_needs_a_word_and_prune_off_keeps() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_definition_its_resources_and_a_namespace_go_in_one_push() {
     let lab = Lab::new();
+    lab.must_take_custom_resources();
     let mut repo = lab.repo(1).await;
     let (ns, group) = (format!("{}-new", lab.namespace), format!("{}.example.org", lab.namespace));
     let crd = format!(
@@ -239,7 +240,7 @@ async fn a_container_that_crashes_is_told_with_its_exit_code_and_last_words() {
     failing(&repo, &[("c.yaml", &crash)], &["container main ended with exit code 7", "no database today"])
         .await;
     let missing = deployment("config", "alpine:3.20", "envFrom: [{configMapRef: {name: nowhere}}]");
-    failing(&repo, &[("c.yaml", &crash), ("m.yaml", &missing)], &["nowhere", "not found"]).await;
+    failing(&repo, &[("m.yaml", &missing)], &["nowhere", "not found"]).await;
     let job = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\nspec: {backoffLimit: 0, template: {spec: {restartPolicy: Never, automountServiceAccountToken: false, containers: [{name: main, image: 'alpine:3.20', imagePullPolicy: IfNotPresent, command: ['/bin/sh', '-c', 'echo migration broke; exit 3']}]}}}\n";
     failing(&repo, &[("j.yaml", job)], &["Job", "exit code 3", "migration broke"]).await;
 }
