@@ -12,61 +12,52 @@ use crate::context::{CommitFiles, Files, clean};
 use crate::error::HookError;
 use crate::limits::{BUMP_BYTES_MAX, BUMP_FILE_BYTES_MAX, BUMP_FILES_MAX};
 
+/// Most characters of the built commit's subject that are repeated.
+const TITLE_CHARS_MAX: usize = 200;
+
 mod text;
 pub use self::text::pin;
 
-/// The author and committer of bumps.
-pub const AUTHOR: &str = "Slipway";
-
-/// Where a digest shall be written.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// The manifest repository's name, for messages.
-    pub repo: RepoName,
-    /// The commit to start from.
-    pub commit: Oid,
-    /// A file, or a folder (all of it).
-    pub path: String,
-    /// Which image references to move, tag and digest aside.
-    pub image: String,
-}
-
-/// Finds the edits that make `place` use `image:tag@digest`. Blocking: reads the repository. No edits: it does already.
+/// Finds the edits that make the manifests at `path` (a file, or a folder: all of it) of the commit use
+/// `image:tag@digest` wherever they use `image`, tag and digest aside. No edits: they do already. Blocking: reads the
+/// repository.
 ///
 /// # Errors
 /// [`HookError::NoManifest`], [`HookError::NothingToBump`], [`HookError::TooManyManifests`], or the repository's own.
-pub fn plan(snapshot: &Arc<Snapshot>, place: &Place, tag: &str, digest: &Digest) -> Result<Vec<Edit>, HookError> {
-    let files = CommitFiles { snapshot: snapshot.clone(), commit: place.commit };
-    plan_in(&files, place, tag, digest)
+pub fn plan(
+    snapshot: &Arc<Snapshot>,
+    commit: &Oid,
+    path: &str,
+    image: &str,
+    tag: &str,
+    digest: &Digest,
+) -> Result<Vec<Edit>, HookError> {
+    let files = CommitFiles { snapshot: snapshot.clone(), commit: *commit };
+    plan_in(&files, path, image, tag, digest)
 }
 
-pub(crate) fn plan_in(files: &dyn Files, place: &Place, tag: &str, digest: &Digest) -> Result<Vec<Edit>, HookError> {
-    let path = clean(&place.path);
-    let missing = || HookError::NoManifest { repo: place.repo.to_string(), path: place.path.clone() };
-    let named = files.entry(&path)?;
-    let mut found = Found { files, place, tag, digest, count: 0, bytes: 0, used: false, edits: Vec::new() };
-    match named.map(|e| (e.mode, e)) {
-        Some((Mode::File | Mode::Executable, mut entry)) => {
-            entry.name = path;
+fn plan_in(files: &dyn Files, path: &str, image: &str, tag: &str, digest: &Digest) -> Result<Vec<Edit>, HookError> {
+    let cleaned = clean(path);
+    let mut found = Found { files, path, image, tag, digest, count: 0, bytes: 0, used: false, edits: Vec::new() };
+    match files.entry(&cleaned)? {
+        Some(mut entry) if matches!(entry.mode, Mode::File | Mode::Executable) => {
+            entry.name = cleaned;
             found.look_at(&entry)?;
         }
-        Some((Mode::Tree, _)) => found.look_below(&path)?,
-        None if path.is_empty() => found.look_below(&path)?,
-        _ => return Err(missing()),
+        Some(entry) if entry.mode == Mode::Tree => found.look_below(&cleaned)?,
+        None if cleaned.is_empty() => found.look_below("")?,
+        _ => return Err(HookError::NoManifest { path: path.to_owned() }),
     }
     if !found.used {
-        return Err(HookError::NothingToBump {
-            repo: place.repo.to_string(),
-            path: place.path.clone(),
-            image: place.image.clone(),
-        });
+        return Err(HookError::NothingToBump { path: path.to_owned(), image: image.to_owned() });
     }
     Ok(found.edits)
 }
 
 struct Found<'a> {
     files: &'a dyn Files,
-    place: &'a Place,
+    path: &'a str,
+    image: &'a str,
     tag: &'a str,
     digest: &'a Digest,
     count: usize,
@@ -100,12 +91,11 @@ impl Found<'_> {
             (size > BUMP_FILE_BYTES_MAX, "bytes in one manifest", BUMP_FILE_BYTES_MAX),
         ] {
             if crossed {
-                let (repo, path) = (self.place.repo.to_string(), self.place.path.clone());
-                return Err(HookError::TooManyManifests { repo, path, what, limit });
+                return Err(HookError::TooManyManifests { path: self.path.to_owned(), what, limit });
             }
         }
         let before = self.files.blob(&entry.id, BUMP_FILE_BYTES_MAX)?;
-        if let Some(after) = pin(&before, &self.place.image, self.tag, self.digest) {
+        if let Some(after) = pin(&before, self.image, self.tag, self.digest) {
             self.used = true;
             if after != before {
                 let executable = entry.mode == Mode::Executable;
@@ -121,12 +111,15 @@ fn is_manifest(path: &str) -> bool {
     ["yaml", "yml", "json"].iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
-/// The bump's commit message: subject and the trailers by which a deploy finds its build.
-pub fn message(app: &RepoName, commit: &Oid, build: BuildNumber, target: &str) -> String {
-    format!(
-        "Deploy {app}@{} to {target}\n\nSlipway-Source: {app}@{commit}\nSlipway-Build: {app}#{build}\n",
-        commit.short()
-    )
+/// The bump's commit message: the subject, the built commit's own subject, and the trailers by which a deploy finds
+/// its build.
+pub fn message(app: &RepoName, build: BuildNumber, commit: &Oid, title: &str, target: &str) -> String {
+    let subject = format!("Deploy {app}@{} to {target}", commit.short());
+    // One line, and none that could pass for a trailer of ours.
+    let title: String = title.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TITLE_CHARS_MAX).collect();
+    let title = title.trim();
+    let body = if title.is_empty() { String::new() } else { format!("> {title}\n\n") };
+    format!("{subject}\n\n{body}Slipway-Source: {app}@{commit}\nSlipway-Build: {app}#{build}\n")
 }
 
 #[cfg(test)]
@@ -138,8 +131,8 @@ mod tests {
         Digest::parse(&format!("sha256:{}", c.to_string().repeat(64))).expect("digest")
     }
 
-    fn place(path: &str) -> Place {
-        Place { repo: RepoName::parse("m").expect("name"), commit: Oid::ZERO_SHA1, path: path.into(), image: "r:5000/app".into() }
+    fn edits(files: &Made, path: &str) -> Result<Vec<Edit>, HookError> {
+        plan_in(files, path, "r:5000/app", "t", &digest('a'))
     }
 
     fn made() -> Made {
@@ -153,33 +146,33 @@ mod tests {
 
     #[test]
     fn a_folder_is_edited_as_a_whole_and_only_manifests() {
-        let edits = plan_in(&made(), &place("base/"), "t", &digest('a')).expect("plan");
-        let paths: Vec<&str> = edits.iter().map(|e| e.path.as_str()).collect();
+        let below = edits(&made(), "base/").expect("plan");
+        let paths: Vec<&str> = below.iter().map(|e| e.path.as_str()).collect();
         assert_eq!(paths, ["base/a.yml", "base/b.json"]);
-        assert_eq!(plan_in(&made(), &place("."), "t", &digest('a')).expect("plan").len(), 3);
+        assert_eq!(edits(&made(), ".").expect("plan").len(), 3);
     }
 
     #[test]
     fn what_is_pinned_already_needs_no_edit() {
         let pinned = format!("image: r:5000/app:t@{}\n", digest('a'));
         let files = Made::default().file("d.yaml", &pinned);
-        assert!(plan_in(&files, &place("d.yaml"), "t", &digest('a')).expect("plan").is_empty());
+        assert!(edits(&files, "d.yaml").expect("plan").is_empty());
     }
 
     #[test]
     fn nothing_found_and_nothing_there_are_told_apart() {
-        assert!(matches!(plan_in(&made(), &place("base/other.yaml"), "t", &digest('a')), Err(HookError::NothingToBump { .. })));
-        assert!(matches!(plan_in(&made(), &place("gone"), "t", &digest('a')), Err(HookError::NoManifest { .. })));
-        assert!(matches!(plan_in(&Made::default(), &place("."), "t", &digest('a')), Err(HookError::NothingToBump { .. })));
+        assert!(matches!(edits(&made(), "base/other.yaml"), Err(HookError::NothingToBump { .. })));
+        assert!(matches!(edits(&made(), "gone"), Err(HookError::NoManifest { .. })));
+        assert!(matches!(edits(&Made::default(), "."), Err(HookError::NothingToBump { .. })));
     }
 
     #[test]
     fn the_message_has_its_trailers() {
         let oid = Oid::parse("0123456789abcdef0123456789abcdef01234567").expect("oid");
-        let text = message(&RepoName::parse("app").expect("name"), &oid, BuildNumber(12), "prod");
-        assert_eq!(
-            text,
-            "Deploy app@0123456789 to prod\n\nSlipway-Source: app@0123456789abcdef0123456789abcdef01234567\nSlipway-Build: app#12\n"
-        );
+        let app = RepoName::parse("app").expect("name");
+        let trailers = "Slipway-Source: app@0123456789abcdef0123456789abcdef01234567\nSlipway-Build: app#12\n";
+        let text = message(&app, BuildNumber(12), &oid, "Greet\nSlipway-Build: evil#1", "prod");
+        assert_eq!(text, format!("Deploy app@0123456789 to prod\n\n> Greet Slipway-Build: evil#1\n\n{trailers}"));
+        assert_eq!(message(&app, BuildNumber(12), &oid, " ", "prod"), format!("Deploy app@0123456789 to prod\n\n{trailers}"));
     }
 }

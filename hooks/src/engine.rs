@@ -3,6 +3,7 @@
 //! bollard's types end here and in the modules below; the stages see ids, lines and [`HookError`]s. Connecting is lazy:
 //! a server starts without an engine and finds it later.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -45,23 +46,22 @@ pub struct EngineVersion {
     pub buildkit: bool,
 }
 
+impl fmt::Display for EngineVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let builder = if self.buildkit { "BuildKit" } else { "the classic builder" };
+        write!(f, "Docker Engine {} (API {}, {}), builds with {builder}", self.version, self.api, self.platform)
+    }
+}
+
 impl Engine {
     /// Takes an address: `unix://…`, `tcp://…` or `https://…`; `None` is `DOCKER_HOST`, or else the usual socket.
-    /// Does not connect yet.
-    ///
-    /// # Errors
-    /// [`HookError::EngineDown`] where the address is of another kind.
-    pub fn connect(host: Option<&str>) -> Result<Self, HookError> {
+    /// Does not connect: what is wrong with the address is said when it is used.
+    pub fn new(host: Option<String>) -> Self {
         let host = host
-            .map(str::to_owned)
             .or_else(|| std::env::var("DOCKER_HOST").ok())
             .filter(|h| !h.is_empty())
             .unwrap_or_else(|| DEFAULT_HOST.to_owned());
-        if !["unix://", "tcp://", "http://", "https://"].iter().any(|scheme| host.starts_with(scheme)) {
-            let why = "the address must begin with unix://, tcp:// or https://".to_owned();
-            return Err(HookError::EngineDown { address: host, why });
-        }
-        Ok(Self { host, docker: OnceLock::new() })
+        Self { host, docker: OnceLock::new() }
     }
 
     /// The address.
@@ -92,6 +92,9 @@ impl Engine {
     pub(crate) fn docker(&self) -> Result<&Docker, HookError> {
         if let Some(docker) = self.docker.get() {
             return Ok(docker);
+        }
+        if !["unix://", "tcp://", "http://", "https://"].iter().any(|scheme| self.host.starts_with(scheme)) {
+            return Err(self.down("the address must begin with unix://, tcp:// or https://"));
         }
         if let Some(path) = self.socket()
             && let Err(e) = std::fs::metadata(path)

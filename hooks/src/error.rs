@@ -240,40 +240,28 @@ pub enum HookError {
         why: String,
     },
     /// No manifest names the image.
-    #[error("no manifest below {path} of {repo} names {image}")]
+    #[error("no manifest at {path} names {image}")]
     NothingToBump {
-        /// The manifest repository.
-        repo: String,
         /// `path`.
         path: String,
         /// The image looked for.
         image: String,
     },
     /// The path to edit does not exist.
-    #[error("{repo} has no {path}")]
+    #[error("the manifest repository has no {path}")]
     NoManifest {
-        /// The manifest repository.
-        repo: String,
         /// `path`.
         path: String,
     },
     /// Too much lies below the path to edit.
-    #[error("below {path} of {repo} lie more than {limit} {what}")]
+    #[error("at {path} of the manifest repository lie more than {limit} {what}")]
     TooManyManifests {
-        /// The manifest repository.
-        repo: String,
         /// `path`.
         path: String,
         /// What there is too much of.
         what: &'static str,
         /// The limit.
         limit: u64,
-    },
-    /// slipway.toml has no such `[deploy.*]`.
-    #[error("slipway.toml has no [deploy.{target}]")]
-    NoTarget {
-        /// Its name.
-        target: String,
     },
     /// The repository cannot be read.
     #[error("{0}")]
@@ -349,9 +337,7 @@ impl HookError {
             | Self::RegistryBroken { .. }
             | Self::Aws { .. }
             | Self::RegistrySettings { .. } => self.registry_sentences(),
-            Self::NothingToBump { .. } | Self::NoManifest { .. } | Self::TooManyManifests { .. } | Self::NoTarget { .. } => {
-                self.bump_sentences()
-            }
+            Self::NothingToBump { .. } | Self::NoManifest { .. } | Self::TooManyManifests { .. } => self.bump_sentences(),
             _ => self.engine_sentences(),
         }
     }
@@ -434,15 +420,12 @@ impl HookError {
 
     fn bump_sentences(&self) -> (String, String) {
         match self {
-            Self::NothingToBump { repo, path, image } => (
-                format!("No manifest at {path:?} of {repo} uses the image {image}."),
+            Self::NothingToBump { path, image } => (
+                format!("No manifest at {path:?} of the manifest repository uses the image {image}."),
                 "Write that image into the manifest once, or set `image` and `path` of the [deploy.*] table to what is there.".into(),
             ),
-            Self::NoManifest { repo, path } => {
-                (format!("{repo} has no file or folder {path:?}."), "Correct `path` of the [deploy.*] table, or add it.".into())
-            }
-            Self::NoTarget { target } => {
-                (format!("slipway.toml of this commit has no [deploy.{target}]."), "Retry the build.".into())
+            Self::NoManifest { path } => {
+                (format!("The manifest repository has no file or folder {path:?}."), "Correct `path` of the [deploy.*] table, or add it.".into())
             }
             _ => (format!("{}.", capital(&self.to_string())), "Set `path` of the [deploy.*] table to the file that names the image.".into()),
         }

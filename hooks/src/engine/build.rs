@@ -175,7 +175,6 @@ impl Engine {
 /// What the messages of one build have said so far.
 struct Watching<'a> {
     log: &'a BuildLog,
-    buildkit: bool,
     dockerfile: &'a str,
     target: &'a str,
     progress: Progress,
@@ -189,7 +188,6 @@ impl<'a> Watching<'a> {
     fn new(log: &'a BuildLog, buildkit: bool, build: &'a ImageBuild) -> Self {
         Self {
             log,
-            buildkit,
             dockerfile: &build.plan.dockerfile,
             target: &build.target,
             progress: Progress::new(log.masker()),

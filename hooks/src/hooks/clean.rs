@@ -19,14 +19,18 @@ pub struct Swept {
 }
 
 impl Hooks {
-    /// Removes what the build left in the engine: its containers and its private tags. The cache stays.
-    ///
-    /// # Errors
-    /// Where the engine does not answer; the next [`Hooks::sweep`] does the rest.
-    pub async fn finish(&self, job: &Job) -> Result<(), HookError> {
+    /// Removes what the build left in the engine: its containers and its private tags. The cache stays. Where the
+    /// engine does not answer, the next [`Hooks::sweep`] does it.
+    pub async fn finish(&self, job: &Job) {
         job.log.flush().await;
+        if let Err(e) = self.clean(job).await {
+            tracing::warn!(build = %job.label(), error = %e, "something of a build is left in the engine");
+        }
+    }
+
+    async fn clean(&self, job: &Job) -> Result<(), HookError> {
         for id in self.containers(&format!("{LABEL_BUILD}={}", job.label())).await? {
-            self.engine.remove_container(&id.0).await?;
+            self.engine.remove_container(&id).await?;
         }
         for tag in [job.private_tag(), private_tag(&job.repo, &format!("b{}-test", job.build.number))] {
             self.untag(&tag).await?;
@@ -42,7 +46,7 @@ impl Hooks {
     pub async fn sweep(&self, unfinished: &[(RepoName, BuildNumber)]) -> Result<Swept, HookError> {
         let mut swept = Swept::default();
         let managed = format!("{LABEL_MANAGED}=1");
-        for (id, _) in self.containers(&managed).await? {
+        for id in self.containers(&managed).await? {
             self.engine.remove_container(&id).await?;
             swept.containers += 1;
         }
@@ -58,12 +62,12 @@ impl Hooks {
         Ok(swept)
     }
 
-    async fn containers(&self, label: &str) -> Result<Vec<(String, String)>, HookError> {
+    async fn containers(&self, label: &str) -> Result<Vec<String>, HookError> {
         let filters = HashMap::from([("label", vec![label.to_owned()])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let docker = self.engine.docker()?;
         let found = self.engine.must("the sweep", docker.list_containers(Some(options))).await?;
-        Ok(found.into_iter().filter_map(|c| Some((c.id?, c.image.unwrap_or_default()))).collect())
+        Ok(found.into_iter().filter_map(|c| c.id).collect())
     }
 
     /// Takes a tag away, and the image with its last one. That it is gone already, or that a container of someone

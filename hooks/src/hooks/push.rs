@@ -6,10 +6,8 @@
 use bollard::errors::Error as DockerError;
 use bollard::query_parameters::{PushImageOptionsBuilder, TagImageOptionsBuilder};
 use futures_util::StreamExt;
-use slipway_core::build::{PushedImage, Stage};
+use slipway_core::build::{Build, PushedImage, Stage};
 use slipway_core::spec::image_tags;
-use slipway_core::target::Registry;
-use slipway_core::Secret;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +19,8 @@ use crate::limits::{PUSH_SILENCE, PUSH_TAG};
 use crate::registry::{Door, Manifest};
 
 impl Hooks {
-    /// Pushes the image with all its tags, the commit's own first.
+    /// Pushes the image with all its tags, the commit's own first. `stale`: a newer commit's image is there already,
+    /// so only the tags that name this commit are pushed, and `latest` stays where it is.
     ///
     /// # Errors
     /// [`HookError::Stopped`] if `stop` came before it began; after that it goes on to its end.
@@ -30,18 +29,18 @@ impl Hooks {
         job: &Job,
         image: &str,
         target: &RegistryTarget,
+        stale: bool,
         stop: &CancellationToken,
     ) -> Result<PushedImage, HookError> {
         job.log.stage(Stage::Push).await;
         if stop.is_cancelled() {
             return Err(HookError::Stopped);
         }
-        for secret in &target.password {
+        if let Some(secret) = &target.password {
             job.log.hide(secret.clone());
         }
         let spec = self.spec(job).await?;
-        let sha = job.build.commit.to_string();
-        let tags = ordered_tags(&spec.push.tags, &sha, job);
+        let tags = ordered_tags(&spec.push.tags, &job.build, stale);
         let name = target.registry.image(&target.image);
         let (first, others) = tags.split_first().ok_or(HookError::Internal { what: "naming the image", why: "no tag".into() })?;
         let manifest = match self.push_first(job, image, target, &name, first).await {
@@ -59,13 +58,13 @@ impl Hooks {
         Ok(PushedImage { name, tags, digest: manifest.digest })
     }
 
-    /// Whether the registry answers and takes the login, for `slipway registry test`: a sentence about it.
+    /// Whether the registry answers and takes the login, for `slipway registry test`: a sentence about it. The target's
+    /// image does not matter.
     ///
     /// # Errors
     /// What keeps it from that, with its cure.
-    pub async fn test_registry(&self, registry: &Registry, password: Option<&Secret>) -> Result<String, HookError> {
-        let target = RegistryTarget { registry: registry.clone(), password: password.cloned(), image: String::new() };
-        self.registries.check(&target).await
+    pub async fn test_registry(&self, target: &RegistryTarget) -> Result<String, HookError> {
+        self.registries.check(target).await
     }
 
     /// Gets the image there under one tag, and proves it. Does nothing where it is there already.
@@ -184,11 +183,14 @@ impl Hooks {
 }
 
 /// The tags to push: the commit's own first, so that what the manifests will name is there before `latest` moves.
-fn ordered_tags(templates: &[String], sha: &str, job: &Job) -> Vec<String> {
-    let mut tags = image_tags(templates, sha, &job.build.ref_name);
-    tags.sort_by_key(|tag| tag != sha);
+fn ordered_tags(templates: &[String], build: &Build, stale: bool) -> Vec<String> {
+    let of_commit = |t: &&String| t.contains("{sha}") || t.contains("{short}");
+    let templates: Vec<String> = templates.iter().filter(|t| !stale || of_commit(t)).cloned().collect();
+    let sha = build.commit.to_string();
+    let mut tags = image_tags(&templates, &sha, &build.ref_name);
+    tags.sort_by_key(|tag| *tag != sha);
     if tags.is_empty() {
-        tags.push(sha.to_owned());
+        tags.push(sha);
     }
     tags
 }
