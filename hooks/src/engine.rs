@@ -23,6 +23,11 @@ pub(crate) mod session;
 pub(crate) const LABEL_MANAGED: &str = "slipway.managed";
 /// Label with `REPO#N` of the build that something belongs to.
 pub(crate) const LABEL_BUILD: &str = "slipway.build";
+/// Label with the installation that made it: several may share an engine.
+pub(crate) const LABEL_SERVER: &str = "slipway.server";
+
+/// The labels of one build's things.
+pub(crate) type Labels = std::collections::HashMap<String, String>;
 
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 
