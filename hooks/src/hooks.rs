@@ -231,12 +231,15 @@ impl Hooks {
                 Err(e) => job.log.line(&format!("note: no login for {}: {e}", target.registry.host)).await,
             }
         }
+        // Without the build's number: the same commit built again shall be the same image, and no new rollout.
+        let mut labels = self.labels(job);
+        labels.remove(LABEL_BUILD);
         ImageBuild {
             files: job.files(),
             plan: ContextPlan::new(&spec.build.context, &spec.build.dockerfile),
             target,
             args: spec.build.args.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
-            labels: self.labels(job),
+            labels,
             tag,
             timeout,
             setting: "build.timeout",

@@ -57,6 +57,11 @@ impl Hooks {
                 self.untag(tag).await?;
                 swept.images += 1;
             }
+            // An image that lost its name to a later attempt of the same build.
+            if image.repo_tags.iter().all(|t| t == "<none>:<none>") && image.repo_digests.iter().all(|d| d.starts_with("<none>")) {
+                self.untag(&image.id).await?;
+                swept.images += 1;
+            }
         }
         Ok(swept)
     }
