@@ -12,52 +12,52 @@ use crate::context::{CommitFiles, Files, clean};
 use crate::error::HookError;
 use crate::limits::{BUMP_BYTES_MAX, BUMP_FILE_BYTES_MAX, BUMP_FILES_MAX};
 
-/// Most characters of the built commit's subject that are repeated.
-const TITLE_CHARS_MAX: usize = 200;
-
 mod text;
 pub use self::text::pin;
 
-/// Finds the edits that make the manifests at `path` (a file, or a folder: all of it) of the commit use
-/// `image:tag@digest` wherever they use `image`, tag and digest aside. No edits: they do already. Blocking: reads the
-/// repository.
+/// Where a digest shall be written.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The manifest repository's name, for messages.
+    pub repo: RepoName,
+    /// The commit to start from.
+    pub commit: Oid,
+    /// A file, or a folder (all of it).
+    pub path: String,
+    /// Which image references to move, tag and digest aside.
+    pub image: String,
+}
+
+/// Finds the edits that make `place` use `image:tag@digest`. No edits: it does already. Blocking: reads the repository.
 ///
 /// # Errors
 /// [`HookError::NoManifest`], [`HookError::NothingToBump`], [`HookError::TooManyManifests`], or the repository's own.
-pub fn plan(
-    snapshot: &Arc<Snapshot>,
-    commit: &Oid,
-    path: &str,
-    image: &str,
-    tag: &str,
-    digest: &Digest,
-) -> Result<Vec<Edit>, HookError> {
-    let files = CommitFiles { snapshot: snapshot.clone(), commit: *commit };
-    plan_in(&files, path, image, tag, digest)
+pub fn plan(snapshot: &Arc<Snapshot>, place: &Place, tag: &str, digest: &Digest) -> Result<Vec<Edit>, HookError> {
+    plan_in(&CommitFiles { snapshot: snapshot.clone(), commit: place.commit }, place, tag, digest)
 }
 
-fn plan_in(files: &dyn Files, path: &str, image: &str, tag: &str, digest: &Digest) -> Result<Vec<Edit>, HookError> {
-    let cleaned = clean(path);
-    let mut found = Found { files, path, image, tag, digest, count: 0, bytes: 0, used: false, edits: Vec::new() };
-    match files.entry(&cleaned)? {
+fn plan_in(files: &dyn Files, place: &Place, tag: &str, digest: &Digest) -> Result<Vec<Edit>, HookError> {
+    let path = clean(&place.path);
+    let repo = place.repo.to_string();
+    let mut found = Found { files, place, tag, digest, count: 0, bytes: 0, used: false, edits: Vec::new() };
+    match files.entry(&path)? {
         Some(mut entry) if matches!(entry.mode, Mode::File | Mode::Executable) => {
-            entry.name = cleaned;
+            entry.name = path;
             found.look_at(&entry)?;
         }
-        Some(entry) if entry.mode == Mode::Tree => found.look_below(&cleaned)?,
-        None if cleaned.is_empty() => found.look_below("")?,
-        _ => return Err(HookError::NoManifest { path: path.to_owned() }),
+        Some(entry) if entry.mode == Mode::Tree => found.look_below(&path)?,
+        None if path.is_empty() => found.look_below("")?,
+        _ => return Err(HookError::NoManifest { repo, path: place.path.clone() }),
     }
     if !found.used {
-        return Err(HookError::NothingToBump { path: path.to_owned(), image: image.to_owned() });
+        return Err(HookError::NothingToBump { repo, path: place.path.clone(), image: place.image.clone() });
     }
     Ok(found.edits)
 }
 
 struct Found<'a> {
     files: &'a dyn Files,
-    path: &'a str,
-    image: &'a str,
+    place: &'a Place,
     tag: &'a str,
     digest: &'a Digest,
     count: usize,
@@ -91,11 +91,12 @@ impl Found<'_> {
             (size > BUMP_FILE_BYTES_MAX, "bytes in one manifest", BUMP_FILE_BYTES_MAX),
         ] {
             if crossed {
-                return Err(HookError::TooManyManifests { path: self.path.to_owned(), what, limit });
+                let (repo, path) = (self.place.repo.to_string(), self.place.path.clone());
+                return Err(HookError::TooManyManifests { repo, path, what, limit });
             }
         }
         let before = self.files.blob(&entry.id, BUMP_FILE_BYTES_MAX)?;
-        if let Some(after) = pin(&before, self.image, self.tag, self.digest) {
+        if let Some(after) = pin(&before, &self.place.image, self.tag, self.digest) {
             self.used = true;
             if after != before {
                 let executable = entry.mode == Mode::Executable;
@@ -111,15 +112,10 @@ fn is_manifest(path: &str) -> bool {
     ["yaml", "yml", "json"].iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
-/// The bump's commit message: the subject, the built commit's own subject, and the trailers by which a deploy finds
-/// its build.
-pub fn message(app: &RepoName, build: BuildNumber, commit: &Oid, title: &str, target: &str) -> String {
+/// The bump's commit message: subject, and the trailers by which a deploy finds its build.
+pub fn message(app: &RepoName, commit: &Oid, build: BuildNumber, target: &str) -> String {
     let subject = format!("Deploy {app}@{} to {target}", commit.short());
-    // One line, and none that could pass for a trailer of ours.
-    let title: String = title.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TITLE_CHARS_MAX).collect();
-    let title = title.trim();
-    let body = if title.is_empty() { String::new() } else { format!("> {title}\n\n") };
-    format!("{subject}\n\n{body}Slipway-Source: {app}@{commit}\nSlipway-Build: {app}#{build}\n")
+    format!("{subject}\n\nSlipway-Source: {app}@{commit}\nSlipway-Build: {app}#{build}\n")
 }
 
 #[cfg(test)]
@@ -132,7 +128,9 @@ mod tests {
     }
 
     fn edits(files: &Made, path: &str) -> Result<Vec<Edit>, HookError> {
-        plan_in(files, path, "r:5000/app", "t", &digest('a'))
+        let repo = RepoName::parse("manifests").expect("name");
+        let place = Place { repo, commit: Oid::ZERO_SHA1, path: path.into(), image: "r:5000/app".into() };
+        plan_in(files, &place, "t", &digest('a'))
     }
 
     fn made() -> Made {
@@ -171,8 +169,7 @@ mod tests {
         let oid = Oid::parse("0123456789abcdef0123456789abcdef01234567").expect("oid");
         let app = RepoName::parse("app").expect("name");
         let trailers = "Slipway-Source: app@0123456789abcdef0123456789abcdef01234567\nSlipway-Build: app#12\n";
-        let text = message(&app, BuildNumber(12), &oid, "Greet\nSlipway-Build: evil#1", "prod");
-        assert_eq!(text, format!("Deploy app@0123456789 to prod\n\n> Greet Slipway-Build: evil#1\n\n{trailers}"));
-        assert_eq!(message(&app, BuildNumber(12), &oid, " ", "prod"), format!("Deploy app@0123456789 to prod\n\n{trailers}"));
+        let text = message(&app, &oid, BuildNumber(12), "prod");
+        assert_eq!(text, format!("Deploy app@0123456789 to prod\n\n{trailers}"));
     }
 }

@@ -60,13 +60,21 @@ impl fmt::Display for EngineVersion {
 
 impl Engine {
     /// Takes an address: `unix://…`, `tcp://…` or `https://…`; `None` is `DOCKER_HOST`, or else the usual socket.
-    /// Does not connect: what is wrong with the address is said when it is used.
-    pub fn new(host: Option<String>) -> Self {
+    /// Does not connect yet.
+    ///
+    /// # Errors
+    /// [`HookError::EngineDown`] where the address is of another kind.
+    pub fn connect(host: Option<&str>) -> Result<Self, HookError> {
         let host = host
+            .map(str::to_owned)
             .or_else(|| std::env::var("DOCKER_HOST").ok())
             .filter(|h| !h.is_empty())
             .unwrap_or_else(|| DEFAULT_HOST.to_owned());
-        Self { host, docker: OnceLock::new() }
+        if !["unix://", "tcp://", "http://", "https://"].iter().any(|scheme| host.starts_with(scheme)) {
+            let why = "the address must begin with unix://, tcp:// or https://".to_owned();
+            return Err(HookError::EngineDown { address: host, why });
+        }
+        Ok(Self { host, docker: OnceLock::new() })
     }
 
     /// The address.
@@ -97,9 +105,6 @@ impl Engine {
     pub(crate) fn docker(&self) -> Result<&Docker, HookError> {
         if let Some(docker) = self.docker.get() {
             return Ok(docker);
-        }
-        if !["unix://", "tcp://", "http://", "https://"].iter().any(|scheme| self.host.starts_with(scheme)) {
-            return Err(self.down("the address must begin with unix://, tcp:// or https://"));
         }
         if let Some(path) = self.socket()
             && let Err(e) = std::fs::metadata(path)

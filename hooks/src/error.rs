@@ -240,22 +240,28 @@ pub enum HookError {
         why: String,
     },
     /// No manifest names the image.
-    #[error("no manifest at {path} names {image}")]
+    #[error("no manifest at {path} of {repo} names {image}")]
     NothingToBump {
+        /// The manifest repository.
+        repo: String,
         /// `path`.
         path: String,
         /// The image looked for.
         image: String,
     },
     /// The path to edit does not exist.
-    #[error("the manifest repository has no {path}")]
+    #[error("{repo} has no {path}")]
     NoManifest {
+        /// The manifest repository.
+        repo: String,
         /// `path`.
         path: String,
     },
     /// Too much lies below the path to edit.
-    #[error("at {path} of the manifest repository lie more than {limit} {what}")]
+    #[error("at {path} of {repo} lie more than {limit} {what}")]
     TooManyManifests {
+        /// The manifest repository.
+        repo: String,
         /// `path`.
         path: String,
         /// What there is too much of.
@@ -420,12 +426,12 @@ impl HookError {
 
     fn bump_sentences(&self) -> (String, String) {
         match self {
-            Self::NothingToBump { path, image } => (
-                format!("No manifest at {path:?} of the manifest repository uses the image {image}."),
+            Self::NothingToBump { repo, path, image } => (
+                format!("No manifest at {path:?} of {repo} uses the image {image}."),
                 "Write that image into the manifest once, or set `image` and `path` of the [deploy.*] table to what is there.".into(),
             ),
-            Self::NoManifest { path } => {
-                (format!("The manifest repository has no file or folder {path:?}."), "Correct `path` of the [deploy.*] table, or add it.".into())
+            Self::NoManifest { repo, path } => {
+                (format!("{repo} has no file or folder {path:?}."), "Correct `path` of the [deploy.*] table, or add it.".into())
             }
             _ => (format!("{}.", capital(&self.to_string())), "Set `path` of the [deploy.*] table to the file that names the image.".into()),
         }

@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn any_repository_name_makes_a_legal_private_tag() {
-        let hooks = Hooks::new(Engine::new(Some("unix:///nowhere".into()))).named("0a/b");
+        let hooks = Hooks::new(Engine::connect(Some("unix:///nowhere")).expect("an address")).named("0a/b");
         for (name, wanted) in [
             ("AppCodeRepo", "slipway/appcoderepo:b1-0ab"),
             ("a..b__c-.d", "slipway/a-b-c-d:b1-0ab"),

@@ -19,16 +19,12 @@ pub struct Swept {
 }
 
 impl Hooks {
-    /// Removes what the build left in the engine: its containers and its private tags. The cache stays. Where the
-    /// engine does not answer, the next [`Hooks::sweep`] does it.
-    pub async fn finish(&self, job: &Job) {
+    /// Removes what the build left in the engine: its containers and its private tags. The cache stays.
+    ///
+    /// # Errors
+    /// Where the engine does not answer; the next [`Hooks::sweep`] does the rest.
+    pub async fn finish(&self, job: &Job) -> Result<(), HookError> {
         job.log.flush().await;
-        if let Err(e) = self.clean(job).await {
-            tracing::warn!(build = %job.label(), error = %e, "something of a build is left in the engine");
-        }
-    }
-
-    async fn clean(&self, job: &Job) -> Result<(), HookError> {
         for id in self.containers(vec![format!("{LABEL_BUILD}={}", job.label())]).await? {
             self.engine.remove_container(&id).await?;
         }

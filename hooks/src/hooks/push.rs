@@ -7,7 +7,9 @@ use bollard::errors::Error as DockerError;
 use bollard::query_parameters::{PushImageOptionsBuilder, TagImageOptionsBuilder};
 use futures_util::StreamExt;
 use slipway_core::build::{Build, PushedImage, Stage};
+use slipway_core::Secret;
 use slipway_core::spec::image_tags;
+use slipway_core::target::Registry;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,12 +21,36 @@ use crate::limits::{PUSH_SILENCE, PUSH_TAG};
 use crate::registry::{Door, Manifest};
 
 impl Hooks {
-    /// Pushes the image with all its tags, the commit's own first. `stale`: a newer commit's image is there already,
-    /// so only the tags that name this commit are pushed, and `latest` stays where it is.
+    /// Pushes the image with all its tags, the commit's own first.
     ///
     /// # Errors
     /// [`HookError::Stopped`] if `stop` came before it began; after that it goes on to its end.
     pub async fn push_image(
+        &self,
+        job: &Job,
+        image: &str,
+        target: &RegistryTarget,
+        stop: &CancellationToken,
+    ) -> Result<PushedImage, HookError> {
+        self.push_tags(job, image, target, false, stop).await
+    }
+
+    /// Like [`Hooks::push_image`] for a build that a newer commit's has overtaken: only the tags that name this commit
+    /// are pushed, and `latest` stays where it is.
+    ///
+    /// # Errors
+    /// As [`Hooks::push_image`].
+    pub async fn push_overtaken(
+        &self,
+        job: &Job,
+        image: &str,
+        target: &RegistryTarget,
+        stop: &CancellationToken,
+    ) -> Result<PushedImage, HookError> {
+        self.push_tags(job, image, target, true, stop).await
+    }
+
+    async fn push_tags(
         &self,
         job: &Job,
         image: &str,
@@ -58,13 +84,13 @@ impl Hooks {
         Ok(PushedImage { name, tags, digest: manifest.digest })
     }
 
-    /// Whether the registry answers and takes the login, for `slipway registry test`: a sentence about it. The target's
-    /// image does not matter.
+    /// Whether the registry answers and takes the login, for `slipway registry test`: a sentence about it.
     ///
     /// # Errors
     /// What keeps it from that, with its cure.
-    pub async fn test_registry(&self, target: &RegistryTarget) -> Result<String, HookError> {
-        self.registries.check(target).await
+    pub async fn test_registry(&self, registry: &Registry, password: Option<&Secret>) -> Result<String, HookError> {
+        let target = RegistryTarget { registry: registry.clone(), password: password.cloned(), image: String::new() };
+        self.registries.check(&target).await
     }
 
     /// Gets the image there under one tag, and proves it. Does nothing where it is there already.

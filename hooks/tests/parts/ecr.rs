@@ -146,7 +146,7 @@ fn account(host: &str) -> RegistryTarget {
 
 async fn built(url: String, marker: &str) -> (World, String) {
     let dockerfile = format!("FROM alpine:3.20\nRUN echo {marker}\n");
-    let hooks = |server: &str| Hooks::with_ecr_endpoint(Engine::new(Some(lab::engine())), url).named(server);
+    let hooks = |server: &str| Hooks::with_ecr_endpoint(Engine::connect(Some(&lab::engine())).expect("an address"), url).named(server);
     let world = World::with(&[("Dockerfile", &dockerfile)], hooks).await;
     let image = world.hooks.build_image(&world.job, &CancellationToken::new()).await.expect("built");
     (world, image)
@@ -158,19 +158,19 @@ async fn a_repository_is_made_the_image_pushed_and_its_tags_moved() {
     let (url, state) = start(&registry.host).await;
     let (world, image) = built(url, "ecr").await;
     let target = account(&registry.host);
-    let said = world.hooks.test_registry(&target).await.expect("a login");
+    let said = world.hooks.test_registry(&target.registry, target.password.as_ref()).await.expect("a login");
     assert!(said.contains("eu-central-1"), "{said}");
-    let pushed = world.hooks.push_image(&world.job, &image, &target, false, &CancellationToken::new()).await.expect("pushed");
+    let pushed = world.hooks.push_image(&world.job, &image, &target, &CancellationToken::new()).await.expect("pushed");
     for tag in &pushed.tags {
         assert_eq!(manifest(&registry.host, "team/app", tag).expect("there").1, pushed.digest.as_str(), "{tag}");
     }
     let asked = state.lock().expect("lock").asked.clone();
     assert_eq!(asked.iter().filter(|a| *a == "GetAuthorizationToken").count(), 1, "the login is kept: {asked:?}");
     assert!(asked.contains(&"CreateRepository".to_owned()) && asked.contains(&"PutImage".to_owned()), "{asked:?}");
-    let again = world.hooks.push_image(&world.job, &image, &target, false, &CancellationToken::new()).await.expect("again");
+    let again = world.hooks.push_image(&world.job, &image, &target, &CancellationToken::new()).await.expect("again");
     assert_eq!(again, pushed);
     assert!(!world.log().await.contains("secret-access-key"));
-    world.hooks.finish(&world.job).await;
+    world.hooks.finish(&world.job).await.expect("cleaned");
 }
 
 #[tokio::test]
@@ -180,10 +180,10 @@ async fn a_login_that_is_not_taken_is_fetched_anew_once() {
     let (world, image) = built(url, "ecr-expired").await;
     state.lock().expect("lock").bad_logins = 1;
     let target = account(&registry.host);
-    world.hooks.push_image(&world.job, &image, &target, false, &CancellationToken::new()).await.expect("pushed");
+    world.hooks.push_image(&world.job, &image, &target, &CancellationToken::new()).await.expect("pushed");
     let asked = state.lock().expect("lock").asked.clone();
     assert_eq!(asked.iter().filter(|a| *a == "GetAuthorizationToken").count(), 2, "{asked:?}");
-    world.hooks.finish(&world.job).await;
+    world.hooks.finish(&world.job).await.expect("cleaned");
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn what_aws_does_not_allow_is_named() {
     let (url, state) = start(&registry.host).await;
     let (world, image) = built(url, "ecr-denied").await;
     let target = account(&registry.host);
-    let push = || async { world.hooks.push_image(&world.job, &image, &target, false, &CancellationToken::new()).await };
+    let push = || async { world.hooks.push_image(&world.job, &image, &target, &CancellationToken::new()).await };
     for (denied, action) in [("GetAuthorizationToken", "ecr:GetAuthorizationToken"), ("CreateRepository", "ecr:CreateRepository"), ("PutImage", "ecr:PutImage")] {
         state.lock().expect("lock").denied = vec![denied];
         let e = push().await.expect_err("denied");
@@ -206,9 +206,9 @@ async fn what_aws_does_not_allow_is_named() {
         state.immutable = true;
     }
     push().await.expect("latest is new");
-    world.hooks.finish(&world.job).await;
+    world.hooks.finish(&world.job).await.expect("cleaned");
 
     let mut keyless = account(&registry.host);
     keyless.password = None;
-    assert!(matches!(world.hooks.test_registry(&keyless).await, Err(HookError::RegistrySettings { .. })));
+    assert!(matches!(world.hooks.test_registry(&keyless.registry, None).await, Err(HookError::RegistrySettings { .. })));
 }

@@ -82,7 +82,8 @@ async fn build(version: &'static str, builds: Vec<(Vec<String>, Ending)>) -> (Re
     let script = Arc::new(Script { version, builds: Mutex::new(builds), asked: Mutex::default() });
     let socket = serve(folder.path(), script.clone());
     let world = World::with(&[("Dockerfile", "FROM x\n")], |server| {
-        Hooks::new(Engine::new(Some(format!("unix://{}", socket.display())))).named(server)
+        let address = format!("unix://{}", socket.display());
+        Hooks::new(Engine::connect(Some(&address)).expect("an address")).named(server)
     })
     .await;
     let done = world.hooks.build_image(&world.job, &CancellationToken::new()).await;
@@ -150,11 +151,12 @@ async fn an_engine_that_is_not_there_says_how_to_cure_it() {
     let gone = folder.path().join("gone.sock");
     let refused = folder.path().join("refused.sock");
     drop(std::os::unix::net::UnixListener::bind(&refused).expect("socket"));
-    for address in [format!("unix://{}", gone.display()), format!("unix://{}", refused.display()), "tcp://127.0.0.1:1".into(), "ftp://x".into()] {
-        let hooks = Hooks::new(Engine::new(Some(address.clone())));
+    for address in [format!("unix://{}", gone.display()), format!("unix://{}", refused.display()), "tcp://127.0.0.1:1".into()] {
+        let hooks = Hooks::new(Engine::connect(Some(&address)).expect("an address"));
         let e = hooks.check_engine().await.expect_err("nobody there");
         assert!(matches!(&e, HookError::EngineDown { .. }), "{address}: {e:?}");
         let problem = slipway_core::Problem::from(e);
         assert!(problem.what.contains(&address) && problem.cure.contains("DOCKER_HOST"), "{problem}");
     }
+    assert!(matches!(Engine::connect(Some("ftp://x")), Err(HookError::EngineDown { .. })));
 }

@@ -35,7 +35,7 @@ async fn the_tested_image_is_pushed_with_all_its_tags() {
     ])
     .await;
     let target = world.target();
-    let pushed = world.hooks.push_image(&world.job, &image, &target, false, &never()).await.expect("pushed");
+    let pushed = world.hooks.push_image(&world.job, &image, &target, &never()).await.expect("pushed");
     let sha = world.job.build.commit.to_string();
     let short = world.job.build.commit.short();
     assert_eq!(pushed.name, format!("{}/{}", lab::registry(), target.image));
@@ -44,10 +44,10 @@ async fn the_tested_image_is_pushed_with_all_its_tags() {
         assert_eq!(digest(&lab::registry(), &target.image, tag), pushed.digest.as_str(), "{tag}");
     }
     // Pushing it again does nothing, and gives the same.
-    let again = world.hooks.push_image(&world.job, &image, &target, false, &never()).await.expect("pushed again");
+    let again = world.hooks.push_image(&world.job, &image, &target, &never()).await.expect("pushed again");
     assert_eq!(again, pushed);
     assert!(world.log().await.contains("is in the registry already"));
-    world.hooks.finish(&world.job).await;
+    world.hooks.finish(&world.job).await.expect("cleaned");
     assert_eq!(world.images(), "", "no name of it stays in the engine");
 }
 
@@ -55,10 +55,10 @@ async fn the_tested_image_is_pushed_with_all_its_tags() {
 async fn a_stale_build_moves_no_shared_tag() {
     let (world, image) = built(&[("Dockerfile", "FROM alpine:3.20\nRUN echo stale\n")]).await;
     let target = world.target();
-    let pushed = world.hooks.push_image(&world.job, &image, &target, true, &never()).await.expect("pushed");
+    let pushed = world.hooks.push_overtaken(&world.job, &image, &target, &never()).await.expect("pushed");
     assert_eq!(pushed.tags, [world.job.build.commit.to_string()]);
     assert_eq!(digest(&lab::registry(), &target.image, "latest"), "");
-    world.hooks.finish(&world.job).await;
+    world.hooks.finish(&world.job).await.expect("cleaned");
 }
 
 #[tokio::test]
@@ -66,18 +66,18 @@ async fn a_login_is_used_for_push_tag_and_base() {
     let registry = LockedRegistry::start();
     let (world, image) = built(&[("Dockerfile", "FROM alpine:3.20\nRUN echo locked\n")]).await;
     let open = target(&registry.host, "team/base", Some(("dev", PASSWORD)));
-    let pushed = world.hooks.push_image(&world.job, &image, &open, false, &never()).await.expect("pushed");
+    let pushed = world.hooks.push_image(&world.job, &image, &open, &never()).await.expect("pushed");
     assert_eq!(digest(&registry.host, "team/base", "latest"), pushed.digest.as_str());
-    let said = world.hooks.test_registry(&open).await.expect("answers");
+    let said = world.hooks.test_registry(&open.registry, open.password.as_ref()).await.expect("answers");
     assert!(said.contains("as dev") && !said.contains(PASSWORD), "{said}");
 
     for login in [None, Some(("dev", "wrong-password"))] {
         let shut = target(&registry.host, "team/other", login);
-        let e = world.hooks.push_image(&world.job, &image, &shut, false, &never()).await.expect_err("refused");
+        let e = world.hooks.push_image(&world.job, &image, &shut, &never()).await.expect_err("refused");
         assert_eq!(e.class(), FailureClass::Policy, "{e:?}");
-        assert!(matches!(world.hooks.test_registry(&shut).await, Err(HookError::RegistryDenied { .. })));
+        assert!(matches!(world.hooks.test_registry(&shut.registry, shut.password.as_ref()).await, Err(HookError::RegistryDenied { .. })));
     }
-    world.hooks.finish(&world.job).await;
+    world.hooks.finish(&world.job).await.expect("cleaned");
 
     // The same image as a base: only with the login.
     let base = format!("FROM {}@{}\nRUN true\n", pushed.name, pushed.digest);
@@ -85,21 +85,21 @@ async fn a_login_is_used_for_push_tag_and_base() {
     world.hooks.build_image(&world.job, &never()).await.expect_err("no login");
     world.job.logins = vec![open];
     world.hooks.build_image(&world.job, &never()).await.expect("built on a private base");
-    world.hooks.finish(&world.job).await;
+    world.hooks.finish(&world.job).await.expect("cleaned");
 }
 
 #[tokio::test]
 async fn what_keeps_an_image_from_its_registry_has_a_class() {
     let (world, image) = built(&[("Dockerfile", "FROM alpine:3.20\nRUN echo classes\n")]).await;
     let nobody = target("127.0.0.1:1", "x", None);
-    let e = world.hooks.push_image(&world.job, &image, &nobody, false, &never()).await.expect_err("nobody there");
+    let e = world.hooks.push_image(&world.job, &image, &nobody, &never()).await.expect_err("nobody there");
     assert!(matches!(&e, HookError::RegistryDown { .. }), "{e:?}");
     let gone = format!("sha256:{}", "0".repeat(64));
-    let e = world.hooks.push_image(&world.job, &gone, &world.target(), false, &never()).await.expect_err("no image");
+    let e = world.hooks.push_image(&world.job, &gone, &world.target(), &never()).await.expect_err("no image");
     assert!(matches!(&e, HookError::ImageGone { .. }), "{e:?}");
     let stop = never();
     stop.cancel();
-    let e = world.hooks.push_image(&world.job, &image, &world.target(), false, &stop).await.expect_err("stopped");
+    let e = world.hooks.push_image(&world.job, &image, &world.target(), &stop).await.expect_err("stopped");
     assert!(e.is_stopped());
-    world.hooks.finish(&world.job).await;
+    world.hooks.finish(&world.job).await.expect("cleaned");
 }

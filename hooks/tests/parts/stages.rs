@@ -18,7 +18,7 @@ async fn build_failure(files: &[(&str, &str)]) -> (HookError, String) {
     let world = World::new(files).await;
     let done = world.hooks.build_image(&world.job, &never()).await;
     let log = world.log().await;
-    world.hooks.finish(&world.job).await;
+    world.hooks.finish(&world.job).await.expect("cleaned");
     (done.expect_err("the build fails"), log)
 }
 
@@ -36,7 +36,7 @@ async fn test(toml: &str, more: &[(&str, &str)]) -> (Result<TestVerdict, HookErr
     let took = begun.elapsed();
     let log = world.log().await;
     assert_eq!(world.containers(), "", "no container is left");
-    world.hooks.finish(&world.job).await;
+    world.hooks.finish(&world.job).await.expect("cleaned");
     assert_eq!(world.images(), "", "no image is left");
     (done, log, took)
 }
@@ -76,7 +76,7 @@ async fn a_commit_is_built_as_it_is() {
         assert!(log.contains(words), "{words:?} is missing in:\n{log}");
     }
     assert!(!log.contains("top-secret-word"), "{log}");
-    world.hooks.finish(&world.job).await;
+    world.hooks.finish(&world.job).await.expect("cleaned");
     assert_eq!(world.images(), "");
 }
 
@@ -87,7 +87,7 @@ async fn a_second_build_of_the_same_commit_comes_from_the_cache() {
     let again = world.hooks.build_image(&world.job, &never()).await.expect("built again");
     assert_eq!(first, again);
     assert!(world.log().await.contains("CACHED"));
-    world.hooks.finish(&world.job).await;
+    world.hooks.finish(&world.job).await.expect("cleaned");
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn a_context_folder_and_a_dockerfile_elsewhere_work() {
     .await;
     world.hooks.prepare(&world.job).await.expect("prepared");
     world.hooks.build_image(&world.job, &never()).await.expect("built");
-    world.hooks.finish(&world.job).await;
+    world.hooks.finish(&world.job).await.expect("cleaned");
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn no_session_stays_open_after_a_build() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     // Other tests run beside this one where they share the process; each build would leave one.
     assert!(sockets() < before + 5, "{} sockets, {before} before", sockets());
-    world.hooks.finish(&world.job).await;
+    world.hooks.finish(&world.job).await.expect("cleaned");
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ async fn a_cancelled_test_leaves_no_container() {
     let (done, ()) = tokio::join!(world.hooks.test_image(&world.job, &image, &stop), canceller);
     assert!(done.expect_err("stopped").is_stopped());
     assert_eq!(world.containers(), "");
-    world.hooks.finish(&world.job).await;
+    world.hooks.finish(&world.job).await.expect("cleaned");
 }
 
 #[tokio::test]
@@ -252,7 +252,7 @@ async fn a_dropped_test_leaves_no_container() {
         assert!(begun.elapsed() < Duration::from_secs(10), "the container is left");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    world.hooks.finish(&world.job).await;
+    world.hooks.finish(&world.job).await.expect("cleaned");
 }
 
 #[tokio::test]
@@ -297,5 +297,5 @@ async fn a_sweep_takes_dead_builds_and_leaves_the_living_and_the_others() {
     assert_eq!((swept.containers, swept.images), (0, 1));
     assert_eq!((world.containers(), world.images()), (String::new(), String::new()));
     assert_ne!(other.images(), "");
-    other.hooks.finish(&other.job).await;
+    other.hooks.finish(&other.job).await.expect("cleaned");
 }

@@ -28,7 +28,7 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 impl World {
     /// A commit of those files (`path`, text); a path that starts with `+` is executable, `a -> b` is a link.
     pub async fn new(files: &[(&str, &str)]) -> Self {
-        Self::with(files, |server| Hooks::new(Engine::new(Some(lab::engine()))).named(server)).await
+        Self::with(files, |server| Hooks::new(Engine::connect(Some(&lab::engine())).expect("an address")).named(server)).await
     }
 
     pub async fn with(files: &[(&str, &str)], hooks: impl FnOnce(&str) -> Hooks) -> Self {
