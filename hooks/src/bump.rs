@@ -15,9 +15,6 @@ use crate::limits::{BUMP_BYTES_MAX, BUMP_FILE_BYTES_MAX, BUMP_FILES_MAX};
 mod text;
 pub use self::text::pin;
 
-/// The author and committer of bumps.
-pub const AUTHOR: &str = "Slipway";
-
 /// Where a digest shall be written.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -31,35 +28,29 @@ pub struct Place {
     pub image: String,
 }
 
-/// Finds the edits that make `place` use `image:tag@digest`. Blocking: reads the repository. No edits: it does already.
+/// Finds the edits that make `place` use `image:tag@digest`. No edits: it does already. Blocking: reads the repository.
 ///
 /// # Errors
 /// [`HookError::NoManifest`], [`HookError::NothingToBump`], [`HookError::TooManyManifests`], or the repository's own.
 pub fn plan(snapshot: &Arc<Snapshot>, place: &Place, tag: &str, digest: &Digest) -> Result<Vec<Edit>, HookError> {
-    let files = CommitFiles { snapshot: snapshot.clone(), commit: place.commit };
-    plan_in(&files, place, tag, digest)
+    plan_in(&CommitFiles { snapshot: snapshot.clone(), commit: place.commit }, place, tag, digest)
 }
 
-pub(crate) fn plan_in(files: &dyn Files, place: &Place, tag: &str, digest: &Digest) -> Result<Vec<Edit>, HookError> {
+fn plan_in(files: &dyn Files, place: &Place, tag: &str, digest: &Digest) -> Result<Vec<Edit>, HookError> {
     let path = clean(&place.path);
-    let missing = || HookError::NoManifest { repo: place.repo.to_string(), path: place.path.clone() };
-    let named = files.entry(&path)?;
+    let repo = place.repo.to_string();
     let mut found = Found { files, place, tag, digest, count: 0, bytes: 0, used: false, edits: Vec::new() };
-    match named.map(|e| (e.mode, e)) {
-        Some((Mode::File | Mode::Executable, mut entry)) => {
+    match files.entry(&path)? {
+        Some(mut entry) if matches!(entry.mode, Mode::File | Mode::Executable) => {
             entry.name = path;
             found.look_at(&entry)?;
         }
-        Some((Mode::Tree, _)) => found.look_below(&path)?,
-        None if path.is_empty() => found.look_below(&path)?,
-        _ => return Err(missing()),
+        Some(entry) if entry.mode == Mode::Tree => found.look_below(&path)?,
+        None if path.is_empty() => found.look_below("")?,
+        _ => return Err(HookError::NoManifest { repo, path: place.path.clone() }),
     }
     if !found.used {
-        return Err(HookError::NothingToBump {
-            repo: place.repo.to_string(),
-            path: place.path.clone(),
-            image: place.image.clone(),
-        });
+        return Err(HookError::NothingToBump { repo, path: place.path.clone(), image: place.image.clone() });
     }
     Ok(found.edits)
 }
@@ -121,12 +112,10 @@ fn is_manifest(path: &str) -> bool {
     ["yaml", "yml", "json"].iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
-/// The bump's commit message: subject and the trailers by which a deploy finds its build.
+/// The bump's commit message: subject, and the trailers by which a deploy finds its build.
 pub fn message(app: &RepoName, commit: &Oid, build: BuildNumber, target: &str) -> String {
-    format!(
-        "Deploy {app}@{} to {target}\n\nSlipway-Source: {app}@{commit}\nSlipway-Build: {app}#{build}\n",
-        commit.short()
-    )
+    let subject = format!("Deploy {app}@{} to {target}", commit.short());
+    format!("{subject}\n\nSlipway-Source: {app}@{commit}\nSlipway-Build: {app}#{build}\n")
 }
 
 #[cfg(test)]
@@ -138,8 +127,10 @@ mod tests {
         Digest::parse(&format!("sha256:{}", c.to_string().repeat(64))).expect("digest")
     }
 
-    fn place(path: &str) -> Place {
-        Place { repo: RepoName::parse("m").expect("name"), commit: Oid::ZERO_SHA1, path: path.into(), image: "r:5000/app".into() }
+    fn edits(files: &Made, path: &str) -> Result<Vec<Edit>, HookError> {
+        let repo = RepoName::parse("manifests").expect("name");
+        let place = Place { repo, commit: Oid::ZERO_SHA1, path: path.into(), image: "r:5000/app".into() };
+        plan_in(files, &place, "t", &digest('a'))
     }
 
     fn made() -> Made {
@@ -153,33 +144,32 @@ mod tests {
 
     #[test]
     fn a_folder_is_edited_as_a_whole_and_only_manifests() {
-        let edits = plan_in(&made(), &place("base/"), "t", &digest('a')).expect("plan");
-        let paths: Vec<&str> = edits.iter().map(|e| e.path.as_str()).collect();
+        let below = edits(&made(), "base/").expect("plan");
+        let paths: Vec<&str> = below.iter().map(|e| e.path.as_str()).collect();
         assert_eq!(paths, ["base/a.yml", "base/b.json"]);
-        assert_eq!(plan_in(&made(), &place("."), "t", &digest('a')).expect("plan").len(), 3);
+        assert_eq!(edits(&made(), ".").expect("plan").len(), 3);
     }
 
     #[test]
     fn what_is_pinned_already_needs_no_edit() {
         let pinned = format!("image: r:5000/app:t@{}\n", digest('a'));
         let files = Made::default().file("d.yaml", &pinned);
-        assert!(plan_in(&files, &place("d.yaml"), "t", &digest('a')).expect("plan").is_empty());
+        assert!(edits(&files, "d.yaml").expect("plan").is_empty());
     }
 
     #[test]
     fn nothing_found_and_nothing_there_are_told_apart() {
-        assert!(matches!(plan_in(&made(), &place("base/other.yaml"), "t", &digest('a')), Err(HookError::NothingToBump { .. })));
-        assert!(matches!(plan_in(&made(), &place("gone"), "t", &digest('a')), Err(HookError::NoManifest { .. })));
-        assert!(matches!(plan_in(&Made::default(), &place("."), "t", &digest('a')), Err(HookError::NothingToBump { .. })));
+        assert!(matches!(edits(&made(), "base/other.yaml"), Err(HookError::NothingToBump { .. })));
+        assert!(matches!(edits(&made(), "gone"), Err(HookError::NoManifest { .. })));
+        assert!(matches!(edits(&Made::default(), "."), Err(HookError::NothingToBump { .. })));
     }
 
     #[test]
     fn the_message_has_its_trailers() {
         let oid = Oid::parse("0123456789abcdef0123456789abcdef01234567").expect("oid");
-        let text = message(&RepoName::parse("app").expect("name"), &oid, BuildNumber(12), "prod");
-        assert_eq!(
-            text,
-            "Deploy app@0123456789 to prod\n\nSlipway-Source: app@0123456789abcdef0123456789abcdef01234567\nSlipway-Build: app#12\n"
-        );
+        let app = RepoName::parse("app").expect("name");
+        let trailers = "Slipway-Source: app@0123456789abcdef0123456789abcdef01234567\nSlipway-Build: app#12\n";
+        let text = message(&app, &oid, BuildNumber(12), "prod");
+        assert_eq!(text, format!("Deploy app@0123456789 to prod\n\n{trailers}"));
     }
 }

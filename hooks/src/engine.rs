@@ -3,6 +3,7 @@
 //! bollard's types end here and in the modules below; the stages see ids, lines and [`HookError`]s. Connecting is lazy:
 //! a server starts without an engine and finds it later.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -22,6 +23,11 @@ pub(crate) mod session;
 pub(crate) const LABEL_MANAGED: &str = "slipway.managed";
 /// Label with `REPO#N` of the build that something belongs to.
 pub(crate) const LABEL_BUILD: &str = "slipway.build";
+/// Label with the installation that made it: several may share an engine.
+pub(crate) const LABEL_SERVER: &str = "slipway.server";
+
+/// The labels of one build's things.
+pub(crate) type Labels = std::collections::HashMap<String, String>;
 
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 
@@ -43,6 +49,13 @@ pub struct EngineVersion {
     pub platform: String,
     /// Whether builds go through BuildKit; otherwise through the classic builder.
     pub buildkit: bool,
+}
+
+impl fmt::Display for EngineVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let builder = if self.buildkit { "BuildKit" } else { "the classic builder" };
+        write!(f, "Docker Engine {} (API {}, {}), builds with {builder}", self.version, self.api, self.platform)
+    }
 }
 
 impl Engine {

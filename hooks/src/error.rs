@@ -240,7 +240,7 @@ pub enum HookError {
         why: String,
     },
     /// No manifest names the image.
-    #[error("no manifest below {path} of {repo} names {image}")]
+    #[error("no manifest at {path} of {repo} names {image}")]
     NothingToBump {
         /// The manifest repository.
         repo: String,
@@ -258,7 +258,7 @@ pub enum HookError {
         path: String,
     },
     /// Too much lies below the path to edit.
-    #[error("below {path} of {repo} lie more than {limit} {what}")]
+    #[error("at {path} of {repo} lie more than {limit} {what}")]
     TooManyManifests {
         /// The manifest repository.
         repo: String,
@@ -268,12 +268,6 @@ pub enum HookError {
         what: &'static str,
         /// The limit.
         limit: u64,
-    },
-    /// slipway.toml has no such `[deploy.*]`.
-    #[error("slipway.toml has no [deploy.{target}]")]
-    NoTarget {
-        /// Its name.
-        target: String,
     },
     /// The repository cannot be read.
     #[error("{0}")]
@@ -349,9 +343,7 @@ impl HookError {
             | Self::RegistryBroken { .. }
             | Self::Aws { .. }
             | Self::RegistrySettings { .. } => self.registry_sentences(),
-            Self::NothingToBump { .. } | Self::NoManifest { .. } | Self::TooManyManifests { .. } | Self::NoTarget { .. } => {
-                self.bump_sentences()
-            }
+            Self::NothingToBump { .. } | Self::NoManifest { .. } | Self::TooManyManifests { .. } => self.bump_sentences(),
             _ => self.engine_sentences(),
         }
     }
@@ -440,9 +432,6 @@ impl HookError {
             ),
             Self::NoManifest { repo, path } => {
                 (format!("{repo} has no file or folder {path:?}."), "Correct `path` of the [deploy.*] table, or add it.".into())
-            }
-            Self::NoTarget { target } => {
-                (format!("slipway.toml of this commit has no [deploy.{target}]."), "Retry the build.".into())
             }
             _ => (format!("{}.", capital(&self.to_string())), "Set `path` of the [deploy.*] table to the file that names the image.".into()),
         }

@@ -11,14 +11,14 @@ use slipway_core::build::{Build, Stage, TestVerdict};
 use slipway_core::limits::SPEC_BYTES_MAX;
 use slipway_core::spec::{Network, Spec, Test};
 use slipway_core::target::Registry;
-use slipway_core::{RepoName, Secret};
+use slipway_core::{BuildNumber, RepoName, Secret};
 use slipway_repository::{Mode, Snapshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{CommitFiles, ContextPlan, Files};
 use crate::engine::build::ImageBuild;
 use crate::engine::container::TestRun;
-use crate::engine::{Engine, EngineVersion};
+use crate::engine::{Engine, EngineVersion, LABEL_BUILD, LABEL_MANAGED, LABEL_SERVER, Labels};
 use crate::error::HookError;
 use crate::log::BuildLog;
 use crate::registry::Registries;
@@ -71,15 +71,10 @@ impl Job {
     fn files(&self) -> Arc<CommitFiles> {
         Arc::new(CommitFiles { snapshot: self.snapshot.clone(), commit: self.build.commit })
     }
-
-    /// The tag by which the image is found in the engine, whatever has happened to this process.
-    fn private_tag(&self) -> String {
-        private_tag(&self.repo, &format!("b{}", self.build.number))
-    }
 }
 
 /// Image names are lower case with single separators (OCI distribution specification); repository names are not.
-fn private_tag(repo: &RepoName, tag: &str) -> String {
+fn image_name(repo: &RepoName) -> String {
     let mut name = String::new();
     for c in repo.as_str().chars() {
         let c = c.to_ascii_lowercase();
@@ -90,7 +85,7 @@ fn private_tag(repo: &RepoName, tag: &str) -> String {
     }
     let name = name.trim_end_matches('-');
     let name = if name.is_empty() { "x" } else { name };
-    format!("slipway/{name}:{tag}")
+    format!("slipway/{name}")
 }
 
 /// What carries builds out: one per server.
@@ -98,18 +93,27 @@ fn private_tag(repo: &RepoName, tag: &str) -> String {
 pub struct Hooks {
     engine: Engine,
     registries: Registries,
+    /// The installation; empty is none.
+    server: String,
 }
 
 impl Hooks {
     /// Takes the engine; connects to nothing yet.
     pub fn new(engine: Engine) -> Self {
-        Self { engine, registries: Registries::new(None) }
+        Self { engine, registries: Registries::new(None), server: String::new() }
     }
 
     /// Like [`Hooks::new`], with another address for the ECR API (private endpoints, tests). `AWS_ENDPOINT_URL_ECR`
     /// does the same from outside.
     pub fn with_ecr_endpoint(engine: Engine, url: String) -> Self {
-        Self { engine, registries: Registries::new(Some(url)) }
+        Self { engine, registries: Registries::new(Some(url)), server: String::new() }
+    }
+
+    /// Marks all that is made in the engine as this installation's, so that several can share one engine. `server` is
+    /// the same for good on one installation and different on every other: letters and digits.
+    pub fn named(mut self, server: &str) -> Self {
+        self.server = server.chars().filter(char::is_ascii_alphanumeric).take(32).collect();
+        self
     }
 
     /// The engine.
@@ -146,7 +150,7 @@ impl Hooks {
         let spec = self.spec(job).await?;
         let target = spec.build.target.clone();
         let timeout = Duration::from_millis(spec.build.timeout_ms);
-        let build = self.image_build(job, &spec, target, job.private_tag(), timeout).await;
+        let build = self.image_build(job, &spec, target, self.private_tag(&job.repo, job.build.number, ""), timeout).await;
         let id = self.engine.build(&build, &job.log, stop).await?;
         job.log.line(&format!("built image {id}")).await;
         Ok(id)
@@ -166,7 +170,7 @@ impl Hooks {
                 return Ok(TestVerdict::None);
             }
             Test::Target(stage) => {
-                let tag = private_tag(&job.repo, &format!("b{}-test", job.build.number));
+                let tag = self.private_tag(&job.repo, job.build.number, "-test");
                 let mut build = self.image_build(job, &spec, stage, tag, timeout).await;
                 (build.what, build.setting) = ("the test", "test.timeout");
                 self.engine.build(&build, &job.log, stop).await?;
@@ -177,7 +181,7 @@ impl Hooks {
                     Network::Bridge => "bridge",
                 };
                 let (memory_bytes, cpus) = (spec.test.memory_bytes, spec.test.cpus);
-                let run = TestRun { image: image.into(), argv, network, memory_bytes, cpus, timeout, label: job.label() };
+                let run = TestRun { image: image.into(), argv, network, memory_bytes, cpus, timeout, labels: self.labels(job) };
                 job.log.line(&format!("$ {}", run.command())).await;
                 self.engine.run_test(&run, &job.log, stop).await?;
             }
@@ -192,6 +196,19 @@ impl Hooks {
     /// [`HookError::EngineDown`].
     pub async fn check_engine(&self) -> Result<EngineVersion, HookError> {
         self.engine.version().await
+    }
+
+    /// The tag by which an image is found in the engine, whatever has happened to this process.
+    fn private_tag(&self, repo: &RepoName, number: BuildNumber, ending: &str) -> String {
+        let server = if self.server.is_empty() { String::new() } else { format!("-{}", self.server) };
+        format!("{}:b{number}{ending}{server}", image_name(repo))
+    }
+
+    fn labels(&self, job: &Job) -> Labels {
+        [(LABEL_MANAGED, "1".to_owned()), (LABEL_BUILD, job.label()), (LABEL_SERVER, self.server.clone())]
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
     }
 
     /// The commit's slipway.toml, or the defaults.
@@ -214,12 +231,15 @@ impl Hooks {
                 Err(e) => job.log.line(&format!("note: no login for {}: {e}", target.registry.host)).await,
             }
         }
+        // Without the build's number: the same commit built again shall be the same image, and no new rollout.
+        let mut labels = self.labels(job);
+        labels.remove(LABEL_BUILD);
         ImageBuild {
             files: job.files(),
             plan: ContextPlan::new(&spec.build.context, &spec.build.dockerfile),
             target,
             args: spec.build.args.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
-            label: job.label(),
+            labels,
             tag,
             timeout,
             setting: "build.timeout",
@@ -255,13 +275,14 @@ mod tests {
 
     #[test]
     fn any_repository_name_makes_a_legal_private_tag() {
+        let hooks = Hooks::new(Engine::connect(Some("unix:///nowhere")).expect("an address")).named("0a/b");
         for (name, wanted) in [
-            ("AppCodeRepo", "slipway/appcoderepo:b1"),
-            ("a..b__c-.d", "slipway/a-b-c-d:b1"),
-            ("_x_", "slipway/x:b1"),
-            ("__", "slipway/x:b1"),
+            ("AppCodeRepo", "slipway/appcoderepo:b1-0ab"),
+            ("a..b__c-.d", "slipway/a-b-c-d:b1-0ab"),
+            ("_x_", "slipway/x:b1-0ab"),
+            ("__", "slipway/x:b1-0ab"),
         ] {
-            assert_eq!(private_tag(&RepoName::parse(name).expect("name"), "b1"), wanted);
+            assert_eq!(hooks.private_tag(&RepoName::parse(name).expect("name"), BuildNumber(1), ""), wanted);
         }
     }
 }

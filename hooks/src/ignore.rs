@@ -10,7 +10,7 @@ use crate::limits::{IGNORE_PATTERN_BYTES_MAX, IGNORE_PATTERNS_MAX};
 
 /// The patterns of one file.
 #[derive(Debug, Default, Clone)]
-pub struct Ignore {
+pub(crate) struct Ignore {
     rules: Vec<Rule>,
 }
 
@@ -54,7 +54,7 @@ impl Ignore {
     ///
     /// # Errors
     /// [`HookError::Ignore`] for a pattern that is not well formed, with its line.
-    pub fn parse(path: &str, bytes: &[u8]) -> Result<Self, HookError> {
+    pub(crate) fn parse(path: &str, bytes: &[u8]) -> Result<Self, HookError> {
         let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
         let mut rules = Vec::new();
         for (i, line) in text.lines().enumerate() {
@@ -77,13 +77,8 @@ impl Ignore {
         Ok(Self { rules })
     }
 
-    /// True if nothing is ignored.
-    pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
-    }
-
     /// True if the file at `path` (slashes, relative to the context) is left out.
-    pub fn matches(&self, path: &str) -> bool {
+    pub(crate) fn matches(&self, path: &str) -> bool {
         let mut ignored = false;
         for rule in &self.rules {
             // A rule that would not change the answer need not be looked at.

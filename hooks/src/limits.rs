@@ -3,83 +3,81 @@
 use std::time::Duration;
 
 /// Largest build context, raw bytes before the tar framing.
-pub const CONTEXT_BYTES_MAX: u64 = 4 << 30;
+pub(crate) const CONTEXT_BYTES_MAX: u64 = 4 << 30;
 /// Most files in a build context.
-pub const CONTEXT_FILES_MAX: usize = 500_000;
+pub(crate) const CONTEXT_FILES_MAX: usize = 500_000;
 /// Largest single file of a build context. Files pass through memory one at a time.
-pub const CONTEXT_FILE_BYTES_MAX: u64 = 256 << 20;
+pub(crate) const CONTEXT_FILE_BYTES_MAX: u64 = 256 << 20;
 /// Bytes per chunk on the way from the object store to the engine.
-pub const CONTEXT_CHUNK_BYTES: usize = 64 << 10;
+pub(crate) const CONTEXT_CHUNK_BYTES: usize = 64 << 10;
 /// Chunks that may wait between the reading thread and the engine's socket.
-pub const CONTEXT_CHUNKS_WAITING: usize = 8;
+pub(crate) const CONTEXT_CHUNKS_WAITING: usize = 8;
 /// Largest .dockerignore that is read.
-pub const IGNORE_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const IGNORE_BYTES_MAX: u64 = 1 << 20;
 /// Most patterns in a .dockerignore.
-pub const IGNORE_PATTERNS_MAX: usize = 10_000;
+pub(crate) const IGNORE_PATTERNS_MAX: usize = 10_000;
 /// Longest pattern of a .dockerignore, in bytes.
-pub const IGNORE_PATTERN_BYTES_MAX: usize = 4096;
+pub(crate) const IGNORE_PATTERN_BYTES_MAX: usize = 4096;
 /// Largest file that may be a Git LFS pointer (the pointer format's own limit is 1024 bytes).
-pub const LFS_POINTER_BYTES_MAX: usize = 1024;
+pub(crate) const LFS_POINTER_BYTES_MAX: usize = 1024;
 
 /// Largest build log file; what follows is counted and left out.
-pub const LOG_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const LOG_BYTES_MAX: u64 = 64 << 20;
 /// Room past [`LOG_BYTES_MAX`] for stage headers and the verdict.
-pub const LOG_RESERVE_BYTES: u64 = 256 << 10;
+pub(crate) const LOG_RESERVE_BYTES: u64 = 256 << 10;
 /// Longest log line; longer ones are broken.
-pub const LOG_LINE_BYTES_MAX: usize = 16 << 10;
+pub(crate) const LOG_LINE_BYTES_MAX: usize = 16 << 10;
 /// Entries that may wait for the log's writing thread.
-pub const LOG_ENTRIES_WAITING: usize = 256;
+pub(crate) const LOG_ENTRIES_WAITING: usize = 256;
 /// Most bytes that one read of a log returns.
-pub const LOG_READ_BYTES_MAX: usize = 1 << 20;
+pub(crate) const LOG_READ_BYTES_MAX: usize = 1 << 20;
 /// Shortest secret that is masked in logs; shorter ones would mask half of every log.
-pub const MASK_BYTES_MIN: usize = 4;
+pub(crate) const MASK_BYTES_MIN: usize = 4;
 /// Most steps of one image build that are told apart in the log.
-pub const BUILD_STEPS_MAX: usize = 10_000;
+pub(crate) const BUILD_STEPS_MAX: usize = 10_000;
 
 /// Time for a short call to the engine (inspect, create, remove, tag).
-pub const ENGINE_CALL: Duration = Duration::from_secs(60);
+pub(crate) const ENGINE_CALL: Duration = Duration::from_secs(60);
 /// Time to find out whether the engine is there.
-pub const ENGINE_PING: Duration = Duration::from_secs(5);
+pub(crate) const ENGINE_PING: Duration = Duration::from_secs(5);
 /// Time until the engine must have answered a long call with its headers.
-pub const ENGINE_HEADERS: Duration = Duration::from_secs(2 * 3600);
+pub(crate) const ENGINE_HEADERS: Duration = Duration::from_secs(2 * 3600);
 /// Time for opening the BuildKit session.
-pub const SESSION_OPEN: Duration = Duration::from_secs(15);
+pub(crate) const SESSION_OPEN: Duration = Duration::from_secs(15);
 /// A build that says nothing for this long is ended, even within its own time limit.
-pub const BUILD_SILENCE: Duration = Duration::from_secs(15 * 60);
-/// Time that a test's container has to end after its deadline before it is killed.
-pub const TEST_GRACE_SECONDS: i32 = 2;
+pub(crate) const BUILD_SILENCE: Duration = Duration::from_secs(15 * 60);
 /// Most processes in a test container.
-pub const TEST_PIDS_MAX: i64 = 512;
+pub(crate) const TEST_PIDS_MAX: i64 = 512;
 /// Longest wait for the rest of a test's output once its process has ended.
-pub const TEST_OUTPUT_REST: Duration = Duration::from_secs(5);
+pub(crate) const TEST_OUTPUT_REST: Duration = Duration::from_secs(5);
 /// Time for pushing one tag.
-pub const PUSH_TAG: Duration = Duration::from_secs(30 * 60);
+pub(crate) const PUSH_TAG: Duration = Duration::from_secs(30 * 60);
 /// A push that says nothing for this long is ended.
-pub const PUSH_SILENCE: Duration = Duration::from_secs(5 * 60);
+pub(crate) const PUSH_SILENCE: Duration = Duration::from_secs(5 * 60);
 
 /// Time for one request to a registry.
-pub const REGISTRY_CALL: Duration = Duration::from_secs(30);
+pub(crate) const REGISTRY_CALL: Duration = Duration::from_secs(30);
 /// Time for reaching a registry.
-pub const REGISTRY_CONNECT: Duration = Duration::from_secs(10);
+pub(crate) const REGISTRY_CONNECT: Duration = Duration::from_secs(10);
 /// Largest manifest taken from a registry (the OCI distribution specification asks registries for 4 MiB).
-pub const MANIFEST_BYTES_MAX: usize = 4 << 20;
+pub(crate) const MANIFEST_BYTES_MAX: usize = 4 << 20;
 /// Largest other answer taken from a registry.
-pub const REGISTRY_BODY_BYTES_MAX: usize = 256 << 10;
+pub(crate) const REGISTRY_BODY_BYTES_MAX: usize = 256 << 10;
 /// Time for one attempt of an AWS call.
-pub const AWS_ATTEMPT: Duration = Duration::from_secs(5);
+pub(crate) const AWS_ATTEMPT: Duration = Duration::from_secs(5);
 /// Time for an AWS call with its retries.
-pub const AWS_CALL: Duration = Duration::from_secs(20);
+pub(crate) const AWS_CALL: Duration = Duration::from_secs(20);
 /// Shortest time that an ECR login is kept, whatever its expiry says (an emulator may answer years ago).
-pub const ECR_LOGIN_KEPT_MIN: Duration = Duration::from_secs(60);
+pub(crate) const ECR_LOGIN_KEPT_MIN: Duration = Duration::from_secs(60);
 /// Longest time that an ECR login is kept; they are good for 12 hours.
-pub const ECR_LOGIN_KEPT_MAX: Duration = Duration::from_secs(6 * 3600);
+pub(crate) const ECR_LOGIN_KEPT_MAX: Duration = Duration::from_secs(6 * 3600);
 
 /// Largest manifest file that is searched for image references.
-pub const BUMP_FILE_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const BUMP_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Most files searched below one `[deploy.*]` path.
-pub const BUMP_FILES_MAX: usize = 2_000;
+pub(crate) const BUMP_FILES_MAX: usize = 2_000;
 /// Most bytes searched below one `[deploy.*]` path.
-pub const BUMP_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const BUMP_BYTES_MAX: u64 = 64 << 20;
 
 /// Most characters of a foreign message that are repeated in an error.
-pub const MESSAGE_CHARS_MAX: usize = 600;
+pub(crate) const MESSAGE_CHARS_MAX: usize = 600;

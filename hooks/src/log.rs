@@ -34,7 +34,15 @@ type Key = (RepoName, BuildNumber);
 #[derive(Debug)]
 pub struct BuildLogs {
     root: PathBuf,
-    live: Mutex<HashMap<Key, Weak<watch::Sender<LogLength>>>>,
+    live: Mutex<HashMap<Key, Weak<Live>>>,
+}
+
+/// A log that somebody writes or follows.
+#[derive(Debug, Default)]
+struct Live {
+    length: watch::Sender<LogLength>,
+    /// Whoever holds it may write to the file: a later writer waits for an earlier one's last words.
+    turn: Mutex<()>,
 }
 
 impl BuildLogs {
@@ -44,7 +52,7 @@ impl BuildLogs {
     }
 
     /// Opens the log for writing, at its end if there is one already (a build taken up again). Must be called inside a
-    /// tokio runtime. A build has one writer at a time; clones share it.
+    /// tokio runtime. Clones share a writer; a second writer's words come after all of the first one's.
     ///
     /// # Errors
     /// Where the file cannot be made.
@@ -52,11 +60,18 @@ impl BuildLogs {
         let path = self.path(repo, number);
         let opened = tokio::task::spawn_blocking(move || open(&path)).await.map_err(io::Error::other)?;
         let (file, bytes) = opened?;
-        let length = self.channel(repo, number);
-        length.send_replace(LogLength { bytes, closed: false });
+        let live = self.live(repo, number);
+        live.length.send_modify(|length| {
+            length.bytes = length.bytes.max(bytes);
+            length.closed = false;
+        });
         let (entries, inbox) = mpsc::channel(LOG_ENTRIES_WAITING);
-        let writing = Writing { file, bytes, left_out: 0, broken: false, length };
-        tokio::task::spawn_blocking(move || writing.run(inbox));
+        tokio::task::spawn_blocking(move || {
+            let turn = live.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let bytes = file.metadata().map_or(bytes, |meta| meta.len());
+            Writing { file, bytes, left_out: 0, broken: false, length: &live.length }.run(inbox);
+            drop(turn);
+        });
         Ok(BuildLog {
             entries,
             secrets: Arc::new(RwLock::new((secrets.to_vec(), Arc::new(Masker::new(secrets))))),
@@ -86,22 +101,22 @@ impl BuildLogs {
     /// Where the file system does not answer.
     pub async fn follow(&self, repo: &RepoName, number: BuildNumber, offset: u64) -> io::Result<LogFollower> {
         let path = self.path(repo, number);
-        let sender = self.channel(repo, number);
+        let live = self.live(repo, number);
         let there = path.clone();
         let bytes = tokio::task::spawn_blocking(move || length_of(&there)).await.map_err(io::Error::other)??;
-        sender.send_if_modified(|length| {
+        live.length.send_if_modified(|length| {
             let more = bytes > length.bytes;
             length.bytes = length.bytes.max(bytes);
             more
         });
-        Ok(LogFollower { path, length: sender.subscribe(), offset, _sender: sender })
+        Ok(LogFollower { path, length: live.length.subscribe(), offset, _live: live })
     }
 
     /// Says that nothing will follow, to whoever follows.
     pub fn close(&self, repo: &RepoName, number: BuildNumber) {
         let key = (repo.clone(), number);
-        if let Some(sender) = self.live().get(&key).and_then(Weak::upgrade) {
-            sender.send_modify(|length| length.closed = true);
+        if let Some(live) = self.all().get(&key).and_then(Weak::upgrade) {
+            live.length.send_modify(|length| length.closed = true);
         }
     }
 
@@ -125,21 +140,21 @@ impl BuildLogs {
         self.root.join(repo.as_str()).join(format!("{number}.log"))
     }
 
-    fn live(&self) -> MutexGuard<'_, HashMap<Key, Weak<watch::Sender<LogLength>>>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<Key, Weak<Live>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The one channel of a log, for its writer and its readers, whoever comes first.
-    fn channel(&self, repo: &RepoName, number: BuildNumber) -> Arc<watch::Sender<LogLength>> {
-        let mut live = self.live();
-        live.retain(|_, sender| sender.strong_count() > 0);
+    /// What a log's writers and readers share, whoever comes first.
+    fn live(&self, repo: &RepoName, number: BuildNumber) -> Arc<Live> {
+        let mut all = self.all();
+        all.retain(|_, live| live.strong_count() > 0);
         let key = (repo.clone(), number);
-        if let Some(sender) = live.get(&key).and_then(Weak::upgrade) {
-            return sender;
+        if let Some(live) = all.get(&key).and_then(Weak::upgrade) {
+            return live;
         }
-        let sender = Arc::new(watch::Sender::new(LogLength::default()));
-        live.insert(key, Arc::downgrade(&sender));
-        sender
+        let live = Arc::new(Live::default());
+        all.insert(key, Arc::downgrade(&live));
+        live
     }
 }
 
@@ -185,7 +200,7 @@ pub struct LogFollower {
     length: watch::Receiver<LogLength>,
     offset: u64,
     // Keeps the channel alive where the reader came before the writer.
-    _sender: Arc<watch::Sender<LogLength>>,
+    _live: Arc<Live>,
 }
 
 impl LogFollower {
@@ -296,15 +311,15 @@ impl BuildLog {
 }
 
 /// The writing thread's side.
-struct Writing {
+struct Writing<'a> {
     file: File,
     bytes: u64,
     left_out: u64,
     broken: bool,
-    length: Arc<watch::Sender<LogLength>>,
+    length: &'a watch::Sender<LogLength>,
 }
 
-impl Writing {
+impl Writing<'_> {
     fn run(mut self, mut inbox: mpsc::Receiver<Entry>) {
         while let Some(entry) = inbox.blocking_recv() {
             match entry {
@@ -392,13 +407,31 @@ mod tests {
         assert_eq!(text, b"before the crash\nafter it\n");
     }
 
+    #[tokio::test]
+    async fn a_second_writer_speaks_after_the_first() {
+        let folder = tempfile::tempdir().expect("folder");
+        let logs = BuildLogs::new(folder.path());
+        let (repo, n) = names();
+        let first = logs.writer(&repo, n, &[]).await.expect("writer");
+        let second = logs.writer(&repo, n, &[]).await.expect("writer");
+        second.line("second").await;
+        for i in 0..100 {
+            first.line(&format!("first {i}")).await;
+        }
+        drop(first);
+        second.flush().await;
+        let text = String::from_utf8(logs.read(&repo, n, 0, 10_000).expect("read")).expect("UTF-8");
+        assert!(text.ends_with("first 99\nsecond\n"), "{text}");
+    }
+
     #[test]
     fn a_log_is_bounded_and_its_verdict_still_written() {
         let folder = tempfile::tempdir().expect("folder");
         let (file, bytes) = open(&folder.path().join("x/1.log")).expect("open");
         file.set_len(LOG_BYTES_MAX - 10).expect("sparse");
-        let mut writing =
-            Writing { file, bytes: bytes + LOG_BYTES_MAX - 10, left_out: 0, broken: false, length: Arc::default() };
+        let length = watch::Sender::default();
+        let bytes = bytes + LOG_BYTES_MAX - 10;
+        let mut writing = Writing { file, bytes, left_out: 0, broken: false, length: &length };
         writing.text(b"much too long a line\n", false);
         writing.text(b"again\n", false);
         writing.text(b"failed\n", true);

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::failure::{self, Known};
 use super::progress::Progress;
 use super::session::{Login, Logins, Session};
-use super::{Engine, LABEL_BUILD, LABEL_MANAGED, is_leftover};
+use super::{Engine, Labels, is_leftover};
 use crate::context::{self, ContextPlan, Files, Sent};
 use crate::error::HookError;
 use crate::limits::{BUILD_SILENCE, LOG_LINE_BYTES_MAX};
@@ -35,8 +35,7 @@ pub(crate) struct ImageBuild {
     /// Stage; empty is the last.
     pub(crate) target: String,
     pub(crate) args: HashMap<String, String>,
-    /// `REPO#N`.
-    pub(crate) label: String,
+    pub(crate) labels: Labels,
     /// The private tag by which the image is found after a restart.
     pub(crate) tag: String,
     pub(crate) timeout: Duration,
@@ -135,10 +134,7 @@ impl Engine {
             t: Some(build.tag.clone()),
             target: build.target.clone(),
             buildargs: (!build.args.is_empty()).then(|| build.args.clone()),
-            labels: Some(HashMap::from([
-                (LABEL_MANAGED.to_owned(), "1".to_owned()),
-                (LABEL_BUILD.to_owned(), build.label.clone()),
-            ])),
+            labels: Some(build.labels.clone()),
             rm: true,
             forcerm: true,
             ..BuildImageOptions::default()
@@ -175,7 +171,6 @@ impl Engine {
 /// What the messages of one build have said so far.
 struct Watching<'a> {
     log: &'a BuildLog,
-    buildkit: bool,
     dockerfile: &'a str,
     target: &'a str,
     progress: Progress,
@@ -189,7 +184,6 @@ impl<'a> Watching<'a> {
     fn new(log: &'a BuildLog, buildkit: bool, build: &'a ImageBuild) -> Self {
         Self {
             log,
-            buildkit,
             dockerfile: &build.plan.dockerfile,
             target: &build.target,
             progress: Progress::new(log.masker()),

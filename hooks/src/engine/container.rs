@@ -10,10 +10,9 @@ use bollard::query_parameters::{
     AttachContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
 };
 use futures_util::StreamExt;
-use std::collections::HashMap;
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, LABEL_BUILD, LABEL_MANAGED, is_missing};
+use super::{Engine, Labels, is_missing};
 use crate::error::{HookError, one_line};
 use crate::limits::{ENGINE_CALL, LOG_LINE_BYTES_MAX, TEST_OUTPUT_REST, TEST_PIDS_MAX};
 use crate::log::BuildLog;
@@ -30,8 +29,7 @@ pub(crate) struct TestRun {
     pub(crate) memory_bytes: u64,
     pub(crate) cpus: f64,
     pub(crate) timeout: Duration,
-    /// `REPO#N`.
-    pub(crate) label: String,
+    pub(crate) labels: Labels,
 }
 
 impl TestRun {
@@ -76,10 +74,7 @@ impl Engine {
             attach_stderr: Some(true),
             tty: Some(false),
             env: Some(vec!["CI=true".to_owned()]),
-            labels: Some(HashMap::from([
-                (LABEL_MANAGED.to_owned(), "1".to_owned()),
-                (LABEL_BUILD.to_owned(), run.label.clone()),
-            ])),
+            labels: Some(run.labels.clone()),
             host_config: Some(HostConfig {
                 memory: Some(memory),
                 memory_swap: Some(memory),

@@ -6,10 +6,10 @@
 use bollard::errors::Error as DockerError;
 use bollard::query_parameters::{PushImageOptionsBuilder, TagImageOptionsBuilder};
 use futures_util::StreamExt;
-use slipway_core::build::{PushedImage, Stage};
+use slipway_core::build::{Build, PushedImage, Stage};
+use slipway_core::Secret;
 use slipway_core::spec::image_tags;
 use slipway_core::target::Registry;
-use slipway_core::Secret;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,16 +32,41 @@ impl Hooks {
         target: &RegistryTarget,
         stop: &CancellationToken,
     ) -> Result<PushedImage, HookError> {
+        self.push_tags(job, image, target, false, stop).await
+    }
+
+    /// Like [`Hooks::push_image`] for a build that a newer commit's has overtaken: only the tags that name this commit
+    /// are pushed, and `latest` stays where it is.
+    ///
+    /// # Errors
+    /// As [`Hooks::push_image`].
+    pub async fn push_overtaken(
+        &self,
+        job: &Job,
+        image: &str,
+        target: &RegistryTarget,
+        stop: &CancellationToken,
+    ) -> Result<PushedImage, HookError> {
+        self.push_tags(job, image, target, true, stop).await
+    }
+
+    async fn push_tags(
+        &self,
+        job: &Job,
+        image: &str,
+        target: &RegistryTarget,
+        stale: bool,
+        stop: &CancellationToken,
+    ) -> Result<PushedImage, HookError> {
         job.log.stage(Stage::Push).await;
         if stop.is_cancelled() {
             return Err(HookError::Stopped);
         }
-        for secret in &target.password {
+        if let Some(secret) = &target.password {
             job.log.hide(secret.clone());
         }
         let spec = self.spec(job).await?;
-        let sha = job.build.commit.to_string();
-        let tags = ordered_tags(&spec.push.tags, &sha, job);
+        let tags = ordered_tags(&spec.push.tags, &job.build, stale);
         let name = target.registry.image(&target.image);
         let (first, others) = tags.split_first().ok_or(HookError::Internal { what: "naming the image", why: "no tag".into() })?;
         let manifest = match self.push_first(job, image, target, &name, first).await {
@@ -184,11 +209,14 @@ impl Hooks {
 }
 
 /// The tags to push: the commit's own first, so that what the manifests will name is there before `latest` moves.
-fn ordered_tags(templates: &[String], sha: &str, job: &Job) -> Vec<String> {
-    let mut tags = image_tags(templates, sha, &job.build.ref_name);
-    tags.sort_by_key(|tag| tag != sha);
+fn ordered_tags(templates: &[String], build: &Build, stale: bool) -> Vec<String> {
+    let of_commit = |t: &&String| t.contains("{sha}") || t.contains("{short}");
+    let templates: Vec<String> = templates.iter().filter(|t| !stale || of_commit(t)).cloned().collect();
+    let sha = build.commit.to_string();
+    let mut tags = image_tags(&templates, &sha, &build.ref_name);
+    tags.sort_by_key(|tag| *tag != sha);
     if tags.is_empty() {
-        tags.push(sha.to_owned());
+        tags.push(sha);
     }
     tags
 }

@@ -1,0 +1,78 @@
+//! The real parts, as `tests/lab` leaves their addresses.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A value of the lab's environment: from this process, or from the file that `tests/lab up` writes.
+fn value(name: &str) -> String {
+    if let Ok(value) = std::env::var(name) {
+        return value;
+    }
+    let file = PathBuf::from(std::env::var("HOME").unwrap_or_default()).join(".cache/slipway/lab/env");
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let line = text.lines().find_map(|l| l.trim_start_matches("export ").strip_prefix(&format!("{name}=")).map(str::to_owned));
+    line.unwrap_or_else(|| panic!("{name} is not set: run tests/lab up first"))
+}
+
+/// The engine's address.
+pub fn engine() -> String {
+    value("DOCKER_HOST")
+}
+
+/// `HOST:PORT` of the open registry.
+pub fn registry() -> String {
+    value("SLIPWAY_TEST_REGISTRY")
+}
+
+/// A registry of its own that wants a login: user `dev` or `AWS`, password [`PASSWORD`].
+pub struct LockedRegistry {
+    pub host: String,
+    child: Child,
+    _folder: tempfile::TempDir,
+}
+
+/// The password of a published bcrypt test vector (crypt_blowfish), since nothing here makes bcrypt hashes.
+pub const PASSWORD: &str = "U*U";
+const HASH: &str = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+
+impl LockedRegistry {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("address").port();
+        let host = format!("127.0.0.1:{port}");
+        let path = folder.path().display();
+        std::fs::write(folder.path().join("users"), format!("dev:{HASH}\nAWS:{HASH}\n")).expect("written");
+        let config = format!(
+            "version: 0.1\nlog: {{ level: error }}\nstorage: {{ filesystem: {{ rootdirectory: {path}/data }} }}\n\
+             auth: {{ htpasswd: {{ realm: test, path: {path}/users }} }}\nhttp: {{ addr: \"{host}\" }}\n"
+        );
+        std::fs::write(folder.path().join("config.yml"), config).expect("written");
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(folder.path().join("config.yml"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("docker-registry is installed: run tests/lab up first");
+        let begun = Instant::now();
+        while std::net::TcpStream::connect(&host).is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the registry does not come up");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Self { host, child, _folder: folder }
+    }
+}
+
+impl Drop for LockedRegistry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs the docker command against the lab's engine; its output.
+pub fn docker(arguments: &[&str]) -> String {
+    let done = Command::new("docker").env("DOCKER_HOST", engine()).args(arguments).output().expect("docker runs");
+    String::from_utf8_lossy(&done.stdout).trim().to_owned()
+}

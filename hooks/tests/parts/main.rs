@@ -1,0 +1,9 @@
+//! The stages against real parts (Docker Engine and registry of `tests/lab`) and against an engine made of recorded
+//! answers.
+
+mod ecr;
+mod fake_engine;
+mod lab;
+mod push;
+mod stages;
+mod world;

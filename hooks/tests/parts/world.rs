@@ -1,0 +1,144 @@
+//! A repository with one commit, made by stock git, and a job to build it.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use slipway_core::build::{Build, BuildState, Stage, TestVerdict};
+use slipway_core::target::{Registry, RegistryKind};
+use slipway_core::{BuildNumber, EventId, Oid, RefName, RegistryName, RepoId, RepoName, Secret, UnixMillis};
+use slipway_hooks::{BuildLogs, Engine, Hooks, Job, RegistryTarget};
+use slipway_repository::Repositories;
+
+use crate::lab;
+
+/// Everything one test needs; the server's name is its own, so that tests do not sweep each other.
+pub struct World {
+    pub hooks: Hooks,
+    pub job: Job,
+    pub logs: Arc<BuildLogs>,
+    pub server: String,
+    _folder: tempfile::TempDir,
+}
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+impl World {
+    /// A commit of those files (`path`, text); a path that starts with `+` is executable, `a -> b` is a link.
+    pub async fn new(files: &[(&str, &str)]) -> Self {
+        Self::with(files, |server| Hooks::new(Engine::connect(Some(&lab::engine())).expect("an address")).named(server)).await
+    }
+
+    pub async fn with(files: &[(&str, &str)], hooks: impl FnOnce(&str) -> Hooks) -> Self {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let server = format!("hkt{}n{count}", std::process::id());
+        let folder = tempfile::tempdir().expect("folder");
+        let repo = RepoName::parse(&format!("Hkt-{}-{count}", std::process::id())).expect("name");
+        let commit = commit(folder.path(), &repo, files);
+        let repositories = Repositories::open(&folder.path().join("repos")).expect("folder opens");
+        let snapshot = repositories.get(&repo).expect("repository opens").snapshot().expect("snapshot");
+        let logs = Arc::new(BuildLogs::new(folder.path().join("builds")));
+        let build = build(commit);
+        let log = logs.writer(&repo, build.number, &[Secret::new("top-secret-word")]).await.expect("log");
+        let job = Job { repo, build, snapshot, log, logins: Vec::new() };
+        Self { hooks: hooks(&server), job, logs, server, _folder: folder }
+    }
+
+    /// The log so far.
+    pub async fn log(&self) -> String {
+        self.job.log.flush().await;
+        let bytes = self.logs.read(&self.job.repo, self.job.build.number, 0, 1 << 20).expect("log");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The lab's open registry, and a path there that no other test has.
+    pub fn target(&self) -> RegistryTarget {
+        target(&lab::registry(), &format!("hkt/{}", self.server), None)
+    }
+
+    /// Containers of this test that are still there.
+    pub fn containers(&self) -> String {
+        lab::docker(&["ps", "-aq", "--filter", &format!("label=slipway.server={}", self.server)])
+    }
+
+    /// Images of this test that are still there.
+    pub fn images(&self) -> String {
+        lab::docker(&["images", "-q", "--filter", &format!("label=slipway.server={}", self.server)])
+    }
+}
+
+/// A registry as the store has it.
+pub fn target(host: &str, image: &str, login: Option<(&str, &str)>) -> RegistryTarget {
+    RegistryTarget {
+        registry: Registry {
+            name: RegistryName::parse("lab").expect("name"),
+            kind: RegistryKind::Generic,
+            host: host.into(),
+            prefix: String::new(),
+            region: None,
+            username: login.map(|(user, _)| user.to_owned()),
+            insecure: false,
+            created: UnixMillis(0),
+        },
+        password: login.map(|(_, password)| Secret::new(password)),
+        image: image.into(),
+    }
+}
+
+fn build(commit: Oid) -> Build {
+    Build {
+        repo: RepoId(1),
+        number: BuildNumber(1),
+        event: EventId(1),
+        ref_name: RefName::parse("refs/heads/main").expect("ref"),
+        commit,
+        title: "Test".into(),
+        actor: "dev".into(),
+        state: BuildState::Running,
+        stage: Stage::Clone,
+        stages: Vec::new(),
+        failure: None,
+        image: None,
+        test: TestVerdict::Pending,
+        pushed: None,
+        bumps: Vec::new(),
+        retries: 0,
+        restarts: 0,
+        retry_at: None,
+        created: UnixMillis(0),
+        started: None,
+        ended: None,
+    }
+}
+
+fn commit(folder: &Path, repo: &RepoName, files: &[(&str, &str)]) -> Oid {
+    let work = folder.join("work");
+    std::fs::create_dir_all(&work).expect("folder");
+    for (path, text) in files {
+        if let Some((link, to)) = path.split_once(" -> ") {
+            symlink(to, work.join(link)).expect("link");
+            continue;
+        }
+        let (path, executable) = path.strip_prefix('+').map_or((*path, false), |p| (p, true));
+        let file = work.join(path);
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("folder");
+        std::fs::write(&file, text).expect("written");
+        if executable {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("mode");
+        }
+    }
+    git(&work, &["init", "-q", "-b", "main"]);
+    git(&work, &["add", "-A"]);
+    git(&work, &["-c", "user.name=T", "-c", "user.email=t@localhost", "commit", "-q", "--allow-empty", "-m", "Test"]);
+    let bare = folder.join("repos").join(format!("{repo}.git"));
+    git(&work, &["clone", "-q", "--bare", ".", &bare.display().to_string()]);
+    Oid::parse(&git(&work, &["rev-parse", "HEAD"])).expect("oid")
+}
+
+fn git(folder: &Path, arguments: &[&str]) -> String {
+    let done = Command::new("git").arg("-C").arg(folder).args(arguments).output().expect("git runs");
+    assert!(done.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8_lossy(&done.stdout).trim().to_owned()
+}
