@@ -2,19 +2,25 @@
 # shellcheck shell=bash
 
 KUBE_VERSION=1.20.2 # what Debian 12's source package holds
+KUBE_BUILD=$CACHE/kubernetes-$KUBE_VERSION-2 # the last number counts changes of the recipe below
 KUBE_PARTS=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy)
+
+# The vendored reflect2 1.0.1 writes over foreign memory when a Go from 1.18 on builds it: an API server made of it dies as soon as
+# somebody defines a custom resource. Debian's package is 1.0.2, which knows those Gos.
+REFLECT2=/usr/share/gocode/src/github.com/modern-go/reflect2
 
 # kubernetes_binaries: sets KUBE_BIN to a folder with all of KUBE_PARTS.
 kubernetes_binaries() {
     local given=${KUBEBUILDER_ASSETS:-}
-    KUBE_BIN=$CACHE/kubernetes-$KUBE_VERSION
+    KUBE_BIN=$KUBE_BUILD
     if [ -n "$given" ] && has_parts "$given" && has_dockershim "$given"; then
         KUBE_BIN=$given
         return
     fi
     [ -z "$given" ] || say "KUBEBUILDER_ASSETS lacks what a node on a Docker Engine needs (${KUBE_PARTS[*]}, before 1.24): using our own build"
     if ! has_parts "$KUBE_BIN"; then
-        packages dpkg-source:dpkg-dev /usr/bin/go:golang-go rsync:rsync jq:jq gcc:gcc make:make curl:curl
+        packages dpkg-source:dpkg-dev /usr/bin/go:golang-go rsync:rsync jq:jq gcc:gcc make:make \
+            "$REFLECT2/go_above_118.go:golang-github-modern-go-reflect2-dev"
         say "Kubernetes $KUBE_VERSION is built once, from Debian's source package: 5 to 8 minutes on two cores"
         step "Kubernetes $KUBE_VERSION from source" build_kubernetes
     fi
@@ -42,19 +48,21 @@ build_kubernetes() {
     fetch_source
     dpkg-source --no-check -x kubernetes_*.dsc source
     cd source
+    rm vendor/github.com/modern-go/reflect2/*.{go,s}
+    cp "$REFLECT2"/*.{go,s} vendor/github.com/modern-go/reflect2/
     # outside modules, Go wants the tree at its import path
     mkdir -p .go/src/k8s.io
     ln -sfn ../../.. .go/src/k8s.io/kubernetes
-    # A Go of the machine's own may be too new for this source; Debian's is not. The Go cache lets an interrupted build go on.
-    env -u GOFLAGS -u GOROOT -u MAKEFLAGS PATH="/usr/bin:$PATH" GOENV=off GOCACHE="$CACHE/go-build" \
+    # A Go of the machine's own may be too new for this source; Debian's is not.
+    env -u GOFLAGS -u GOROOT -u MAKEFLAGS PATH="/usr/bin:$PATH" GOENV=off \
         GOPATH="$PWD/.go" GO111MODULE=off CGO_ENABLED=0 KUBE_GIT_VERSION=v$KUBE_VERSION \
         nice make WHAT="${KUBE_PARTS[*]/#/cmd/}"
     cd "$work/source/_output/local/go/bin"
     cp "${KUBE_PARTS[@]}" "$work/bin/"
     "$work/bin/kubelet" --version
     cd "$CACHE"
-    publish "$work/bin" "$CACHE/kubernetes-$KUBE_VERSION"
-    rm -rf "$work" "$CACHE/go-build"
+    publish "$work/bin" "$KUBE_BUILD"
+    rm -rf "$work"
 }
 
 # The machine's apt configuration stays as it is: the source entries are our own copy of its binary ones, with lists of their own.

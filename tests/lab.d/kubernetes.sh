@@ -108,7 +108,7 @@ YML
 
 # No cgroup tree per quality of service, no eviction, no image collection: the node is a guest on a machine that works.
 write_node_config() {
-    cat >"$KUBE/kubelet.yaml" <<YML
+    replace_file "$KUBE/kubelet.yaml" <<YML
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 address: 127.0.0.1
@@ -133,7 +133,7 @@ serializeImagePulls: false
 volumePluginDir: $KUBE/plugins
 YML
     # NodePorts on loopback only; connection tracking limits are the machine's business.
-    cat >"$KUBE/proxy.yaml" <<YML
+    replace_file "$KUBE/proxy.yaml" <<YML
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: iptables
@@ -147,6 +147,12 @@ iptables: { masqueradeAll: true, minSyncPeriod: 0s }
 conntrack: { maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s }
 oomScoreAdj: 0
 YML
+}
+
+# replace_file FILE: from standard input, only when it differs: a proxy ends when its configuration is touched.
+replace_file() {
+    cat >"$1.tmp"
+    if cmp -s "$1.tmp" "$1"; then rm "$1.tmp"; else mv "$1.tmp" "$1"; fi
 }
 
 # ---- starting: each part only if it does not run yet
