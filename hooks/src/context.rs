@@ -161,7 +161,7 @@ fn send(
     progress: &AtomicU64,
 ) -> Result<Sent, HookError> {
     let out = Chunks { sender, waiting: Vec::with_capacity(CONTEXT_CHUNK_BYTES) };
-    let (ignore_path, ignore) = read_ignore(files, plan)?;
+    let ignore = read_ignore(files, plan)?;
     let mut packing = Packing {
         files,
         tar: tar::Builder::new(out),
@@ -170,11 +170,10 @@ fn send(
         progress,
         log,
     };
-    let always = [plan.dockerfile.as_str(), ignore_path.as_str()];
     files.walk(&plan.folder, &mut |entry| {
         let Some(name) = plan.inside(&entry.name) else { return Ok(true) };
-        // As docker does: the Dockerfile and the ignore file are needed even where the image must not have them.
-        if ignore.matches(name) && !always.contains(&entry.name.as_str()) {
+        // The engine needs the Dockerfile even where it is ignored. (It does not need the ignore file: that is ours to obey.)
+        if entry.name != plan.dockerfile && ignore.matches(name) {
             packing.sent.ignored += 1;
             return Ok(true);
         }
@@ -191,16 +190,15 @@ fn send(
 }
 
 /// `<Dockerfile>.dockerignore` if there is one, else `.dockerignore` of the context.
-fn read_ignore(files: &dyn Files, plan: &ContextPlan) -> Result<(String, Ignore), HookError> {
+fn read_ignore(files: &dyn Files, plan: &ContextPlan) -> Result<Ignore, HookError> {
     let own = format!("{}.dockerignore", plan.dockerfile);
     let common = if plan.folder.is_empty() { ".dockerignore".to_owned() } else { format!("{}/.dockerignore", plan.folder) };
     for path in [own, common] {
         if let Some(text) = files.file(&path, IGNORE_BYTES_MAX)? {
-            let ignore = Ignore::parse(&path, &text)?;
-            return Ok((path, ignore));
+            return Ignore::parse(&path, &text);
         }
     }
-    Ok((String::new(), Ignore::default()))
+    Ok(Ignore::default())
 }
 
 struct Packing<'a> {

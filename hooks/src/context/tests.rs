@@ -41,7 +41,12 @@ impl Files for Made {
         Ok(())
     }
     fn entry(&self, path: &str) -> Result<Option<Entry>, HookError> {
-        Ok(self.list().into_iter().map(|(e, _)| e).find(|e| e.name == path))
+        let below = format!("{path}/");
+        let found = self.list().into_iter().map(|(e, _)| e).find(|e| e.name == path || e.name.starts_with(&below));
+        Ok(found.map(|e| {
+            let mode = if e.name == path { e.mode } else { Mode::Tree };
+            Entry { name: path.into(), mode, ..e }
+        }))
     }
     fn size(&self, id: &Oid) -> Result<u64, HookError> {
         Ok(self.blob(id, u64::MAX)?.len() as u64)
@@ -109,7 +114,7 @@ async fn ignored_files_stay_but_the_dockerfile_goes() {
         .file("keep/a", "a")
         .file("secret.txt", "s");
     let found = unpack(made, "./", "./Dockerfile").await.expect("packed");
-    assert_eq!(found.keys().collect::<Vec<_>>(), [".dockerignore", "Dockerfile", "keep/a"]);
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["Dockerfile", "keep/a"]);
 }
 
 #[tokio::test]

@@ -114,12 +114,13 @@ impl Engine {
             self.kill(id).await;
         }
         // What a killed process still had in its pipes belongs in the log; a pipe that someone else holds open does not.
-        if tokio::time::timeout(TEST_OUTPUT_REST, output).await.is_err() {
-            output_end.abort();
-        }
-        match ended? {
-            0 => Ok(()),
-            code => Err(self.failed_with(id, code, run).await),
+        let words = tokio::time::timeout(TEST_OUTPUT_REST, output).await;
+        output_end.abort();
+        let not_started = words.ok().and_then(Result::ok).flatten();
+        match (ended?, not_started) {
+            (0, _) => Ok(()),
+            (126 | 127, Some(message)) => Err(HookError::TestNotStarted { command: run.command(), message }),
+            (code, _) => Err(self.failed_with(id, code, run).await),
         }
     }
 
@@ -206,7 +207,9 @@ impl Drop for Guard {
     }
 }
 
-async fn copy_output(attached: AttachContainerResults, log: BuildLog) {
+/// Copies the output to the log; tells the init process' words if it could not start the program.
+async fn copy_output(attached: AttachContainerResults, log: BuildLog) -> Option<String> {
+    let mut not_started = None;
     let mut output = attached.output;
     let masker = log.masker();
     let (mut out, mut err) = (Lines::default(), Lines::default());
@@ -218,6 +221,10 @@ async fn copy_output(attached: AttachContainerResults, log: BuildLog) {
         let mut whole = Vec::new();
         lines.push(piece.as_ref(), &masker, LOG_LINE_BYTES_MAX, |line| whole.push(line.to_vec()));
         for line in whole {
+            if let Some(words) = line.strip_prefix(b"[FATAL tini (") {
+                let words = String::from_utf8_lossy(words);
+                not_started = Some(one_line(words.split_once("] ").map_or(&*words, |(_, rest)| rest)));
+            }
             log.output(&line).await;
         }
     }
@@ -227,4 +234,5 @@ async fn copy_output(attached: AttachContainerResults, log: BuildLog) {
     for line in rest {
         log.output(&line).await;
     }
+    not_started
 }

@@ -87,10 +87,9 @@ fn copy_source(text: &str, known: Known<'_>) -> Option<HookError> {
         let words = known.step?.split_once("COPY ").or_else(|| known.step?.split_once("ADD "))?.1;
         words.split_whitespace().find(|w| !w.starts_with("--")).map(str::to_owned)
     };
-    let found = between(text, "cache key: \"", "\"")
-        .or_else(|| between(text, "cache key: ", ":"))
-        .filter(|_| text.contains("not found"))
-        .or_else(|| between(text, "failed to calculate checksum of ref", "\": not found").and_then(|t| t.rsplit('"').next()))
+    let found = between(text, "failed to calculate checksum of ref", "\": not found")
+        .and_then(|t| t.rsplit('"').next())
+        .or_else(|| between(text, "cache key: \"", "\"").filter(|_| text.contains("not found")))
         .or_else(|| between(text, "(COPY|ADD) failed: stat ", ":"))
         .or_else(|| between(text, "excluded by .dockerignore: stat ", ":"))
         .or_else(|| between(text, "COPY failed: stat ", ":"))
