@@ -400,7 +400,7 @@ fn default_image(name: &RepoName) -> String {
 fn read_folder(raw: &str) -> Answer<String> {
     let path = raw.trim_start_matches("./").trim_end_matches('/');
     let path = if path.is_empty() { "." } else { path };
-    let fits = path == "."
+    let fits = path == "." && !raw.starts_with('/')
         || (path.len() <= 4 * ADDRESS_BYTES_MAX
             && path.split('/').all(|part| !matches!(part, "" | "." | ".." | ".git"))
             && !path.chars().any(char::is_control));

@@ -99,7 +99,8 @@ async fn log(visit: &Visit, repo: &str, path: &str, keys: LogKeys) -> Answer<Res
     let (name, now) = (&seen.record.name, visit.now());
     let frame = Frame::of_repo(visit, &seen, "History", "History");
     let Some((revision, page, menu)) = visit.git(&seen.record, read).await? else {
-        return Err(missing("The repository has no commits yet."));
+        // The repository's own page says how to make the first.
+        return Ok(go_to(&Link::repo(name)));
     };
     let at = revision.asked.clone().unwrap_or_else(|| revision.shown.clone());
     html(&LogPage {

@@ -99,6 +99,8 @@ struct DeployPage {
     live: Option<Link>,
     operates: bool,
     under_way: bool,
+    /// Only what was healthy once is worth going back to.
+    healthy: bool,
     here: Link,
 }
 
@@ -200,6 +202,7 @@ pub(crate) async fn show(visit: Visit, Path((repo, number)): Path<(String, Strin
         live: under_way.then(|| Link::deploy_live(name, number)),
         operates: seen.operates,
         under_way,
+        healthy: deploy.state == DeployState::Healthy,
         here: Link::deploy(name, number),
     })
 }

@@ -62,7 +62,7 @@ impl Mark {
 
     pub(crate) fn of_stage(stage: StageState) -> Self {
         match stage {
-            StageState::Ahead => Self::new("ahead", "○", "idle"),
+            StageState::Ahead => Self::new("not yet", "○", "idle"),
             StageState::Running => Self::new("running", "◐", "busy"),
             StageState::Waiting => Self::new("waiting to retry", "○", "warn"),
             StageState::Done => Self::new("done", "●", "good"),
