@@ -32,7 +32,12 @@ pub struct Place {
 ///
 /// # Errors
 /// [`HookError::NoManifest`], [`HookError::NothingToBump`], [`HookError::TooManyManifests`], or the repository's own.
-pub fn plan(snapshot: &Arc<Snapshot>, place: &Place, tag: &str, digest: &Digest) -> Result<Vec<Edit>, HookError> {
+pub fn plan(
+    snapshot: &Arc<Snapshot>,
+    place: &Place,
+    tag: &str,
+    digest: &Digest,
+) -> Result<Vec<Edit>, HookError> {
     plan_in(&CommitFiles { snapshot: snapshot.clone(), commit: place.commit }, place, tag, digest)
 }
 
@@ -168,7 +173,8 @@ mod tests {
     fn the_message_has_its_trailers() {
         let oid = Oid::parse("0123456789abcdef0123456789abcdef01234567").expect("oid");
         let app = RepoName::parse("app").expect("name");
-        let trailers = "Slipway-Source: app@0123456789abcdef0123456789abcdef01234567\nSlipway-Build: app#12\n";
+        let trailers =
+            "Slipway-Source: app@0123456789abcdef0123456789abcdef01234567\nSlipway-Build: app#12\n";
         let text = message(&app, &oid, BuildNumber(12), "prod");
         assert_eq!(text, format!("Deploy app@0123456789 to prod\n\n{trailers}"));
     }

@@ -16,15 +16,19 @@ use tokio::sync::{mpsc, oneshot};
 use crate::error::HookError;
 use crate::ignore::Ignore;
 use crate::limits::{
-    CONTEXT_BYTES_MAX, CONTEXT_CHUNK_BYTES, CONTEXT_CHUNKS_WAITING, CONTEXT_FILE_BYTES_MAX, CONTEXT_FILES_MAX, IGNORE_BYTES_MAX,
-    LFS_POINTER_BYTES_MAX,
+    CONTEXT_BYTES_MAX, CONTEXT_CHUNK_BYTES, CONTEXT_CHUNKS_WAITING, CONTEXT_FILE_BYTES_MAX,
+    CONTEXT_FILES_MAX, IGNORE_BYTES_MAX, LFS_POINTER_BYTES_MAX,
 };
 use crate::log::BuildLog;
 
 /// The files of one commit, as far as a build context needs them.
 pub(crate) trait Files: Send + Sync {
     /// Every entry below `path` in git's order, with its full path.
-    fn walk(&self, path: &str, each: &mut dyn FnMut(&Entry) -> Result<bool, HookError>) -> Result<(), HookError>;
+    fn walk(
+        &self,
+        path: &str,
+        each: &mut dyn FnMut(&Entry) -> Result<bool, HookError>,
+    ) -> Result<(), HookError>;
     /// The entry at `path`.
     fn entry(&self, path: &str) -> Result<Option<Entry>, HookError>;
     /// A blob's size in bytes.
@@ -37,7 +41,9 @@ pub(crate) trait Files: Send + Sync {
     /// A file's bytes, if it is there, is a file, and is not larger than `max`.
     fn file(&self, path: &str, max: u64) -> Result<Option<Vec<u8>>, HookError> {
         match self.entry(path)? {
-            Some(entry) if matches!(entry.mode, Mode::File | Mode::Executable) => self.blob(&entry.id, max).map(Some),
+            Some(entry) if matches!(entry.mode, Mode::File | Mode::Executable) => {
+                self.blob(&entry.id, max).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -50,7 +56,11 @@ pub(crate) struct CommitFiles {
 }
 
 impl Files for CommitFiles {
-    fn walk(&self, path: &str, each: &mut dyn FnMut(&Entry) -> Result<bool, HookError>) -> Result<(), HookError> {
+    fn walk(
+        &self,
+        path: &str,
+        each: &mut dyn FnMut(&Entry) -> Result<bool, HookError>,
+    ) -> Result<(), HookError> {
         let mut failed = None;
         self.snapshot.walk_files(&self.commit, path, &mut |entry| match each(entry) {
             Ok(go_on) => Ok(go_on),
@@ -106,7 +116,11 @@ impl ContextPlan {
     }
 
     fn inside<'a>(&self, path: &'a str) -> Option<&'a str> {
-        if self.folder.is_empty() { Some(path) } else { path.strip_prefix(self.folder.as_str())?.strip_prefix('/') }
+        if self.folder.is_empty() {
+            Some(path)
+        } else {
+            path.strip_prefix(self.folder.as_str())?.strip_prefix('/')
+        }
     }
 }
 
@@ -181,7 +195,9 @@ fn send(
         Ok(true)
     })?;
     if plan.inside(&plan.dockerfile).is_none() {
-        let entry = files.entry(&plan.dockerfile)?.ok_or_else(|| HookError::NoDockerfile { path: plan.dockerfile.clone() })?;
+        let entry = files
+            .entry(&plan.dockerfile)?
+            .ok_or_else(|| HookError::NoDockerfile { path: plan.dockerfile.clone() })?;
         packing.add(&plan.dockerfile_in_context(), &entry)?;
     }
     let sent = packing.sent;
@@ -192,7 +208,11 @@ fn send(
 /// `<Dockerfile>.dockerignore` if there is one, else `.dockerignore` of the context.
 fn read_ignore(files: &dyn Files, plan: &ContextPlan) -> Result<Ignore, HookError> {
     let own = format!("{}.dockerignore", plan.dockerfile);
-    let common = if plan.folder.is_empty() { ".dockerignore".to_owned() } else { format!("{}/.dockerignore", plan.folder) };
+    let common = if plan.folder.is_empty() {
+        ".dockerignore".to_owned()
+    } else {
+        format!("{}/.dockerignore", plan.folder)
+    };
     for path in [own, common] {
         if let Some(text) = files.file(&path, IGNORE_BYTES_MAX)? {
             return Ignore::parse(&path, &text);
@@ -219,7 +239,10 @@ impl Packing<'_> {
             Mode::Tree => return Ok(()),
             Mode::Submodule => {
                 if let Some(log) = self.log {
-                    log.blocking_line(&format!("note: {} is a submodule and is not part of the build context", entry.name));
+                    log.blocking_line(&format!(
+                        "note: {} is a submodule and is not part of the build context",
+                        entry.name
+                    ));
                 }
                 return Ok(());
             }
@@ -262,7 +285,8 @@ impl Packing<'_> {
             return Err(HookError::Context {
                 path: entry.name.clone(),
                 why: "it is a Git LFS pointer, and this server does not have its content".into(),
-                cure: "Commit the file itself (git lfs migrate export), or leave it out in .dockerignore.".into(),
+                cure: "Commit the file itself (git lfs migrate export), or leave it out in .dockerignore."
+                    .into(),
             });
         }
         let mode = if entry.mode == Mode::Executable { 0o755 } else { 0o644 };

@@ -54,7 +54,11 @@ pub struct EngineVersion {
 impl fmt::Display for EngineVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let builder = if self.buildkit { "BuildKit" } else { "the classic builder" };
-        write!(f, "Docker Engine {} (API {}, {}), builds with {builder}", self.version, self.api, self.platform)
+        write!(
+            f,
+            "Docker Engine {} (API {}, {}), builds with {builder}",
+            self.version, self.api, self.platform
+        )
     }
 }
 
@@ -89,9 +93,11 @@ impl Engine {
     pub async fn version(&self) -> Result<EngineVersion, HookError> {
         let docker = self.docker()?;
         let asked = tokio::time::timeout(ENGINE_PING, docker.version()).await;
-        let said = asked.map_err(|_| self.down("no answer within 5 s"))?.map_err(|e| match self.failure("the greeting", e) {
-            HookError::EngineLost { why, .. } => self.down(&why),
-            other => other,
+        let said = asked.map_err(|_| self.down("no answer within 5 s"))?.map_err(|e| {
+            match self.failure("the greeting", e) {
+                HookError::EngineLost { why, .. } => self.down(&why),
+                other => other,
+            }
         })?;
         let podman = said.components.iter().flatten().any(|c| c.name.contains("Podman"));
         let api = said.api_version.unwrap_or_default();
@@ -111,7 +117,8 @@ impl Engine {
         {
             return Err(self.down(&e.to_string()));
         }
-        let docker = Docker::connect_with_host(&self.host).map_err(|e| self.down(&one_line(&e.to_string())))?;
+        let docker =
+            Docker::connect_with_host(&self.host).map_err(|e| self.down(&one_line(&e.to_string())))?;
         // bollard's limit covers everything up to the headers, and with them the upload of a whole context.
         Ok(self.docker.get_or_init(|| docker.with_timeout(ENGINE_HEADERS)))
     }
@@ -126,7 +133,10 @@ impl Engine {
         if std::env::var_os("DOCKER_TLS_VERIFY").is_some() {
             return None;
         }
-        self.host.strip_prefix("tcp://").or_else(|| self.host.strip_prefix("http://")).map(|h| h.trim_end_matches('/'))
+        self.host
+            .strip_prefix("tcp://")
+            .or_else(|| self.host.strip_prefix("http://"))
+            .map(|h| h.trim_end_matches('/'))
     }
 
     /// A short call, with its time limit. The caller reads the engine's own errors.
@@ -158,7 +168,8 @@ impl Engine {
     /// What a bollard error means, where nothing more is known about the call.
     pub(crate) fn failure(&self, during: &'static str, e: DockerError) -> HookError {
         match e {
-            DockerError::DockerResponseServerError { message, .. } | DockerError::DockerStreamError { error: message }
+            DockerError::DockerResponseServerError { message, .. }
+            | DockerError::DockerStreamError { error: message }
                 if failure::is_disk_full(&message) =>
             {
                 HookError::DiskFull { message: one_line(&message) }

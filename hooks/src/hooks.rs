@@ -133,7 +133,14 @@ impl Hooks {
         blocking(move || check_paths(files.as_ref(), &plan)).await?;
         let targets: Vec<(String, String)> =
             spec.deploy.iter().map(|(name, deploy)| (name.clone(), deploy.repo.to_string())).collect();
-        job.log.line(&format!("commit {} ({}) of {}", job.build.commit, job.build.title, job.build.ref_name.short())).await;
+        job.log
+            .line(&format!(
+                "commit {} ({}) of {}",
+                job.build.commit,
+                job.build.title,
+                job.build.ref_name.short()
+            ))
+            .await;
         job.log.line(&format!("Dockerfile {}, context {}", spec.build.dockerfile, spec.build.context)).await;
         if let Test::None = spec.test.test() {
             job.log.line("note: slipway.toml declares no test").await;
@@ -150,7 +157,9 @@ impl Hooks {
         let spec = self.spec(job).await?;
         let target = spec.build.target.clone();
         let timeout = Duration::from_millis(spec.build.timeout_ms);
-        let build = self.image_build(job, &spec, target, self.private_tag(&job.repo, job.build.number, ""), timeout).await;
+        let build = self
+            .image_build(job, &spec, target, self.private_tag(&job.repo, job.build.number, ""), timeout)
+            .await;
         let id = self.engine.build(&build, &job.log, stop).await?;
         job.log.line(&format!("built image {id}")).await;
         Ok(id)
@@ -160,7 +169,12 @@ impl Hooks {
     ///
     /// # Errors
     /// [`HookError::TestFailed`] and its kin; [`HookError::Stopped`] after `stop`.
-    pub async fn test_image(&self, job: &Job, image: &str, stop: &CancellationToken) -> Result<TestVerdict, HookError> {
+    pub async fn test_image(
+        &self,
+        job: &Job,
+        image: &str,
+        stop: &CancellationToken,
+    ) -> Result<TestVerdict, HookError> {
         job.log.stage(Stage::Test).await;
         let spec = self.spec(job).await?;
         let timeout = Duration::from_millis(spec.test.timeout_ms);
@@ -181,7 +195,15 @@ impl Hooks {
                     Network::Bridge => "bridge",
                 };
                 let (memory_bytes, cpus) = (spec.test.memory_bytes, spec.test.cpus);
-                let run = TestRun { image: image.into(), argv, network, memory_bytes, cpus, timeout, labels: self.labels(job) };
+                let run = TestRun {
+                    image: image.into(),
+                    argv,
+                    network,
+                    memory_bytes,
+                    cpus,
+                    timeout,
+                    labels: self.labels(job),
+                };
                 job.log.line(&format!("$ {}", run.command())).await;
                 self.engine.run_test(&run, &job.log, stop).await?;
             }
@@ -218,7 +240,14 @@ impl Hooks {
         Ok(text.map(|t| Spec::parse(&t)).transpose()?.unwrap_or_default())
     }
 
-    async fn image_build(&self, job: &Job, spec: &Spec, target: String, tag: String, timeout: Duration) -> ImageBuild {
+    async fn image_build(
+        &self,
+        job: &Job,
+        spec: &Spec,
+        target: String,
+        tag: String,
+        timeout: Duration,
+    ) -> ImageBuild {
         let mut logins = HashMap::new();
         for target in &job.logins {
             match self.registries.login(target).await {
@@ -250,7 +279,9 @@ impl Hooks {
 }
 
 fn check_paths(files: &dyn Files, plan: &ContextPlan) -> Result<(), HookError> {
-    let is = |path: &str, wanted: fn(Mode) -> bool| Ok::<_, HookError>(files.entry(path)?.is_some_and(|e| wanted(e.mode)));
+    let is = |path: &str, wanted: fn(Mode) -> bool| {
+        Ok::<_, HookError>(files.entry(path)?.is_some_and(|e| wanted(e.mode)))
+    };
     if !plan.folder.is_empty() && !is(&plan.folder, |m| m == Mode::Tree)? {
         return Err(HookError::NoContext { path: plan.folder.clone() });
     }

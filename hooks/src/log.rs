@@ -17,7 +17,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) mod mask;
 use self::mask::Masker;
-use crate::limits::{LOG_BYTES_MAX, LOG_ENTRIES_WAITING, LOG_LINE_BYTES_MAX, LOG_READ_BYTES_MAX, LOG_RESERVE_BYTES};
+use crate::limits::{
+    LOG_BYTES_MAX, LOG_ENTRIES_WAITING, LOG_LINE_BYTES_MAX, LOG_READ_BYTES_MAX, LOG_RESERVE_BYTES,
+};
 
 /// How far a log has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +58,12 @@ impl BuildLogs {
     ///
     /// # Errors
     /// Where the file cannot be made.
-    pub async fn writer(&self, repo: &RepoName, number: BuildNumber, secrets: &[Secret]) -> io::Result<BuildLog> {
+    pub async fn writer(
+        &self,
+        repo: &RepoName,
+        number: BuildNumber,
+        secrets: &[Secret],
+    ) -> io::Result<BuildLog> {
         let path = self.path(repo, number);
         let opened = tokio::task::spawn_blocking(move || open(&path)).await.map_err(io::Error::other)?;
         let (file, bytes) = opened?;
@@ -103,7 +110,8 @@ impl BuildLogs {
         let path = self.path(repo, number);
         let live = self.live(repo, number);
         let there = path.clone();
-        let bytes = tokio::task::spawn_blocking(move || length_of(&there)).await.map_err(io::Error::other)??;
+        let bytes =
+            tokio::task::spawn_blocking(move || length_of(&there)).await.map_err(io::Error::other)??;
         live.length.send_if_modified(|length| {
             let more = bytes > length.bytes;
             length.bytes = length.bytes.max(bytes);
@@ -213,7 +221,9 @@ impl LogFollower {
             let now = *self.length.borrow_and_update();
             if now.bytes > self.offset {
                 let (path, offset) = (self.path.clone(), self.offset);
-                let read = tokio::task::spawn_blocking(move || read_at(&path, offset, max)).await.map_err(io::Error::other)??;
+                let read = tokio::task::spawn_blocking(move || read_at(&path, offset, max))
+                    .await
+                    .map_err(io::Error::other)??;
                 if !read.is_empty() {
                     self.offset += read.len() as u64;
                     return Ok(Some(read.into()));
@@ -241,7 +251,10 @@ pub struct BuildLog {
 #[derive(Debug)]
 enum Entry {
     /// Whole lines, masked; `vital` ones are written past the limit.
-    Text { bytes: Vec<u8>, vital: bool },
+    Text {
+        bytes: Vec<u8>,
+        vital: bool,
+    },
     Flush(oneshot::Sender<()>),
 }
 
@@ -335,7 +348,10 @@ impl Writing<'_> {
         let room = if vital { LOG_BYTES_MAX + LOG_RESERVE_BYTES } else { LOG_BYTES_MAX };
         if self.bytes + line.len() as u64 > room {
             if self.left_out == 0 {
-                let note = format!("[the log has reached {} MiB; the rest of the output is left out]\n", LOG_BYTES_MAX >> 20);
+                let note = format!(
+                    "[the log has reached {} MiB; the rest of the output is left out]\n",
+                    LOG_BYTES_MAX >> 20
+                );
                 self.write(note.as_bytes());
             }
             self.left_out += line.len() as u64;
@@ -388,7 +404,8 @@ mod tests {
         log.output(b"and later-secret").await;
         log.flush().await;
         logs.close(&repo, n);
-        let text = tokio::time::timeout(Duration::from_secs(5), reading).await.expect("ends").expect("no panic");
+        let text =
+            tokio::time::timeout(Duration::from_secs(5), reading).await.expect("ends").expect("no panic");
         assert_eq!(text, "== clone repository\nthe password is ***\nand ***\n");
         assert_eq!(logs.read(&repo, n, 3, 5).expect("read"), b"clone");
     }

@@ -115,7 +115,8 @@ impl Registries {
                     plain_allowed: registry.insecure || is_loopback(&registry.host),
                 };
                 let scheme = self.client.check(&repository).await?;
-                let who = registry.username.as_ref().map_or("without a login".to_owned(), |u| format!("as {u}"));
+                let who =
+                    registry.username.as_ref().map_or("without a login".to_owned(), |u| format!("as {u}"));
                 Ok(format!("{} answers over {scheme} {who}.", registry.host))
             }
             RegistryKind::Ecr => {
@@ -138,7 +139,9 @@ impl Registries {
     pub(crate) async fn tag(&self, door: &Door, tag: &str, manifest: &Manifest) -> Result<(), HookError> {
         match door {
             Door::Generic { repository, .. } => self.client.put_manifest(repository, tag, manifest).await,
-            Door::Ecr { account, repository, image, .. } => account.tag(repository, image, tag, manifest).await,
+            Door::Ecr { account, repository, image, .. } => {
+                account.tag(repository, image, tag, manifest).await
+            }
         }
     }
 
@@ -199,7 +202,9 @@ mod tests {
         for yes in ["127.0.0.1:5000", "localhost", "localhost:1", "[::1]:5000", "127.9.9.9"] {
             assert!(is_loopback(yes), "{yes}");
         }
-        for no in ["10.0.0.1:5000", "registry.example", "127.0.0.1.example:80", "localhost.example", "[::2]:1", ""] {
+        for no in
+            ["10.0.0.1:5000", "registry.example", "127.0.0.1.example:80", "localhost.example", "[::2]:1", ""]
+        {
             assert!(!is_loopback(no), "{no}");
         }
     }
@@ -207,8 +212,10 @@ mod tests {
     #[test]
     fn a_manifest_knows_its_image() {
         let digest = |c: char| format!("sha256:{}", c.to_string().repeat(64));
-        let bytes = format!(r#"{{"schemaVersion":2,"config":{{"digest":"{}","size":1}}}}"#, digest('a')).into_bytes();
-        let manifest = Manifest { media_type: "m".into(), bytes, digest: Digest::parse(&digest('b')).expect("digest") };
+        let bytes =
+            format!(r#"{{"schemaVersion":2,"config":{{"digest":"{}","size":1}}}}"#, digest('a')).into_bytes();
+        let manifest =
+            Manifest { media_type: "m".into(), bytes, digest: Digest::parse(&digest('b')).expect("digest") };
         assert!(manifest.is_of(&digest('a')) && manifest.is_of(&digest('b')));
         assert!(!manifest.is_of(&digest('c')));
     }

@@ -60,10 +60,14 @@ fn next_image_value(line: &str, at_start: bool) -> Option<(&str, &str, &str)> {
         }
         let quote = before.chars().next_back().filter(|c| matches!(c, '"' | '\''));
         let head = quote.map_or(before, |q| before.strip_suffix(q).unwrap_or(before)).trim_end();
-        let opens = head.ends_with(['{', ',']) || (at_start && head.chars().all(|c| matches!(c, ' ' | '-' | '?')));
+        let opens =
+            head.ends_with(['{', ',']) || (at_start && head.chars().all(|c| matches!(c, ' ' | '-' | '?')));
         let after_key = line.get(from..)?;
         let after_key = quote.map_or(Some(after_key), |q| after_key.strip_prefix(q));
-        let Some(colon) = after_key.map(str::trim_start).filter(|_| opens).and_then(|a| a.strip_prefix(':')) else { continue };
+        let Some(colon) = after_key.map(str::trim_start).filter(|_| opens).and_then(|a| a.strip_prefix(':'))
+        else {
+            continue;
+        };
         // A plain key needs a space after its colon; in JSON none.
         if quote.is_none() && !colon.starts_with([' ', '\t']) {
             continue;
@@ -166,7 +170,14 @@ fn items(lines: &[String], from: usize, image: &str) -> Vec<Item> {
             break;
         }
         if dashed {
-            items.push(Item { name: false, new_name: None, new_tag: None, digest: None, last: i, column: key_column(line) });
+            items.push(Item {
+                name: false,
+                new_name: None,
+                new_tag: None,
+                digest: None,
+                last: i,
+                column: key_column(line),
+            });
         }
         let Some(item) = items.last_mut() else { break };
         item.last = i;
@@ -204,7 +215,8 @@ fn set_value(line: &mut String, new: &str) {
 /// A tag that YAML would read as a number or a word of its own is put into quotes.
 fn quoted(tag: &str) -> String {
     let plain = tag.chars().next().is_some_and(|c| c.is_ascii_alphabetic())
-        && !["true", "false", "yes", "no", "on", "off", "null", "y", "n"].contains(&tag.to_ascii_lowercase().as_str());
+        && !["true", "false", "yes", "no", "on", "off", "null", "y", "n"]
+            .contains(&tag.to_ascii_lowercase().as_str());
     if plain || tag.starts_with("sha256:") { tag.to_owned() } else { format!("\"{tag}\"") }
 }
 
@@ -235,14 +247,23 @@ mod tests {
     fn references_are_pinned_and_nothing_else_moves() {
         check("  image: 127.0.0.1:5000/demo/app # the app\n", "  image: @ # the app\n");
         check("  - image: \"127.0.0.1:5000/demo/app:1.2\"\r\n", "  - image: \"@\"\r\n");
-        check("  - name: x\n    image:   '127.0.0.1:5000/demo/app:1@sha256:00'", "  - name: x\n    image:   '@'");
+        check(
+            "  - name: x\n    image:   '127.0.0.1:5000/demo/app:1@sha256:00'",
+            "  - name: x\n    image:   '@'",
+        );
         check("{ name: x, image: 127.0.0.1:5000/demo/app:1, y: z }\n", "{ name: x, image: @, y: z }\n");
-        check("{\"image\":\"127.0.0.1:5000/demo/app\",\"x\":{\"image\": \"127.0.0.1:5000/demo/app:2\"}}", "{\"image\":\"@\",\"x\":{\"image\": \"@\"}}");
+        check(
+            "{\"image\":\"127.0.0.1:5000/demo/app\",\"x\":{\"image\": \"127.0.0.1:5000/demo/app:2\"}}",
+            "{\"image\":\"@\",\"x\":{\"image\": \"@\"}}",
+        );
         check(
             "# image: 127.0.0.1:5000/demo/app:1\nimage: other\nimage: 127.0.0.1:5000/demo/app\n",
             "# image: 127.0.0.1:5000/demo/app:1\nimage: other\nimage: @\n",
         );
-        check("---\nimage: 127.0.0.1:5000/demo/app:1\n---\n  image: 127.0.0.1:5000/demo/app:2\n", "---\nimage: @\n---\n  image: @\n");
+        check(
+            "---\nimage: 127.0.0.1:5000/demo/app:1\n---\n  image: 127.0.0.1:5000/demo/app:2\n",
+            "---\nimage: @\n---\n  image: @\n",
+        );
     }
 
     #[test]
@@ -263,7 +284,10 @@ mod tests {
         ] {
             assert_eq!(pinned(text), None, "{text:?}");
         }
-        check("a: |\n  image: 127.0.0.1:5000/demo/app:1\nimage: 127.0.0.1:5000/demo/app:1\n", "a: |\n  image: 127.0.0.1:5000/demo/app:1\nimage: @\n");
+        check(
+            "a: |\n  image: 127.0.0.1:5000/demo/app:1\nimage: 127.0.0.1:5000/demo/app:1\n",
+            "a: |\n  image: 127.0.0.1:5000/demo/app:1\nimage: @\n",
+        );
         assert_eq!(pin(b"\xff\xfe image", IMAGE, "abc", &digest()), None);
     }
 
@@ -273,13 +297,22 @@ mod tests {
         for (text, wanted) in [
             (
                 format!("images:\n- name: app # ours\n  newName: {IMAGE}\n  newTag: \"1\"\nx: y\n"),
-                format!("images:\n- name: app # ours\n  newName: {IMAGE}\n  newTag: \"abc\"\n  digest: {d}\nx: y\n"),
+                format!(
+                    "images:\n- name: app # ours\n  newName: {IMAGE}\n  newTag: \"abc\"\n  digest: {d}\nx: y\n"
+                ),
             ),
             (
-                format!("images:\n  - newTag: 1 # old\n    name: {IMAGE}\n    digest: sha256:00\n  - name: other\n    newTag: 2\n"),
-                format!("images:\n  - newTag: abc # old\n    name: {IMAGE}\n    digest: {d}\n  - name: other\n    newTag: 2\n"),
+                format!(
+                    "images:\n  - newTag: 1 # old\n    name: {IMAGE}\n    digest: sha256:00\n  - name: other\n    newTag: 2\n"
+                ),
+                format!(
+                    "images:\n  - newTag: abc # old\n    name: {IMAGE}\n    digest: {d}\n  - name: other\n    newTag: 2\n"
+                ),
             ),
-            (format!("images:\n- name: {IMAGE}"), format!("images:\n- name: {IMAGE}\n  newTag: abc\n  digest: {d}\n")),
+            (
+                format!("images:\n- name: {IMAGE}"),
+                format!("images:\n- name: {IMAGE}\n  newTag: abc\n  digest: {d}\n"),
+            ),
         ] {
             let got = pinned(&text).unwrap_or_else(|| panic!("nothing found in {text:?}"));
             assert_eq!(got, wanted);
@@ -298,7 +331,19 @@ mod tests {
 
     #[test]
     fn no_text_makes_it_panic() {
-        for text in ["image", "image:", "image: ", "\"image", "'image':", "{image: \"", "images:", "images:\n-", "images:\n- name", "é image: é", "- image: '"] {
+        for text in [
+            "image",
+            "image:",
+            "image: ",
+            "\"image",
+            "'image':",
+            "{image: \"",
+            "images:",
+            "images:\n-",
+            "images:\n- name",
+            "é image: é",
+            "- image: '",
+        ] {
             let text = format!("{text}\n{IMAGE}");
             let _ = pinned(&text);
             let _ = pinned(&text.replace('\n', ""));

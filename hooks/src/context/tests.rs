@@ -32,7 +32,11 @@ impl Made {
 }
 
 impl Files for Made {
-    fn walk(&self, path: &str, each: &mut dyn FnMut(&Entry) -> Result<bool, HookError>) -> Result<(), HookError> {
+    fn walk(
+        &self,
+        path: &str,
+        each: &mut dyn FnMut(&Entry) -> Result<bool, HookError>,
+    ) -> Result<(), HookError> {
         for (entry, _) in self.list() {
             if (path.is_empty() || entry.name.starts_with(&format!("{path}/"))) && !each(&entry)? {
                 break;
@@ -42,7 +46,8 @@ impl Files for Made {
     }
     fn entry(&self, path: &str) -> Result<Option<Entry>, HookError> {
         let below = format!("{path}/");
-        let found = self.list().into_iter().map(|(e, _)| e).find(|e| e.name == path || e.name.starts_with(&below));
+        let found =
+            self.list().into_iter().map(|(e, _)| e).find(|e| e.name == path || e.name.starts_with(&below));
         Ok(found.map(|e| {
             let mode = if e.name == path { e.mode } else { Mode::Tree };
             Entry { name: path.into(), mode, ..e }
@@ -60,7 +65,11 @@ impl Files for Made {
     }
 }
 
-async fn unpack(made: Made, folder: &str, dockerfile: &str) -> Result<BTreeMap<String, (tar::Header, String)>, HookError> {
+async fn unpack(
+    made: Made,
+    folder: &str,
+    dockerfile: &str,
+) -> Result<BTreeMap<String, (tar::Header, String)>, HookError> {
     let mut stream = stream(Arc::new(made), ContextPlan::new(folder, dockerfile), None);
     let mut raw = Vec::new();
     while let Some(chunk) = stream.chunks.recv().await {
@@ -159,6 +168,7 @@ async fn nobody_taking_the_context_ends_the_thread() {
     }
     let stream = stream(Arc::new(made), ContextPlan::new(".", "Dockerfile"), None);
     drop(stream.chunks);
-    let outcome = tokio::time::timeout(std::time::Duration::from_secs(10), stream.outcome).await.expect("ends");
+    let outcome =
+        tokio::time::timeout(std::time::Duration::from_secs(10), stream.outcome).await.expect("ends");
     assert!(matches!(outcome.expect("told"), Err(HookError::Stopped)));
 }

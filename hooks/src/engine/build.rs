@@ -48,13 +48,19 @@ pub(crate) struct ImageBuild {
 
 impl Engine {
     /// Builds, and gives the image's id.
-    pub(crate) async fn build(&self, build: &ImageBuild, log: &BuildLog, stop: &CancellationToken) -> Result<String, HookError> {
+    pub(crate) async fn build(
+        &self,
+        build: &ImageBuild,
+        log: &BuildLog,
+        stop: &CancellationToken,
+    ) -> Result<String, HookError> {
         let version = self.version().await?;
         let deadline = Instant::now() + build.timeout;
         if version.buildkit {
             match self.attempt(build, true, deadline, log, stop).await {
                 Err(HookError::Build { message }) if failure::is_no_buildkit(&message) => {
-                    log.line(&format!("note: no BuildKit ({message}); building with the classic builder")).await;
+                    log.line(&format!("note: no BuildKit ({message}); building with the classic builder"))
+                        .await;
                 }
                 done => return done,
             }
@@ -117,7 +123,9 @@ impl Engine {
         let id = session_id();
         match Session::open(self, id, build.logins.clone()).await {
             // An engine that answers but will not upgrade has no BuildKit for us.
-            Err(HookError::EngineLost { why, .. }) => Err(HookError::Build { message: format!("no active session: {why}") }),
+            Err(HookError::EngineLost { why, .. }) => {
+                Err(HookError::Build { message: format!("no active session: {why}") })
+            }
             opened => opened,
         }
     }
@@ -146,7 +154,8 @@ impl Engine {
             (true, Some(session)) => {
                 // bollard would open a session of its own for version 2; so it is told version 1 and the query mended.
                 let to = format!("version=2&session={}", session.id);
-                let docker = docker.with_request_modifier(move |request| with_query(request, "version=1", &to));
+                let docker =
+                    docker.with_request_modifier(move |request| with_query(request, "version=1", &to));
                 (docker, options, None)
             }
             (true, None) => {
@@ -206,7 +215,9 @@ impl<'a> Watching<'a> {
         if let Some(text) = info.stream {
             self.complete |= text.starts_with("Successfully built ");
             let mut lines = Vec::new();
-            self.lines.push(text.as_bytes(), &self.log.masker(), LOG_LINE_BYTES_MAX, |line| lines.push(line.to_vec()));
+            self.lines.push(text.as_bytes(), &self.log.masker(), LOG_LINE_BYTES_MAX, |line| {
+                lines.push(line.to_vec())
+            });
             for line in lines {
                 self.log.output(&line).await;
             }
@@ -249,7 +260,11 @@ async fn settle(
         (Err(e), _) if e.is_stopped() => Err(e),
         (Err(e), Some(Err(cause))) => Err(if cause.is_stopped() { e } else { cause }),
         (Ok(id), Some(Ok(sent))) => {
-            log.line(&format!("context: {} files, {} bytes, {} files ignored", sent.files, sent.bytes, sent.ignored)).await;
+            log.line(&format!(
+                "context: {} files, {} bytes, {} files ignored",
+                sent.files, sent.bytes, sent.ignored
+            ))
+            .await;
             Ok(id)
         }
         (done, _) => done,
@@ -306,16 +321,22 @@ mod tests {
 
     #[test]
     fn only_the_version_is_mended() {
-        let request = http::Request::post("http://x/build?buildargs=%7B%22version%22%3A%221%22%7D&version=1&t=a")
-            .body(bollard::body_full(bytes::Bytes::new()))
-            .expect("request");
+        let request =
+            http::Request::post("http://x/build?buildargs=%7B%22version%22%3A%221%22%7D&version=1&t=a")
+                .body(bollard::body_full(bytes::Bytes::new()))
+                .expect("request");
         let mended = with_query(request, "version=1", "version=2&session=s");
-        assert_eq!(mended.uri().query(), Some("buildargs=%7B%22version%22%3A%221%22%7D&version=2&session=s&t=a"));
+        assert_eq!(
+            mended.uri().query(),
+            Some("buildargs=%7B%22version%22%3A%221%22%7D&version=2&session=s&t=a")
+        );
     }
 
     #[test]
     fn a_login_header_is_url_safe() {
-        let request = http::Request::post("/x").header("X-Registry-Auth", "a+b/c=").body(bollard::body_full(bytes::Bytes::new()));
+        let request = http::Request::post("/x")
+            .header("X-Registry-Auth", "a+b/c=")
+            .body(bollard::body_full(bytes::Bytes::new()));
         let request = url_safe_login(request.expect("request"));
         assert_eq!(request.headers()["x-registry-auth"], "a-b_c=");
     }

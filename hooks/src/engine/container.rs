@@ -45,7 +45,12 @@ impl TestRun {
 
 impl Engine {
     /// Runs the command; `Ok` is exit code 0 and nothing else.
-    pub(crate) async fn run_test(&self, run: &TestRun, log: &BuildLog, stop: &CancellationToken) -> Result<(), HookError> {
+    pub(crate) async fn run_test(
+        &self,
+        run: &TestRun,
+        log: &BuildLog,
+        stop: &CancellationToken,
+    ) -> Result<(), HookError> {
         let created = self.call("the test", self.docker()?.create_container(None, self.body(run))).await?;
         let id = match created {
             Ok(created) => created.id,
@@ -65,7 +70,8 @@ impl Engine {
     fn body(&self, run: &TestRun) -> ContainerCreateBody {
         let memory = i64::try_from(run.memory_bytes).unwrap_or(i64::MAX);
         // The entry point is replaced, so that what the file says is what runs.
-        let (program, arguments) = run.argv.split_first().map(|(p, a)| (vec![p.clone()], a.to_vec())).unwrap_or_default();
+        let (program, arguments) =
+            run.argv.split_first().map(|(p, a)| (vec![p.clone()], a.to_vec())).unwrap_or_default();
         ContainerCreateBody {
             image: Some(run.image.clone()),
             entrypoint: Some(program),
@@ -90,7 +96,13 @@ impl Engine {
         }
     }
 
-    async fn watch(&self, id: &str, run: &TestRun, log: &BuildLog, stop: &CancellationToken) -> Result<(), HookError> {
+    async fn watch(
+        &self,
+        id: &str,
+        run: &TestRun,
+        log: &BuildLog,
+        stop: &CancellationToken,
+    ) -> Result<(), HookError> {
         let docker = self.docker()?;
         // Attached before it starts, so that its first words are heard.
         let options = AttachContainerOptionsBuilder::default().stdout(true).stderr(true).stream(true).build();
@@ -185,9 +197,17 @@ fn is_under_way(e: &DockerError) -> bool {
 
 /// True where it is the command that cannot run, not the engine.
 fn is_bad_command(message: &str) -> bool {
-    ["executable file not found", "no such file or directory", "permission denied", "is a directory", "exec format error", "no command specified", "not a directory"]
-        .iter()
-        .any(|words| message.contains(words))
+    [
+        "executable file not found",
+        "no such file or directory",
+        "permission denied",
+        "is a directory",
+        "exec format error",
+        "no command specified",
+        "not a directory",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
 }
 
 /// Removes the container where the test's future is dropped half-way.
@@ -198,7 +218,9 @@ struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let (Some(docker), Ok(runtime)) = (self.docker.take(), tokio::runtime::Handle::try_current()) else { return };
+        let (Some(docker), Ok(runtime)) = (self.docker.take(), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
         let id = std::mem::take(&mut self.id);
         runtime.spawn(async move {
             let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();

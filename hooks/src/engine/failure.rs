@@ -37,9 +37,16 @@ pub(crate) fn is_disk_full(message: &str) -> bool {
 /// True where the engine has no BuildKit, or will not use it for us.
 pub(crate) fn is_no_buildkit(message: &str) -> bool {
     let text = message.to_ascii_lowercase();
-    ["buildkit is not supported", "buildkit not supported", "buildkit not enabled", "no active session", "unsupported builder version", "invalid version"]
-        .iter()
-        .any(|words| text.contains(words))
+    [
+        "buildkit is not supported",
+        "buildkit not supported",
+        "buildkit not enabled",
+        "no active session",
+        "unsupported builder version",
+        "invalid version",
+    ]
+    .iter()
+    .any(|words| text.contains(words))
 }
 
 fn dockerfile(text: &str, known: Known<'_>) -> Option<HookError> {
@@ -48,15 +55,33 @@ fn dockerfile(text: &str, known: Known<'_>) -> Option<HookError> {
         let (line, rest) = line_number(text.get(at..)?);
         return Some(HookError::Dockerfile { line, message: rest });
     }
-    if lower.contains("target stage") && lower.contains("could not be found") || lower.contains("failed to reach build target") {
+    if lower.contains("target stage") && lower.contains("could not be found")
+        || lower.contains("failed to reach build target")
+    {
         return Some(HookError::NoStage { stage: known.target.to_owned() });
     }
     if lower.contains("cannot locate specified dockerfile") || lower.contains("failed to read dockerfile") {
         return Some(HookError::NoDockerfile { path: known.dockerfile.to_owned() });
     }
-    let syntax = ["unknown instruction", "no build stage in current context", "unknown flag", "invalid reference format", "circular dependency", "base name (", "file with no instructions", "cannot be empty", "dockerfile is empty", "requires exactly", "requires at least", "invalid from flag value"];
+    let syntax = [
+        "unknown instruction",
+        "no build stage in current context",
+        "unknown flag",
+        "invalid reference format",
+        "circular dependency",
+        "base name (",
+        "file with no instructions",
+        "cannot be empty",
+        "dockerfile is empty",
+        "requires exactly",
+        "requires at least",
+        "invalid from flag value",
+    ];
     if syntax.iter().any(|words| lower.contains(words)) {
-        let tail = last_clause(text, &["failed to create LLB definition: ", "failed to solve with frontend dockerfile.v0: "]);
+        let tail = last_clause(
+            text,
+            &["failed to create LLB definition: ", "failed to solve with frontend dockerfile.v0: "],
+        );
         return Some(HookError::Dockerfile { line: None, message: tail });
     }
     None
@@ -100,7 +125,9 @@ fn copy_source(text: &str, known: Known<'_>) -> Option<HookError> {
         return Some(HookError::CopySource { path });
     }
     let copies = known.step.is_some_and(|s| s.contains("COPY ") || s.contains("ADD "));
-    let missing = text.contains("not found") || text.contains("no such file") || text.contains("no source files were specified");
+    let missing = text.contains("not found")
+        || text.contains("no such file")
+        || text.contains("no source files were specified");
     if copies && missing || text.contains("no source files were specified") {
         return Some(HookError::CopySource { path: from_step().unwrap_or_else(|| "a file".into()) });
     }
@@ -109,8 +136,38 @@ fn copy_source(text: &str, known: Known<'_>) -> Option<HookError> {
 
 fn base_image(text: &str, known: Known<'_>) -> Option<HookError> {
     let lower = text.to_ascii_lowercase();
-    let unreachable = ["no such host", "connection refused", "i/o timeout", "tls handshake timeout", "network is unreachable", "deadline exceeded", "request canceled", "server misbehaving", "temporary failure in name resolution", "connection reset", "no route to host", "500 internal server error", "502 bad gateway", "503 service unavailable", "429 too many requests", "toomanyrequests", "unexpected eof"];
-    let absent = ["manifest unknown", "pull access denied", "repository does not exist", "authorization failed", "unauthorized", "insufficient_scope", "no matching manifest", "name unknown", "no basic auth credentials", "access forbidden", "403 forbidden"];
+    let unreachable = [
+        "no such host",
+        "connection refused",
+        "i/o timeout",
+        "tls handshake timeout",
+        "network is unreachable",
+        "deadline exceeded",
+        "request canceled",
+        "server misbehaving",
+        "temporary failure in name resolution",
+        "connection reset",
+        "no route to host",
+        "500 internal server error",
+        "502 bad gateway",
+        "503 service unavailable",
+        "429 too many requests",
+        "toomanyrequests",
+        "unexpected eof",
+    ];
+    let absent = [
+        "manifest unknown",
+        "pull access denied",
+        "repository does not exist",
+        "authorization failed",
+        "unauthorized",
+        "insufficient_scope",
+        "no matching manifest",
+        "name unknown",
+        "no basic auth credentials",
+        "access forbidden",
+        "403 forbidden",
+    ];
     let pulls = known.step.is_some_and(|s| s.contains("load metadata for") || s.contains("FROM "))
         || lower.contains("failed to do request")
         || lower.contains("manifest for ")
@@ -146,7 +203,17 @@ fn base_image(text: &str, known: Known<'_>) -> Option<HookError> {
 /// What the builder itself trips over is not the repository's fault.
 fn unknown(text: String) -> HookError {
     let lower = text.to_ascii_lowercase();
-    let infra = ["context canceled", "rpc error: code = unavailable", "transport is closing", "cannot allocate memory", "failed to mount", "oci runtime create failed", "oci runtime error", "failed to export image", "layer does not exist"];
+    let infra = [
+        "context canceled",
+        "rpc error: code = unavailable",
+        "transport is closing",
+        "cannot allocate memory",
+        "failed to mount",
+        "oci runtime create failed",
+        "oci runtime error",
+        "failed to export image",
+        "layer does not exist",
+    ];
     if infra.iter().any(|words| lower.contains(words)) {
         return HookError::Internal { what: "building in the engine", why: text };
     }
@@ -178,7 +245,10 @@ mod tests {
     use slipway_core::build::FailureClass;
 
     fn read_at(message: &str, step: &'static str) -> HookError {
-        read(message, Known { step: (!step.is_empty()).then_some(step), target: "test", dockerfile: "Dockerfile" })
+        read(
+            message,
+            Known { step: (!step.is_empty()).then_some(step), target: "test", dockerfile: "Dockerfile" },
+        )
     }
 
     #[test]
@@ -189,7 +259,9 @@ mod tests {
             "Dockerfile parse error line 2: unknown instruction: FRM",
         ] {
             match read_at(message, "") {
-                HookError::Dockerfile { line: Some(2), message } => assert_eq!(message, "unknown instruction: FRM"),
+                HookError::Dockerfile { line: Some(2), message } => {
+                    assert_eq!(message, "unknown instruction: FRM")
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -199,7 +271,10 @@ mod tests {
     fn a_run_step_has_its_command_and_code() {
         for (message, step) in [
             ("executor failed running [/bin/sh -c exit 3]: exit code: 3", "[2/2] RUN exit 3"),
-            ("failed to solve: process \"/bin/sh -c exit 3\" did not complete successfully: exit code: 3", ""),
+            (
+                "failed to solve: process \"/bin/sh -c exit 3\" did not complete successfully: exit code: 3",
+                "",
+            ),
             ("The command '/bin/sh -c exit 3' returned a non-zero code: 3", ""),
         ] {
             match read_at(message, step) {
@@ -213,9 +288,18 @@ mod tests {
     fn a_missing_copy_source_is_named() {
         for (message, step) in [
             ("failed to compute cache key: \"/gone.txt\" not found: not found", "[2/2] COPY gone.txt /"),
-            ("failed to solve: failed to compute cache key: failed to calculate checksum of ref a::b: \"/gone.txt\": not found", "[2/2] COPY gone.txt /"),
-            ("COPY failed: file not found in build context or excluded by .dockerignore: stat gone.txt: file does not exist", ""),
-            ("failed to walk /var/lib/docker/tmp/x: lstat x: no such file or directory", "[2/2] COPY --chown=1 gone.txt /"),
+            (
+                "failed to solve: failed to compute cache key: failed to calculate checksum of ref a::b: \"/gone.txt\": not found",
+                "[2/2] COPY gone.txt /",
+            ),
+            (
+                "COPY failed: file not found in build context or excluded by .dockerignore: stat gone.txt: file does not exist",
+                "",
+            ),
+            (
+                "failed to walk /var/lib/docker/tmp/x: lstat x: no such file or directory",
+                "[2/2] COPY --chown=1 gone.txt /",
+            ),
         ] {
             match read_at(message, step) {
                 HookError::CopySource { path } => assert_eq!(path, "gone.txt", "{message}"),
@@ -228,11 +312,31 @@ mod tests {
     fn an_absent_base_is_the_users_and_an_unreachable_one_is_tried_again() {
         let metadata = "[internal] load metadata for 127.0.0.1:5000/nope:1";
         for (message, step, class) in [
-            ("failed to solve with frontend dockerfile.v0: failed to create LLB definition: 127.0.0.1:5000/nope:1: not found", metadata, FailureClass::User),
-            ("pull access denied for nope, repository does not exist or may require 'docker login'", "", FailureClass::User),
-            ("manifest for 127.0.0.1:5000/nope:1 not found: manifest unknown: manifest unknown", "", FailureClass::User),
-            ("failed to do request: Head \"https://registry-1.docker.io/v2/library/x/manifests/1\": dial tcp: lookup registry-1.docker.io: no such host", metadata, FailureClass::Infra),
-            ("Get \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused", "", FailureClass::Infra),
+            (
+                "failed to solve with frontend dockerfile.v0: failed to create LLB definition: 127.0.0.1:5000/nope:1: not found",
+                metadata,
+                FailureClass::User,
+            ),
+            (
+                "pull access denied for nope, repository does not exist or may require 'docker login'",
+                "",
+                FailureClass::User,
+            ),
+            (
+                "manifest for 127.0.0.1:5000/nope:1 not found: manifest unknown: manifest unknown",
+                "",
+                FailureClass::User,
+            ),
+            (
+                "failed to do request: Head \"https://registry-1.docker.io/v2/library/x/manifests/1\": dial tcp: lookup registry-1.docker.io: no such host",
+                metadata,
+                FailureClass::Infra,
+            ),
+            (
+                "Get \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused",
+                "",
+                FailureClass::Infra,
+            ),
         ] {
             assert_eq!(read_at(message, step).class(), class, "{message}");
         }
@@ -245,7 +349,10 @@ mod tests {
     #[test]
     fn other_failures_keep_their_class() {
         assert!(matches!(read_at("target stage test could not be found", ""), HookError::NoStage { .. }));
-        assert!(matches!(read_at("failed to reach build target test in Dockerfile", ""), HookError::NoStage { .. }));
+        assert!(matches!(
+            read_at("failed to reach build target test in Dockerfile", ""),
+            HookError::NoStage { .. }
+        ));
         assert_eq!(read_at("write /x: no space left on device", "[2/2] RUN x").class(), FailureClass::Infra);
         assert_eq!(read_at("something new", "").class(), FailureClass::User);
         assert!(is_no_buildkit("BuildKit is not supported by daemon"));

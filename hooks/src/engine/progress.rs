@@ -94,7 +94,11 @@ impl Progress {
         step.statuses.push(state.id.clone());
         let size = if state.total > 0 { format!(" {} bytes", state.total) } else { String::new() };
         let what = if state.name.is_empty() { &state.id } else { &state.name };
-        let id = if state.name.is_empty() || state.id == state.name { String::new() } else { format!(" {}", state.id) };
+        let id = if state.name.is_empty() || state.id == state.name {
+            String::new()
+        } else {
+            format!(" {}", state.id)
+        };
         out.push(format!("#{} {what}{id}{size} done", step.number).into_bytes());
     }
 
@@ -175,13 +179,23 @@ mod tests {
     #[test]
     fn steps_are_numbered_and_their_output_put_together() {
         let mut progress = Progress::default();
-        let status = |v: Vec<Vertex>, l: Vec<VertexLog>| StatusResponse { vertexes: v, logs: l, ..StatusResponse::default() };
-        assert_eq!(shown(&mut progress, status(vec![vertex("[1/2] FROM x", false, false)], vec![])), Vec::<String>::new());
+        let status = |v: Vec<Vertex>, l: Vec<VertexLog>| StatusResponse {
+            vertexes: v,
+            logs: l,
+            ..StatusResponse::default()
+        };
+        assert_eq!(
+            shown(&mut progress, status(vec![vertex("[1/2] FROM x", false, false)], vec![])),
+            Vec::<String>::new()
+        );
         let mut cached = vertex("[1/2] FROM x", true, true);
         cached.cached = true;
         assert_eq!(shown(&mut progress, status(vec![cached], vec![])), ["#1 [1/2] FROM x", "#1 CACHED"]);
         let run = "[2/2] RUN make";
-        assert_eq!(shown(&mut progress, status(vec![vertex(run, true, false)], vec![log(run, "hel")])), ["#2 [2/2] RUN make"]);
+        assert_eq!(
+            shown(&mut progress, status(vec![vertex(run, true, false)], vec![log(run, "hel")])),
+            ["#2 [2/2] RUN make"]
+        );
         assert_eq!(
             shown(&mut progress, status(vec![vertex(run, true, true)], vec![log(run, "lo\r\nend")])),
             ["#2 0.000 hello", "#2 end", "#2 DONE 2.0s"]
@@ -206,9 +220,13 @@ mod tests {
         let mut progress = Progress::new(masker.clone());
         let mut all = Vec::new();
         for part in ["x hun", "ter", "22 y\n"] {
-            all.extend(progress.take(&StatusResponse { logs: vec![log("a", part), log("b", "noise\n")], ..Default::default() }));
+            all.extend(progress.take(&StatusResponse {
+                logs: vec![log("a", part), log("b", "noise\n")],
+                ..Default::default()
+            }));
         }
-        let text: Vec<String> = all.iter().map(|l| String::from_utf8(masker.mask(l)).expect("UTF-8")).collect();
+        let text: Vec<String> =
+            all.iter().map(|l| String::from_utf8(masker.mask(l)).expect("UTF-8")).collect();
         assert!(text.contains(&"#1 0.000 x *** y".to_owned()), "{text:?}");
     }
 }

@@ -59,8 +59,12 @@ impl Session {
     pub(crate) async fn open(engine: &Engine, id: String, logins: Logins) -> Result<Option<Self>, HookError> {
         let opening = async {
             let io: Box<dyn Duplex> = match (engine.socket(), engine.plain_tcp()) {
-                (Some(path), _) => Box::new(UnixStream::connect(path).await.map_err(|e| engine.down(&e.to_string()))?),
-                (_, Some(addr)) => Box::new(TcpStream::connect(addr).await.map_err(|e| engine.down(&e.to_string()))?),
+                (Some(path), _) => {
+                    Box::new(UnixStream::connect(path).await.map_err(|e| engine.down(&e.to_string()))?)
+                }
+                (_, Some(addr)) => {
+                    Box::new(TcpStream::connect(addr).await.map_err(|e| engine.down(&e.to_string()))?)
+                }
                 _ => return Ok(None),
             };
             let upgraded = upgrade(engine, io, &id).await?;
@@ -72,7 +76,11 @@ impl Session {
     }
 }
 
-async fn upgrade(engine: &Engine, io: Box<dyn Duplex>, id: &str) -> Result<hyper::upgrade::Upgraded, HookError> {
+async fn upgrade(
+    engine: &Engine,
+    io: Box<dyn Duplex>,
+    id: &str,
+) -> Result<hyper::upgrade::Upgraded, HookError> {
     let lost = |why: &str| engine.lost("opening the build session", why);
     let (mut send, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(io)).await.map_err(|e| lost(&e.to_string()))?;
@@ -143,7 +151,10 @@ struct Keys {
 
 #[tonic::async_trait]
 impl Auth for Keys {
-    async fn credentials(&self, request: Request<CredentialsRequest>) -> Result<Response<CredentialsResponse>, Status> {
+    async fn credentials(
+        &self,
+        request: Request<CredentialsRequest>,
+    ) -> Result<Response<CredentialsResponse>, Status> {
         let login = self.logins.get(&request.get_ref().host);
         Ok(Response::new(CredentialsResponse {
             username: login.map(|l| l.username.clone()).unwrap_or_default(),
@@ -152,7 +163,10 @@ impl Auth for Keys {
     }
 
     // Without these two, BuildKit fetches tokens itself with the credentials above.
-    async fn fetch_token(&self, _: Request<FetchTokenRequest>) -> Result<Response<FetchTokenResponse>, Status> {
+    async fn fetch_token(
+        &self,
+        _: Request<FetchTokenRequest>,
+    ) -> Result<Response<FetchTokenResponse>, Status> {
         Err(Status::unimplemented("fetch_token"))
     }
 

@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bollard::query_parameters::{ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
+use bollard::query_parameters::{
+    ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
+};
 use slipway_core::{BuildNumber, RepoName};
 
 use super::{Hooks, Job};
@@ -45,8 +47,10 @@ impl Hooks {
             self.engine.remove_container(&id).await?;
             swept.containers += 1;
         }
-        let kept: HashSet<String> = unfinished.iter().map(|(repo, n)| self.private_tag(repo, *n, "")).collect();
-        let options = ListImagesOptionsBuilder::default().filters(&HashMap::from([("label", self.ours())])).build();
+        let kept: HashSet<String> =
+            unfinished.iter().map(|(repo, n)| self.private_tag(repo, *n, "")).collect();
+        let options =
+            ListImagesOptionsBuilder::default().filters(&HashMap::from([("label", self.ours())])).build();
         let docker = self.engine.docker()?;
         for image in self.engine.must("the sweep", docker.list_images(Some(options))).await? {
             for tag in image.repo_tags.iter().filter(|t| t.starts_with("slipway/") && !kept.contains(*t)) {
@@ -54,7 +58,9 @@ impl Hooks {
                 swept.images += 1;
             }
             // An image that lost its name to a later attempt of the same build.
-            if image.repo_tags.iter().all(|t| t == "<none>:<none>") && image.repo_digests.iter().all(|d| d.starts_with("<none>")) {
+            if image.repo_tags.iter().all(|t| t == "<none>:<none>")
+                && image.repo_digests.iter().all(|d| d.starts_with("<none>"))
+            {
                 self.untag(&image.id).await?;
                 swept.images += 1;
             }

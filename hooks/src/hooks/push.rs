@@ -6,8 +6,8 @@
 use bollard::errors::Error as DockerError;
 use bollard::query_parameters::{PushImageOptionsBuilder, TagImageOptionsBuilder};
 use futures_util::StreamExt;
-use slipway_core::build::{Build, PushedImage, Stage};
 use slipway_core::Secret;
+use slipway_core::build::{Build, PushedImage, Stage};
 use slipway_core::spec::image_tags;
 use slipway_core::target::Registry;
 use tokio::time::Instant;
@@ -68,7 +68,9 @@ impl Hooks {
         let spec = self.spec(job).await?;
         let tags = ordered_tags(&spec.push.tags, &job.build, stale);
         let name = target.registry.image(&target.image);
-        let (first, others) = tags.split_first().ok_or(HookError::Internal { what: "naming the image", why: "no tag".into() })?;
+        let (first, others) = tags
+            .split_first()
+            .ok_or(HookError::Internal { what: "naming the image", why: "no tag".into() })?;
         let manifest = match self.push_first(job, image, target, &name, first).await {
             // A login can expire between its making and its use; a new one is worth one try.
             Err(HookError::RegistryDenied { .. }) if self.registries.forget_login(target).await? => {
@@ -88,13 +90,25 @@ impl Hooks {
     ///
     /// # Errors
     /// What keeps it from that, with its cure.
-    pub async fn test_registry(&self, registry: &Registry, password: Option<&Secret>) -> Result<String, HookError> {
-        let target = RegistryTarget { registry: registry.clone(), password: password.cloned(), image: String::new() };
+    pub async fn test_registry(
+        &self,
+        registry: &Registry,
+        password: Option<&Secret>,
+    ) -> Result<String, HookError> {
+        let target =
+            RegistryTarget { registry: registry.clone(), password: password.cloned(), image: String::new() };
         self.registries.check(&target).await
     }
 
     /// Gets the image there under one tag, and proves it. Does nothing where it is there already.
-    async fn push_first(&self, job: &Job, image: &str, target: &RegistryTarget, name: &str, tag: &str) -> Result<Manifest, HookError> {
+    async fn push_first(
+        &self,
+        job: &Job,
+        image: &str,
+        target: &RegistryTarget,
+        name: &str,
+        tag: &str,
+    ) -> Result<Manifest, HookError> {
         let door = self.registries.open(target).await?;
         if let Some(there) = self.registries.manifest(&door, tag).await?
             && there.is_of(image)
@@ -108,9 +122,17 @@ impl Hooks {
             action: format!("the push of {name}:{tag}"),
             message,
         };
-        let there = self.registries.manifest(&door, tag).await?.ok_or_else(|| broken("no such tag afterwards".into()))?;
+        let there = self
+            .registries
+            .manifest(&door, tag)
+            .await?
+            .ok_or_else(|| broken("no such tag afterwards".into()))?;
         if told.as_deref().is_some_and(|told| told != there.digest.as_str()) {
-            return Err(broken(format!("the digest {} where the engine pushed {}", there.digest, told.unwrap_or_default())));
+            return Err(broken(format!(
+                "the digest {} where the engine pushed {}",
+                there.digest,
+                told.unwrap_or_default()
+            )));
         }
         if !there.is_of(image) {
             return Err(broken(format!("an image that is not the tested {image}")));
@@ -131,7 +153,11 @@ impl Hooks {
         let door = self.registries.open(target).await?;
         match self.registries.tag(&door, tag, manifest).await {
             Err(HookError::RegistryBroken { message, .. }) => {
-                job.log.line(&format!("note: the tag {tag} goes by the engine, since the registry said {message}")).await;
+                job.log
+                    .line(&format!(
+                        "note: the tag {tag} goes by the engine, since the registry said {message}"
+                    ))
+                    .await;
                 self.engine_push(job, image, &door, name, tag, target).await.map(|_| ())
             }
             done => done,
@@ -167,7 +193,14 @@ impl Hooks {
         pushed
     }
 
-    async fn stream_push(&self, job: &Job, door: &Door, name: &str, tag: &str, target: &RegistryTarget) -> Result<Option<String>, HookError> {
+    async fn stream_push(
+        &self,
+        job: &Job,
+        door: &Door,
+        name: &str,
+        tag: &str,
+        target: &RegistryTarget,
+    ) -> Result<Option<String>, HookError> {
         let docker = self.engine.docker()?.clone().with_request_modifier(url_safe_login);
         let host = &target.registry.host;
         let login = door.login().map(|login| credentials(host, login));
@@ -194,7 +227,10 @@ impl Hooks {
                     }
                 }
                 Some(Err(e)) if is_leftover(&e) => break,
-                Some(Err(DockerError::DockerStreamError { error } | DockerError::DockerResponseServerError { message: error, .. })) => {
+                Some(Err(
+                    DockerError::DockerStreamError { error }
+                    | DockerError::DockerResponseServerError { message: error, .. },
+                )) => {
                     return Err(push_failure(&error, host, name, tag));
                 }
                 Some(Err(e)) => return Err(self.engine.failure("the push", e)),
@@ -237,16 +273,42 @@ fn push_failure(message: &str, host: &str, name: &str, tag: &str) -> HookError {
         return HookError::TagImmutable { image: name.to_owned(), tag: tag.to_owned() };
     }
     if has(&["server gave http response to https client", "certificate", "tls:"]) {
-        let cure = format!("The engine does not trust {host}: add it to insecure-registries, or its certificate to /etc/docker/certs.d, on the engine's machine.");
-        return HookError::RegistryDenied { host, action: format!("the push of {name}"), message: text, cure };
+        let cure = format!(
+            "The engine does not trust {host}: add it to insecure-registries, or its certificate to /etc/docker/certs.d, on the engine's machine."
+        );
+        return HookError::RegistryDenied {
+            host,
+            action: format!("the push of {name}"),
+            message: text,
+            cure,
+        };
     }
-    if has(&["unauthorized", "denied", "no basic auth credentials", "authentication required", "forbidden", "authorization token has expired"]) {
-        let cure = "Check the registry's name and password and what they may do: slipway registry test shows more.".to_owned();
-        return HookError::RegistryDenied { host, action: format!("the push of {name}"), message: text, cure };
+    if has(&[
+        "unauthorized",
+        "denied",
+        "no basic auth credentials",
+        "authentication required",
+        "forbidden",
+        "authorization token has expired",
+    ]) {
+        let cure =
+            "Check the registry's name and password and what they may do: slipway registry test shows more."
+                .to_owned();
+        return HookError::RegistryDenied {
+            host,
+            action: format!("the push of {name}"),
+            message: text,
+            cure,
+        };
     }
     if has(&["name unknown", "does not exist in the registry", "repository not found"]) {
         let cure = format!("Make the repository {name} in the registry.");
-        return HookError::RegistryDenied { host, action: format!("the push of {name}"), message: text, cure };
+        return HookError::RegistryDenied {
+            host,
+            action: format!("the push of {name}"),
+            message: text,
+            cure,
+        };
     }
     if has(&["image does not exist locally", "no such image"]) {
         return HookError::ImageGone { image: format!("{name}:{tag}") };
@@ -272,8 +334,14 @@ mod tests {
         for (words, class) in [
             ("unauthorized: authentication required", FailureClass::Policy),
             ("no basic auth credentials", FailureClass::Policy),
-            ("Get \"https://r:1/v2/\": http: server gave HTTP response to HTTPS client", FailureClass::Policy),
-            ("tag invalid: The image tag 'x' already exists and cannot be overwritten because the tag is immutable.", FailureClass::User),
+            (
+                "Get \"https://r:1/v2/\": http: server gave HTTP response to HTTPS client",
+                FailureClass::Policy,
+            ),
+            (
+                "tag invalid: The image tag 'x' already exists and cannot be overwritten because the tag is immutable.",
+                FailureClass::User,
+            ),
             ("dial tcp 127.0.0.1:1: connect: connection refused", FailureClass::Infra),
             ("received unexpected HTTP status: 503 Service Unavailable", FailureClass::Infra),
         ] {

@@ -122,7 +122,13 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// Takes a chunk, calls back with each finished line (without its end).
-    pub(crate) fn push(&mut self, chunk: &[u8], masker: &Masker, line_max: usize, mut each: impl FnMut(&[u8])) {
+    pub(crate) fn push(
+        &mut self,
+        chunk: &[u8],
+        masker: &Masker,
+        line_max: usize,
+        mut each: impl FnMut(&[u8]),
+    ) {
         for piece in chunk.split_inclusive(|b| *b == b'\n') {
             self.pending.extend_from_slice(piece);
             if piece.ends_with(b"\n") {
@@ -219,7 +225,10 @@ mod tests {
                 lines.finish(|l| out.push(masker.mask(l)));
                 let shown = String::from_utf8(out.concat()).expect("UTF-8");
                 assert!(shown.contains(MASK), "cut {cut} before {before}");
-                assert!(!shown.contains("secret") && !shown.contains("0123456789"), "cut {cut} before {before}: {shown}");
+                assert!(
+                    !shown.contains("secret") && !shown.contains("0123456789"),
+                    "cut {cut} before {before}: {shown}"
+                );
             }
         }
     }

@@ -75,7 +75,11 @@ impl Client {
     }
 
     /// The manifest that `tag` names, verified against its digest; `None` if there is none.
-    pub(crate) async fn manifest(&self, repository: &Repository, tag: &str) -> Result<Option<Manifest>, HookError> {
+    pub(crate) async fn manifest(
+        &self,
+        repository: &Repository,
+        tag: &str,
+    ) -> Result<Option<Manifest>, HookError> {
         let scheme = self.scheme(repository).await?;
         let path = format!("/v2/{}/manifests/{tag}", repository.path);
         let mut ask = Ask::new(Method::GET, path, format!("the manifest of {}:{tag}", repository.path));
@@ -90,15 +94,28 @@ impl Client {
         let digest = digest_of(&answer.body);
         let told = answer.headers.get("docker-content-digest").and_then(|v| v.to_str().ok());
         if told.is_some_and(|told| told != digest.as_str()) {
-            let message = format!("a manifest whose digest is {digest} and not, as it says, {}", one_line(told.unwrap_or_default()));
-            return Err(HookError::RegistryBroken { host: repository.host.clone(), action: ask.action, message });
+            let message = format!(
+                "a manifest whose digest is {digest} and not, as it says, {}",
+                one_line(told.unwrap_or_default())
+            );
+            return Err(HookError::RegistryBroken {
+                host: repository.host.clone(),
+                action: ask.action,
+                message,
+            });
         }
-        let media_type = answer.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let media_type =
+            answer.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         Ok(Some(Manifest { media_type, bytes: answer.body.to_vec(), digest }))
     }
 
     /// Makes `tag` name the manifest. Its layers must be there already.
-    pub(crate) async fn put_manifest(&self, repository: &Repository, tag: &str, manifest: &Manifest) -> Result<(), HookError> {
+    pub(crate) async fn put_manifest(
+        &self,
+        repository: &Repository,
+        tag: &str,
+        manifest: &Manifest,
+    ) -> Result<(), HookError> {
         let scheme = self.scheme(repository).await?;
         let path = format!("/v2/{}/manifests/{tag}", repository.path);
         let mut ask = Ask::new(Method::PUT, path, format!("the tag {tag} for {}", repository.path));
@@ -113,7 +130,9 @@ impl Client {
         let ask = Ask::new(Method::GET, "/v2/".into(), "the greeting".into());
         match self.send(repository, "https", &ask, None).await {
             Ok(_) => Ok("https"),
-            Err(_) if repository.plain_allowed => self.send(repository, "http", &ask, None).await.map(|_| "http"),
+            Err(_) if repository.plain_allowed => {
+                self.send(repository, "http", &ask, None).await.map(|_| "http")
+            }
             Err(e) => Err(e),
         }
     }
@@ -125,11 +144,18 @@ impl Client {
             return Ok(first);
         }
         let challenge = first.headers.get(WWW_AUTHENTICATE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let Some(authorization) = self.authorization(repository, challenge, ask).await? else { return Ok(first) };
+        let Some(authorization) = self.authorization(repository, challenge, ask).await? else {
+            return Ok(first);
+        };
         self.send(repository, scheme, ask, Some(authorization)).await
     }
 
-    async fn authorization(&self, repository: &Repository, challenge: &str, ask: &Ask<'_>) -> Result<Option<HeaderValue>, HookError> {
+    async fn authorization(
+        &self,
+        repository: &Repository,
+        challenge: &str,
+        ask: &Ask<'_>,
+    ) -> Result<Option<HeaderValue>, HookError> {
         let (kind, parameters) = challenge.split_once(' ').unwrap_or((challenge, ""));
         if kind.eq_ignore_ascii_case("basic") {
             return Ok(repository.login.as_ref().and_then(basic));
@@ -137,7 +163,11 @@ impl Client {
         if !kind.eq_ignore_ascii_case("bearer") {
             return Ok(None);
         }
-        let broken = |message: String| HookError::RegistryBroken { host: repository.host.clone(), action: ask.action.clone(), message };
+        let broken = |message: String| HookError::RegistryBroken {
+            host: repository.host.clone(),
+            action: ask.action.clone(),
+            message,
+        };
         let realm = parameter(parameters, "realm").unwrap_or_default();
         let realm: http::Uri = realm.parse().map_err(|_| broken("a login address that is none".into()))?;
         let plain = realm.scheme_str() == Some("http");
@@ -145,13 +175,20 @@ impl Client {
             return Err(broken(format!("the login address {realm}, which is not https")));
         }
         let token = self.token(repository, &realm, parameters, ask).await?;
-        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| broken("a token that is none".into()))?;
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| broken("a token that is none".into()))?;
         value.set_sensitive(true);
         Ok(Some(value))
     }
 
     /// The token protocol of the distribution project: `GET realm?service=…&scope=…` with Basic.
-    async fn token(&self, repository: &Repository, realm: &http::Uri, parameters: &str, ask: &Ask<'_>) -> Result<String, HookError> {
+    async fn token(
+        &self,
+        repository: &Repository,
+        realm: &http::Uri,
+        parameters: &str,
+        ask: &Ask<'_>,
+    ) -> Result<String, HookError> {
         #[derive(serde::Deserialize)]
         struct Token {
             token: Option<String>,
@@ -175,7 +212,8 @@ impl Client {
         };
         let token_ask = Ask::new(Method::GET, path, format!("a token for {}", ask.action));
         let scheme = realm.scheme_str().unwrap_or("https");
-        let answer = self.send(&issuer, scheme, &token_ask, repository.login.as_ref().and_then(basic)).await?;
+        let answer =
+            self.send(&issuer, scheme, &token_ask, repository.login.as_ref().and_then(basic)).await?;
         if !answer.status.is_success() {
             return Err(refusal(&issuer, &token_ask, &answer));
         }
@@ -187,9 +225,17 @@ impl Client {
         })
     }
 
-    async fn send(&self, repository: &Repository, scheme: &str, ask: &Ask<'_>, authorization: Option<HeaderValue>) -> Result<Answer, HookError> {
+    async fn send(
+        &self,
+        repository: &Repository,
+        scheme: &str,
+        ask: &Ask<'_>,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Answer, HookError> {
         let down = |why: String| HookError::RegistryDown { host: repository.host.clone(), why };
-        let mut request = Request::builder().method(ask.method.clone()).uri(format!("{scheme}://{}{}", repository.host, ask.path));
+        let mut request = Request::builder()
+            .method(ask.method.clone())
+            .uri(format!("{scheme}://{}{}", repository.host, ask.path));
         for (name, value) in &ask.headers {
             request = request.header(name, *value);
         }
@@ -200,10 +246,15 @@ impl Client {
         let sending = async {
             let response = self.http().await.request(request).await.map_err(|e| down(deepest(&e)))?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, ask.body_max).collect().await.map_err(|e| down(one_line(&e.to_string())))?;
+            let body = Limited::new(body, ask.body_max)
+                .collect()
+                .await
+                .map_err(|e| down(one_line(&e.to_string())))?;
             Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
         };
-        tokio::time::timeout(REGISTRY_CALL, sending).await.unwrap_or_else(|_| Err(down("no answer within 30 s".into())))
+        tokio::time::timeout(REGISTRY_CALL, sending)
+            .await
+            .unwrap_or_else(|_| Err(down("no answer within 30 s".into())))
     }
 
     async fn http(&self) -> &Http {
@@ -222,7 +273,14 @@ impl Client {
 
 impl Ask<'_> {
     fn new(method: Method, path: String, action: String) -> Self {
-        Self { method, path, action, headers: Vec::new(), body: Bytes::new(), body_max: REGISTRY_BODY_BYTES_MAX }
+        Self {
+            method,
+            path,
+            action,
+            headers: Vec::new(),
+            body: Bytes::new(),
+            body_max: REGISTRY_BODY_BYTES_MAX,
+        }
     }
 }
 
@@ -273,7 +331,8 @@ fn parameter(parameters: &str, name: &str) -> Option<String> {
 }
 
 pub(super) fn digest_of(bytes: &[u8]) -> Digest {
-    let text = format!("sha256:{}", Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<String>());
+    let text =
+        format!("sha256:{}", Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<String>());
     Digest::parse(&text).expect("64 digits were just written")
 }
 
@@ -282,12 +341,16 @@ fn refusal(repository: &Repository, ask: &Ask<'_>, answer: &Answer) -> HookError
     let (host, action) = (repository.host.clone(), ask.action.clone());
     let message = error_message(answer);
     let cure = match &repository.login {
-        Some(_) => "Check the name and password of the registry and what they may do: slipway registry add replaces them.",
+        Some(_) => {
+            "Check the name and password of the registry and what they may do: slipway registry add replaces them."
+        }
         None => "The registry wants a login: record it with --username and --password-file.",
     };
     match answer.status.as_u16() {
         401 | 403 => HookError::RegistryDenied { host, action, message, cure: cure.into() },
-        429 | 500..=599 => HookError::RegistryDown { host, why: format!("{action} was answered with {message}") },
+        429 | 500..=599 => {
+            HookError::RegistryDown { host, why: format!("{action} was answered with {message}") }
+        }
         _ => HookError::RegistryBroken { host, action, message },
     }
 }

@@ -41,9 +41,15 @@ pub(crate) struct Ecr {
 
 impl Ecr {
     /// Takes the registry's record; connects to nothing yet.
-    pub(crate) fn new(registry: &Registry, password: Option<Secret>, endpoint: Option<String>) -> Result<Self, HookError> {
-        let settings = |why: &str| HookError::RegistrySettings { name: registry.name.to_string(), why: why.into() };
-        let region = registry.region.clone().filter(|r| !r.is_empty()).ok_or_else(|| settings("has no region"))?;
+    pub(crate) fn new(
+        registry: &Registry,
+        password: Option<Secret>,
+        endpoint: Option<String>,
+    ) -> Result<Self, HookError> {
+        let settings =
+            |why: &str| HookError::RegistrySettings { name: registry.name.to_string(), why: why.into() };
+        let region =
+            registry.region.clone().filter(|r| !r.is_empty()).ok_or_else(|| settings("has no region"))?;
         let keys = match (registry.username.clone(), password) {
             (Some(id), Some(secret)) => Some((id, secret)),
             (Some(_), None) => return Err(settings("has an access key id but no secret access key")),
@@ -74,7 +80,13 @@ impl Ecr {
                     .retry_config(RetryConfig::standard().with_max_attempts(3))
                     .timeout_config(timeouts);
                 if let Some((id, secret)) = &self.keys {
-                    loader = loader.credentials_provider(Credentials::new(id, secret.expose(), None, None, "slipway"));
+                    loader = loader.credentials_provider(Credentials::new(
+                        id,
+                        secret.expose(),
+                        None,
+                        None,
+                        "slipway",
+                    ));
                 }
                 let shared = loader.load().await;
                 let mut config = aws_sdk_ecr::config::Builder::from(&shared);
@@ -95,10 +107,22 @@ impl Ecr {
             return Ok(login.clone());
         }
         const ACTION: &str = "ecr:GetAuthorizationToken";
-        let answer = self.client().await.get_authorization_token().send().await.map_err(|e| self.failure(ACTION, &e))?;
+        let answer = self
+            .client()
+            .await
+            .get_authorization_token()
+            .send()
+            .await
+            .map_err(|e| self.failure(ACTION, &e))?;
         let data = answer.authorization_data().first();
-        let broken = |message: &str| HookError::Aws { action: ACTION, region: self.region.clone(), message: message.into(), passing: true };
-        let token = data.and_then(|d| d.authorization_token()).ok_or_else(|| broken("the answer has no token"))?;
+        let broken = |message: &str| HookError::Aws {
+            action: ACTION,
+            region: self.region.clone(),
+            message: message.into(),
+            passing: true,
+        };
+        let token =
+            data.and_then(|d| d.authorization_token()).ok_or_else(|| broken("the answer has no token"))?;
         let text = STANDARD.decode(token).ok().and_then(|t| String::from_utf8(t).ok());
         let (username, password) = text
             .as_deref()
@@ -127,7 +151,9 @@ impl Ecr {
         }
         match client.create_repository().repository_name(name).send().await {
             Ok(_) => Ok(()),
-            Err(e) if e.as_service_error().is_some_and(|s| s.is_repository_already_exists_exception()) => Ok(()),
+            Err(e) if e.as_service_error().is_some_and(|s| s.is_repository_already_exists_exception()) => {
+                Ok(())
+            }
             Err(e) => Err(self.failure("ecr:CreateRepository", &e)),
         }
     }
@@ -153,14 +179,21 @@ impl Ecr {
         let digest = digest_of(&bytes);
         let told = image.image_id().and_then(|i| i.image_digest()).unwrap_or_default();
         if Digest::parse(told).as_ref() != Ok(&digest) {
-            return Err(self.broken(ACTION, &format!("the manifest's digest is {digest} and not, as it says, {told}")));
+            return Err(self
+                .broken(ACTION, &format!("the manifest's digest is {digest} and not, as it says, {told}")));
         }
         let media_type = image.image_manifest_media_type().unwrap_or(MANIFEST_TYPES[2]).to_owned();
         Ok(Some(Manifest { media_type, bytes, digest }))
     }
 
     /// Makes the tag name the manifest.
-    pub(crate) async fn tag(&self, repository: &str, image: &str, tag: &str, manifest: &Manifest) -> Result<(), HookError> {
+    pub(crate) async fn tag(
+        &self,
+        repository: &str,
+        image: &str,
+        tag: &str,
+        manifest: &Manifest,
+    ) -> Result<(), HookError> {
         let text = String::from_utf8_lossy(&manifest.bytes);
         let client = self.client().await;
         let sent = client
@@ -191,8 +224,13 @@ impl Ecr {
         SdkError<E, R>: std::error::Error + ProvideErrorMetadata,
     {
         let (message, passing) = match (e.code(), e.message()) {
-            (Some(code), words) => (one_line(&format!("{code}, {}", words.unwrap_or("without more words"))), is_passing(code)),
-            (None, _) => (one_line(&DisplayErrorContext(e).to_string()), !matches!(e, SdkError::ConstructionFailure(_))),
+            (Some(code), words) => {
+                (one_line(&format!("{code}, {}", words.unwrap_or("without more words"))), is_passing(code))
+            }
+            (None, _) => (
+                one_line(&DisplayErrorContext(e).to_string()),
+                !matches!(e, SdkError::ConstructionFailure(_)),
+            ),
         };
         HookError::Aws { action, region: self.region.clone(), message, passing }
     }
@@ -200,9 +238,23 @@ impl Ecr {
 
 /// Whether the same call may go through later without anybody changing anything.
 fn is_passing(code: &str) -> bool {
-    !["AccessDenied", "UnrecognizedClient", "InvalidSignature", "InvalidClientTokenId", "ExpiredToken", "IncompleteSignature", "MissingAuthenticationToken", "OptInRequired", "InvalidParameter", "RepositoryNotFound", "LimitExceeded", "NotAuthorized", "ValidationException"]
-        .iter()
-        .any(|head| code.starts_with(head))
+    ![
+        "AccessDenied",
+        "UnrecognizedClient",
+        "InvalidSignature",
+        "InvalidClientTokenId",
+        "ExpiredToken",
+        "IncompleteSignature",
+        "MissingAuthenticationToken",
+        "OptInRequired",
+        "InvalidParameter",
+        "RepositoryNotFound",
+        "LimitExceeded",
+        "NotAuthorized",
+        "ValidationException",
+    ]
+    .iter()
+    .any(|head| code.starts_with(head))
 }
 
 /// Half of a login's life, within sane bounds.

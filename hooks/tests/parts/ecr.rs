@@ -48,7 +48,9 @@ async fn start(host: &str) -> (String, Shared) {
         while let Ok((stream, _)) = listener.accept().await {
             let state = shared.clone();
             let service = service_fn(move |request| answer(state.clone(), request));
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+            );
         }
     });
     (url, state)
@@ -76,7 +78,11 @@ fn act(state: &Shared, action: &str, input: &Value) -> Answer {
     if state.denied.contains(&action) {
         return Err(("AccessDeniedException", format!("User is not authorized to perform: ecr:{action}")));
     }
-    let name = input["repositoryName"].as_str().or(input["repositoryNames"][0].as_str()).unwrap_or_default().to_owned();
+    let name = input["repositoryName"]
+        .as_str()
+        .or(input["repositoryNames"][0].as_str())
+        .unwrap_or_default()
+        .to_owned();
     let known = state.repositories.contains(&name);
     match action {
         "GetAuthorizationToken" => {
@@ -84,20 +90,28 @@ fn act(state: &Shared, action: &str, input: &Value) -> Answer {
             state.bad_logins = state.bad_logins.saturating_sub(1);
             let token = STANDARD.encode(format!("AWS:{}", if bad { "expired" } else { PASSWORD }));
             // The expiry of a well-known emulator.
-            Ok(json!({ "authorizationData": [{ "authorizationToken": token, "expiresAt": 1_420_070_400.0, "proxyEndpoint": "https://x" }] }))
+            Ok(
+                json!({ "authorizationData": [{ "authorizationToken": token, "expiresAt": 1_420_070_400.0, "proxyEndpoint": "https://x" }] }),
+            )
         }
         "CreateRepository" => {
             state.repositories.push(name.clone());
             Ok(json!({ "repository": { "repositoryName": name } }))
         }
-        _ if !known => Err(("RepositoryNotFoundException", format!("The repository with name '{name}' does not exist"))),
+        _ if !known => {
+            Err(("RepositoryNotFoundException", format!("The repository with name '{name}' does not exist")))
+        }
         "DescribeRepositories" => Ok(json!({ "repositories": [{ "repositoryName": name }] })),
         "BatchGetImage" => {
             let tag = input["imageIds"][0]["imageTag"].as_str().unwrap_or_default();
             Ok(match manifest(&state.host, &name, tag) {
-                Some((text, digest)) => json!({ "images": [{ "repositoryName": name, "imageId": { "imageTag": tag, "imageDigest": digest },
-                    "imageManifest": text, "imageManifestMediaType": media_type(&text) }], "failures": [] }),
-                None => json!({ "images": [], "failures": [{ "imageId": { "imageTag": tag }, "failureCode": "ImageNotFound", "failureReason": "Requested image not found" }] }),
+                Some((text, digest)) => {
+                    json!({ "images": [{ "repositoryName": name, "imageId": { "imageTag": tag, "imageDigest": digest },
+                    "imageManifest": text, "imageManifestMediaType": media_type(&text) }], "failures": [] })
+                }
+                None => {
+                    json!({ "images": [], "failures": [{ "imageId": { "imageTag": tag }, "failureCode": "ImageNotFound", "failureReason": "Requested image not found" }] })
+                }
             })
         }
         "PutImage" => put(&state, &name, input),
@@ -109,8 +123,15 @@ fn put(state: &Ecr, name: &str, input: &Value) -> Answer {
     let tag = input["imageTag"].as_str().unwrap_or_default();
     let text = input["imageManifest"].as_str().unwrap_or_default();
     match manifest(&state.host, name, tag) {
-        Some((there, _)) if there == text => return Err(("ImageAlreadyExistsException", "Image with that digest and tag exists".into())),
-        Some(_) if state.immutable => return Err(("ImageTagAlreadyExistsException", "The image tag already exists and is immutable".into())),
+        Some((there, _)) if there == text => {
+            return Err(("ImageAlreadyExistsException", "Image with that digest and tag exists".into()));
+        }
+        Some(_) if state.immutable => {
+            return Err((
+                "ImageTagAlreadyExistsException",
+                "The image tag already exists and is immutable".into(),
+            ));
+        }
         _ => {}
     }
     let url = format!("http://{}/v2/{name}/manifests/{tag}", state.host);
@@ -133,7 +154,8 @@ fn media_type(manifest: &str) -> String {
 
 fn curl(arguments: &[&str]) -> String {
     let login = format!("AWS:{PASSWORD}");
-    let done = std::process::Command::new("curl").args(["-u", &login]).args(arguments).output().expect("curl runs");
+    let done =
+        std::process::Command::new("curl").args(["-u", &login]).args(arguments).output().expect("curl runs");
     String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
@@ -146,7 +168,10 @@ fn account(host: &str) -> RegistryTarget {
 
 async fn built(url: String, marker: &str) -> (World, String) {
     let dockerfile = format!("FROM alpine:3.20\nRUN echo {marker}\n");
-    let hooks = |server: &str| Hooks::with_ecr_endpoint(Engine::connect(Some(&lab::engine())).expect("an address"), url).named(server);
+    let hooks = |server: &str| {
+        Hooks::with_ecr_endpoint(Engine::connect(Some(&lab::engine())).expect("an address"), url)
+            .named(server)
+    };
     let world = World::with(&[("Dockerfile", &dockerfile)], hooks).await;
     let image = world.hooks.build_image(&world.job, &CancellationToken::new()).await.expect("built");
     (world, image)
@@ -160,14 +185,27 @@ async fn a_repository_is_made_the_image_pushed_and_its_tags_moved() {
     let target = account(&registry.host);
     let said = world.hooks.test_registry(&target.registry, target.password.as_ref()).await.expect("a login");
     assert!(said.contains("eu-central-1"), "{said}");
-    let pushed = world.hooks.push_image(&world.job, &image, &target, &CancellationToken::new()).await.expect("pushed");
+    let pushed =
+        world.hooks.push_image(&world.job, &image, &target, &CancellationToken::new()).await.expect("pushed");
     for tag in &pushed.tags {
-        assert_eq!(manifest(&registry.host, "team/app", tag).expect("there").1, pushed.digest.as_str(), "{tag}");
+        assert_eq!(
+            manifest(&registry.host, "team/app", tag).expect("there").1,
+            pushed.digest.as_str(),
+            "{tag}"
+        );
     }
     let asked = state.lock().expect("lock").asked.clone();
-    assert_eq!(asked.iter().filter(|a| *a == "GetAuthorizationToken").count(), 1, "the login is kept: {asked:?}");
-    assert!(asked.contains(&"CreateRepository".to_owned()) && asked.contains(&"PutImage".to_owned()), "{asked:?}");
-    let again = world.hooks.push_image(&world.job, &image, &target, &CancellationToken::new()).await.expect("again");
+    assert_eq!(
+        asked.iter().filter(|a| *a == "GetAuthorizationToken").count(),
+        1,
+        "the login is kept: {asked:?}"
+    );
+    assert!(
+        asked.contains(&"CreateRepository".to_owned()) && asked.contains(&"PutImage".to_owned()),
+        "{asked:?}"
+    );
+    let again =
+        world.hooks.push_image(&world.job, &image, &target, &CancellationToken::new()).await.expect("again");
     assert_eq!(again, pushed);
     assert!(!world.log().await.contains("secret-access-key"));
     world.hooks.finish(&world.job).await.expect("cleaned");
@@ -192,8 +230,13 @@ async fn what_aws_does_not_allow_is_named() {
     let (url, state) = start(&registry.host).await;
     let (world, image) = built(url, "ecr-denied").await;
     let target = account(&registry.host);
-    let push = || async { world.hooks.push_image(&world.job, &image, &target, &CancellationToken::new()).await };
-    for (denied, action) in [("GetAuthorizationToken", "ecr:GetAuthorizationToken"), ("CreateRepository", "ecr:CreateRepository"), ("PutImage", "ecr:PutImage")] {
+    let push =
+        || async { world.hooks.push_image(&world.job, &image, &target, &CancellationToken::new()).await };
+    for (denied, action) in [
+        ("GetAuthorizationToken", "ecr:GetAuthorizationToken"),
+        ("CreateRepository", "ecr:CreateRepository"),
+        ("PutImage", "ecr:PutImage"),
+    ] {
         state.lock().expect("lock").denied = vec![denied];
         let e = push().await.expect_err("denied");
         assert_eq!(e.class(), FailureClass::Policy, "{e:?}");
@@ -210,5 +253,8 @@ async fn what_aws_does_not_allow_is_named() {
 
     let mut keyless = account(&registry.host);
     keyless.password = None;
-    assert!(matches!(world.hooks.test_registry(&keyless.registry, None).await, Err(HookError::RegistrySettings { .. })));
+    assert!(matches!(
+        world.hooks.test_registry(&keyless.registry, None).await,
+        Err(HookError::RegistrySettings { .. })
+    ));
 }

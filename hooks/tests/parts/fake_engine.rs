@@ -56,7 +56,10 @@ async fn answer(mut stream: UnixStream, script: Arc<Script>) {
     let line = String::from_utf8_lossy(&seen).lines().next().unwrap_or_default().to_owned();
     script.asked.lock().expect("lock").push(line.clone());
     if line.contains("/version") {
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", script.version.len());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            script.version.len()
+        );
         let _ = stream.write_all(format!("{head}{}", script.version).as_bytes()).await;
         return;
     }
@@ -65,7 +68,9 @@ async fn answer(mut stream: UnixStream, script: Arc<Script>) {
         return;
     }
     let (chunks, ending) = script.builds.lock().expect("lock").remove(0);
-    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    let _ = stream
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await;
     for chunk in chunks {
         let _ = stream.write_all(format!("{:x}\r\n{chunk}\r\n", chunk.len()).as_bytes()).await;
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -77,7 +82,10 @@ async fn answer(mut stream: UnixStream, script: Arc<Script>) {
     }
 }
 
-async fn build(version: &'static str, builds: Vec<(Vec<String>, Ending)>) -> (Result<String, HookError>, String, Vec<String>) {
+async fn build(
+    version: &'static str,
+    builds: Vec<(Vec<String>, Ending)>,
+) -> (Result<String, HookError>, String, Vec<String>) {
     let folder = tempfile::tempdir().expect("folder");
     let script = Arc::new(Script { version, builds: Mutex::new(builds), asked: Mutex::default() });
     let socket = serve(folder.path(), script.clone());
@@ -140,7 +148,8 @@ async fn an_engine_that_dies_while_it_builds_is_tried_again_later() {
 
 #[tokio::test]
 async fn line_ends_that_come_late_do_not_hide_the_image() {
-    let pieces = ["{\"aux\":{\"ID\":\"sha256:abc\"}}", "\r\n", "{\"stream\":\"Successfully built abc\\n\"}", "\r\n"];
+    let pieces =
+        ["{\"aux\":{\"ID\":\"sha256:abc\"}}", "\r\n", "{\"stream\":\"Successfully built abc\\n\"}", "\r\n"];
     let (done, _, _) = build(PODMAN, vec![(pieces.map(str::to_owned).to_vec(), Ending::Whole)]).await;
     assert_eq!(done.expect("built"), "sha256:abc");
 }
@@ -151,7 +160,11 @@ async fn an_engine_that_is_not_there_says_how_to_cure_it() {
     let gone = folder.path().join("gone.sock");
     let refused = folder.path().join("refused.sock");
     drop(std::os::unix::net::UnixListener::bind(&refused).expect("socket"));
-    for address in [format!("unix://{}", gone.display()), format!("unix://{}", refused.display()), "tcp://127.0.0.1:1".into()] {
+    for address in [
+        format!("unix://{}", gone.display()),
+        format!("unix://{}", refused.display()),
+        "tcp://127.0.0.1:1".into(),
+    ] {
         let hooks = Hooks::new(Engine::connect(Some(&address)).expect("an address"));
         let e = hooks.check_engine().await.expect_err("nobody there");
         assert!(matches!(&e, HookError::EngineDown { .. }), "{address}: {e:?}");

@@ -11,35 +11,38 @@ fn value(name: &str) -> String {
     }
     let file = PathBuf::from(std::env::var("HOME").unwrap_or_default()).join(".cache/slipway/lab/env");
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    let line = text.lines().find_map(|l| l.trim_start_matches("export ").strip_prefix(&format!("{name}=")).map(str::to_owned));
+    let line = text
+        .lines()
+        .find_map(|l| l.trim_start_matches("export ").strip_prefix(&format!("{name}=")).map(str::to_owned));
     line.unwrap_or_else(|| panic!("{name} is not set: run tests/lab up first"))
 }
 
 /// The engine's address.
-pub fn engine() -> String {
+pub(crate) fn engine() -> String {
     value("DOCKER_HOST")
 }
 
 /// `HOST:PORT` of the open registry.
-pub fn registry() -> String {
+pub(crate) fn registry() -> String {
     value("SLIPWAY_TEST_REGISTRY")
 }
 
 /// A registry of its own that wants a login: user `dev` or `AWS`, password [`PASSWORD`].
-pub struct LockedRegistry {
-    pub host: String,
+pub(crate) struct LockedRegistry {
+    pub(crate) host: String,
     child: Child,
     _folder: tempfile::TempDir,
 }
 
 /// The password of a published bcrypt test vector (crypt_blowfish), since nothing here makes bcrypt hashes.
-pub const PASSWORD: &str = "U*U";
+pub(crate) const PASSWORD: &str = "U*U";
 const HASH: &str = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
 
 impl LockedRegistry {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().expect("folder");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("address").port();
+        let port =
+            std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("address").port();
         let host = format!("127.0.0.1:{port}");
         let path = folder.path().display();
         std::fs::write(folder.path().join("users"), format!("dev:{HASH}\nAWS:{HASH}\n")).expect("written");
@@ -72,7 +75,8 @@ impl Drop for LockedRegistry {
 }
 
 /// Runs the docker command against the lab's engine; its output.
-pub fn docker(arguments: &[&str]) -> String {
-    let done = Command::new("docker").env("DOCKER_HOST", engine()).args(arguments).output().expect("docker runs");
+pub(crate) fn docker(arguments: &[&str]) -> String {
+    let done =
+        Command::new("docker").env("DOCKER_HOST", engine()).args(arguments).output().expect("docker runs");
     String::from_utf8_lossy(&done.stdout).trim().to_owned()
 }

@@ -22,9 +22,14 @@ fn digest(host: &str, image: &str, tag: &str) -> String {
     let url = format!("http://{host}/v2/{image}/manifests/{tag}");
     let accept = "Accept: application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json";
     let login = format!("dev:{PASSWORD}");
-    let done = std::process::Command::new("curl").args(["-sI", "-u", &login, "-H", accept, &url]).output().expect("curl runs");
+    let done = std::process::Command::new("curl")
+        .args(["-sI", "-u", &login, "-H", accept, &url])
+        .output()
+        .expect("curl runs");
     let text = String::from_utf8_lossy(&done.stdout).to_lowercase();
-    text.lines().find_map(|l| l.strip_prefix("docker-content-digest: ").map(|d| d.trim().to_owned())).unwrap_or_default()
+    text.lines()
+        .find_map(|l| l.strip_prefix("docker-content-digest: ").map(|d| d.trim().to_owned()))
+        .unwrap_or_default()
 }
 
 #[tokio::test]
@@ -75,7 +80,10 @@ async fn a_login_is_used_for_push_tag_and_base() {
         let shut = target(&registry.host, "team/other", login);
         let e = world.hooks.push_image(&world.job, &image, &shut, &never()).await.expect_err("refused");
         assert_eq!(e.class(), FailureClass::Policy, "{e:?}");
-        assert!(matches!(world.hooks.test_registry(&shut.registry, shut.password.as_ref()).await, Err(HookError::RegistryDenied { .. })));
+        assert!(matches!(
+            world.hooks.test_registry(&shut.registry, shut.password.as_ref()).await,
+            Err(HookError::RegistryDenied { .. })
+        ));
     }
     world.hooks.finish(&world.job).await.expect("cleaned");
 

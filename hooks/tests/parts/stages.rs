@@ -68,11 +68,24 @@ async fn a_commit_is_built_as_it_is() {
     let image = world.hooks.build_image(&world.job, &never()).await.expect("built");
     assert!(image.starts_with("sha256:"), "{image}");
     let labels = lab::docker(&["inspect", "-f", "{{json .Config.Labels}} {{.RepoTags}}", &image]);
-    assert!(labels.contains("slipway.managed") && labels.contains("[slipway/hkt") && labels.contains(":b1-hkt"), "{labels}");
+    assert!(
+        labels.contains("slipway.managed") && labels.contains("[slipway/hkt") && labels.contains(":b1-hkt"),
+        "{labels}"
+    );
     let verdict = world.hooks.test_image(&world.job, &image, &never()).await.expect("passes");
     assert_eq!(verdict, TestVerdict::Passed);
     let log = world.log().await;
-    for words in ["== clone repository", "== build image", "RUN echo", "saying ***", "context: ", "2 files ignored", "== test image", "all is well", "test passed"] {
+    for words in [
+        "== clone repository",
+        "== build image",
+        "RUN echo",
+        "saying ***",
+        "context: ",
+        "2 files ignored",
+        "== test image",
+        "all is well",
+        "test passed",
+    ] {
         assert!(log.contains(words), "{words:?} is missing in:\n{log}");
     }
     assert!(!log.contains("top-secret-word"), "{log}");
@@ -93,7 +106,10 @@ async fn a_second_build_of_the_same_commit_comes_from_the_cache() {
 #[tokio::test]
 async fn a_context_folder_and_a_dockerfile_elsewhere_work() {
     let world = World::new(&[
-        ("slipway.toml", "[build]\ncontext = \"app\"\ndockerfile = \"docker/Dockerfile\"\ntarget = \"one\"\n"),
+        (
+            "slipway.toml",
+            "[build]\ncontext = \"app\"\ndockerfile = \"docker/Dockerfile\"\ntarget = \"one\"\n",
+        ),
         ("docker/Dockerfile", "FROM alpine:3.20 AS one\nCOPY a /\nFROM one\nRUN false\n"),
         ("app/a", "a"),
     ])
@@ -109,8 +125,12 @@ async fn what_a_dockerfile_gets_wrong_is_said_clearly() {
     assert!(matches!(&e, HookError::Dockerfile { line: Some(2), .. }), "{e:?}");
     let (e, _) = build_failure(&[("Dockerfile", "FROM alpine:3.20\nCOPY gone.txt /\n")]).await;
     assert!(matches!(&e, HookError::CopySource { path } if path == "gone.txt"), "{e:?}");
-    let (e, log) = build_failure(&[("Dockerfile", "FROM alpine:3.20\nRUN echo last words && exit 7\n")]).await;
-    assert!(matches!(&e, HookError::Step { code: 7, command } if command == "echo last words && exit 7"), "{e:?}");
+    let (e, log) =
+        build_failure(&[("Dockerfile", "FROM alpine:3.20\nRUN echo last words && exit 7\n")]).await;
+    assert!(
+        matches!(&e, HookError::Step { code: 7, command } if command == "echo last words && exit 7"),
+        "{e:?}"
+    );
     assert!(log.contains("last words"), "{log}");
     let nope = format!("{}/hkt/nope:1", lab::registry());
     let (e, _) = build_failure(&[("Dockerfile", &format!("FROM {nope}\n"))]).await;
@@ -127,7 +147,8 @@ async fn what_is_missing_is_said_before_the_engine_is_asked() {
     let world = World::new(&[("a", "a")]).await;
     let e = world.hooks.prepare(&world.job).await.expect_err("no Dockerfile");
     assert!(matches!(e, HookError::NoDockerfile { .. }), "{e:?}");
-    let world = World::new(&[("Dockerfile", "FROM x"), ("slipway.toml", "[build]\ncontext = \"gone\"\n")]).await;
+    let world =
+        World::new(&[("Dockerfile", "FROM x"), ("slipway.toml", "[build]\ncontext = \"gone\"\n")]).await;
     let e = world.hooks.prepare(&world.job).await.expect_err("no context");
     assert!(matches!(e, HookError::NoContext { .. }), "{e:?}");
     let world = World::new(&[("Dockerfile", "FROM x"), ("slipway.toml", "[biuld]\n")]).await;
@@ -184,7 +205,10 @@ async fn no_session_stays_open_after_a_build() {
     let world = World::new(&[("Dockerfile", "FROM alpine:3.20\n")]).await;
     let sockets = || {
         let fds = std::fs::read_dir("/proc/self/fd").expect("fds").flatten();
-        fds.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.display().to_string().starts_with("socket:"))).count()
+        fds.filter(|fd| {
+            std::fs::read_link(fd.path()).is_ok_and(|to| to.display().to_string().starts_with("socket:"))
+        })
+        .count()
     };
     world.hooks.build_image(&world.job, &never()).await.expect("built");
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -225,7 +249,11 @@ async fn a_hanging_test_is_killed() {
 
 #[tokio::test]
 async fn a_cancelled_test_leaves_no_container() {
-    let world = World::new(&[("Dockerfile", "FROM alpine:3.20\n"), ("slipway.toml", "[test]\nshell = \"echo begun; sleep 31536003\"\n")]).await;
+    let world = World::new(&[
+        ("Dockerfile", "FROM alpine:3.20\n"),
+        ("slipway.toml", "[test]\nshell = \"echo begun; sleep 31536003\"\n"),
+    ])
+    .await;
     let image = world.hooks.build_image(&world.job, &never()).await.expect("built");
     let stop = never();
     let canceller = async {
@@ -242,7 +270,11 @@ async fn a_cancelled_test_leaves_no_container() {
 
 #[tokio::test]
 async fn a_dropped_test_leaves_no_container() {
-    let world = World::new(&[("Dockerfile", "FROM alpine:3.20\n"), ("slipway.toml", "[test]\nshell = \"sleep 31536004\"\n")]).await;
+    let world = World::new(&[
+        ("Dockerfile", "FROM alpine:3.20\n"),
+        ("slipway.toml", "[test]\nshell = \"sleep 31536004\"\n"),
+    ])
+    .await;
     let image = world.hooks.build_image(&world.job, &never()).await.expect("built");
     let stop = never();
     let test = world.hooks.test_image(&world.job, &image, &stop);
@@ -253,6 +285,16 @@ async fn a_dropped_test_leaves_no_container() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     world.hooks.finish(&world.job).await.expect("cleaned");
+}
+
+#[tokio::test]
+async fn a_test_that_needs_too_much_memory_is_told_so() {
+    let (done, _, _) = test("[test]\nrun = [\"tail\", \"/dev/zero\"]\nmemory = \"16MiB\"\n", &[]).await;
+    let e = done.expect_err("killed");
+    assert!(
+        matches!(&e, HookError::TestOutOfMemory { memory_bytes, .. } if *memory_bytes == 16 << 20),
+        "{e:?}"
+    );
 }
 
 #[tokio::test]
@@ -287,8 +329,20 @@ async fn a_sweep_takes_dead_builds_and_leaves_the_living_and_the_others() {
     let other = World::new(&[("Dockerfile", "FROM alpine:3.20\n")]).await;
     let image = world.hooks.build_image(&world.job, &never()).await.expect("built");
     other.hooks.build_image(&other.job, &never()).await.expect("built");
-    let (server, build) = (format!("slipway.server={}", world.server), format!("slipway.build={}", world.job.label()));
-    lab::docker(&["run", "-d", "--network=none", "--label", "slipway.managed=1", "--label", &server, "--label", &build, &image]);
+    let (server, build) =
+        (format!("slipway.server={}", world.server), format!("slipway.build={}", world.job.label()));
+    lab::docker(&[
+        "run",
+        "-d",
+        "--network=none",
+        "--label",
+        "slipway.managed=1",
+        "--label",
+        &server,
+        "--label",
+        &build,
+        &image,
+    ]);
     assert_ne!(world.containers(), "");
     let alive = [(world.job.repo.clone(), BuildNumber(1))];
     let swept = world.hooks.sweep(&alive).await.expect("swept");

@@ -15,11 +15,11 @@ use slipway_repository::Repositories;
 use crate::lab;
 
 /// Everything one test needs; the server's name is its own, so that tests do not sweep each other.
-pub struct World {
-    pub hooks: Hooks,
-    pub job: Job,
-    pub logs: Arc<BuildLogs>,
-    pub server: String,
+pub(crate) struct World {
+    pub(crate) hooks: Hooks,
+    pub(crate) job: Job,
+    pub(crate) logs: Arc<BuildLogs>,
+    pub(crate) server: String,
     _folder: tempfile::TempDir,
 }
 
@@ -27,11 +27,14 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 impl World {
     /// A commit of those files (`path`, text); a path that starts with `+` is executable, `a -> b` is a link.
-    pub async fn new(files: &[(&str, &str)]) -> Self {
-        Self::with(files, |server| Hooks::new(Engine::connect(Some(&lab::engine())).expect("an address")).named(server)).await
+    pub(crate) async fn new(files: &[(&str, &str)]) -> Self {
+        Self::with(files, |server| {
+            Hooks::new(Engine::connect(Some(&lab::engine())).expect("an address")).named(server)
+        })
+        .await
     }
 
-    pub async fn with(files: &[(&str, &str)], hooks: impl FnOnce(&str) -> Hooks) -> Self {
+    pub(crate) async fn with(files: &[(&str, &str)], hooks: impl FnOnce(&str) -> Hooks) -> Self {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let server = format!("hkt{}n{count}", std::process::id());
         let folder = tempfile::tempdir().expect("folder");
@@ -47,30 +50,30 @@ impl World {
     }
 
     /// The log so far.
-    pub async fn log(&self) -> String {
+    pub(crate) async fn log(&self) -> String {
         self.job.log.flush().await;
         let bytes = self.logs.read(&self.job.repo, self.job.build.number, 0, 1 << 20).expect("log");
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// The lab's open registry, and a path there that no other test has.
-    pub fn target(&self) -> RegistryTarget {
+    pub(crate) fn target(&self) -> RegistryTarget {
         target(&lab::registry(), &format!("hkt/{}", self.server), None)
     }
 
     /// Containers of this test that are still there.
-    pub fn containers(&self) -> String {
+    pub(crate) fn containers(&self) -> String {
         lab::docker(&["ps", "-aq", "--filter", &format!("label=slipway.server={}", self.server)])
     }
 
     /// Images of this test that are still there.
-    pub fn images(&self) -> String {
+    pub(crate) fn images(&self) -> String {
         lab::docker(&["images", "-q", "--filter", &format!("label=slipway.server={}", self.server)])
     }
 }
 
 /// A registry as the store has it.
-pub fn target(host: &str, image: &str, login: Option<(&str, &str)>) -> RegistryTarget {
+pub(crate) fn target(host: &str, image: &str, login: Option<(&str, &str)>) -> RegistryTarget {
     RegistryTarget {
         registry: Registry {
             name: RegistryName::parse("lab").expect("name"),
@@ -131,7 +134,10 @@ fn commit(folder: &Path, repo: &RepoName, files: &[(&str, &str)]) -> Oid {
     }
     git(&work, &["init", "-q", "-b", "main"]);
     git(&work, &["add", "-A"]);
-    git(&work, &["-c", "user.name=T", "-c", "user.email=t@localhost", "commit", "-q", "--allow-empty", "-m", "Test"]);
+    git(
+        &work,
+        &["-c", "user.name=T", "-c", "user.email=t@localhost", "commit", "-q", "--allow-empty", "-m", "Test"],
+    );
     let bare = folder.join("repos").join(format!("{repo}.git"));
     git(&work, &["clone", "-q", "--bare", ".", &bare.display().to_string()]);
     Oid::parse(&git(&work, &["rev-parse", "HEAD"])).expect("oid")

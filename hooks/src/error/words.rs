@@ -1,0 +1,186 @@
+//! The two sentences of every failure: what happened, and what to do. The same on every surface.
+
+use slipway_core::Problem;
+
+use super::HookError;
+
+impl HookError {
+    /// What happened, and what to do.
+    pub(super) fn sentences(&self) -> (String, String) {
+        match self {
+            Self::NoDockerfile { .. }
+            | Self::NoContext { .. }
+            | Self::Ignore { .. }
+            | Self::Context { .. }
+            | Self::ContextTooLarge { .. }
+            | Self::Dockerfile { .. }
+            | Self::CopySource { .. }
+            | Self::BaseImage { .. }
+            | Self::BaseImageUnreachable { .. }
+            | Self::Step { .. }
+            | Self::NoStage { .. }
+            | Self::Build { .. } => self.build_sentences(),
+            Self::RegistryDown { .. }
+            | Self::RegistryDenied { .. }
+            | Self::TagImmutable { .. }
+            | Self::RegistryBroken { .. }
+            | Self::Aws { .. }
+            | Self::RegistrySettings { .. } => self.registry_sentences(),
+            Self::NothingToBump { .. } | Self::NoManifest { .. } | Self::TooManyManifests { .. } => {
+                self.bump_sentences()
+            }
+            _ => self.engine_sentences(),
+        }
+    }
+
+    fn build_sentences(&self) -> (String, String) {
+        match self {
+            Self::NoDockerfile { path } => (
+                format!("The commit has no file {path:?}."),
+                "Add it, or set build.dockerfile in slipway.toml to where it is.".into(),
+            ),
+            Self::NoContext { path } => (
+                format!("The commit has no folder {path:?} to build in."),
+                "Set build.context in slipway.toml to a folder of the repository.".into(),
+            ),
+            Self::Ignore { path, line, why } => {
+                (format!("{path}:{line}: {why}."), format!("Mend {path} and push again."))
+            }
+            Self::Context { path, why, cure } => {
+                (format!("{path:?} cannot be sent to the engine: {why}."), cure.clone())
+            }
+            Self::ContextTooLarge { what, limit } => (
+                format!("The build context has more than {limit} {what}."),
+                "Leave out what the image does not need, in .dockerignore or by build.context.".into(),
+            ),
+            Self::Dockerfile { line: Some(line), message } => (
+                format!("The Dockerfile is wrong in line {line}: {message}."),
+                "Mend it and push again.".into(),
+            ),
+            Self::Dockerfile { line: None, message } => {
+                (format!("The Dockerfile is wrong: {message}."), "Mend it and push again.".into())
+            }
+            Self::CopySource { path } => (
+                format!("The Dockerfile copies {path:?}, which is not in the build context."),
+                "Commit it, correct the path, or take it out of .dockerignore.".into(),
+            ),
+            Self::BaseImage { image, message } => (
+                format!("The base image {image} cannot be pulled: {message}."),
+                "Correct its name in the Dockerfile, or bind a registry whose login may read it.".into(),
+            ),
+            Self::BaseImageUnreachable { image, message } => (
+                format!("The base image {image} cannot be pulled for now: {message}."),
+                "Check the engine's network and the registry; the build is tried again by itself.".into(),
+            ),
+            Self::Step { command, code } => (
+                format!("The build step `{command}` ended with exit code {code}."),
+                "Its output is in the log; mend it and push again.".into(),
+            ),
+            Self::NoStage { stage } => (
+                format!("The Dockerfile has no stage {stage:?}."),
+                format!("Name a stage with `FROM … AS {stage}`, or correct slipway.toml."),
+            ),
+            _ => (
+                format!("{}.", capital(&self.to_string())),
+                "The log has the engine's words; mend it and push again.".into(),
+            ),
+        }
+    }
+
+    fn registry_sentences(&self) -> (String, String) {
+        match self {
+            Self::RegistryDown { host, why } => (
+                format!("The registry {host} does not answer: {why}."),
+                "Check that it runs and that this server reaches it; it is tried again by itself.".into(),
+            ),
+            Self::RegistryDenied { host, action, message, cure } => {
+                (format!("The registry {host} refuses {action}: {message}."), cure.clone())
+            }
+            Self::TagImmutable { image, tag } => (
+                format!("{image}:{tag} exists with another content, and the registry does not let tags change."),
+                "Leave that tag out of push.tags in slipway.toml, or except it from immutability in the registry.".into(),
+            ),
+            Self::Aws { action, region, message, passing: true } => (
+                format!("AWS did not carry out {action} in {region}: {message}."),
+                "It is tried again by itself; check the network and the AWS status if it stays.".into(),
+            ),
+            Self::Aws { action, region, message, .. } => (
+                format!("AWS does not allow {action} in {region}: {message}."),
+                format!("Give the identity the IAM action {action}, or record other credentials for the registry."),
+            ),
+            Self::RegistrySettings { name, why } => {
+                (format!("The registry {name} {why}."), format!("Record it again: slipway registry remove {name}, then slipway registry add."))
+            }
+            _ => (format!("{}.", capital(&self.to_string())), "Look at the registry's own log; it is tried again by itself.".into()),
+        }
+    }
+
+    fn bump_sentences(&self) -> (String, String) {
+        match self {
+            Self::NothingToBump { repo, path, image } => (
+                format!("No manifest at {path:?} of {repo} uses the image {image}."),
+                "Write that image into the manifest once, or set `image` and `path` of the [deploy.*] table to what is there.".into(),
+            ),
+            Self::NoManifest { repo, path } => {
+                (format!("{repo} has no file or folder {path:?}."), "Correct `path` of the [deploy.*] table, or add it.".into())
+            }
+            _ => (format!("{}.", capital(&self.to_string())), "Set `path` of the [deploy.*] table to the file that names the image.".into()),
+        }
+    }
+
+    fn engine_sentences(&self) -> (String, String) {
+        match self {
+            Self::EngineDown { address, why } => (
+                format!("The Docker Engine at {address} does not answer: {why}."),
+                "Start it, or set DOCKER_HOST to where it is; the build is tried again by itself.".into(),
+            ),
+            Self::EngineLost { address, during, why } => (
+                format!("The Docker Engine at {address} broke off during {during}: {why}."),
+                "Look at its log and its memory; the build is tried again by itself.".into(),
+            ),
+            Self::DiskFull { message } => (
+                format!("The Docker Engine has no space left: {message}."),
+                "Free space on its disk, for example with `docker builder prune`.".into(),
+            ),
+            Self::ImageGone { image } => (
+                format!("The engine does not have the tested image {image} any more."),
+                "Retry the build.".into(),
+            ),
+            Self::TestFailed { command, code } => (
+                format!("The test `{command}` failed with exit code {code}."),
+                "Its output is in the log. No image was pushed.".into(),
+            ),
+            Self::TestOutOfMemory { command, memory_bytes } => (
+                format!("The test `{command}` needed more than {} MiB of memory.", memory_bytes >> 20),
+                "Raise test.memory in slipway.toml. No image was pushed.".into(),
+            ),
+            Self::TestNotStarted { command, message } => (
+                format!("The test `{command}` could not be started in the image: {message}."),
+                "Check that the program exists in the image and is executable. No image was pushed.".into(),
+            ),
+            Self::TimedOut { what, limit, setting } => (
+                format!("{} took longer than {} s and was ended.", capital(what), limit.as_secs()),
+                setting.map_or_else(
+                    || "Try it again.".to_owned(),
+                    |s| format!("Make it faster, or raise {s} in slipway.toml."),
+                ),
+            ),
+            Self::Silent { what, limit } => (
+                format!("{} said nothing for {} s and was ended.", capital(what), limit.as_secs()),
+                "Find out what it waits for; the log ends where it hung.".into(),
+            ),
+            Self::Stopped => ("It was stopped.".into(), String::new()),
+            Self::Repository(p) => (p.what.clone(), p.cure.clone()),
+            Self::Spec(e) => {
+                let problem = Problem::from(e.clone());
+                (problem.what, problem.cure)
+            }
+            _ => (format!("{}.", capital(&self.to_string())), "Look at the server's log.".into()),
+        }
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
