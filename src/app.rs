@@ -28,12 +28,13 @@ use crate::stages::EngineBuilds;
 use crate::supervisor::{Supervisor, blocking, now};
 use crate::{bump, http};
 
+/// How long the first build may have to wait while the engine is swept.
+const ENGINE_SWEEP_MAX: Duration = Duration::from_secs(20);
 /// How often old sessions are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// A running server.
 pub(crate) struct App {
-    pub(crate) http: SocketAddr,
     pub(crate) ssh: SocketAddr,
     pub(crate) base_url: String,
     pub(crate) hooks: Arc<Hooks>,
@@ -71,7 +72,7 @@ impl App {
         let base_url = base_url.trim_end_matches('/').to_owned();
 
         let store: Store = sled.clone();
-        let clusters = Arc::new(Clusters::new(installation, slipway_deployer::Timing::default()));
+        let clusters = Arc::new(Clusters::new(installation.clone(), slipway_deployer::Timing::default()));
         let dispatch = Arc::new(ToSupervisor::default());
         let preflight = Arc::new(ClusterPreflight::new(store.clone(), clusters.clone()));
         let ledger: Arc<dyn Ledger> = sled.clone();
@@ -80,7 +81,7 @@ impl App {
             store: store.clone(),
             repositories: repositories.clone(),
             acceptance: acceptance.clone(),
-            hooks: Arc::new(Hooks::new(Engine::connect(config.docker_host.as_deref())?)),
+            hooks: Arc::new(Hooks::new(Engine::connect(config.docker_host.as_deref())?).named(&installation)),
             logs: Arc::new(BuildLogs::new(data.builds())),
             clusters,
         };
@@ -111,7 +112,8 @@ impl App {
             base_url: Arc::from(base_url.as_str()),
             limits: slipway_git_server::Limits::default(),
         });
-        let operations = Arc::new(ServerOperations::new(rooms.clone(), supervisor.clone(), sled.clone(), data.clone()));
+        let operations =
+            Arc::new(ServerOperations::new(rooms.clone(), supervisor.clone(), sled.clone(), data.clone()));
         let web = slipway_web::router(slipway_web::Parts {
             store,
             repositories,
@@ -123,7 +125,8 @@ impl App {
         commands.set_router(web.clone());
         let host_keys = {
             let keys = data.keys();
-            blocking(move || slipway_git_server::HostKeys::load_or_create(&keys).map_err(Problem::from)).await?
+            blocking(move || slipway_git_server::HostKeys::load_or_create(&keys).map_err(Problem::from))
+                .await?
         };
 
         let tasks = TaskTracker::new();
@@ -136,7 +139,7 @@ impl App {
         tasks.spawn(resume(rooms.clone(), supervisor.clone()));
         data.write_run(http, ssh)?;
         tracing::info!(%http, %ssh, data = %data.root().display(), ms = began.elapsed().as_millis() as u64, "serving");
-        Ok(Self { http, ssh, base_url, hooks: rooms.hooks, git, supervisor, stop, tasks, data, drain })
+        Ok(Self { ssh, base_url, hooks: rooms.hooks, git, supervisor, stop, tasks, data, drain })
     }
 
     /// Stops taking new work, lets what is under way end within the grace, closes everything.
@@ -156,7 +159,12 @@ impl App {
 pub(crate) async fn serve(data: &Path, config: Config) -> Result<(), Problem> {
     let (mut term, mut int) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
     let app = App::start(data, config).await?;
-    eprintln!("slipway serves {} and ssh://git@{} (data in {})", app.base_url, app.ssh, app.data.root().display());
+    eprintln!(
+        "slipway serves {} and ssh://git@{} (data in {})",
+        app.base_url,
+        app.ssh,
+        app.data.root().display()
+    );
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}
@@ -171,7 +179,11 @@ pub(crate) async fn serve(data: &Path, config: Config) -> Result<(), Problem> {
 
 fn catch(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Problem> {
     signal(kind).map_err(|e| {
-        Problem::new(ProblemKind::Broken, format!("Signals cannot be handled: {e}."), "Check the process limits.")
+        Problem::new(
+            ProblemKind::Broken,
+            format!("Signals cannot be handled: {e}."),
+            "Check the process limits.",
+        )
     })
 }
 
@@ -212,10 +224,13 @@ async fn settle(rooms: &Rooms) -> Result<(), Problem> {
 
 /// Takes up unfinished work, after sweeping what dead builds left in the engine.
 async fn resume(rooms: Rooms, supervisor: Supervisor) {
+    if tokio::time::timeout(ENGINE_SWEEP_MAX, crate::stages::sweep(&rooms)).await.is_err() {
+        tracing::warn!("the engine is not swept: it does not answer in time");
+    }
+    supervisor.open();
     if let Err(problem) = supervisor.resume().await {
         tracing::error!(%problem, "unfinished work cannot be taken up");
     }
-    crate::stages::sweep(&rooms).await;
 }
 
 async fn sweep_sessions(store: Arc<SledStore>, stop: CancellationToken) {

@@ -9,7 +9,8 @@ use slipway_core::event::Cause;
 use slipway_core::spec::{DeploySpec, Spec};
 use slipway_core::target::RepoRecord;
 use slipway_core::{
-    Action, Actor, EventId, Oid, Problem, ProblemKind, RefName, RefUpdate, RepoName, Standing, UserName, authorise,
+    Action, Actor, EventId, Oid, Problem, ProblemKind, RefName, RefUpdate, RepoName, Standing, UserName,
+    authorise,
 };
 use slipway_hooks::bump::Place;
 use slipway_repository::{Edit, Repository, Signature};
@@ -39,7 +40,12 @@ impl RefStore for Refs {
 pub(crate) type Bumped = (Option<Oid>, Option<EventId>);
 
 /// Writes the build's digest into the manifests of one `[deploy.*]` target. Blocking. Doing it again changes nothing.
-pub(crate) fn bump(rooms: &Rooms, source: &RepoRecord, build: &Build, target: &str) -> Result<Bumped, Problem> {
+pub(crate) fn bump(
+    rooms: &Rooms,
+    source: &RepoRecord,
+    build: &Build,
+    target: &str,
+) -> Result<Bumped, Problem> {
     let pushed = build.pushed.as_ref().ok_or_else(|| {
         Problem::new(ProblemKind::Broken, "The build has no pushed image to deploy.", "Retry the build.")
     })?;
@@ -93,7 +99,10 @@ pub(crate) fn bump(rooms: &Rooms, source: &RepoRecord, build: &Build, target: &s
     }
     Err(Problem::new(
         ProblemKind::Busy,
-        format!("{} is pushed to so often that the digest found no place in {TRIES_MAX} tries.", manifests.name),
+        format!(
+            "{} is pushed to so often that the digest found no place in {TRIES_MAX} tries.",
+            manifests.name
+        ),
         "It is tried again.",
     ))
 }
@@ -135,7 +144,12 @@ pub(crate) fn commit(
 }
 
 /// The manifest repository, if whoever pushed the application may write to it: a pushed file alone grants nothing.
-fn permitted(rooms: &Rooms, source: &RepoRecord, build: &Build, name: &RepoName) -> Result<RepoRecord, Problem> {
+fn permitted(
+    rooms: &Rooms,
+    source: &RepoRecord,
+    build: &Build,
+    name: &RepoName,
+) -> Result<RepoRecord, Problem> {
     let record = rooms.store.repo_by_name(name)?;
     let actor = match UserName::parse(&build.actor) {
         Ok(user) => match rooms.store.user(&user)? {
@@ -156,7 +170,10 @@ fn permitted(rooms: &Rooms, source: &RepoRecord, build: &Build, name: &RepoName)
         _ => Err(Problem::new(
             ProblemKind::Denied,
             format!("{}, who pushed {}, may not write to a repository {name}.", build.actor, source.name),
-            format!("Check the name in slipway.toml, or grant it: slipway grant {} {name} write", build.actor),
+            format!(
+                "Check the name in slipway.toml, or grant it: slipway grant {} {name} write",
+                build.actor
+            ),
         )),
     }
 }
@@ -165,7 +182,9 @@ fn permitted(rooms: &Rooms, source: &RepoRecord, build: &Build, name: &RepoName)
 fn earlier(rooms: &Rooms, manifests: &RepoRecord, cause: &Cause) -> Result<Option<Bumped>, Problem> {
     const LOOK_BACK: usize = 200;
     let events = rooms.store.events(manifests.id, LOOK_BACK)?;
-    let event = events.into_iter().find(|e| e.cause == *cause && e.state == slipway_core::event::EventState::Accepted);
+    let event = events
+        .into_iter()
+        .find(|e| e.cause == *cause && e.state == slipway_core::event::EventState::Accepted);
     Ok(event.map(|e| (e.updates.first().map(|u| u.new), Some(e.id))))
 }
 

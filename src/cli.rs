@@ -37,7 +37,13 @@ pub(crate) struct Cli {
 /// Flags that go before or after the verb.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
-    #[arg(long, global = true, env = "SLIPWAY_DATA", value_name = "DIR", help = "The server's data folder [default: ./slipway-data; demo: a temporary one]")]
+    #[arg(
+        long,
+        global = true,
+        env = "SLIPWAY_DATA",
+        value_name = "DIR",
+        help = "The server's data folder [default: ./slipway-data; demo: a temporary one]"
+    )]
     pub(crate) data: Option<PathBuf>,
     /// Talk to this server instead of the one in the data folder; needs SLIPWAY_TOKEN
     #[arg(long, global = true, env = "SLIPWAY_SERVER", value_name = "URL")]
@@ -73,16 +79,9 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Repo(RepoVerb),
     /// Give a user a role in a repository
-    Grant {
-        user: UserName,
-        repo: RepoName,
-        role: RoleName,
-    },
+    Grant { user: UserName, repo: RepoName, role: RoleName },
     /// Take a user's role in a repository away
-    Revoke {
-        user: UserName,
-        repo: RepoName,
-    },
+    Revoke { user: UserName, repo: RepoName },
     /// Where images go
     #[command(subcommand)]
     Registry(RegistryVerb),

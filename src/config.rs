@@ -70,7 +70,8 @@ impl Config {
     }
 
     fn check(self) -> Result<Self, Problem> {
-        let invalid = |what: &str| Problem::new(ProblemKind::Invalid, what, "Mend the configuration and start again.");
+        let invalid =
+            |what: &str| Problem::new(ProblemKind::Invalid, what, "Mend the configuration and start again.");
         if !(1..=64).contains(&self.builds_max) {
             return Err(invalid("builds_max must lie from 1 to 64."));
         }

@@ -18,8 +18,14 @@ impl DataFolder {
     /// Opens the folder, making what is missing; only its owner may look in.
     pub(crate) fn open(root: &Path) -> Result<Self, Problem> {
         let root = std::path::absolute(root).map_err(|e| unusable(root, &e))?;
-        for folder in [root.clone(), root.join("repos"), root.join("builds"), root.join("keys"), root.join("run")] {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|e| unusable(&folder, &e))?;
+        for folder in
+            [root.clone(), root.join("repos"), root.join("builds"), root.join("keys"), root.join("run")]
+        {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&folder)
+                .map_err(|e| unusable(&folder, &e))?;
         }
         Ok(Self { root })
     }
@@ -64,10 +70,15 @@ impl DataFolder {
     }
 
     fn write_line(&self, name: &str, line: &str) -> Result<(), Problem> {
-        let (path, temporary) = (self.root.join("run").join(name), self.root.join("run").join(format!(".{name}")));
+        let (path, temporary) =
+            (self.root.join("run").join(name), self.root.join("run").join(format!(".{name}")));
         let write = || {
-            let mut file =
-                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&temporary)?;
             writeln!(file, "{line}")?;
             fs::rename(&temporary, &path)
         };

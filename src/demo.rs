@@ -100,7 +100,9 @@ async fn look(app: &App) -> Found {
     let answers = tokio::time::timeout(PATIENCE, tokio::net::TcpStream::connect(&address)).await;
     let registry = matches!(answers, Ok(Ok(_))).then_some(address.clone());
     if registry.is_none() {
-        step(&format!("no registry answers at {address}, so no image is pushed: docker run -d -p 5000:5000 registry:2"));
+        step(&format!(
+            "no registry answers at {address}, so no image is pushed: docker run -d -p 5000:5000 registry:2"
+        ));
     }
     let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".kube/config"));
     let kubeconfig = std::env::var_os("KUBECONFIG").map(PathBuf::from).or(home).filter(|file| file.is_file());
@@ -116,12 +118,17 @@ async fn show(app: &App, data: &Path, found: &Found) -> Result<bool, Problem> {
     let identity_public = identity.public_openssh()?;
     let key_file = data.join("run/demo.pub");
     std::fs::write(&key_file, format!("{identity_public} demo\n")).map_err(|e| {
-        Problem::new(ProblemKind::Broken, format!("The demo's key cannot be written: {e}."), "Check the disk.")
+        Problem::new(
+            ProblemKind::Broken,
+            format!("The demo's key cannot be written: {e}."),
+            "Check the disk.",
+        )
     })?;
     let key = key_file.to_string_lossy().into_owned();
     verb(data, &["user", "add", "dev", "--owner", "--key", &key]).await?;
     verb(data, &["repo", "create", "AppCodeRepo", "--description", "A page in an image", "--public"]).await?;
-    verb(data, &["repo", "create", "ManifestRepo", "--description", "What runs in the cluster", "--public"]).await?;
+    verb(data, &["repo", "create", "ManifestRepo", "--description", "What runs in the cluster", "--public"])
+        .await?;
     let image = format!("{}/slipway-demo", found.registry.as_deref().unwrap_or(REGISTRY));
     let builds = found.engine && found.registry.is_some();
     if let Some(registry) = found.registry.as_deref().filter(|_| builds) {
@@ -132,14 +139,17 @@ async fn show(app: &App, data: &Path, found: &Found) -> Result<bool, Problem> {
     if let Some(kubeconfig) = &found.kubeconfig {
         let file = kubeconfig.to_string_lossy().into_owned();
         verb(data, &["cluster", "add", "lab", "--kubeconfig", &file]).await?;
-        verb(data, &["bind", "ManifestRepo", "--cluster", "lab", "--namespace", "default", "--prune"]).await?;
+        verb(data, &["bind", "ManifestRepo", "--cluster", "lab", "--namespace", "default", "--prune"])
+            .await?;
     }
     let said = send(app, &identity, "AppCodeRepo", samples::app(), "Say hello").await?;
     let whole = builds && found.kubeconfig.is_some();
     let verdict = said.iter().rev().find(|line| line.starts_with("verdict: "));
     match verdict {
         Some(line) if line.starts_with("verdict: all done") => Ok(whole),
-        Some(line) => Err(Problem::new(ProblemKind::Broken, format!("{line}."), "See the lines above and the pages.")),
+        Some(line) => {
+            Err(Problem::new(ProblemKind::Broken, format!("{line}."), "See the lines above and the pages."))
+        }
         None => Ok(false),
     }
 }
@@ -159,7 +169,13 @@ async fn send(
         println!("    remote: {line}");
         said.push(line.to_owned());
     };
-    let wanted = Push { repo: repo.to_owned(), branch: "main".into(), new: commit, pack, options: vec!["wait".into()] };
+    let wanted = Push {
+        repo: repo.to_owned(),
+        branch: "main".into(),
+        new: commit,
+        pack,
+        options: vec!["wait".into()],
+    };
     push(app.ssh, "dev", identity, wanted, &mut tell).await?;
     Ok(said)
 }
@@ -173,7 +189,8 @@ fn pack_of(files: Vec<(&'static str, String)>, message: &str) -> Result<(Oid, Ve
             content: Some(text.into_bytes()),
         })
         .collect();
-    let who = Signature { name: "dev".into(), email: "dev@localhost".into(), at_ms: now().0, offset_minutes: 0 };
+    let who =
+        Signature { name: "dev".into(), email: "dev@localhost".into(), at_ms: now().0, offset_minutes: 0 };
     Ok(first_commit(&edits, &format!("{message}\n"), &who)?)
 }
 
@@ -200,7 +217,9 @@ fn links(app: &App, data: &Path, found: &Found) {
     println!("    sign in      slipway token create dev --scope api --data {}", data.display());
     println!("    clone        git clone {url}/AppCodeRepo");
     if found.kubeconfig.is_some() {
-        println!("    the page     kubectl -n default port-forward service/slipway-demo 8000:80, then http://127.0.0.1:8000/");
+        println!(
+            "    the page     kubectl -n default port-forward service/slipway-demo 8000:80, then http://127.0.0.1:8000/"
+        );
     }
     println!("Ctrl-C ends it.");
 }

@@ -45,12 +45,20 @@ pub(crate) async fn without_server(data: &Path, problem: &Problem) -> String {
     if data.exists() {
         checks.push(disk(data));
     } else {
-        checks.push(ok("data folder", &format!("{} does not exist yet; slipway serve makes it", data.display())));
+        checks.push(ok(
+            "data folder",
+            &format!("{} does not exist yet; slipway serve makes it", data.display()),
+        ));
     }
     checks.push(clock());
     let mut text = String::new();
     for check in checks {
-        text.push_str(&format!("{} {}: {}\n", if check.ok { "ok  " } else { "FAIL" }, check.name, check.what));
+        text.push_str(&format!(
+            "{} {}: {}\n",
+            if check.ok { "ok  " } else { "FAIL" },
+            check.name,
+            check.what
+        ));
         if !check.ok {
             text.push_str(&format!("     {}\n", check.cure));
         }
@@ -70,15 +78,12 @@ async fn within(test: impl Future<Output = Result<String, Problem>>) -> Result<S
 
 async fn engine(rooms: &Rooms) -> Check {
     match tokio::time::timeout(PATIENCE, rooms.hooks.check_engine()).await {
-        Ok(Ok(version)) => ok("engine", &engine_words(&version)),
+        Ok(Ok(version)) => ok("engine", &version.to_string()),
         Ok(Err(error)) => judged("engine", Err(Problem::from(error))),
-        Err(_) => fail("engine", "The Docker Engine does not answer.", "Check that dockerd runs and see its log."),
+        Err(_) => {
+            fail("engine", "The Docker Engine does not answer.", "Check that dockerd runs and see its log.")
+        }
     }
-}
-
-fn engine_words(engine: &slipway_hooks::EngineVersion) -> String {
-    let builder = if engine.buildkit { "BuildKit" } else { "the classic builder" };
-    format!("Docker {} (API {}, {}) builds with {builder}", engine.version, engine.api, engine.platform)
 }
 
 fn disk(path: &Path) -> Check {

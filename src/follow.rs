@@ -54,7 +54,9 @@ impl slipway_git_server::Follow for Followers {
             began: Instant::now(),
         };
         tokio::spawn(follower.run(changes));
-        Box::pin(futures_util::stream::unfold(out, |mut out| async move { out.recv().await.map(|line| (line, out)) }))
+        Box::pin(futures_util::stream::unfold(out, |mut out| async move {
+            out.recv().await.map(|line| (line, out))
+        }))
     }
 }
 

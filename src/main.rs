@@ -41,7 +41,9 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("slipway: the runtime cannot be started: {error}. Check the process limits (ulimit -u).");
+            eprintln!(
+                "slipway: the runtime cannot be started: {error}. Check the process limits (ulimit -u)."
+            );
             return ExitCode::FAILURE;
         }
     };
@@ -105,9 +107,12 @@ impl cli::Files for LocalFiles {
         } else {
             std::fs::File::open(name).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
         };
-        let refuse = |what: String| Problem::new(ProblemKind::Invalid, what, "Check the path and what it holds.");
+        let refuse =
+            |what: String| Problem::new(ProblemKind::Invalid, what, "Check the path and what it holds.");
         match read {
-            Ok(_) if text.len() as u64 > FILE_BYTES_MAX => Err(refuse(format!("{name} is larger than 1 MiB."))),
+            Ok(_) if text.len() as u64 > FILE_BYTES_MAX => {
+                Err(refuse(format!("{name} is larger than 1 MiB.")))
+            }
             Ok(_) => Ok(text),
             Err(error) => Err(refuse(format!("{name} cannot be read: {error}."))),
         }
@@ -122,7 +127,11 @@ impl cli::Out for StandardOutput {
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         let mut out = std::io::stdout().lock();
         out.write_all(bytes).and_then(|()| out.flush()).map_err(|e| {
-            Problem::new(ProblemKind::Cancelled, format!("The output was closed: {e}."), "Nothing needs to be done.")
+            Problem::new(
+                ProblemKind::Cancelled,
+                format!("The output was closed: {e}."),
+                "Nothing needs to be done.",
+            )
         })
     }
 }

@@ -11,7 +11,8 @@ use slipway_core::build::{Build, BuildState};
 use slipway_core::deploy::{Deploy, DeployCause, DeployState};
 use slipway_core::target::RepoRecord;
 use slipway_core::{
-    Actor, BuildNumber, ClusterName, DeployNumber, Problem, ProblemKind, RegistryName, RepoId, RepoName, Secret,
+    Actor, BuildNumber, ClusterName, DeployNumber, Problem, ProblemKind, RegistryName, RepoId, RepoName,
+    Secret,
 };
 use slipway_store::SledStore;
 use slipway_web::{Change, Check, LogChunk, Operations, Subject};
@@ -44,11 +45,6 @@ pub(crate) struct ServerOperations {
 impl ServerOperations {
     pub(crate) fn new(rooms: Rooms, supervisor: Supervisor, sled: Arc<SledStore>, data: DataFolder) -> Self {
         Self { rooms, supervisor, sled, data }
-    }
-
-    async fn record(&self, repo: RepoId) -> Result<RepoRecord, Problem> {
-        let store = self.rooms.store.clone();
-        blocking(move || store.repo(repo)?.ok_or_else(|| Problem::no_such_repository(""))).await
     }
 }
 
@@ -84,7 +80,11 @@ impl Operations for ServerOperations {
         test_cluster(&self.rooms, name).await
     }
 
-    async fn describe_kubeconfig(&self, kubeconfig: &Secret, context: Option<&str>) -> Result<String, Problem> {
+    async fn describe_kubeconfig(
+        &self,
+        kubeconfig: &Secret,
+        context: Option<&str>,
+    ) -> Result<String, Problem> {
         Ok(slipway_deployer::summarise(kubeconfig, context)?.server)
     }
 
@@ -248,7 +248,8 @@ impl Operations for ServerOperations {
     ) -> Result<LogChunk, Problem> {
         let (logs, repo) = (self.rooms.logs.clone(), repo.clone());
         blocking(move || {
-            let bytes = logs.read(&repo, number, offset, bytes_max).map_err(|e| logs::unreadable(number, &e))?;
+            let bytes =
+                logs.read(&repo, number, offset, bytes_max).map_err(|e| logs::unreadable(number, &e))?;
             Ok(LogChunk { offset, bytes: Bytes::from(bytes) })
         })
         .await
@@ -321,8 +322,12 @@ fn diff_line(diff: &slipway_deployer::ObjectDiff) -> String {
 
 fn notice(change: &supervisor::Change) -> Change {
     match change {
-        supervisor::Change::Build(build) => Change { repo: build.repo, subject: Subject::Build(build.number) },
-        supervisor::Change::Deploy(deploy) => Change { repo: deploy.repo, subject: Subject::Deploy(deploy.number) },
+        supervisor::Change::Build(build) => {
+            Change { repo: build.repo, subject: Subject::Build(build.number) }
+        }
+        supervisor::Change::Deploy(deploy) => {
+            Change { repo: deploy.repo, subject: Subject::Deploy(deploy.number) }
+        }
     }
 }
 
@@ -331,7 +336,11 @@ pub(crate) async fn test_registry(rooms: &Rooms, name: &RegistryName) -> Result<
     let (store, name) = (rooms.store.clone(), name.clone());
     let (registry, password) = blocking(move || {
         let registry = store.registry(&name)?.ok_or_else(|| {
-            Problem::new(ProblemKind::NotFound, format!("There is no registry {name}."), "See slipway registry list.")
+            Problem::new(
+                ProblemKind::NotFound,
+                format!("There is no registry {name}."),
+                "See slipway registry list.",
+            )
         })?;
         Ok((registry, store.registry_password(&name)?))
     })

@@ -27,13 +27,19 @@ impl ClusterPreflight {
 }
 
 impl Preflight for ClusterPreflight {
-    fn check(&self, binding: &ClusterBinding, commit: &Oid, objects: &dyn Incoming) -> Result<Vec<String>, Problem> {
+    fn check(
+        &self,
+        binding: &ClusterBinding,
+        commit: &Oid,
+        objects: &dyn Incoming,
+    ) -> Result<Vec<String>, Problem> {
         let files = incoming_files(objects, commit, &binding.path)?;
         let manifests = match render(&files, &RenderLimits::default()) {
             Ok(manifests) => manifests,
             Err(errors) => return Ok(errors.iter().map(ToString::to_string).collect()),
         };
-        let (cluster, kubeconfig) = (self.store.cluster(&binding.cluster)?, self.store.kubeconfig(&binding.cluster)?);
+        let (cluster, kubeconfig) =
+            (self.store.cluster(&binding.cluster)?, self.store.kubeconfig(&binding.cluster)?);
         let (Some(cluster), Some(kubeconfig)) = (cluster, kubeconfig) else {
             return Err(Problem::new(
                 ProblemKind::NotFound,

@@ -59,7 +59,12 @@ impl ClusterDeploys {
 
 #[async_trait]
 impl DeployStages for ClusterDeploys {
-    async fn reconcile(&self, deploy: &Deploy, progress: mpsc::Sender<Input>, stop: &CancellationToken) -> Input {
+    async fn reconcile(
+        &self,
+        deploy: &Deploy,
+        progress: mpsc::Sender<Input>,
+        stop: &CancellationToken,
+    ) -> Input {
         match self.carry_out(deploy, progress, stop).await {
             Ok(objects) => Input::Done(objects),
             Err(failure) => Input::Failed(failure),
@@ -82,12 +87,17 @@ impl Plan {
         let (store, wanted) = (rooms.store.clone(), deploy.map(|d| d.cluster.clone()));
         let loaded = blocking(move || {
             let Some(record) = store.repo(repo)? else {
-                return Err(Problem::new(ProblemKind::NotFound, "The repository is gone.", "Nothing needs to be done."));
+                return Err(Problem::new(
+                    ProblemKind::NotFound,
+                    "The repository is gone.",
+                    "Nothing needs to be done.",
+                ));
             };
             let binding = store.bindings(repo)?.cluster;
             let binding = binding.filter(|b| wanted.as_ref().is_none_or(|w| *w == b.cluster));
             let Some(binding) = binding else { return Err(unbound(&record, wanted.as_ref())) };
-            let (cluster, kubeconfig) = (store.cluster(&binding.cluster)?, store.kubeconfig(&binding.cluster)?);
+            let (cluster, kubeconfig) =
+                (store.cluster(&binding.cluster)?, store.kubeconfig(&binding.cluster)?);
             let (Some(cluster), Some(kubeconfig)) = (cluster, kubeconfig) else {
                 return Err(unbound(&record, Some(&binding.cluster)));
             };
@@ -120,9 +130,14 @@ impl Plan {
     }
 
     /// What the commit's author said about deletes.
-    pub(crate) async fn confirmation(&self, rooms: &Rooms, commit: Oid) -> Result<PruneConfirmation, Failure> {
+    pub(crate) async fn confirmation(
+        &self,
+        rooms: &Rooms,
+        commit: Oid,
+    ) -> Result<PruneConfirmation, Failure> {
         let (repositories, name) = (rooms.repositories.clone(), self.record.name.clone());
-        let message = blocking(move || Ok(repositories.get(&name)?.snapshot()?.commit(&commit)?.map(|c| c.message)));
+        let message =
+            blocking(move || Ok(repositories.get(&name)?.snapshot()?.commit(&commit)?.map(|c| c.message)));
         let message = message.await.map_err(|problem| Failure { class: FailureClass::Infra, problem })?;
         Ok(message.as_deref().map(PruneConfirmation::from_message).unwrap_or_default())
     }
@@ -133,7 +148,11 @@ impl Plan {
 }
 
 /// The files below `path` that may be manifests. Blocking.
-pub(crate) fn manifest_files(snapshot: &Snapshot, commit: &Oid, path: &str) -> Result<Vec<ManifestFile>, Problem> {
+pub(crate) fn manifest_files(
+    snapshot: &Snapshot,
+    commit: &Oid,
+    path: &str,
+) -> Result<Vec<ManifestFile>, Problem> {
     let limits = RenderLimits::default();
     let path = path.trim_matches('/');
     let path = if path == "." { "" } else { path };
@@ -141,7 +160,9 @@ pub(crate) fn manifest_files(snapshot: &Snapshot, commit: &Oid, path: &str) -> R
     let mut bytes = 0u64;
     let mut over = None;
     snapshot.walk_files(commit, path, &mut |entry| {
-        if !matches!(entry.mode, Mode::File | Mode::Executable) || !slipway_deployer::is_manifest_path(&entry.name) {
+        if !matches!(entry.mode, Mode::File | Mode::Executable)
+            || !slipway_deployer::is_manifest_path(&entry.name)
+        {
             return Ok(true);
         }
         let Some(blob) = snapshot.find(&entry.id, limits.file_bytes_max)? else { return Ok(true) };
@@ -163,10 +184,15 @@ pub(crate) fn manifest_files(snapshot: &Snapshot, commit: &Oid, path: &str) -> R
 }
 
 /// The same for a push that is not in the repository yet. Blocking.
-pub(crate) fn incoming_files(objects: &dyn Incoming, commit: &Oid, path: &str) -> Result<Vec<ManifestFile>, Problem> {
+pub(crate) fn incoming_files(
+    objects: &dyn Incoming,
+    commit: &Oid,
+    path: &str,
+) -> Result<Vec<ManifestFile>, Problem> {
     let limits = RenderLimits::default();
     let folder = path.trim_matches('/');
-    let inside = |p: &str| folder.is_empty() || folder == "." || p == folder || p.starts_with(&format!("{folder}/"));
+    let inside =
+        |p: &str| folder.is_empty() || folder == "." || p == folder || p.starts_with(&format!("{folder}/"));
     let paths = objects.changed_paths(None, commit, limits.files_max * 20)?.unwrap_or_default();
     let mut files = Vec::new();
     for path in paths.into_iter().filter(|p| inside(p) && slipway_deployer::is_manifest_path(p)) {

@@ -31,7 +31,11 @@ pub(crate) fn roll_back(
     };
     let objects = repository.received_nothing()?;
     let paths = objects.changed_paths(Some(&tip), &to.commit, FILES_MAX)?.ok_or_else(|| {
-        let what = format!("Deploy {} differs from {} in more than {FILES_MAX} files.", to.number, binding.branch.short());
+        let what = format!(
+            "Deploy {} differs from {} in more than {FILES_MAX} files.",
+            to.number,
+            binding.branch.short()
+        );
         Problem::new(ProblemKind::TooLarge, what, "Revert with git and push.")
     })?;
     let mut edits = Vec::new();
@@ -47,7 +51,10 @@ pub(crate) fn roll_back(
         edits.push(Edit { path, content, executable });
     }
     if edits.is_empty() {
-        return Err(nothing(to, &format!("{} is already in the state of deploy {}.", record.name, to.number)));
+        return Err(nothing(
+            to,
+            &format!("{} is already in the state of deploy {}.", record.name, to.number),
+        ));
     }
     let message = format!(
         "Roll back to deploy {}\n\n{} as of {}: {}\n\nSlipway-Rollback: {}#{}\nSlipway-Actor: {}\n",
@@ -59,13 +66,25 @@ pub(crate) fn roll_back(
         to.number,
         actor.label()
     );
-    let (_, verdict) =
-        bump::commit(rooms, record, &repository, &binding.branch, Some(tip), &edits, &message, Cause::Rollback)?;
+    let (_, verdict) = bump::commit(
+        rooms,
+        record,
+        &repository,
+        &binding.branch,
+        Some(tip),
+        &edits,
+        &message,
+        Cause::Rollback,
+    )?;
     if let Some(Err(problem)) = verdict.answers.into_iter().next() {
         return Err(problem);
     }
     verdict.orders.deploys.into_iter().next().ok_or_else(|| {
-        Problem::new(ProblemKind::Broken, "The rollback's commit owed no deploy.", "Check the binding, and sync.")
+        Problem::new(
+            ProblemKind::Broken,
+            "The rollback's commit owed no deploy.",
+            "Check the binding, and sync.",
+        )
     })
 }
 

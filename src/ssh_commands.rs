@@ -45,7 +45,9 @@ impl Commands for SshCommands {
             };
             let outcome = match router {
                 Some(router) => carry_out(cli, router, actor, stdin, &mut stdout).await,
-                None => Err(Problem::new(ProblemKind::Busy, "The server is starting.", "Try again in a moment.")),
+                None => {
+                    Err(Problem::new(ProblemKind::Busy, "The server is starting.", "Try again in a moment."))
+                }
             };
             match outcome {
                 Ok(true) => 0,
@@ -73,7 +75,11 @@ async fn carry_out(
         })?;
     }
     let input = String::from_utf8(input).map_err(|_| {
-        Problem::new(ProblemKind::Invalid, "The input is not UTF-8 text.", "Send the file as it is, in text form.")
+        Problem::new(
+            ProblemKind::Invalid,
+            "The input is not UTF-8 text.",
+            "Send the file as it is, in text form.",
+        )
     })?;
     let session = Session {
         client: Client::InProcess { router, actor },
@@ -108,7 +114,11 @@ impl<W: AsyncWrite + Unpin + Send> Out for Channel<'_, W> {
             self.0.flush().await
         };
         write.await.map_err(|e| {
-            Problem::new(ProblemKind::Cancelled, format!("The client left: {e}."), "Nothing needs to be done.")
+            Problem::new(
+                ProblemKind::Cancelled,
+                format!("The client left: {e}."),
+                "Nothing needs to be done.",
+            )
         })
     }
 }

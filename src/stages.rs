@@ -1,7 +1,7 @@
 //! Carries out the stages of builds with the hooks room.
 
 use async_trait::async_trait;
-use slipway_core::build::{Build, Effect, Failure, FailureClass, Input, PushedImage};
+use slipway_core::build::{Build, Effect, Failure, FailureClass, Input};
 use slipway_core::target::RepoRecord;
 use slipway_core::{Oid, Problem, ProblemKind};
 use slipway_hooks::{HookError, Job, RegistryTarget};
@@ -32,11 +32,17 @@ impl BuildStages for EngineBuilds {
         }
     }
 
+    async fn conclude(&self, build: &Build) {
+        if let Ok((_, job)) = self.job(build).await {
+            let outcome = build.failure.as_ref().map_or_else(String::new, |f| format!(": {}", f.problem));
+            job.log.vital(&format!("== {}{outcome}", word(build))).await;
+            job.log.flush().await;
+        }
+    }
+
     async fn finish(&self, build: &Build) {
         match self.job(build).await {
             Ok((record, job)) => {
-                let outcome = build.failure.as_ref().map_or_else(String::new, |f| format!(": {}", f.problem));
-                job.log.vital(&format!("== {}{outcome}", word(build))).await;
                 if let Err(error) = self.rooms.hooks.finish(&job).await {
                     tracing::warn!(%error, build = %job.label(), "the engine is not cleaned; the next start does");
                 }
@@ -48,7 +54,9 @@ impl BuildStages for EngineBuilds {
 }
 
 fn word(build: &Build) -> &'static str {
-    use slipway_core::build::BuildState::{Cancelled, Failed, Queued, Running, Succeeded, Superseded, Waiting};
+    use slipway_core::build::BuildState::{
+        Cancelled, Failed, Queued, Running, Succeeded, Superseded, Waiting,
+    };
     match build.state {
         Queued => "queued",
         Running => "running",
@@ -61,7 +69,12 @@ fn word(build: &Build) -> &'static str {
 }
 
 impl EngineBuilds {
-    async fn stage(&self, build: &Build, effect: &Effect, stop: &CancellationToken) -> Result<Input, Failure> {
+    async fn stage(
+        &self,
+        build: &Build,
+        effect: &Effect,
+        stop: &CancellationToken,
+    ) -> Result<Input, Failure> {
         let (record, job) = self.job(build).await?;
         let hooks = &self.rooms.hooks;
         let outcome = match effect {
@@ -69,16 +82,23 @@ impl EngineBuilds {
                 let prepared = hooks.prepare(&job).await.map_err(failure)?;
                 Input::Prepared { targets: prepared.targets }
             }
-            Effect::BuildImage => Input::Built { image: hooks.build_image(&job, stop).await.map_err(failure)? },
-            Effect::TestImage { image } => {
-                Input::Tested { verdict: hooks.test_image(&job, image, stop).await.map_err(failure)? }
+            Effect::BuildImage => {
+                Input::Built { image: hooks.build_image(&job, stop).await.map_err(failure)? }
             }
-            Effect::PushImage { image } => Input::Pushed(self.push(&record, &job, image, stop).await?),
+            Effect::TestImage { image } => match hooks.test_image(&job, image, stop).await {
+                Ok(verdict) => Input::Tested { verdict },
+                Err(error) => lost_or(error),
+            },
+            Effect::PushImage { image } => self.push(&record, &job, image, stop).await?,
             Effect::BumpManifest { target } => self.bump(record, &job, target).await?,
             Effect::StopStage | Effect::WakeAt(_) | Effect::Finish => {
                 return Err(Failure {
                     class: FailureClass::Infra,
-                    problem: Problem::new(ProblemKind::Broken, "A build was asked for no stage.", "Retry the build."),
+                    problem: Problem::new(
+                        ProblemKind::Broken,
+                        "A build was asked for no stage.",
+                        "Retry the build.",
+                    ),
                 });
             }
         };
@@ -90,17 +110,25 @@ impl EngineBuilds {
         let (rooms, build) = (self.rooms.clone(), build.clone());
         let found = blocking(move || {
             let Some(record) = rooms.store.repo(build.repo)? else {
-                return Err(Problem::new(ProblemKind::NotFound, "The repository is gone.", "Nothing needs to be done."));
+                return Err(Problem::new(
+                    ProblemKind::NotFound,
+                    "The repository is gone.",
+                    "Nothing needs to be done.",
+                ));
             };
             let snapshot = rooms.repositories.get(&record.name)?.snapshot()?;
             let logins = target(&rooms, &record)?.into_iter().collect::<Vec<_>>();
             Ok((record, build, snapshot, logins))
         });
-        let (record, build, snapshot, logins) = found.await.map_err(|problem| failed(FailureClass::Infra, problem))?;
+        let (record, build, snapshot, logins) =
+            found.await.map_err(|problem| failed(FailureClass::Infra, problem))?;
         let secrets: Vec<_> = logins.iter().filter_map(|l: &RegistryTarget| l.password.clone()).collect();
         let log = self.rooms.logs.writer(&record.name, build.number, &secrets).await.map_err(|e| {
             let what = format!("The log of build {} cannot be written: {e}.", build.number);
-            failed(FailureClass::Infra, Problem::new(ProblemKind::Broken, what, "Check the space on the server's disk."))
+            failed(
+                FailureClass::Infra,
+                Problem::new(ProblemKind::Broken, what, "Check the space on the server's disk."),
+            )
         })?;
         let job = Job { repo: record.name.clone(), build, snapshot, log, logins };
         Ok((record, job))
@@ -112,13 +140,19 @@ impl EngineBuilds {
         job: &Job,
         image: &str,
         stop: &CancellationToken,
-    ) -> Result<PushedImage, Failure> {
+    ) -> Result<Input, Failure> {
         let Some(target) = job.logins.first() else {
             let what = format!("{} is not bound to a registry any more.", record.name);
             let cure = format!("Bind it: slipway bind {} --registry NAME", record.name);
             return Err(failed(FailureClass::Policy, Problem::new(ProblemKind::Denied, what, cure)));
         };
-        self.rooms.hooks.push_image(job, image, target, stop).await.map_err(failure)
+        let hooks = &self.rooms.hooks;
+        let pushed = if self.is_stale(job).await? {
+            hooks.push_overtaken(job, image, target, stop).await
+        } else {
+            hooks.push_image(job, image, target, stop).await
+        };
+        Ok(pushed.map_or_else(lost_or, Input::Pushed))
     }
 
     /// True if the ref has moved on to a commit whose image is in the registry already: then `latest` and the
@@ -127,7 +161,8 @@ impl EngineBuilds {
         let (rooms, build, snapshot) = (self.rooms.clone(), job.build.clone(), job.snapshot.clone());
         let look = blocking(move || {
             const LOOK_BACK: usize = 100;
-            let tip: Option<Oid> = snapshot.find_ref(build.ref_name.as_str()).map(|r| r.peeled.unwrap_or(r.target));
+            let tip: Option<Oid> =
+                snapshot.find_ref(build.ref_name.as_str()).map(|r| r.peeled.unwrap_or(r.target));
             let Some(tip) = tip.filter(|tip| *tip != build.commit) else { return Ok(false) };
             let others = rooms.store.builds(build.repo, None, LOOK_BACK)?;
             Ok(others.iter().any(|b| b.ref_name == build.ref_name && b.commit == tip && b.pushed.is_some()))
@@ -138,7 +173,9 @@ impl EngineBuilds {
     async fn bump(&self, record: RepoRecord, job: &Job, target: &str) -> Result<Input, Failure> {
         job.log.stage(slipway_core::build::Stage::Bump).await;
         if self.is_stale(job).await? {
-            job.log.line(&format!("[deploy.{target}]: a newer commit is deployed already; left as it is")).await;
+            job.log
+                .line(&format!("[deploy.{target}]: a newer commit is deployed already; left as it is"))
+                .await;
             return Ok(Input::Bumped { target: target.to_owned(), commit: None, event: None });
         }
         let (rooms, build, name) = (self.rooms.clone(), job.build.clone(), target.to_owned());
@@ -157,7 +194,8 @@ impl EngineBuilds {
                 return Err(failure);
             }
         };
-        let manifests = job.build.bumps.iter().find(|b| b.target == target).map(|b| b.repo.as_str()).unwrap_or_default();
+        let manifests =
+            job.build.bumps.iter().find(|b| b.target == target).map(|b| b.repo.as_str()).unwrap_or_default();
         let line = match &commit {
             Some(commit) => format!(
                 "[deploy.{target}]: {manifests} {} pins the digest: {}/{manifests}/commit/{commit}",
@@ -181,6 +219,13 @@ fn target(rooms: &Rooms, record: &RepoRecord) -> Result<Option<RegistryTarget>, 
 
 fn failed(class: FailureClass, problem: Problem) -> Failure {
     Failure { class, problem }
+}
+
+/// An image that the engine has lost is built anew; everything else is a failure of the stage.
+fn lost_or(error: HookError) -> Input {
+    let gone = matches!(error, HookError::ImageGone { .. });
+    let failure = failure(error);
+    if gone { Input::ImageGone(failure) } else { Input::Failed(failure) }
 }
 
 fn failure(error: HookError) -> Failure {

@@ -27,7 +27,14 @@ mod tests;
 #[async_trait]
 pub(crate) trait BuildStages: Send + Sync {
     /// Carries out one stage and says what came of it. Ends soon after `stop`.
-    async fn carry_out(&self, build: &Build, effect: &build::Effect, stop: &CancellationToken) -> build::Input;
+    async fn carry_out(
+        &self,
+        build: &Build,
+        effect: &build::Effect,
+        stop: &CancellationToken,
+    ) -> build::Input;
+    /// The build is about to be recorded as final: write the last line of its log. May be called twice.
+    async fn conclude(&self, build: &Build);
     /// The build is final: clean up after it.
     async fn finish(&self, build: &Build);
 }
@@ -70,6 +77,8 @@ struct Inner {
     lanes: Mutex<Lanes>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Cancelled once the engine is swept: no build begins before, or the sweep would take its containers away.
+    gate: CancellationToken,
     /// Cancelled by tests alone.
     abandon: CancellationToken,
 }
@@ -112,8 +121,14 @@ impl Supervisor {
             lanes: Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            gate: CancellationToken::new(),
             abandon: CancellationToken::new(),
         }))
+    }
+
+    /// Lets builds begin.
+    pub(crate) fn open(&self) {
+        self.0.gate.cancel();
     }
 
     /// Changes from now on.
@@ -174,7 +189,7 @@ impl Supervisor {
         self.0.tasks.spawn(async move {
             let _done = turn.done.clone().drop_guard();
             let life = build_task::run(&this.0, build, first, inputs, turn.before);
-            drop(this.0.abandon.run_until_cancelled(life).await);
+            let _ = this.0.abandon.run_until_cancelled(life).await;
             let mut lanes = this.lanes();
             lanes.builds.remove(&key);
             lanes.last_build.retain(|_, last| !last.is_cancelled());
@@ -209,7 +224,7 @@ impl Supervisor {
         self.0.tasks.spawn(async move {
             let _done = turn.done.clone().drop_guard();
             let life = deploy_task::run(&this.0, deploy, first, inputs, turn.before);
-            drop(this.0.abandon.run_until_cancelled(life).await);
+            let _ = this.0.abandon.run_until_cancelled(life).await;
             let mut lanes = this.lanes();
             lanes.deploys.remove(&key);
             lanes.last_deploy.retain(|_, last| !last.is_cancelled());
@@ -297,7 +312,11 @@ impl Inner {
 
     /// Writes a record, trying again while the disk refuses: an effect must not run before its record stands.
     /// False when the server stops first.
-    async fn record(&self, what: &str, write: impl Fn(&Store) -> Result<(), Problem> + Clone + Send + 'static) -> bool {
+    async fn record(
+        &self,
+        what: &str,
+        write: impl Fn(&Store) -> Result<(), Problem> + Clone + Send + 'static,
+    ) -> bool {
         let mut pause = Duration::from_millis(100);
         loop {
             let (store, write) = (self.store.clone(), write.clone());

@@ -8,9 +8,16 @@ use tracing_subscriber::EnvFilter;
 /// whatever the filter says.
 pub(crate) fn init() {
     let wanted = std::env::var("SLIPWAY_LOG").unwrap_or_else(|_| "info".into());
-    let filter = EnvFilter::try_new(format!("{wanted},kube_client=off,sled=warn,russh=warn,hyper=warn,bollard=warn"))
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
+    let filter =
+        EnvFilter::try_new(format!("{wanted},kube_client=off,sled=warn,russh=warn,hyper=warn,bollard=warn"))
+            .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     // A second start (the demo after a test) keeps the first: nothing is lost by ignoring it.
-    drop(tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).try_init());
+    drop(
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(ansi)
+            .with_writer(std::io::stderr)
+            .try_init(),
+    );
 }

@@ -34,7 +34,11 @@ fn mistakes_in_an_application_are_told_in_one_sentence() {
     let lab = lab();
     for (name, files, said) in [
         ("syntax", vec![("Dockerfile", "FROM alpine:3.20\nRUNN true\n")], "RUNN"),
-        ("base", vec![("Dockerfile", "FROM slipway-no-such-base:1\n")], "slipway-no-such-base"),
+        (
+            "base",
+            vec![("Dockerfile", "FROM 127.0.0.1:5000/slipway-no-such-base:1\n")],
+            "slipway-no-such-base",
+        ),
         ("copy", vec![("Dockerfile", "FROM alpine:3.20\nCOPY nix /nix\n")], "nix"),
         ("run", vec![("Dockerfile", "FROM alpine:3.20\nRUN echo before && exit 7\n")], "7"),
         (
@@ -59,7 +63,10 @@ fn mistakes_in_an_application_are_told_in_one_sentence() {
             "hungry",
             vec![
                 ("Dockerfile", "FROM alpine:3.20\n"),
-                ("slipway.toml", "[test]\nshell = \"tail /dev/zero\"\nmemory = \"16MiB\"\ntimeout = \"1m\"\n"),
+                (
+                    "slipway.toml",
+                    "[test]\nshell = \"tail /dev/zero\"\nmemory = \"16MiB\"\ntimeout = \"1m\"\n",
+                ),
             ],
             "memory",
         ),
@@ -70,7 +77,8 @@ fn mistakes_in_an_application_are_told_in_one_sentence() {
         let build = server.build_ended("app", 1, MINUTES);
         assert_eq!(build["state"], "failed", "{name}: {build:#}");
         let problem = &build["failure"]["problem"];
-        let sentence = format!("{} {}", problem["what"].as_str().unwrap_or(""), problem["cure"].as_str().unwrap_or(""));
+        let sentence =
+            format!("{} {}", problem["what"].as_str().unwrap_or(""), problem["cure"].as_str().unwrap_or(""));
         assert!(sentence.contains(said), "{name}: {sentence}");
         assert_eq!(build["failure"]["class"] == "infra", false, "{name} is nobody else's fault: {build:#}");
         assert!(build["pushed"].is_null(), "{name}");
@@ -88,8 +96,16 @@ fn mistakes_in_manifests_apply_nothing_and_are_told_with_their_place() {
     for (name, file, said) in [
         ("yaml", "apiVersion: v1\nkind: [ConfigMap\n", "bad.yaml:"),
         ("kind", "apiVersion: nix.example.org/v1\nkind: Nix\nmetadata:\n  name: x\n", "Nix"),
-        ("field", "apiVersion: v1\nkind: Service\nmetadata:\n  name: x\nspec:\n  ports:\n    - port: 99999999\n", "bad.yaml"),
-        ("namespace", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\n  namespace: kube-system\n", "--allow-namespace"),
+        (
+            "field",
+            "apiVersion: v1\nkind: Service\nmetadata:\n  name: x\nspec:\n  ports:\n    - port: 99999999\n",
+            "bad.yaml",
+        ),
+        (
+            "namespace",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\n  namespace: kube-system\n",
+            "--allow-namespace",
+        ),
         ("scope", "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: slipway-nix\n", "--cluster-scoped"),
     ] {
         let repo = format!("m-{name}");
@@ -109,14 +125,21 @@ fn mistakes_in_manifests_apply_nothing_and_are_told_with_their_place() {
         server.cli(&["bind", &repo, "--cluster", "lab", "--namespace", &ns.name, "--dry-run", "enforce"]);
         ann.commit(&tree, &[("again.txt", "x")], "again");
         let refused = ann.try_git(&tree, &["push", "origin", "main"]);
-        assert!(!refused.status.success() && text(&refused.stderr).contains("refuses"), "{name}: {}", text(&refused.stderr));
+        assert!(
+            !refused.status.success() && text(&refused.stderr).contains("refuses"),
+            "{name}: {}",
+            text(&refused.stderr)
+        );
     }
 }
 
 #[test]
 fn parts_that_are_down_delay_their_own_work_and_say_so() {
     let lab = lab();
-    let files = [("Dockerfile", "FROM alpine:3.20\n"), ("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n")];
+    let files = [
+        ("Dockerfile", "FROM alpine:3.20\n"),
+        ("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n"),
+    ];
     let server = Slipway::start();
     let ann = server.person("ann", true);
     let kubeconfig = ann.home.join("down");
@@ -143,7 +166,12 @@ fn parts_that_are_down_delay_their_own_work_and_say_so() {
     }
     let doctor = server.try_cli(&["doctor"]);
     assert_eq!(doctor.status.code(), Some(1));
-    assert!(text(&doctor.stdout).contains("FAIL registry gone") && text(&doctor.stdout).contains("FAIL cluster gone"), "{}", text(&doctor.stdout));
+    assert!(
+        text(&doctor.stdout).contains("FAIL registry gone")
+            && text(&doctor.stdout).contains("FAIL cluster gone"),
+        "{}",
+        text(&doctor.stdout)
+    );
     // Bound to what is there, the same work goes through.
     server.cli(&["build", "cancel", "app", "1"]);
     server.cli(&["registry", "add", "gone", "--url", &lab.registry, "--insecure"]);
@@ -162,7 +190,10 @@ fn parts_that_are_down_delay_their_own_work_and_say_so() {
         let record = server.json(&["build", "show", "app", "1"]);
         (record["state"] == "waiting").then_some(record)
     });
-    assert!(record["failure"]["problem"]["what"].as_str().unwrap_or("").contains("docker.sock"), "{record:#}");
+    assert!(
+        record["failure"]["problem"]["what"].as_str().unwrap_or("").contains("docker.sock"),
+        "{record:#}"
+    );
 }
 
 /// Kills the server at many points of builds and deploys; every push ends in one finished build, one bump, one deploy.
@@ -196,7 +227,8 @@ fn kill_9_during_builds_and_deploys_loses_nothing_and_repeats_nothing() {
     assert_eq!(builds.as_array().map(Vec::len), Some(rounds as usize), "one build a push: {builds:#}");
     // One bump a build, in order, each a commit of its own.
     ann.git(&manifests, &["pull", "-q", &ann.http_url("ManifestRepo"), "main"]);
-    let log = ann.git(&manifests, &["log", "--format=%(trailers:key=Slipway-Build,valueonly,separator=%x2C)"]);
+    let log =
+        ann.git(&manifests, &["log", "--format=%(trailers:key=Slipway-Build,valueonly,separator=%x2C)"]);
     let bumps: Vec<&str> = log.lines().filter(|l| !l.trim().is_empty()).collect();
     let want: Vec<String> = (1..=rounds).rev().map(|n| format!("app#{n}")).collect();
     assert_eq!(bumps, want);
@@ -206,9 +238,22 @@ fn kill_9_during_builds_and_deploys_loses_nothing_and_repeats_nothing() {
     assert_eq!(server.deploy_ended("ManifestRepo", rounds, MINUTES)["state"], "healthy");
     let last = server.json(&["build", "show", "app", &rounds.to_string()]);
     let digest = last["pushed"]["digest"].as_str().expect("digest").to_owned();
-    let running = lab.kubectl(&["-n", &ns.name, "get", "deployment", "hello", "-o", "jsonpath={.spec.template.spec.containers[0].image}"]);
+    let running = lab.kubectl(&[
+        "-n",
+        &ns.name,
+        "get",
+        "deployment",
+        "hello",
+        "-o",
+        "jsonpath={.spec.template.spec.containers[0].image}",
+    ]);
     assert!(running.ends_with(&digest), "{running} {digest}");
-    let left = harness::run(std::process::Command::new("docker").args(["ps", "-aq", "--filter", "label=slipway.build"]));
+    let left = harness::run(std::process::Command::new("docker").args([
+        "ps",
+        "-aq",
+        "--filter",
+        "label=slipway.build",
+    ]));
     assert!(text(&left.stdout).trim().is_empty(), "test containers are left: {}", text(&left.stdout));
 }
 
@@ -220,13 +265,16 @@ fn kill_9_during_pushes_keeps_every_acknowledged_one() {
     let (mut server, ann, tree) = bound_app(&lab, "pushes", &[("Dockerfile", "FROM alpine:3.20\n")]);
     server.cli(&["repo", "create", "plain"]);
     let mut acknowledged = Vec::new();
-    let blob = |n: usize| -> String { (0..60_000).map(|i| char::from(b'a' + ((i * 7 + n * 13) % 26) as u8)).collect() };
+    let blob = |n: usize| -> String {
+        (0..60_000).map(|i| char::from(b'a' + ((i * 7 + n * 13) % 26) as u8)).collect()
+    };
     for round in 0..12usize {
         let commit = ann.commit(&tree, &[("data.txt", &blob(round))], &format!("round {round}"));
         let target = if round % 2 == 0 { "app" } else { "plain" };
         let branch = format!("HEAD:refs/heads/r{round}");
         let mut push = ann.git_command(&tree, &["push", &ann.ssh_url(target), &branch]);
-        let mut push = push.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("git");
+        let mut push =
+            push.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("git");
         std::thread::sleep(Duration::from_millis(20 + 17 * round as u64));
         server.crash();
         if push.wait().expect("git ends").success() {
@@ -236,7 +284,10 @@ fn kill_9_during_pushes_keeps_every_acknowledged_one() {
     }
     for (target, round, commit) in &acknowledged {
         let listed = ann.git(&tree, &["ls-remote", &ann.ssh_url(target)]);
-        assert!(listed.contains(&format!("{commit}\trefs/heads/r{round}")), "r{round} was acknowledged: {listed}");
+        assert!(
+            listed.contains(&format!("{commit}\trefs/heads/r{round}")),
+            "r{round} was acknowledged: {listed}"
+        );
     }
     for repo in ["app", "plain"] {
         ann.git(&server.data.join(format!("repos/{repo}.git")), &["fsck", "--full", "--strict"]);

@@ -24,12 +24,21 @@ fn everyday(person: &Person, url: &str, protocol: &str, tag: &str) {
     git(&tree, &["tag", "light"]);
     git(&tree, &["push", "-q", "--atomic", "origin", "feature", "v1", "light"]);
     let listed = git(&tree, &["ls-remote", "origin"]);
-    for name in ["HEAD", "refs/heads/main", "refs/heads/feature", "refs/tags/v1", "refs/tags/v1^{}", "refs/tags/light"] {
+    for name in [
+        "HEAD",
+        "refs/heads/main",
+        "refs/heads/feature",
+        "refs/tags/v1",
+        "refs/tags/v1^{}",
+        "refs/tags/light",
+    ] {
         assert!(listed.contains(&format!("\t{name}\n")), "{tag}: no {name} in\n{listed}");
     }
     // Clone, in full, shallow, and without blobs.
     let clones = tree.parent().expect("parent");
-    for (how, name) in [(vec![], "full"), (vec!["--depth", "1"], "shallow"), (vec!["--filter=blob:none"], "blobless")] {
+    for (how, name) in
+        [(vec![], "full"), (vec!["--depth", "1"], "shallow"), (vec!["--filter=blob:none"], "blobless")]
+    {
         let target = clones.join(format!("{name}-{tag}"));
         let mut args = vec!["clone", "-q", "-b", "feature"];
         args.extend(how.iter().copied());
@@ -83,9 +92,9 @@ fn everyday_git_works_over_both_transports_and_all_protocols_with_both_gits() {
                 server.cli(&["repo", "create", &repo]);
                 let url = if transport == "ssh" { person.ssh_url(&repo) } else { person.http_url(&repo) };
                 everyday(&person, &url, protocol, &tag);
-                let fsck = run(std::process::Command::new(&person.git).args(["fsck", "--full", "--strict"]).current_dir(
-                    server.data.join("repos").join(format!("{repo}.git")),
-                ));
+                let fsck = run(std::process::Command::new(&person.git)
+                    .args(["fsck", "--full", "--strict"])
+                    .current_dir(server.data.join("repos").join(format!("{repo}.git"))));
                 assert!(fsck.status.success(), "{tag}: {}", text(&fsck.stderr));
             }
         }
@@ -110,6 +119,20 @@ fn every_address_form_reaches_the_repository() {
     ] {
         assert!(ann.git(&tree, &["ls-remote", &url]).contains("refs/heads/main"), "{url}");
     }
+}
+
+#[test]
+fn rsa_keys_of_people_who_come_from_codecommit_are_good() {
+    let server = Slipway::start();
+    let mut ann = server.person("ann", true);
+    server.cli(&["repo", "create", "app"]);
+    ann.key = ann.home.join("id_rsa");
+    run(std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "rsa", "-b", "3072", "-N", "", "-f"])
+        .arg(&ann.key));
+    server.cli(&["key", "add", "ann", "--key", ann.key.with_extension("pub").to_str().expect("utf-8")]);
+    let tree = ann.work_tree("tree", &[("a", "b")]);
+    ann.git(&tree, &["push", "-q", &ann.ssh_url("app"), "main"]);
 }
 
 #[test]
@@ -142,9 +165,10 @@ fn an_archive_comes_by_web() {
     let tree = ann.work_tree("tree", &[("dir/a.txt", "hello\n")]);
     ann.git(&tree, &["push", "-q", &ann.http_url("app"), "main"]);
     let file = ann.home.join("a.tar.gz");
-    let out = run(std::process::Command::new("curl").args(["-sf", "-u", &format!("ann:{}", ann.token), "-o"]).arg(&file).arg(
-        format!("http://{}/app/archive/main.tar.gz", ann.http),
-    ));
+    let out = run(std::process::Command::new("curl")
+        .args(["-sf", "-u", &format!("ann:{}", ann.token), "-o"])
+        .arg(&file)
+        .arg(format!("http://{}/app/archive/main.tar.gz", ann.http)));
     assert!(out.status.success());
     let listed = run(std::process::Command::new("tar").arg("tzf").arg(&file));
     assert!(text(&listed.stdout).contains("dir/a.txt"), "{}", text(&listed.stdout));

@@ -63,7 +63,11 @@ fn an_unknown_key_and_a_wrong_token_are_refused() {
     let stranger = Person { key: stranger_key, ..ann.clone() };
     let refused = stranger.try_git(&tree, &["ls-remote", &ann.ssh_url("app")]);
     assert!(!refused.status.success() && text(&refused.stderr).contains("Permission denied"), "{refused:?}");
-    for (account, token) in [("ann", "slp_aaaaaaaaaaaa_bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"), ("ann", "x"), ("bob", &ann.token)] {
+    for (account, token) in [
+        ("ann", "slp_aaaaaaaaaaaa_bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"),
+        ("ann", "x"),
+        ("bob", &ann.token),
+    ] {
         let url = format!("http://{}/app/info/refs?service=git-upload-pack", server.http);
         let (status, body) = curl(&["-u", &format!("{account}:{token}"), &url]);
         assert_eq!(status, 401, "{account} {body}");
@@ -108,7 +112,18 @@ fn a_forbidden_repository_answers_as_an_unknown_one_everywhere() {
 #[test]
 fn path_tricks_reach_nothing() {
     let (server, ann, tree) = server_with_app();
-    for path in ["../app", "app/../app", "%2e%2e/app", "app%00", ".git", "app.git/../../db", "//app", "~root", "app;id", "-"] {
+    for path in [
+        "../app",
+        "app/../app",
+        "%2e%2e/app",
+        "app%00",
+        ".git",
+        "app.git/../../db",
+        "//app",
+        "~root",
+        "app;id",
+        "-",
+    ] {
         let ssh = ann.over_ssh(&format!("git-upload-pack '/{path}'"), "0000");
         assert_ne!(ssh.status.code(), Some(0), "{path}: {}", text(&ssh.stdout));
         assert!(!text(&ssh.stdout).contains("refs/heads"), "{path}");
@@ -134,7 +149,16 @@ fn commands_over_ssh_are_the_command_line_s_and_never_a_shell() {
     assert_eq!(added.status.code(), Some(0), "{}", text(&added.stderr));
     let twice = ann.over_ssh("key add ann --key -", &key);
     assert_eq!(twice.status.code(), Some(1));
-    for command in ["id", "sh -c id", "repo list; id", "$(id)", "git-upload-pack /app; id", "user add x --key /etc/passwd", "serve", "demo"] {
+    for command in [
+        "id",
+        "sh -c id",
+        "repo list; id",
+        "$(id)",
+        "git-upload-pack /app; id",
+        "user add x --key /etc/passwd",
+        "serve",
+        "demo",
+    ] {
         let out = ann.over_ssh(command, "");
         assert_ne!(out.status.code(), Some(0), "{command}");
         assert!(!text(&out.stdout).contains("uid="), "{command}");
@@ -147,17 +171,31 @@ fn commands_over_ssh_are_the_command_line_s_and_never_a_shell() {
 fn bad_ref_names_and_commands_are_refused_before_anything_is_stored() {
     let (server, ann, tree) = server_with_app();
     let tip = ann.git(&tree, &["rev-parse", "HEAD"]).trim().to_owned();
-    for name in ["refs/heads/../../x", "refs/heads/a..b", "refs/heads/.x", "refs/heads/x.lock", "HEAD", "main", "refs/heads/a b", "refs/slipway/x"] {
+    for name in [
+        "refs/heads/../../x",
+        "refs/heads/a..b",
+        "refs/heads/.x",
+        "refs/heads/x.lock",
+        "HEAD",
+        "main",
+        "refs/heads/a b",
+        "refs/slipway/x",
+    ] {
         let (status, body) = post(&ann, "app", "receive-pack", &push_of(ZERO, &tip, name, b""));
         assert!(status == 200 || (400..500).contains(&status), "{name}: {status}");
         assert!(!body.contains(&format!("ok {name}")), "{name}: {body}");
     }
-    for body in [&b"zzzz"[..], b"0003", b"fff", &[0xff; 64], b"00000000", &pkt("not a command\0report-status")] {
+    for body in
+        [&b"zzzz"[..], b"0003", b"fff", &[0xff; 64], b"00000000", &pkt("not a command\0report-status")]
+    {
         let (status, _) = post(&ann, "app", "receive-pack", body);
         assert!(status == 200 || (400..500).contains(&status), "{body:?}: {status}");
     }
-    let many: Vec<u8> =
-        (0..20_000).flat_map(|n| pkt(&format!("{ZERO} {tip} refs/heads/b{n}{}", if n == 0 { "\0report-status" } else { "" }))).collect();
+    let many: Vec<u8> = (0..20_000)
+        .flat_map(|n| {
+            pkt(&format!("{ZERO} {tip} refs/heads/b{n}{}", if n == 0 { "\0report-status" } else { "" }))
+        })
+        .collect();
     let (_, body) = post(&ann, "app", "receive-pack", &[many, b"0000".to_vec()].concat());
     assert!(!body.contains("ok refs/heads/b0"), "{body}");
     let listed = ann.git(&tree, &["ls-remote", "origin"]);
@@ -197,14 +235,16 @@ fn damaged_packs_and_packs_with_holes_are_refused_with_a_sentence() {
         ("wrong count", &wrong_count),
         ("missing objects", &holes),
     ] {
-        let (status, body) = post(&ann, "app", "receive-pack", &push_of(&base, &tip, "refs/heads/main", bytes));
+        let (status, body) =
+            post(&ann, "app", "receive-pack", &push_of(&base, &tip, "refs/heads/main", bytes));
         assert!(status == 200 || (400..500).contains(&status), "{what}: {status} {body}");
         assert!(!body.contains("ok refs/heads/main"), "{what}: {body}");
         assert!(body.contains("unpack ") || body.contains("ERR ") || status >= 400, "{what}: {body}");
     }
     let objects = server.data.join("repos/app.git/objects");
     let leftovers = std::fs::read_dir(&objects).expect("objects").filter_map(Result::ok);
-    let quarantine: Vec<_> = leftovers.filter(|e| e.file_name().to_string_lossy().starts_with("tmp_objdir")).collect();
+    let quarantine: Vec<_> =
+        leftovers.filter(|e| e.file_name().to_string_lossy().starts_with("tmp_objdir")).collect();
     assert!(quarantine.is_empty(), "{quarantine:?}");
     // The whole pack is fine.
     let (_, body) = post(&ann, "app", "receive-pack", &push_of(&base, &tip, "refs/heads/main", &whole));
@@ -215,7 +255,8 @@ fn damaged_packs_and_packs_with_holes_are_refused_with_a_sentence() {
 #[test]
 fn a_disk_without_space_refuses_the_push_and_loses_nothing() {
     let disk = tempfile::tempdir().expect("temp");
-    let mounted = run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "slipway-test"]).arg(disk.path()));
+    let mounted =
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "slipway-test"]).arg(disk.path()));
     assert!(mounted.status.success(), "tests run as root: {}", text(&mounted.stderr));
     let outside = tempfile::tempdir().expect("temp");
     {
@@ -245,7 +286,9 @@ fn a_disk_without_space_refuses_the_push_and_loses_nothing() {
 #[test]
 fn a_second_server_on_the_same_folder_is_refused_with_a_sentence() {
     let server = Slipway::start();
-    let out = run(Command::new(env!("CARGO_BIN_EXE_slipway")).args(["serve", "--http", "127.0.0.1:0", "--ssh", "127.0.0.1:0", "--data"]).arg(&server.data));
+    let out = run(Command::new(env!("CARGO_BIN_EXE_slipway"))
+        .args(["serve", "--http", "127.0.0.1:0", "--ssh", "127.0.0.1:0", "--data"])
+        .arg(&server.data));
     assert_eq!(out.status.code(), Some(1));
     assert!(text(&out.stderr).contains("slipway: "), "{}", text(&out.stderr));
     assert!(!text(&out.stderr).contains("panicked"), "{}", text(&out.stderr));
@@ -257,7 +300,8 @@ fn usage_errors_are_status_2_and_refusals_status_1() {
     assert_eq!(server.try_cli(&["repo", "creat", "x"]).status.code(), Some(2));
     assert_eq!(server.try_cli(&["repo", "show", "nix"]).status.code(), Some(1));
     assert_eq!(server.try_cli(&["repo", "list"]).status.code(), Some(0));
-    let nowhere = run(Command::new(env!("CARGO_BIN_EXE_slipway")).args(["repo", "list", "--data", "/nonexistent"]));
+    let nowhere =
+        run(Command::new(env!("CARGO_BIN_EXE_slipway")).args(["repo", "list", "--data", "/nonexistent"]));
     assert_eq!(nowhere.status.code(), Some(1));
     assert!(text(&nowhere.stderr).contains("slipway serve"), "{}", text(&nowhere.stderr));
 }

@@ -9,7 +9,11 @@ const ROOMS: [(&str, &[&str], &[&str]); 7] = [
     ("slipway-store", &["slipway-core"], &["sled"]),
     ("slipway-repository", &["slipway-core"], &["gix"]),
     ("slipway-git-server", &["slipway-core", "slipway-store", "slipway-repository"], &["russh"]),
-    ("slipway-hooks", &["slipway-core", "slipway-store", "slipway-repository"], &["bollard", "aws-sdk-ecr", "aws-config"]),
+    (
+        "slipway-hooks",
+        &["slipway-core", "slipway-store", "slipway-repository"],
+        &["bollard", "aws-sdk-ecr", "aws-config"],
+    ),
     ("slipway-deployer", &["slipway-core", "slipway-store", "slipway-repository"], &["kube"]),
     ("slipway-web", &["slipway-core", "slipway-store", "slipway-repository"], &[]),
 ];

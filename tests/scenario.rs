@@ -52,8 +52,15 @@ impl Team<'_> {
     /// What the pod answers.
     fn page(&self, lab: &Lab) -> Option<String> {
         let pods = lab.try_kubectl(&[
-            "-n", &self.namespace.name, "get", "pods", "-l", "app=hello", "--field-selector=status.phase=Running",
-            "-o", "jsonpath={range .items[*]}{.status.podIP} {.metadata.deletionTimestamp}{\"\\n\"}{end}",
+            "-n",
+            &self.namespace.name,
+            "get",
+            "pods",
+            "-l",
+            "app=hello",
+            "--field-selector=status.phase=Running",
+            "-o",
+            "jsonpath={range .items[*]}{.status.podIP} {.metadata.deletionTimestamp}{\"\\n\"}{end}",
         ]);
         let ip = text(&pods.stdout).lines().find_map(|l| {
             let (ip, deleted) = l.split_once(' ')?;
@@ -132,7 +139,14 @@ fn assert_bumped_minimally(team: &Team<'_>, manifests: &std::path::Path, sha: &s
 }
 
 fn assert_ignored_file_is_not_in_the_image(team: &Team<'_>, sha: &str) {
-    let out = run(std::process::Command::new("docker").args(["run", "--rm", &format!("{}:{sha}", team.image), "/bin/busybox", "ls", "/"]));
+    let out = run(std::process::Command::new("docker").args([
+        "run",
+        "--rm",
+        &format!("{}:{sha}", team.image),
+        "/bin/busybox",
+        "ls",
+        "/",
+    ]));
     assert!(!text(&out.stdout).contains("secret.txt"));
 }
 
@@ -157,12 +171,10 @@ fn what_leaves_the_repository_leaves_the_cluster_and_nothing_else_does() {
     let lab = lab();
     let team = team(&lab, "prune");
     let ns = team.namespace.name.as_str();
-    let config = |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: b\n");
+    let config =
+        |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: b\n");
     lab.kubectl(&["-n", ns, "create", "configmap", "by-hand"]);
-    let tree = team.ann.work_tree(
-        "m",
-        &[("a.yaml", &config("one")), ("b.yaml", &config("two"))],
-    );
+    let tree = team.ann.work_tree("m", &[("a.yaml", &config("one")), ("b.yaml", &config("two"))]);
     team.ann.git(&tree, &["remote", "add", "origin", &team.ann.http_url("ManifestRepo")]);
     team.ann.git(&tree, &["push", "-o", "wait", "origin", "main"]);
     std::fs::remove_file(tree.join("b.yaml")).expect("remove");
@@ -170,7 +182,12 @@ fn what_leaves_the_repository_leaves_the_cluster_and_nothing_else_does() {
     let pushed = team.ann.git(&tree, &["push", "-o", "wait", "origin", "main"]);
     assert!(pushed.contains("ConfigMap two deleted"), "{pushed}");
     let left = lab.kubectl(&["-n", ns, "get", "configmap", "-o", "name"]);
-    assert!(left.contains("configmap/one") && left.contains("configmap/by-hand") && !left.contains("configmap/two"), "{left}");
+    assert!(
+        left.contains("configmap/one")
+            && left.contains("configmap/by-hand")
+            && !left.contains("configmap/two"),
+        "{left}"
+    );
 }
 
 #[test]

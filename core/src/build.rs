@@ -224,6 +224,8 @@ pub enum Input {
     },
     /// The stage under way failed.
     Failed(Failure),
+    /// The engine has lost the image that was built: the build starts over, and what it makes is tested anew.
+    ImageGone(Failure),
     /// Somebody cancelled it.
     Cancel,
     /// A newer commit of the same ref is queued.
@@ -284,6 +286,7 @@ impl Build {
             }
             (Input::Supersede, state) => self.stop(state, BuildState::Superseded, now),
             (Input::Failed(failure), BuildState::Running) => self.failed(failure, now),
+            (Input::ImageGone(failure), BuildState::Running) => self.image_gone(failure, now),
             (done, BuildState::Running) => self.advance(done, now),
             (_, _) => Vec::new(),
         }
@@ -360,6 +363,16 @@ impl Build {
                 .into_iter()
                 .collect(),
         }
+    }
+
+    fn image_gone(&mut self, failure: Failure, now: UnixMillis) -> Vec<Effect> {
+        if self.retries >= INFRA_RETRIES_MAX || self.pushed.is_some() {
+            return self.failed(failure, now);
+        }
+        self.retries += 1;
+        self.image = None;
+        self.test = TestVerdict::Pending;
+        self.enter(Stage::Clone, now)
     }
 
     fn failed(&mut self, failure: Failure, now: UnixMillis) -> Vec<Effect> {

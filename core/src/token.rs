@@ -24,7 +24,8 @@ impl TokenValue {
         let (id, secret) = rest.split_at_checked(ID_CHARS)?;
         let secret = secret.strip_prefix('_').unwrap_or(secret);
         let plain = |s: &str| s.bytes().all(|b| b.is_ascii_alphanumeric());
-        (plain(id) && plain(secret) && secret.len() >= SECRET_CHARS_MIN).then(|| Self(Zeroizing::new(raw.to_owned())))
+        (plain(id) && plain(secret) && secret.len() >= SECRET_CHARS_MIN)
+            .then(|| Self(Zeroizing::new(raw.to_owned())))
     }
 
     /// The public id: 12 characters.
@@ -50,7 +51,9 @@ mod tests {
 
     #[test]
     fn a_value_is_read_and_hides_in_debug() {
-        for raw in [format!("slp_abcdefghijkl_{}", "s".repeat(40)), format!("slp_abcdefghijkl{}", "s".repeat(32))] {
+        for raw in
+            [format!("slp_abcdefghijkl_{}", "s".repeat(40)), format!("slp_abcdefghijkl{}", "s".repeat(32))]
+        {
             let value = TokenValue::parse(&raw).expect("well formed");
             assert_eq!(value.id(), "abcdefghijkl");
             assert_eq!(value.sha256(), <[u8; 32]>::from(Sha256::digest(raw.as_bytes())));
@@ -60,8 +63,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_value_is_not_looked_up() {
-        let (long, short) = (format!("slp_{}", "a".repeat(200)), format!("slp_abcdefghijkl_{}", "s".repeat(31)));
-        for bad in ["", "slp_", "slp_short", "password", "slp_abcdefghijké_x", &long, &short, &format!("slp_abcdefghijkl_{}\n", "s".repeat(40))] {
+        let (long, short) =
+            (format!("slp_{}", "a".repeat(200)), format!("slp_abcdefghijkl_{}", "s".repeat(31)));
+        for bad in [
+            "",
+            "slp_",
+            "slp_short",
+            "password",
+            "slp_abcdefghijké_x",
+            &long,
+            &short,
+            &format!("slp_abcdefghijkl_{}\n", "s".repeat(40)),
+        ] {
             assert!(TokenValue::parse(bad).is_none(), "{bad:?}");
         }
     }

@@ -17,6 +17,8 @@ enum Luck {
     CrashAfter,
     EngineDown,
     UserError,
+    /// The engine has lost the image (test and push alone can notice).
+    ImageGone,
 }
 
 #[derive(Default)]
@@ -100,7 +102,14 @@ fn run(luck: &[Luck]) -> (Build, World) {
             }
             (_, Luck::EngineDown) => failure(FailureClass::Infra),
             (_, Luck::UserError) => failure(FailureClass::User),
-            (_, Luck::Works) => world.carry_out(&effect),
+            (Effect::TestImage { .. } | Effect::PushImage { .. }, Luck::ImageGone) => {
+                world.tests_passed = false;
+                let Input::Failed(failure) = failure(FailureClass::Infra) else {
+                    unreachable!("made just there")
+                };
+                Input::ImageGone(failure)
+            }
+            (_, Luck::Works | Luck::ImageGone) => world.carry_out(&effect),
         };
         effects = recorded.step(input, now);
     }
@@ -114,6 +123,7 @@ fn any_luck() -> impl Strategy<Value = Luck> {
         1 => Just(Luck::CrashAfter),
         1 => Just(Luck::EngineDown),
         1 => Just(Luck::UserError),
+        1 => Just(Luck::ImageGone),
     ]
 }
 

@@ -86,11 +86,13 @@ impl Authenticator {
     pub(crate) fn check_rate(&self, peer: IpAddr, now: UnixMillis) -> Result<(), Problem> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         match failures.get(&group(peer)) {
-            Some(f) if f.count >= FAILURES_MAX && now.since(f.since) < FAILURE_WINDOW_MS => Err(Problem::new(
-                ProblemKind::Busy,
-                format!("{} sign-ins from your address have failed within a minute.", f.count),
-                "Wait a minute and check the account and its token.",
-            )),
+            Some(f) if f.count >= FAILURES_MAX && now.since(f.since) < FAILURE_WINDOW_MS => {
+                Err(Problem::new(
+                    ProblemKind::Busy,
+                    format!("{} sign-ins from your address have failed within a minute.", f.count),
+                    "Wait a minute and check the account and its token.",
+                ))
+            }
             _ => Ok(()),
         }
     }

@@ -87,7 +87,9 @@ pub async fn push(
     channel.exec(true, format!("git-receive-pack '/v1/repos/{}'", push.repo)).await.map_err(failed)?;
     let mut answer = Answer::default();
     while !answer.advertised {
-        let Some(message) = channel.wait().await else { return Err(failed("the server closed the connection")) };
+        let Some(message) = channel.wait().await else {
+            return Err(failed("the server closed the connection"));
+        };
         answer.take(message, tell)?;
     }
     channel.data_bytes(Bytes::from(request(&push))).await.map_err(failed)?;
@@ -231,5 +233,9 @@ impl Answer {
 }
 
 fn failed(why: impl std::fmt::Display) -> Problem {
-    Problem::new(ProblemKind::Unavailable, format!("The push did not go through: {why}."), "See the server's log.")
+    Problem::new(
+        ProblemKind::Unavailable,
+        format!("The push did not go through: {why}."),
+        "See the server's log.",
+    )
 }

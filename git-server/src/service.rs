@@ -55,7 +55,12 @@ pub(crate) struct Opened {
 impl Shared {
     /// Opens a repository if `actor` may do with it what `service` does. An unknown repository, a name that cannot be
     /// one and a repository that the actor may not see give the same answer.
-    pub(crate) async fn open(self: &Arc<Self>, actor: Actor, name: String, service: Service) -> Result<Opened, Problem> {
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+        actor: Actor,
+        name: String,
+        service: Service,
+    ) -> Result<Opened, Problem> {
         let shared = Arc::clone(self);
         blocking(move || shared.open_blocking(actor, &name, service)).await
     }
@@ -160,7 +165,8 @@ impl Conversation {
     async fn dialogue(&mut self, service: Service) -> Result<(), Stop> {
         let repository = Arc::clone(&self.opened.repository);
         let (version, stateless) = (self.version, self.stateless);
-        let (snapshot, first) = blocking(move || advertisement(&repository, service, version, stateless)).await?;
+        let (snapshot, first) =
+            blocking(move || advertisement(&repository, service, version, stateless)).await?;
         self.output.send(first).await?;
         match service {
             Service::UploadPack => self.upload_pack(snapshot).await,
@@ -221,7 +227,8 @@ impl Conversation {
 
     /// Waits for `job` and keeps the client waiting with it.
     pub(crate) async fn wait<T>(&self, band: SideBand, job: impl Future<Output = T>) -> Result<T, Stop> {
-        let mut pause = tokio::time::interval_at(tokio::time::Instant::now() + KEEPALIVE_PAUSE, KEEPALIVE_PAUSE);
+        let mut pause =
+            tokio::time::interval_at(tokio::time::Instant::now() + KEEPALIVE_PAUSE, KEEPALIVE_PAUSE);
         tokio::pin!(job);
         loop {
             tokio::select! {

@@ -170,7 +170,6 @@ impl Output {
     pub(crate) async fn closed(&self) {
         self.tx.closed().await;
     }
-
 }
 
 /// Watches that a client keeps sending: at least [`INPUT_BYTES_MIN`] bytes in each span of waiting for it.

@@ -154,7 +154,12 @@ impl From<WireError> for Problem {
 }
 
 /// Appends to a list that has a bound.
-pub(crate) fn push_bounded<T>(list: &mut Vec<T>, item: T, what: &'static str, max: usize) -> Result<(), WireError> {
+pub(crate) fn push_bounded<T>(
+    list: &mut Vec<T>,
+    item: T,
+    what: &'static str,
+    max: usize,
+) -> Result<(), WireError> {
     if list.len() >= max {
         return Err(WireError::TooMany { what, max });
     }
@@ -185,9 +190,31 @@ mod tests {
     /// Lines as a hostile client might put them together: the words of the protocol, ids good and bad, and bytes.
     fn packet() -> impl Strategy<Value = Packet> {
         let word = prop::sample::select(vec![
-            "want ", "have ", "done", "shallow ", "deepen ", "deepen-since ", "deepen-not ", "filter ", "want-ref ",
-            "command=fetch", "command=ls-refs", "object-format=sha1", "ref-prefix ", "0", "1", "-1", "blob:limit=1k",
-            "push-cert", "refs/heads/a", "\0", " ", "\n", "side-band-64k", "push-options", "peel",
+            "want ",
+            "have ",
+            "done",
+            "shallow ",
+            "deepen ",
+            "deepen-since ",
+            "deepen-not ",
+            "filter ",
+            "want-ref ",
+            "command=fetch",
+            "command=ls-refs",
+            "object-format=sha1",
+            "ref-prefix ",
+            "0",
+            "1",
+            "-1",
+            "blob:limit=1k",
+            "push-cert",
+            "refs/heads/a",
+            "\0",
+            " ",
+            "\n",
+            "side-band-64k",
+            "push-options",
+            "peel",
         ]);
         let piece = prop_oneof![
             4 => word.prop_map(|w| w.as_bytes().to_vec()),

@@ -16,7 +16,10 @@ impl Repository {
     /// [`RepoError::RefRefused`] if the name is no branch's.
     pub fn set_head(&self, branch: &RefName) -> Result<()> {
         if branch.as_branch().is_none() {
-            return Err(RepoError::RefRefused { name: branch.clone(), why: "is no branch, and HEAD names one".into() });
+            return Err(RepoError::RefRefused {
+                name: branch.clone(),
+                why: "is no branch, and HEAD names one".into(),
+            });
         }
         let _turn = self.write_turn();
         update::set_head(self.root(), branch)
@@ -54,7 +57,12 @@ impl Incoming for Received {
         incoming::commit(self, id)
     }
 
-    fn changed_paths(&self, old: Option<&Oid>, new: &Oid, max: usize) -> Result<Option<Vec<String>>, Problem> {
+    fn changed_paths(
+        &self,
+        old: Option<&Oid>,
+        new: &Oid,
+        max: usize,
+    ) -> Result<Option<Vec<String>>, Problem> {
         incoming::changed_paths(self, old, new, max)
     }
 

@@ -33,7 +33,9 @@ fn tree(data: &[u8], hash_len: usize) -> Result<(), String> {
             match order(&before).cmp(order(&entry)) {
                 std::cmp::Ordering::Less => {}
                 std::cmp::Ordering::Equal => return Err(format!("it has {} twice", shown(entry.name))),
-                std::cmp::Ordering::Greater => return Err(format!("its entry {} is out of order", shown(entry.name))),
+                std::cmp::Ordering::Greater => {
+                    return Err(format!("its entry {} is out of order", shown(entry.name)));
+                }
             }
         }
         while files.last().is_some_and(|f| !entry.name.starts_with(f)) {
@@ -72,8 +74,11 @@ fn name(entry: &TreeEntry<'_>) -> Result<(), String> {
     }
     let link = entry.mode & 0o170_000 == 0o120_000;
     let mode = link.then_some(gix::validate::path::component::Mode::Symlink);
-    let options =
-        gix::validate::path::component::Options { protect_windows: false, protect_hfs: true, protect_ntfs: true };
+    let options = gix::validate::path::component::Options {
+        protect_windows: false,
+        protect_hfs: true,
+        protect_ntfs: true,
+    };
     // Windows takes a backslash for a separator, so each part counts.
     for part in name.split(|&b| b == b'\\') {
         let whole = part.len() == name.len();
@@ -125,7 +130,9 @@ fn commit(data: &[u8]) -> Result<(), String> {
 
 fn tag(data: &[u8]) -> Result<(), String> {
     let mut lines = header(data)?;
-    let Some((target, _)) = tag_target(data) else { return Err("it does not start with an object and its type".into()) };
+    let Some((target, _)) = tag_target(data) else {
+        return Err("it does not start with an object and its type".into());
+    };
     if target.is_zero() {
         return Err("it points at the zero id".into());
     }
@@ -168,7 +175,8 @@ fn ident(who: &[u8], role: &str) -> Result<(), String> {
     }
     let email = &who[open + 1..];
     let close = email.iter().position(|&b| b == b'>' || b == b'<');
-    let close = close.filter(|&i| email[i] == b'>').ok_or_else(|| format!("its {role}'s email is not valid"))?;
+    let close =
+        close.filter(|&i| email[i] == b'>').ok_or_else(|| format!("its {role}'s email is not valid"))?;
     let rest = email[close + 1..].strip_prefix(b" ").ok_or_else(|| format!("its {role} has no date"))?;
     let (seconds, zone) = match rest.iter().position(|&b| b == b' ') {
         Some(space) => (&rest[..space], &rest[space + 1..]),
@@ -215,11 +223,25 @@ mod tests {
 
     #[test]
     fn trees_are_sorted_without_twins_and_hold_no_name_of_gits() {
-        check_tree(&[("100644", "a"), ("40000", "a-b"), ("100644", "a.b"), ("40000", "b"), ("160000", "c")]).expect("fine");
+        check_tree(&[("100644", "a"), ("40000", "a-b"), ("100644", "a.b"), ("40000", "b"), ("160000", "c")])
+            .expect("fine");
         check_tree(&[("100644", ".gitignore"), ("100644", ".gitmodules"), ("040000", "git")]).expect("fine");
         for name in [
-            "", ".", "..", ".git", ".GIT", ".Git", "git~1", "GIT~1", ".git ", ".git.", ".git::$INDEX_ALLOCATION", "a/b",
-            ".g\u{200c}it", "x\\.git", "a\\git~1",
+            "",
+            ".",
+            "..",
+            ".git",
+            ".GIT",
+            ".Git",
+            "git~1",
+            "GIT~1",
+            ".git ",
+            ".git.",
+            ".git::$INDEX_ALLOCATION",
+            "a/b",
+            ".g\u{200c}it",
+            "x\\.git",
+            "a\\git~1",
         ] {
             assert!(check_tree(&[("40000", name)]).is_err(), "{name:?}");
         }
@@ -244,9 +266,20 @@ mod tests {
         let good = format!("tree {id}\nparent {id}\nauthor A <a@b> 1 +0000\ncommitter C <> 0 -0130\n\nx\n");
         check(Kind::Commit, good.as_bytes(), 20).expect("fine");
         for (from, to) in [
-            ("tree ", "tre "), ("parent 1", "parent x"), ("author", "autor"), ("committer", "x"), ("<a@b>", "a@b"),
-            ("<a@b>", "<a@b"), ("A <", "A<"), ("> 1 ", "> x "), ("> 1 ", "> 01 "), ("+0000", ""), ("> 1", ">1"),
-            ("> 1 ", "> 99999999999999999999 "), ("A <", "A> <"), ("author A", "author A\0"),
+            ("tree ", "tre "),
+            ("parent 1", "parent x"),
+            ("author", "autor"),
+            ("committer", "x"),
+            ("<a@b>", "a@b"),
+            ("<a@b>", "<a@b"),
+            ("A <", "A<"),
+            ("> 1 ", "> x "),
+            ("> 1 ", "> 01 "),
+            ("+0000", ""),
+            ("> 1", ">1"),
+            ("> 1 ", "> 99999999999999999999 "),
+            ("A <", "A> <"),
+            ("author A", "author A\0"),
         ] {
             let bad = good.replacen(from, to, 1);
             assert_ne!(bad, good);

@@ -144,7 +144,10 @@ impl Check<'_> {
                     continue;
                 }
                 // Both are in git's order, in which folders count as ending in '/'.
-                while news.next_if(|n| n.kind() != Some(Kind::Tree) || slashed(n.name).lt(slashed(entry.name))).is_some() {}
+                while news
+                    .next_if(|n| n.kind() != Some(Kind::Tree) || slashed(n.name).lt(slashed(entry.name)))
+                    .is_some()
+                {}
                 if let Some(twin) = news.next_if(|n| n.name == entry.name) {
                     pairs.push((twin.id, entry.id));
                 }

@@ -21,7 +21,12 @@ fn size(bytes: &[u8]) -> Option<(u64, usize)> {
 }
 
 /// Applies `delta` to `base` into `out` (cleared first), if that makes at most `result_max` bytes. Says what is wrong with the delta.
-pub(crate) fn apply(base: &[u8], delta: &[u8], result_max: u64, out: &mut Vec<u8>) -> Result<(), &'static str> {
+pub(crate) fn apply(
+    base: &[u8],
+    delta: &[u8],
+    result_max: u64,
+    out: &mut Vec<u8>,
+) -> Result<(), &'static str> {
     let (base_len, result_len, start) = sizes(delta).ok_or("its delta has no sizes")?;
     if base_len != base.len() as u64 {
         return Err("its delta is for a base of another size");
@@ -91,8 +96,17 @@ mod tests {
     fn refuses_what_does_not_fit() {
         let mut out = Vec::new();
         for bad in [
-            &[][..], &[5], &[0x80; 12], &[4, 1, 1, b'x'], &[5, 1, 0], &[5, 1], &[5, 1, 2, b'x'], &[5, 9, 0x90 | 1, 3, 3],
-            &[5, 1, 2, b'x', b'y'], &[5, 2, 0x80 | 1], &[5, 0, 1, b'x'],
+            &[][..],
+            &[5],
+            &[0x80; 12],
+            &[4, 1, 1, b'x'],
+            &[5, 1, 0],
+            &[5, 1],
+            &[5, 1, 2, b'x'],
+            &[5, 9, 0x90 | 1, 3, 3],
+            &[5, 1, 2, b'x', b'y'],
+            &[5, 2, 0x80 | 1],
+            &[5, 0, 1, b'x'],
         ] {
             assert!(apply(b"hello", bad, 9, &mut out).is_err(), "{bad:?}");
         }

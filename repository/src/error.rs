@@ -258,22 +258,32 @@ impl From<RepoError> for Problem {
             RepoError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 (K::Broken, "Free space on the server's disk, then try again.")
             }
-            RepoError::Io { .. } => (K::Broken, "Look at the disk and the permissions of the data folder, then try again."),
+            RepoError::Io { .. } => {
+                (K::Broken, "Look at the disk and the permissions of the data folder, then try again.")
+            }
             RepoError::Missing { .. } | RepoError::BrokenObject { .. } => (K::Broken, broken),
             RepoError::BrokenPack { .. } | RepoError::BrokenRef { .. } => (K::Broken, broken),
             RepoError::ObjectTooLarge { .. } => (K::TooLarge, "Ask for it through git instead."),
             RepoError::BadPack { .. } | RepoError::Truncated { .. } | RepoError::Source { .. } => {
                 (K::Invalid, "Push again; if it stays so, run git fsck where you push from.")
             }
-            RepoError::BadObject { .. } => (K::Invalid, "Mend the history where you push from (git fsck shows it), then push again."),
-            RepoError::Collision { .. } => (K::Denied, "Do not trust the history that you push from; ask its authors."),
-            RepoError::TooMuch { .. } => (K::TooLarge, "Split the push, or ask an owner of this server to raise the limit."),
+            RepoError::BadObject { .. } => {
+                (K::Invalid, "Mend the history where you push from (git fsck shows it), then push again.")
+            }
+            RepoError::Collision { .. } => {
+                (K::Denied, "Do not trust the history that you push from; ask its authors.")
+            }
+            RepoError::TooMuch { .. } => {
+                (K::TooLarge, "Split the push, or ask an owner of this server to raise the limit.")
+            }
             RepoError::NotConnected { .. } => {
                 (K::Invalid, "Push from a complete clone; if it is shallow, run git fetch --unshallow first.")
             }
             RepoError::Unchecked => (K::Broken, "This is a fault of the server; report it."),
             RepoError::RefMoved { .. } => (K::Conflict, "Fetch, then push again."),
-            RepoError::RefConflict { .. } => (K::Conflict, "Choose another name, or delete the other ref first."),
+            RepoError::RefConflict { .. } => {
+                (K::Conflict, "Choose another name, or delete the other ref first.")
+            }
             RepoError::NotAtomic => (K::Conflict, "See that ref's answer."),
             RepoError::RefLocked { .. } => (K::Busy, "Try again in a moment."),
             RepoError::RefRefused { .. } => (K::Denied, "Push to another ref."),
@@ -281,7 +291,9 @@ impl From<RepoError> for Problem {
             RepoError::WrongKind { .. } => (K::Broken, broken),
             RepoError::NoSuchPath { .. } => (K::NotFound, "Check the path and the revision."),
             RepoError::AmbiguousRev { .. } => (K::Invalid, "Write more digits of the one you mean."),
-            RepoError::BadEdit { .. } => (K::Invalid, "Choose another path, or change what stands in the way first."),
+            RepoError::BadEdit { .. } => {
+                (K::Invalid, "Choose another path, or change what stands in the way first.")
+            }
             RepoError::NothingChanged => (K::Conflict, "Change something, or leave it as it is."),
             RepoError::TooLong { .. } => (K::TooLarge, "Ask for less, or work in a clone."),
             RepoError::NotTaken { .. } => (K::Cancelled, "Ask for it again."),
@@ -289,7 +301,8 @@ impl From<RepoError> for Problem {
         };
         let text = e.to_string();
         let mut chars = text.chars();
-        let what: String = chars.next().into_iter().flat_map(char::to_uppercase).chain(chars).chain(['.']).collect();
+        let what: String =
+            chars.next().into_iter().flat_map(char::to_uppercase).chain(chars).chain(['.']).collect();
         Problem::new(kind, what, cure)
     }
 }

@@ -98,7 +98,8 @@ impl Graph {
 
     fn fill(&mut self, id: &Oid, data: &[u8]) -> Result<Node> {
         let head = commit_head(data);
-        let head = head.ok_or_else(|| RepoError::BrokenObject { id: *id, why: "its header is not valid".into() })?;
+        let head =
+            head.ok_or_else(|| RepoError::BrokenObject { id: *id, why: "its header is not valid".into() })?;
         let node = self.number(id);
         if self.commits[node as usize].parents != UNREAD {
             return Ok(node);

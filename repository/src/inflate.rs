@@ -32,7 +32,12 @@ pub(crate) trait Source {
 }
 
 /// Inflates the stream at `offset`, which must make exactly `size` bytes, into `out` (cleared first).
-pub(crate) fn inflate_exact(source: &dyn Source, offset: u64, size: u64, out: &mut Vec<u8>) -> Result<(), InflateError> {
+pub(crate) fn inflate_exact(
+    source: &dyn Source,
+    offset: u64,
+    size: u64,
+    out: &mut Vec<u8>,
+) -> Result<(), InflateError> {
     out.clear();
     // What the stream says it makes is not trusted with memory ahead of its bytes.
     out.reserve(usize::try_from(size).unwrap_or(usize::MAX).min(1 << 20) + 1);
@@ -74,7 +79,11 @@ pub(crate) fn inflate_prefix(
                 offset += used as u64;
                 if out.len() > goal {
                     out.truncate(goal);
-                    return if exact { Err(InflateError::Broken("it is longer than it says")) } else { Ok(true) };
+                    return if exact {
+                        Err(InflateError::Broken("it is longer than it says"))
+                    } else {
+                        Ok(true)
+                    };
                 }
                 if status == Status::StreamEnd {
                     return Ok(out.len() == goal);

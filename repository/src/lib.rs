@@ -29,8 +29,8 @@ mod snapshot;
 mod sweep;
 
 pub use browse::{
-    Budget, ChangeKind, Commit, Diff, DiffLimits, DiffLine, Edit, Entry, FileDiff, Hunk, LineKind, LogPage, Mode, Person,
-    Signature, first_commit, shown_path,
+    Budget, ChangeKind, Commit, Diff, DiffLimits, DiffLine, Edit, Entry, FileDiff, Hunk, LineKind, LogPage,
+    Mode, Person, Signature, first_commit, shown_path,
 };
 pub use error::{RepoError, Result};
 pub use negotiate::{Deepen, ShallowAnswer};

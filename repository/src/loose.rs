@@ -62,7 +62,8 @@ impl Loose {
     pub(crate) fn read(&self, id: &Oid, objects: &Path, out: &mut Vec<u8>) -> Result<()> {
         out.clear();
         let len = self.size.saturating_add(self.header_len as u64);
-        let done = inflate_prefix(&self.file, 0, len, out, true).map_err(|e| failed(id, &path_of(objects, id), e))?;
+        let done = inflate_prefix(&self.file, 0, len, out, true)
+            .map_err(|e| failed(id, &path_of(objects, id), e))?;
         if !done {
             return Err(RepoError::BrokenObject { id: *id, why: "it is shorter than it says".into() });
         }

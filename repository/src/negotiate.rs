@@ -118,7 +118,9 @@ impl Snapshot {
         let heads = nodes(&mut graph, wants)?;
         let boundary = nodes(&mut graph, client)?;
         let (shallow, inside) = match deepen.depth {
-            Some(DEPTH_INFINITE..) => return Ok(ShallowAnswer { shallow: Vec::new(), unshallow: client.to_vec() }),
+            Some(DEPTH_INFINITE..) => {
+                return Ok(ShallowAnswer { shallow: Vec::new(), unshallow: client.to_vec() });
+            }
             Some(depth) if deepen.relative => {
                 let reached = self.boundary_reached(&mut graph, &heads, &boundary)?;
                 // With nothing of the boundary in sight, git counts from the wants.

@@ -80,14 +80,18 @@ impl Pack {
         let len = file.metadata().map_err(RepoError::io("read", &path))?.len();
         let hash_len = hash.len_in_bytes() as u64;
         let mut head = [0u8; 12];
-        file.read_exact_at(&mut head, 0).map_err(|_| broken(&path, "it is shorter than its header".into()))?;
+        file.read_exact_at(&mut head, 0)
+            .map_err(|_| broken(&path, "it is shorter than its header".into()))?;
         let count = u32::from_be_bytes([head[8], head[9], head[10], head[11]]);
         let version = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
         if &head[..4] != b"PACK" || !(2..=3).contains(&version) || len < 12 + hash_len {
             return Err(broken(&path, "it has no pack header".into()));
         }
         if count != index.num_objects() {
-            return Err(broken(&path, format!("it has {count} objects and its index {}", index.num_objects())));
+            return Err(broken(
+                &path,
+                format!("it has {count} objects and its index {}", index.num_objects()),
+            ));
         }
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         Ok(Self { serial, path, index, file, len, hash_len, order: OnceLock::new() })
@@ -194,7 +198,9 @@ impl Pack {
 impl Source for Pack {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         // The trailer is not part of any entry.
-        let room = usize::try_from(self.entries_end().saturating_sub(offset)).unwrap_or(usize::MAX).min(buffer.len());
+        let room = usize::try_from(self.entries_end().saturating_sub(offset))
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
         let mut filled = 0;
         while filled < room {
             match self.file.read_at(&mut buffer[filled..room], offset + filled as u64) {

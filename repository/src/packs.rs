@@ -80,7 +80,10 @@ impl PackSet {
     /// Finds the object.
     pub(crate) fn locate(&self, id: &Oid) -> Option<Place> {
         let id = gix_id(id);
-        self.packs.iter().zip(0u32..).find_map(|(p, pack)| p.lookup(&id).map(|position| Place { pack, position }))
+        self.packs
+            .iter()
+            .zip(0u32..)
+            .find_map(|(p, pack)| p.lookup(&id).map(|position| Place { pack, position }))
     }
 
     /// The id at a place.
@@ -109,7 +112,8 @@ impl PackSet {
     fn delta_result(&self, pack: &Pack, entry: &EntryHeader) -> Result<u64> {
         let mut head = Vec::with_capacity(32);
         pack.inflate_start(entry, 20, &mut head)?;
-        let sizes = delta::sizes(&head).ok_or_else(|| pack.broken(entry.data_offset, "its delta has no sizes"))?;
+        let sizes =
+            delta::sizes(&head).ok_or_else(|| pack.broken(entry.data_offset, "its delta has no sizes"))?;
         Ok(sizes.1)
     }
 
@@ -135,7 +139,14 @@ impl PackSet {
 
     /// Walks from the delta down to a whole object or a cached one, then applies the deltas on the way back up. Only
     /// offsets are remembered on the way down, so memory is that of one base, one delta and one result.
-    fn read_delta(&self, number: u32, top: u64, entry: EntryHeader, max: u64, out: &mut Vec<u8>) -> Result<Kind> {
+    fn read_delta(
+        &self,
+        number: u32,
+        top: u64,
+        entry: EntryHeader,
+        max: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<Kind> {
         let pack = &self.packs[number as usize];
         let base_max = max.saturating_mul(64).max(256 << 20);
         let key = pack.serial();
@@ -171,7 +182,8 @@ impl PackSet {
         while let Some((offset, entry)) = chain.pop() {
             pack.inflate(&entry, &mut instructions)?;
             let mut result = std::mem::take(out);
-            delta::apply(&base, &instructions, base_max, &mut result).map_err(|why| pack.broken(offset, why))?;
+            delta::apply(&base, &instructions, base_max, &mut result)
+                .map_err(|why| pack.broken(offset, why))?;
             if chain.is_empty() {
                 *out = result;
             } else {
@@ -190,7 +202,8 @@ pub(crate) fn base_offset(pack: &Pack, offset: u64, entry: &EntryHeader) -> Resu
         EntryKind::OfsDelta(base) => Ok(base),
         EntryKind::RefDelta(raw) => {
             let id = ref_base(pack, &raw);
-            let position = pack.lookup(&id).ok_or_else(|| pack.broken(offset, "its delta's base is not in the pack"))?;
+            let position =
+                pack.lookup(&id).ok_or_else(|| pack.broken(offset, "its delta's base is not in the pack"))?;
             Ok(pack.offset_at(position))
         }
         EntryKind::Whole(_) => Err(pack.broken(offset, "it is no delta")),

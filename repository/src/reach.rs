@@ -90,7 +90,8 @@ impl Snapshot {
     }
 
     fn tips(&self) -> &HashSet<Oid> {
-        self.tips.get_or_init(|| self.refs.iter().flat_map(|r| [Some(r.target), r.peeled]).flatten().collect())
+        self.tips
+            .get_or_init(|| self.refs.iter().flat_map(|r| [Some(r.target), r.peeled]).flatten().collect())
     }
 
     /// What the refs point at, tags followed.
@@ -115,7 +116,8 @@ impl Snapshot {
                     Some((Kind::Commit, _)) => roots.commits.push(id),
                     Some((Kind::Tag, _)) => {
                         roots.tags.insert(id);
-                        let tag = self.object(&id, LINKED_OBJECT_BYTES_MAX)?.ok_or(RepoError::Missing { id })?;
+                        let tag =
+                            self.object(&id, LINKED_OBJECT_BYTES_MAX)?.ok_or(RepoError::Missing { id })?;
                         let broken = RepoError::BrokenObject { id, why: "its header is not valid".into() };
                         id = tag_target(&tag.data).ok_or(broken)?.0;
                         continue;

@@ -218,7 +218,10 @@ impl Ingest<'_> {
         }
         (self.progress)(Progress::Resolving { deltas: resolve.resolved, total: deltas });
         match resolve.entries.all.iter().find(|e| e.kind.is_none()) {
-            Some(e) => Err(RepoError::bad_pack(format!("the delta at byte {} has no base that leads to an object", e.offset))),
+            Some(e) => Err(RepoError::bad_pack(format!(
+                "the delta at byte {} has no base that leads to an object",
+                e.offset
+            ))),
             None => Ok(end),
         }
     }
@@ -300,7 +303,8 @@ impl Received {
         for extension in ["pack", "rev", "idx"] {
             let from = incoming.path.with_extension(extension);
             let file = File::open(&from).map_err(RepoError::io("open", &from))?;
-            file.set_permissions(fs::Permissions::from_mode(0o444)).map_err(RepoError::io("protect", &from))?;
+            file.set_permissions(fs::Permissions::from_mode(0o444))
+                .map_err(RepoError::io("protect", &from))?;
             file.sync_all().map_err(RepoError::io("flush", &from))?;
         }
         // The same pack may be here already: then its files are the same, byte for byte.

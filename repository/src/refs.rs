@@ -115,10 +115,8 @@ impl RawRefs {
     pub(crate) fn read(root: &Path) -> Result<Self> {
         let mut stamps = Stamps::new();
         stamps.take(root.join("HEAD"))?;
-        let head = read_file(&root.join("HEAD"))?.ok_or_else(|| RepoError::BrokenRef {
-            path: root.join("HEAD"),
-            why: "it is missing".into(),
-        })?;
+        let head = read_file(&root.join("HEAD"))?
+            .ok_or_else(|| RepoError::BrokenRef { path: root.join("HEAD"), why: "it is missing".into() })?;
         // Loose before packed: git pack-refs writes the packed file before it removes loose ones, so what is not seen
         // loose is seen packed.
         let mut loose = BTreeMap::new();
@@ -194,7 +192,9 @@ fn read_folder(
 pub(crate) fn read_file(path: &Path) -> Result<Option<Value>> {
     let mut file = match fs::File::open(path) {
         Ok(file) => file,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(e) => return Err(RepoError::io("read", path)(e)),
     };
     let mut raw = Vec::with_capacity(256);
@@ -206,7 +206,8 @@ pub(crate) fn read_file(path: &Path) -> Result<Option<Value>> {
     let broken = |why: &str| RepoError::BrokenRef { path: path.to_owned(), why: why.into() };
     let text = std::str::from_utf8(&raw).map_err(|_| broken("it is not text"))?.trim_end();
     if let Some(name) = text.strip_prefix("ref:") {
-        let name = RefName::parse(name.trim_start()).map_err(|_| broken("it names a ref that is not valid"))?;
+        let name =
+            RefName::parse(name.trim_start()).map_err(|_| broken("it names a ref that is not valid"))?;
         return Ok(Some(Value::Symbolic(name)));
     }
     let hex = text.split_ascii_whitespace().next().unwrap_or_default();
@@ -231,7 +232,10 @@ pub(crate) fn read_packed(path: &Path) -> Result<BTreeMap<RefName, Value>> {
 }
 
 fn parse_packed(path: &Path, raw: &[u8]) -> Result<BTreeMap<RefName, Value>> {
-    let broken = |line: usize| RepoError::BrokenRef { path: path.to_owned(), why: format!("line {line} is not valid") };
+    let broken = |line: usize| RepoError::BrokenRef {
+        path: path.to_owned(),
+        why: format!("line {line} is not valid"),
+    };
     let mut refs = Vec::new();
     let mut fully_peeled = false;
     let lines = raw.split(|&b| b == b'\n');

@@ -118,7 +118,8 @@ impl Repository {
         if fresh.is_empty() && known.len() == previous.packs().len() {
             return Ok((previous, stamps));
         }
-        let kept = previous.packs().iter().filter(|p| known.contains(&p.path().with_extension("idx"))).cloned();
+        let kept =
+            previous.packs().iter().filter(|p| known.contains(&p.path().with_extension("idx"))).cloned();
         let kept: Vec<_> = kept.chain(open_packs(fresh)?).collect();
         Ok((Arc::new(PackSet::new(kept, self.cache.clone())), stamps))
     }
@@ -196,7 +197,9 @@ fn check_format(root: &Path) -> Result<()> {
         match (section, key, value) {
             ("[extensions]", "objectformat", "sha1") | ("[extensions]", "refstorage", "files") => {}
             ("[extensions]", "objectformat", _) => return Err(unsupported("uses another hash than SHA-1")),
-            ("[extensions]", "refstorage", _) => return Err(unsupported("keeps its refs in another form than files")),
+            ("[extensions]", "refstorage", _) => {
+                return Err(unsupported("keeps its refs in another form than files"));
+            }
             ("[core]", "repositoryformatversion", version) if !matches!(version, "0" | "1") => {
                 return Err(unsupported("has a format version above 1"));
             }

@@ -1,8 +1,8 @@
 //! One generation of a repository: its refs and its packs, unchanging.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -35,7 +35,12 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// A generation without refs, to read the objects that its refs point at.
-    pub(crate) fn new(objects: PathBuf, head: RefName, packs: Arc<PackSet>, graph: Arc<Mutex<Graph>>) -> Self {
+    pub(crate) fn new(
+        objects: PathBuf,
+        head: RefName,
+        packs: Arc<PackSet>,
+        graph: Arc<Mutex<Graph>>,
+    ) -> Self {
         Self {
             objects,
             head,
@@ -113,7 +118,11 @@ impl Snapshot {
     }
 
     /// Packs first, then loose files, then packs that came since.
-    pub(crate) fn look<T>(&self, id: &Oid, mut visit: impl FnMut(Found<'_>) -> Result<T>) -> Result<Option<T>> {
+    pub(crate) fn look<T>(
+        &self,
+        id: &Oid,
+        mut visit: impl FnMut(Found<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
         if !right_hash(id) {
             return Ok(None);
         }

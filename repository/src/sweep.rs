@@ -18,7 +18,11 @@ const LOCK_AGE_MIN: Duration = Duration::from_secs(60);
 /// Removes quarantines and stale locks of the repository at `root`.
 pub(crate) fn sweep(root: &Path) -> Result<()> {
     each(&root.join("objects"), &mut |path, name| {
-        if name.starts_with(QUARANTINE) && path.is_dir() { remove(fs::remove_dir_all(path), path) } else { Ok(()) }
+        if name.starts_with(QUARANTINE) && path.is_dir() {
+            remove(fs::remove_dir_all(path), path)
+        } else {
+            Ok(())
+        }
     })?;
     for name in ["HEAD.lock", "packed-refs.lock", "packed-refs.new", "config.lock"] {
         remove_stale(&root.join(name))?;

@@ -74,8 +74,15 @@ fn an_open_snapshot_survives_git_gc_and_the_next_one_sees_what_changed() {
     // Loose objects that gc will pack, and packs that it will replace.
     for n in 0..5 {
         git(&path, &["update-ref", &format!("refs/heads/n{n}"), "main"]);
-        let blob = String::from_utf8(git_in(&path, &["hash-object", "-w", "--stdin"], format!("x{n}").as_bytes())).unwrap();
-        let tree = String::from_utf8(git_in(&path, &["mktree"], format!("100644 blob {}\tf\n", blob.trim()).as_bytes())).unwrap();
+        let blob =
+            String::from_utf8(git_in(&path, &["hash-object", "-w", "--stdin"], format!("x{n}").as_bytes()))
+                .unwrap();
+        let tree = String::from_utf8(git_in(
+            &path,
+            &["mktree"],
+            format!("100644 blob {}\tf\n", blob.trim()).as_bytes(),
+        ))
+        .unwrap();
         let commit = git(&path, &["commit-tree", "-m", "loose", tree.trim()]);
         git(&path, &["update-ref", &format!("refs/heads/loose{n}"), &commit]);
     }
@@ -109,7 +116,10 @@ fn repositories_are_made_renamed_removed_and_swept() {
     std::fs::create_dir_all(&stale).unwrap();
     let lock = lab.path("two").join("refs/heads/x.lock");
     std::fs::write(&lock, "").unwrap();
-    std::fs::File::open(&lock).unwrap().set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(3600)).unwrap();
+    std::fs::File::open(&lock)
+        .unwrap()
+        .set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(3600))
+        .unwrap();
     let half = lab.dir.path().join("repos/.slipway-new-1-1");
     std::fs::create_dir_all(half.join("objects")).unwrap();
     lab.repositories.sweep().unwrap();

@@ -92,7 +92,8 @@ fn judge(path: &Path) {
             git(path, &["verify-pack", file.to_str().unwrap()]);
         }
     }
-    let left: Vec<_> = std::fs::read_dir(path.join("objects")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(path.join("objects")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(!left.iter().any(|n| n.to_string_lossy().starts_with("tmp_")), "{left:?}");
 }
 
@@ -184,9 +185,12 @@ fn blob_id(data: &[u8]) -> Oid {
 
 #[test]
 fn takes_whole_histories_in_as_git_would() {
-    for (seed, more) in
-        [(11, &["--delta-base-offset"][..]), (12, &[]), (13, &["--depth=200", "--window=100"]), (14, &["--window=0"])]
-    {
+    for (seed, more) in [
+        (11, &["--delta-base-offset"][..]),
+        (12, &[]),
+        (13, &["--depth=200", "--window=100"]),
+        (14, &["--window=0"]),
+    ] {
         let lab = Lab::new();
         let source = lab.bare("source.git");
         import(&source, seed, 120);
@@ -351,7 +355,9 @@ fn what_no_ref_reaches_cannot_be_claimed() {
     import(&path, 51, 20);
     let secret = b"the launch code is 0000, kept out of every ref, and long enough to be worth a delta\n";
     let blob = oid(std::str::from_utf8(&git_in(&path, &["hash-object", "-w", "--stdin"], secret)).unwrap());
-    let tree = oid(std::str::from_utf8(&git_in(&path, &["mktree"], format!("100644 blob {blob}\tf\n").as_bytes())).unwrap());
+    let tree =
+        oid(std::str::from_utf8(&git_in(&path, &["mktree"], format!("100644 blob {blob}\tf\n").as_bytes()))
+            .unwrap());
     let hidden = oid(&git(&path, &["commit-tree", "-m", "hidden", &tree.to_string()]));
     assert!(repository.snapshot().unwrap().contains(&hidden).unwrap());
     // A ref to it.
@@ -442,7 +448,8 @@ fn rings_and_orphans_of_deltas_are_refused() {
 fn limits_hold() {
     let lab = Lab::new();
     let (repository, path) = lab.create("app");
-    let limits = ReceiveLimits { pack_bytes_max: 100_000, objects_max: 30, object_bytes_max: 1 << 20, depth_max: 5 };
+    let limits =
+        ReceiveLimits { pack_bytes_max: 100_000, objects_max: 30, object_bytes_max: 1 << 20, depth_max: 5 };
     let over = |pack: &[u8]| match receive_with(&repository, pack, &limits) {
         Err(RepoError::TooMuch { what, .. }) => what,
         other => panic!("{:?}", other.err()),
@@ -457,8 +464,9 @@ fn limits_hold() {
     // A bomb: kilobytes that say they become gigabytes.
     let bomb = by_hand(&[Part::Whole(3, &vec![0; 1 << 20]), Part::Ofs(0, copying(1 << 20, 4000))]);
     assert_eq!(over(&bomb), "the size of one file in bytes, sent as a delta,");
-    let chain: Vec<Part<'_>> =
-        std::iter::once(Part::Whole(3, b"x")).chain((0..8).map(|i| Part::Ofs(i, copying(1 << i, 2)))).collect();
+    let chain: Vec<Part<'_>> = std::iter::once(Part::Whole(3, b"x"))
+        .chain((0..8).map(|i| Part::Ofs(i, copying(1 << i, 2))))
+        .collect();
     assert_eq!(over(&by_hand(&chain)), "the length of a chain of deltas");
     receive_with(&repository, &by_hand(&chain[..6]), &limits).unwrap();
     // Stopped by the caller.
@@ -515,7 +523,10 @@ fn an_object_that_is_here_with_other_content_is_refused() {
     .unwrap();
     for pack in [
         by_hand(&[Part::Whole(3, ours)]),
-        by_hand(&[Part::Whole(3, b"good"), Part::Ofs(0, [number(4), number(13), vec![0x90, 4, 9], b" content\n".to_vec()].concat())]),
+        by_hand(&[
+            Part::Whole(3, b"good"),
+            Part::Ofs(0, [number(4), number(13), vec![0x90, 4, 9], b" content\n".to_vec()].concat()),
+        ]),
     ] {
         assert!(matches!(receive(&repository, &pack), Err(RepoError::Collision { .. })));
     }
@@ -527,8 +538,14 @@ fn objects_that_break_the_format_are_refused() {
     let (repository, _) = lab.create("app");
     let mut tree = b"40000 .git\0".to_vec();
     tree.extend([1; 20]);
-    assert!(matches!(receive(&repository, &by_hand(&[Part::Whole(2, &tree)])), Err(RepoError::BadObject { .. })));
-    assert!(matches!(receive(&repository, &by_hand(&[Part::Whole(1, b"tree x\n")])), Err(RepoError::BadObject { .. })));
+    assert!(matches!(
+        receive(&repository, &by_hand(&[Part::Whole(2, &tree)])),
+        Err(RepoError::BadObject { .. })
+    ));
+    assert!(matches!(
+        receive(&repository, &by_hand(&[Part::Whole(1, b"tree x\n")])),
+        Err(RepoError::BadObject { .. })
+    ));
     // A commit whose tree is a blob.
     let blob = blob_id(b"x");
     let who = "A <a@example.org> 1700000000 +0000";
@@ -564,7 +581,10 @@ fn refs_move_by_compare_and_swap_beside_git() {
             assert!(e.contains("cannot be made beside"), "{e}");
         }
         set(&repository, &name, Some(c), None).unwrap();
-        assert!(git_raw(&path, &["rev-parse", "-q", "--verify", &name], b"").stdout.is_empty(), "back from packed-refs");
+        assert!(
+            git_raw(&path, &["rev-parse", "-q", "--verify", &name], b"").stdout.is_empty(),
+            "back from packed-refs"
+        );
         set(&repository, &format!("{name}/below"), None, Some(a)).unwrap();
         assert!(set(&repository, &name, None, Some(a)).is_err());
         set(&repository, &format!("{name}/below"), Some(a), None).unwrap();
@@ -613,11 +633,13 @@ fn an_atomic_update_moves_all_refs_or_none() {
     let answers: Vec<bool> = repository.update(&mixed, false).unwrap().iter().map(Result::is_ok).collect();
     assert_eq!(answers, [true, false, true]);
     // Many at once.
-    let many: Vec<RefUpdate> = (0..300).map(|i| update(&format!("refs/tags/v{i}"), zero, line[i % line.len()])).collect();
+    let many: Vec<RefUpdate> =
+        (0..300).map(|i| update(&format!("refs/tags/v{i}"), zero, line[i % line.len()])).collect();
     assert!(repository.update(&many, true).unwrap().iter().all(Result::is_ok));
     assert_eq!(git(&path, &["tag", "-l", "v*"]).lines().count(), 300);
     git(&path, &["fsck", "--strict"]);
-    let gone: Vec<RefUpdate> = many.iter().map(|u| RefUpdate { old: u.new, new: zero, ..u.clone() }).collect();
+    let gone: Vec<RefUpdate> =
+        many.iter().map(|u| RefUpdate { old: u.new, new: zero, ..u.clone() }).collect();
     assert!(repository.update(&gone, true).unwrap().iter().all(Result::is_ok));
     assert_eq!(git(&path, &["tag", "-l", "v*"]), "");
 }
@@ -635,7 +657,9 @@ fn of_concurrent_updates_of_one_ref_one_wins_each_time() {
                 .map(|_| {
                     let repository: &Arc<Repository> = &repository;
                     let (old, new) = (line[round - 1], line[round]);
-                    scope.spawn(move || usize::from(set(repository, "refs/heads/race", Some(old), Some(new)).is_ok()))
+                    scope.spawn(move || {
+                        usize::from(set(repository, "refs/heads/race", Some(old), Some(new)).is_ok())
+                    })
                 })
                 .collect();
             tries.into_iter().map(|t| t.join().unwrap()).sum()
@@ -647,7 +671,9 @@ fn of_concurrent_updates_of_one_ref_one_wins_each_time() {
     for (n, next) in line.iter().enumerate().skip(8).take(8) {
         let theirs = std::thread::scope(|scope| {
             let git_side = scope.spawn(|| {
-                git_raw(&path, &["update-ref", "refs/heads/race", &next.to_string(), &at.to_string()], b"").status.success()
+                git_raw(&path, &["update-ref", "refs/heads/race", &next.to_string(), &at.to_string()], b"")
+                    .status
+                    .success()
             });
             let ours = set(&repository, "refs/heads/race", Some(at), Some(*next)).is_ok();
             (ours, git_side.join().unwrap())
@@ -677,7 +703,9 @@ fn git_gc_and_git_push_beside_us_disturb_nothing() {
                 received.publish().unwrap();
                 set(&repository, "refs/heads/main", old, Some(*new)).unwrap();
             }
-            1 => drop(git(&source, &["push", "-q", path.to_str().unwrap(), &format!("{new}:refs/heads/main")])),
+            1 => {
+                drop(git(&source, &["push", "-q", path.to_str().unwrap(), &format!("{new}:refs/heads/main")]))
+            }
             _ => {
                 git(&path, &["gc", "-q", "--prune=now"]);
                 if let Some(old) = old {

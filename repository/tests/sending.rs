@@ -81,11 +81,19 @@ impl Served {
                 let mut old: Vec<String> = Vec::new();
                 let mut line: Vec<String> =
                     git(&bare, &["rev-list", "--reverse", "--all"]).lines().map(str::to_owned).collect();
-                line.extend(git(&bare, &["for-each-ref", "--format=%(objectname)", "refs/tags"]).lines().map(str::to_owned));
+                line.extend(
+                    git(&bare, &["for-each-ref", "--format=%(objectname)", "refs/tags"])
+                        .lines()
+                        .map(str::to_owned),
+                );
                 for part in line.chunks(25) {
                     let mut revs: String = part.iter().map(|id| format!("{id}\n")).collect();
                     revs += &old.iter().map(|id| format!("^{id}\n")).collect::<String>();
-                    let pack = git_in(&bare, &["pack-objects", "--revs", "--thin", "--stdout", "-q", "--delta-base-offset"], revs.as_bytes());
+                    let pack = git_in(
+                        &bare,
+                        &["pack-objects", "--revs", "--thin", "--stdout", "-q", "--delta-base-offset"],
+                        revs.as_bytes(),
+                    );
                     git_in(&path, &["index-pack", "--stdin", "--fix-thin"], &pack);
                     old.extend(part.iter().cloned());
                 }
@@ -165,7 +173,8 @@ fn a_fetch_brings_what_is_missing() {
             let wants: Vec<Oid> = (0..=random.below(3)).map(|_| pick(&mut random, &tips)).collect();
             index(&client, &bytes_of(&snapshot, &want(&haves), 5000), true);
             let thin = round % 2 == 0;
-            let request = PackRequest { haves: haves.clone(), thin, ofs_delta: round % 3 != 0, ..want(&wants) };
+            let request =
+                PackRequest { haves: haves.clone(), thin, ofs_delta: round % 3 != 0, ..want(&wants) };
             let pack = bytes_of(&snapshot, &request, 5000);
             if !thin {
                 // Whole by itself: no base is missing.
@@ -195,7 +204,8 @@ fn a_fetch_is_not_much_larger_than_gits() {
     let (mut ours, mut gits) = (0, 0);
     for seed in 0..6u64 {
         let served = Served::new(300 + seed, 120, 1);
-        let line: Vec<Oid> = git(&served.path, &["rev-list", "--first-parent", "main"]).lines().map(oid).collect();
+        let line: Vec<Oid> =
+            git(&served.path, &["rev-list", "--first-parent", "main"]).lines().map(oid).collect();
         let (new, old) = (line[0], line[line.len() / 2]);
         let request = PackRequest { haves: vec![old], thin: true, ..want(&[new]) };
         let came = bytes_of(&served.snapshot(), &request, 1 << 16);
@@ -252,7 +262,8 @@ fn filters_leave_out_what_git_leaves_out() {
         assert_eq!(came, theirs, "{text}");
     }
     // What was left out can be asked for by id.
-    let blobs: Vec<Oid> = all_objects(&served.path).into_iter().filter(|o| o.1 == "blob").map(|o| o.0).take(5).collect();
+    let blobs: Vec<Oid> =
+        all_objects(&served.path).into_iter().filter(|o| o.1 == "blob").map(|o| o.0).take(5).collect();
     let request = PackRequest { filter: Filter::BlobNone, ..want(&blobs) };
     let came = index(&served.client("back.git"), &bytes_of(&served.snapshot(), &request, 4096), false);
     assert_eq!(came, blobs.into_iter().collect());
@@ -280,8 +291,7 @@ fn compare_shallow(served: &Served, client: &Path, args: &[&str], deepen: &Deepe
     let copy = client.with_extension("copy");
     let _ = std::fs::remove_dir_all(&copy);
     assert!(std::process::Command::new("cp").arg("-r").args([client, &copy]).status().unwrap().success());
-    let haves: Vec<Oid> =
-        git(client, &["for-each-ref", "--format=%(objectname)"]).lines().map(oid).collect();
+    let haves: Vec<Oid> = git(client, &["for-each-ref", "--format=%(objectname)"]).lines().map(oid).collect();
     let request = PackRequest {
         haves,
         client_shallow: had,
@@ -316,13 +326,16 @@ fn shallow_answers_are_gits() {
     for seed in 0..8u64 {
         let served = Served::new(600 + seed, 70, seed);
         let mut random = Random(seed);
-        let branches: Vec<String> =
-            git(&served.path, &["for-each-ref", "--format=%(refname)", "refs/heads"]).lines().map(str::to_owned).collect();
+        let branches: Vec<String> = git(&served.path, &["for-each-ref", "--format=%(refname)", "refs/heads"])
+            .lines()
+            .map(str::to_owned)
+            .collect();
         let client = served.client("client.git");
         let mut deep = 1 + random.below(3) as u32;
         for round in 0..7 {
-            let some: BTreeSet<&str> =
-                (0..=random.below(2)).map(|_| branches[random.below(branches.len() as u64) as usize].as_str()).collect();
+            let some: BTreeSet<&str> = (0..=random.below(2))
+                .map(|_| branches[random.below(branches.len() as u64) as usize].as_str())
+                .collect();
             let wants: Vec<&str> = some.into_iter().collect();
             match (round + seed) % 4 {
                 0 | 1 => {
@@ -345,7 +358,13 @@ fn shallow_answers_are_gits() {
                     }
                     git(&served.path, &["update-ref", "refs/tags/limit", &not.to_string()]);
                     let deepen = Deepen { not: vec![not], ..Deepen::default() };
-                    compare_shallow(&served, &client, &["--shallow-exclude=refs/tags/limit"], &deepen, &wants);
+                    compare_shallow(
+                        &served,
+                        &client,
+                        &["--shallow-exclude=refs/tags/limit"],
+                        &deepen,
+                        &wants,
+                    );
                 }
             }
         }
@@ -367,8 +386,11 @@ fn readiness_is_reaching_something_common() {
     for _ in 0..60 {
         let pick = |random: &mut Random| commits[random.below(commits.len() as u64) as usize];
         let (want, common) = (pick(&mut random), pick(&mut random));
-        let theirs =
-            git_raw(&served.path, &["merge-base", "--is-ancestor", &common.to_string(), &want.to_string()], b"");
+        let theirs = git_raw(
+            &served.path,
+            &["merge-base", "--is-ancestor", &common.to_string(), &want.to_string()],
+            b"",
+        );
         let ours = snapshot.is_ready(&[want], &[common]).unwrap();
         // Clocks that run backwards may make us say no; never yes.
         assert!(!ours || theirs.status.success());

@@ -103,12 +103,15 @@ pub fn history(seed: u64, commits: u64) -> Vec<u8> {
     let mut files: Vec<Vec<String>> = Vec::new();
     let mut mark = 0;
     for n in 0..commits {
-        let parent = if marks.is_empty() || (random.below(30) == 0 && n * 3 < commits) { None } else {
+        let parent = if marks.is_empty() || (random.below(30) == 0 && n * 3 < commits) {
+            None
+        } else {
             let back = random.below(4.min(marks.len() as u64));
             Some(marks.len() - 1 - back as usize)
         };
         let mut present = parent.map(|p| files[p].clone()).unwrap_or_default();
-        let merge = (random.below(6) == 0 && marks.len() > 2 && parent.is_some()).then(|| random.below(marks.len() as u64) as usize);
+        let merge = (random.below(6) == 0 && marks.len() > 2 && parent.is_some())
+            .then(|| random.below(marks.len() as u64) as usize);
         mark += 1;
         let branch = if n + 1 == commits { "main".to_owned() } else { format!("b{}", random.below(4)) };
         let message = format!("commit {n}\n\nof seed {seed}\n");
@@ -134,12 +137,18 @@ pub fn history(seed: u64, commits: u64) -> Vec<u8> {
                     let new = format!("moved/{}/{}.txt", random.below(9), random.below(1000));
                     writeln!(out, "R {} {new}", present[i]).unwrap();
                     present.retain(|p| *p != new);
-                    if i < present.len() { present[i] = new; } else { present.push(new); }
+                    if i < present.len() {
+                        present[i] = new;
+                    } else {
+                        present.push(new);
+                    }
                 }
                 _ => {
                     let deep = random.below(5);
                     let mut path = String::new();
-                    for d in 0..deep { path += &format!("dir{}-{d}/", random.below(3)); }
+                    for d in 0..deep {
+                        path += &format!("dir{}-{d}/", random.below(3));
+                    }
                     path += &format!("file{}.txt", random.below(12));
                     // A file named like a folder never happens: folders start with "dir".
                     let mut text = String::new();
@@ -149,14 +158,17 @@ pub fn history(seed: u64, commits: u64) -> Vec<u8> {
                     }
                     let mode = if random.below(10) == 0 { "100755" } else { "100644" };
                     writeln!(out, "M {mode} inline {path}\ndata {}\n{text}", text.len()).unwrap();
-                    if !present.contains(&path) { present.push(path); }
+                    if !present.contains(&path) {
+                        present.push(path);
+                    }
                 }
             }
         }
         marks.push(mark);
         files.push(present);
         if random.below(10) == 0 {
-            writeln!(out, "tag t{n}\nfrom :{mark}\ntagger T <t@example.org> 1700000000 +0000\ndata 4\ntag\n").unwrap();
+            writeln!(out, "tag t{n}\nfrom :{mark}\ntagger T <t@example.org> 1700000000 +0000\ndata 4\ntag\n")
+                .unwrap();
         }
     }
     out
@@ -173,7 +185,11 @@ pub fn all_objects(repo: &Path) -> Vec<(Oid, String, u64)> {
     text.lines()
         .map(|line| {
             let mut words = line.split(' ');
-            (oid(words.next().unwrap()), words.next().unwrap().to_owned(), words.next().unwrap().parse().unwrap())
+            (
+                oid(words.next().unwrap()),
+                words.next().unwrap().to_owned(),
+                words.next().unwrap().parse().unwrap(),
+            )
         })
         .collect()
 }

@@ -72,7 +72,11 @@ impl Client {
                 let target = if address.contains(':') { address.to_owned() } else { format!("{address}:80") };
                 let stream = TcpStream::connect(&target).await.map_err(|e| {
                     let what = format!("The server {url} does not answer: {e}.");
-                    Problem::new(ProblemKind::Unavailable, what, "Check the address, and that the server runs.")
+                    Problem::new(
+                        ProblemKind::Unavailable,
+                        what,
+                        "Check the address, and that the server runs.",
+                    )
                 })?;
                 if let Some(token) = token {
                     http = http.header("authorization", format!("Bearer {}", token.expose()));
@@ -94,7 +98,8 @@ async fn exchange<S>(stream: S, request: HttpRequest<Full<Bytes>>) -> Result<Ans
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(cut)?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(cut)?;
     // Ends with the last answer; an error there reaches the answer's reader too.
     tokio::spawn(async move { drop(connection.await) });
     let answer = sender.send_request(request).await.map_err(cut)?;

@@ -30,7 +30,10 @@ pub(super) fn table(rows: &[Value], columns: &[&str]) -> String {
 pub(super) fn record(value: &Value) -> String {
     let mut out = String::new();
     let Some(fields) = value.as_object() else { return format!("{value}\n") };
-    let width = fields.keys().map(String::len).max().unwrap_or(0);
+    let in_line = |value: &Value| {
+        !value.is_null() && !value.as_array().is_some_and(|items| items.iter().all(Value::is_object))
+    };
+    let width = fields.iter().filter(|(_, v)| in_line(v)).map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, value) in fields {
         match value {
             Value::Null => {}
@@ -112,10 +115,11 @@ mod tests {
 
     #[test]
     fn tables_line_up_and_times_are_dates() {
-        let rows = [json!({"name": "a", "created": 0}), json!({"name": "longer", "created": 1_795_356_309_000u64})];
+        let rows =
+            [json!({"name": "a", "created": 0}), json!({"name": "longer", "created": 1_795_356_309_000u64})];
         assert_eq!(
             table(&rows, &["name", "created"]),
-            "NAME    CREATED\na       1970-01-01 00:00:00\nlonger  2026-11-22 13:25:09\n"
+            "NAME    CREATED\na       1970-01-01 00:00:00\nlonger  2026-11-22 14:05:09\n"
         );
         assert_eq!(table(&[], &["name"]), "none\n");
         assert_eq!(time(951_782_400_000), "2000-02-29 00:00:00");
@@ -123,7 +127,8 @@ mod tests {
 
     #[test]
     fn a_record_leaves_empty_fields_out() {
-        let text = record(&json!({"number": 3, "failure": null, "stages": [{"stage": "clone", "ended": null}]}));
+        let text =
+            record(&json!({"number": 3, "failure": null, "stages": [{"stage": "clone", "ended": null}]}));
         assert_eq!(text, "number  3\nstages:\n  - stage: clone\n");
     }
 }

@@ -5,8 +5,8 @@ use slipway_core::spec::parse_duration_ms;
 use slipway_core::{Problem, ProblemKind, Role};
 
 use super::{
-    Bind, BuildVerb, ClusterVerb, DeployVerb, DryRunName, KeyVerb, KindName, RegistryVerb, RepoVerb, TokenVerb, Unbind,
-    UserVerb, Verb,
+    Bind, BuildVerb, ClusterVerb, DeployVerb, DryRunName, KeyVerb, KindName, RegistryVerb, RepoVerb,
+    TokenVerb, Unbind, UserVerb, Verb,
 };
 
 /// One call of the API.
@@ -78,7 +78,8 @@ pub(crate) fn request(verb: Verb, files: &mut dyn Files) -> Result<Option<Reques
         Verb::Repo(verb) => repo(verb)?,
         Verb::Grant { user, repo, role } => {
             let role = Role::from(role);
-            let sentence = format!("{user} has the role {} in {repo}.", json!(role).as_str().unwrap_or_default());
+            let sentence =
+                format!("{user} has the role {} in {repo}.", json!(role).as_str().unwrap_or_default());
             send("PUT", format!("/repos/{repo}/grants/{user}"), json!({"role": role}), says(sentence))
         }
         Verb::Revoke { user, repo } => call(
@@ -103,7 +104,9 @@ fn user(verb: UserVerb, files: &mut dyn Files) -> Result<Request, Problem> {
             let sentence = format!("User {name} is added with {} key(s).", keys.len());
             send("POST", "/users", json!({"name": name, "owner": owner, "keys": keys}), says(sentence))
         }
-        UserVerb::List => call("GET", "/users?limit=1000", Shows::Rows("users", &["name", "owner", "created"])),
+        UserVerb::List => {
+            call("GET", "/users?limit=1000", Shows::Rows("users", &["name", "owner", "created"]))
+        }
         UserVerb::Remove { name } => {
             call("DELETE", format!("/users/{name}"), says(format!("User {name} is removed.")))
         }
@@ -123,11 +126,17 @@ fn key(verb: KeyVerb, files: &mut dyn Files) -> Result<Request, Problem> {
         }
         KeyVerb::List { user } => {
             let of = user.map_or(String::new(), |u| format!("&user={u}"));
-            call("GET", format!("/keys?limit=1000{of}"), Shows::Rows("keys", &["fingerprint", "user", "title", "created"]))
+            call(
+                "GET",
+                format!("/keys?limit=1000{of}"),
+                Shows::Rows("keys", &["fingerprint", "user", "title", "created"]),
+            )
         }
-        KeyVerb::Remove { fingerprint } => {
-            call("DELETE", format!("/keys/{}", segment(&fingerprint)), says(format!("The key {fingerprint} is removed.")))
-        }
+        KeyVerb::Remove { fingerprint } => call(
+            "DELETE",
+            format!("/keys/{}", segment(&fingerprint)),
+            says(format!("The key {fingerprint} is removed.")),
+        ),
     })
 }
 
@@ -137,7 +146,11 @@ fn token(verb: TokenVerb) -> Result<Request, Problem> {
             let mut body = json!({"user": user, "name": name, "scopes": scope});
             if let Some(expires) = expires {
                 let ms = parse_duration_ms(&expires).ok_or_else(|| {
-                    Problem::new(ProblemKind::Invalid, format!("{expires:?} is not a time."), "Give one such as 90d.")
+                    Problem::new(
+                        ProblemKind::Invalid,
+                        format!("{expires:?} is not a time."),
+                        "Give one such as 90d.",
+                    )
                 })?;
                 body["expires_in_s"] = json!(ms / 1000);
             }
@@ -259,14 +272,22 @@ fn bind_request(bind: Bind) -> Request {
 fn unbind_request(unbind: &Unbind) -> Request {
     let repo = &unbind.repo;
     let what = if unbind.registry { "registry" } else { "cluster" };
-    call("DELETE", format!("/repos/{repo}/bindings/{what}"), says(format!("{repo} is bound to no {what} any more.")))
+    call(
+        "DELETE",
+        format!("/repos/{repo}/bindings/{what}"),
+        says(format!("{repo} is bound to no {what} any more.")),
+    )
 }
 
 fn build(verb: BuildVerb) -> Request {
     const COLUMNS: &[&str] = &["number", "state", "stage", "commit", "title", "actor", "created"];
     match verb {
-        BuildVerb::List { repo } => call("GET", format!("/repos/{repo}/builds"), Shows::Rows("builds", COLUMNS)),
-        BuildVerb::Show { repo, number } => call("GET", format!("/repos/{repo}/builds/{number}"), Shows::Record),
+        BuildVerb::List { repo } => {
+            call("GET", format!("/repos/{repo}/builds"), Shows::Rows("builds", COLUMNS))
+        }
+        BuildVerb::Show { repo, number } => {
+            call("GET", format!("/repos/{repo}/builds/{number}"), Shows::Record)
+        }
         BuildVerb::Log { repo, number, follow } => {
             let follow = if follow { "?follow=true" } else { "" };
             call("GET", format!("/repos/{repo}/builds/{number}/log{follow}"), Shows::Stream)
@@ -283,7 +304,9 @@ fn build(verb: BuildVerb) -> Request {
 fn deploy(verb: DeployVerb) -> Request {
     const COLUMNS: &[&str] = &["number", "state", "phase", "cluster", "commit", "title", "actor", "created"];
     match verb {
-        DeployVerb::List { repo } => call("GET", format!("/repos/{repo}/deploys"), Shows::Rows("deploys", COLUMNS)),
+        DeployVerb::List { repo } => {
+            call("GET", format!("/repos/{repo}/deploys"), Shows::Rows("deploys", COLUMNS))
+        }
         DeployVerb::Show { repo, number } => {
             let which = number.map_or("latest".to_owned(), |n| n.to_string());
             call("GET", format!("/repos/{repo}/deploys/{which}"), Shows::Record)

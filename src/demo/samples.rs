@@ -14,7 +14,10 @@ pub(super) fn app() -> Vec<(&'static str, String)> {
                 .into(),
         ),
         ("index.html", "<!doctype html><title>hello</title><h1>Hello from Slipway</h1>\n".into()),
-        ("test.sh", "#!/bin/sh\nset -e\ngrep -q 'Hello' /www/index.html\necho 'the page says hello'\n".into()),
+        (
+            "test.sh",
+            "#!/bin/sh\nset -e\ngrep -q 'Hello' /www/index.html\necho 'the page says hello'\n".into(),
+        ),
         (
             "slipway.toml",
             "# How this application is tested, and where its new image goes.\n\
@@ -22,7 +25,10 @@ pub(super) fn app() -> Vec<(&'static str, String)> {
              [deploy.prod]\nrepo = \"ManifestRepo\"\npath = \"deployment.yaml\"\n"
                 .into(),
         ),
-        ("README.md", "# hello\n\nA page in an image. Change `index.html` and push: the cluster follows.\n".into()),
+        (
+            "README.md",
+            "# hello\n\nA page in an image. Change `index.html` and push: the cluster follows.\n".into(),
+        ),
     ]
 }
 

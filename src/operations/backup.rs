@@ -20,7 +20,11 @@ pub(super) fn stream(store: Arc<SledStore>) -> BoxStream<'static, Result<Bytes, 
         let mut writer = io::BufWriter::with_capacity(PIECE_BYTES, Pieces(pieces.clone()));
         let done = store.backup(&mut writer).and_then(|_| {
             writer.flush().map_err(|e| {
-                Problem::new(slipway_core::ProblemKind::Cancelled, format!("The reader left: {e}."), "Start again.")
+                Problem::new(
+                    slipway_core::ProblemKind::Cancelled,
+                    format!("The reader left: {e}."),
+                    "Start again.",
+                )
             })
         });
         if let Err(problem) = done {

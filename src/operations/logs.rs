@@ -46,7 +46,12 @@ pub(super) fn follow(
     .boxed()
 }
 
-async fn next(rooms: &Rooms, repo: &RepoName, number: BuildNumber, offset: u64) -> Result<Option<LogChunk>, Problem> {
+async fn next(
+    rooms: &Rooms,
+    repo: &RepoName,
+    number: BuildNumber,
+    offset: u64,
+) -> Result<Option<LogChunk>, Problem> {
     loop {
         // Asked before reading: what was written before the end is then surely read.
         let (store, name) = (rooms.store.clone(), repo.clone());
@@ -69,14 +74,23 @@ async fn next(rooms: &Rooms, repo: &RepoName, number: BuildNumber, offset: u64) 
 /// Reading a piece off the async workers.
 #[async_trait]
 pub(super) trait ReadPiece {
-    async fn read_piece(&self, repo: &RepoName, number: BuildNumber, offset: u64) -> Result<Vec<u8>, Problem>;
+    async fn read_piece(&self, repo: &RepoName, number: BuildNumber, offset: u64)
+    -> Result<Vec<u8>, Problem>;
 }
 
 #[async_trait]
 impl ReadPiece for std::sync::Arc<BuildLogs> {
-    async fn read_piece(&self, repo: &RepoName, number: BuildNumber, offset: u64) -> Result<Vec<u8>, Problem> {
+    async fn read_piece(
+        &self,
+        repo: &RepoName,
+        number: BuildNumber,
+        offset: u64,
+    ) -> Result<Vec<u8>, Problem> {
         let (logs, repo) = (self.clone(), repo.clone());
-        blocking(move || logs.read(&repo, number, offset, PIECE_BYTES_MAX).map_err(|e| unreadable(number, &e))).await
+        blocking(move || {
+            logs.read(&repo, number, offset, PIECE_BYTES_MAX).map_err(|e| unreadable(number, &e))
+        })
+        .await
     }
 }
 

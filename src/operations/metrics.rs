@@ -9,8 +9,18 @@ use crate::supervisor::Supervisor;
 pub(super) fn render(_: &Rooms, supervisor: &Supervisor) -> String {
     let (builds, deploys) = supervisor.unfinished();
     let mut out = String::new();
-    gauge(&mut out, "slipway_builds_unfinished", "Builds that are queued, running or waiting.", builds as u64);
-    gauge(&mut out, "slipway_deploys_unfinished", "Deploys that are queued, running or waiting.", deploys as u64);
+    gauge(
+        &mut out,
+        "slipway_builds_unfinished",
+        "Builds that are queued, running or waiting.",
+        builds as u64,
+    );
+    gauge(
+        &mut out,
+        "slipway_deploys_unfinished",
+        "Deploys that are queued, running or waiting.",
+        deploys as u64,
+    );
     if let Some(bytes) = resident_bytes() {
         gauge(&mut out, "process_resident_memory_bytes", "Resident memory.", bytes);
     }

@@ -10,7 +10,12 @@ use crate::app::Rooms;
 use crate::supervisor::now;
 
 /// The record first (it takes the name), then the folder; a folder that fails takes the record back.
-pub(super) fn create(rooms: &Rooms, name: &RepoName, description: &str, public: bool) -> Result<RepoRecord, Problem> {
+pub(super) fn create(
+    rooms: &Rooms,
+    name: &RepoName,
+    description: &str,
+    public: bool,
+) -> Result<RepoRecord, Problem> {
     let record = rooms.store.create_repo(name, description, public, now())?;
     if let Err(error) = rooms.repositories.create(name) {
         rooms.store.remove_repo(record.id)?;

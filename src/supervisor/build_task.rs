@@ -59,6 +59,10 @@ pub(super) async fn run(
 /// One step of the machine: the new state is on disk when this returns. `None` when the server stops.
 async fn step(inner: &Inner, build: &mut Build, input: Input) -> Option<Vec<Effect>> {
     let effects = build.step(input, now());
+    if build.state.is_final() && !effects.is_empty() {
+        // Before the record: who reads the log to its end stops reading once the record is final.
+        inner.builds.conclude(build).await;
+    }
     let record = build.clone();
     let written = inner.record("build", move |store| match store.put_build(&record) {
         // The repository was removed meanwhile: there is nothing to record any more.
@@ -79,6 +83,7 @@ async fn wait_for_turn(
     inbox: &mut mpsc::Receiver<Input>,
 ) -> (Option<Input>, Option<OwnedSemaphorePermit>) {
     let turn = async {
+        inner.gate.cancelled().await;
         if let Some(before) = before {
             before.cancelled().await;
         }
@@ -92,7 +97,11 @@ async fn wait_for_turn(
     }
 }
 
-async fn wait_until(inner: &Inner, at: Option<UnixMillis>, inbox: &mut mpsc::Receiver<Input>) -> Option<Input> {
+async fn wait_until(
+    inner: &Inner,
+    at: Option<UnixMillis>,
+    inbox: &mut mpsc::Receiver<Input>,
+) -> Option<Input> {
     let pause = Duration::from_millis(at.unwrap_or_default().since(now()));
     tokio::select! {
         biased;

@@ -28,7 +28,12 @@ struct Script {
 
 #[async_trait]
 impl BuildStages for Script {
-    async fn carry_out(&self, build: &Build, effect: &build::Effect, stop: &CancellationToken) -> build::Input {
+    async fn carry_out(
+        &self,
+        build: &Build,
+        effect: &build::Effect,
+        stop: &CancellationToken,
+    ) -> build::Input {
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(running, Ordering::SeqCst);
         let stopped = tokio::time::timeout(self.pause, stop.cancelled()).await.is_ok();
@@ -54,6 +59,8 @@ impl BuildStages for Script {
             }),
         }
     }
+
+    async fn conclude(&self, _: &Build) {}
 
     async fn finish(&self, build: &Build) {
         self.finished.lock().expect("lock").push(build.number.0);
@@ -99,6 +106,7 @@ fn world(folder: &Path, script: Script, builds_max: usize) -> World {
     };
     let script = Arc::new(script);
     let supervisor = Supervisor::new(sled.clone(), script.clone(), script.clone(), builds_max, 4);
+    supervisor.open();
     World { sled, repo, script, supervisor }
 }
 
@@ -242,7 +250,8 @@ async fn work_that_a_crash_cut_off_is_taken_up_once() {
         world.supervisor.drain(Duration::ZERO).await;
         world.supervisor.abandon();
     }
-    let world = retry(|| std::panic::catch_unwind(|| world(folder.path(), Script::default(), 2)).ok());
+    wait_until_free(folder.path()).await;
+    let world = world(folder.path(), Script::default(), 2);
     world.supervisor.resume().await.expect("resumed");
     world.build_state(1, BuildState::Succeeded).await;
     world.deploy_state(1, DeployState::Healthy).await;
@@ -250,12 +259,13 @@ async fn work_that_a_crash_cut_off_is_taken_up_once() {
 }
 
 /// The store's lock goes with its last handle, a moment after the tasks that held one.
-fn retry<T>(mut open: impl FnMut() -> Option<T>) -> T {
+async fn wait_until_free(folder: &Path) {
+    let key = MasterKey::load_or_create(&folder.join("key")).expect("key");
     for _ in 0..100 {
-        if let Some(open) = open() {
-            return open;
+        if SledStore::open(&folder.join("db"), &key).is_ok() {
+            return;
         }
-        std::thread::sleep(Duration::from_millis(20));
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("the store does not open again");
 }

@@ -42,7 +42,9 @@ pub fn lab() -> Lab {
 
 fn cache() -> PathBuf {
     let home = std::env::var("HOME").unwrap_or_else(|_| "/root".into());
-    std::env::var("XDG_CACHE_HOME").map_or_else(|_| Path::new(&home).join(".cache"), PathBuf::from).join("slipway")
+    std::env::var("XDG_CACHE_HOME")
+        .map_or_else(|_| Path::new(&home).join(".cache"), PathBuf::from)
+        .join("slipway")
 }
 
 impl Lab {
@@ -158,12 +160,18 @@ impl Slipway {
             if let (Ok(http), Ok(ssh)) = (http, ssh) {
                 let (http, ssh) = (http.trim().to_owned(), ssh.trim().to_owned());
                 let pid = fs::read_to_string(run.join("pid")).unwrap_or_default();
-                if pid.trim() == self.child.id().to_string() && curl(&[&format!("http://{http}/-/readyz")]).0 == 200 {
+                if pid.trim() == self.child.id().to_string()
+                    && curl(&[&format!("http://{http}/-/readyz")]).0 == 200
+                {
                     (self.http, self.ssh) = (http, ssh);
                     return;
                 }
             }
-            assert!(begun.elapsed() < Duration::from_secs(30), "the server does not come up:\n{}", self.log());
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "the server does not come up:\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -196,7 +204,13 @@ impl Slipway {
     /// Runs a command line verb against this server; its standard output.
     pub fn cli(&self, args: &[&str]) -> String {
         let out = self.try_cli(args);
-        assert!(out.status.success(), "slipway {args:?}: {}{}\n{}", text(&out.stdout), text(&out.stderr), self.log());
+        assert!(
+            out.status.success(),
+            "slipway {args:?}: {}{}\n{}",
+            text(&out.stdout),
+            text(&out.stderr),
+            self.log()
+        );
         text(&out.stdout)
     }
 
@@ -217,7 +231,8 @@ impl Slipway {
         fs::create_dir_all(&home).expect("home");
         let key = home.join("id_ed25519");
         if !key.exists() {
-            let made = run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));
+            let made =
+                run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));
             assert!(made.status.success(), "{}", text(&made.stderr));
         }
         let public = home.join("id_ed25519.pub");
@@ -226,8 +241,17 @@ impl Slipway {
             args.push("--owner");
         }
         self.cli(&args);
-        let token = self.cli(&["token", "create", name, "--scope", "repo:read,repo:write,api"]).trim().to_owned();
-        Person { name: name.into(), home, key, token, http: self.http.clone(), ssh: self.ssh.clone(), git: gits()[0].clone() }
+        let token =
+            self.cli(&["token", "create", name, "--scope", "repo:read,repo:write,api"]).trim().to_owned();
+        Person {
+            name: name.into(),
+            home,
+            key,
+            token,
+            http: self.http.clone(),
+            ssh: self.ssh.clone(),
+            git: gits()[0].clone(),
+        }
     }
 
     /// Waits until the newest build of the repository has reached a final state; its record.
@@ -383,7 +407,14 @@ impl Person {
         let mut ssh = Command::new("ssh");
         ssh.args(["-p", port, "-i"])
             .arg(&self.key)
-            .args(["-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
+            .args([
+                "-o",
+                "IdentitiesOnly=yes",
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+            ])
             .args(["-o", "LogLevel=ERROR", "-T"])
             .arg(format!("{}@{host}", self.name))
             .arg(command)

@@ -1,7 +1,7 @@
 //! The sample application and manifests that the scenario pushes.
 
 /// A web server in a few lines of busybox, with a test.
-pub fn app(page: &str) -> Vec<(&'static str, String)> {
+pub(crate) fn app(page: &str) -> Vec<(&'static str, String)> {
     vec![
         (
             "Dockerfile",
@@ -21,7 +21,7 @@ pub fn app(page: &str) -> Vec<(&'static str, String)> {
 }
 
 /// slipway.toml with a test, and a bump of `manifests`.
-pub fn spec(manifests: &str) -> String {
+pub(crate) fn spec(manifests: &str) -> String {
     format!(
         "[test]\nrun = [\"/bin/sh\", \"/test.sh\"]\ntimeout = \"1m\"\n\n\
          [deploy.prod]\nrepo = \"{manifests}\"\npath = \"deployment.yaml\"\n"
@@ -29,7 +29,7 @@ pub fn spec(manifests: &str) -> String {
 }
 
 /// A Deployment and a Service, with comments that a minimal edit must keep.
-pub fn manifests(image: &str) -> Vec<(&'static str, String)> {
+pub(crate) fn manifests(image: &str) -> Vec<(&'static str, String)> {
     vec![
         (
             "deployment.yaml",
@@ -52,6 +52,6 @@ pub fn manifests(image: &str) -> Vec<(&'static str, String)> {
 }
 
 /// As the harness takes files.
-pub fn borrowed<'a>(files: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn borrowed<'a>(files: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
     files.iter().map(|(path, content)| (*path, content.as_str())).collect()
 }

@@ -8,7 +8,8 @@ use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -32,7 +33,8 @@ pub fn router(parts: Parts) -> Router {
         .route("/-/metrics", get(metrics))
         .route("/-/schema/slipway.json", get(schema))
         .merge(api::routes());
-    let people = dressed(pages::routes(), &shared).layer(from_fn_with_state(Arc::clone(&shared), pages::as_page));
+    let people =
+        dressed(pages::routes(), &shared).layer(from_fn_with_state(Arc::clone(&shared), pages::as_page));
     let machines = dressed(machines, &shared).layer(from_fn(refusal::as_json));
     people.merge(machines).layer(map_response(guard)).with_state(shared)
 }

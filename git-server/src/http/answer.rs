@@ -28,7 +28,10 @@ pub(super) fn refused(problem: &Problem) -> Response {
     match problem.kind {
         // git asks for a password on nothing else than this.
         ProblemKind::Unauthenticated => {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Slipway\", charset=\"UTF-8\""));
+            headers.insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"Slipway\", charset=\"UTF-8\""),
+            );
         }
         ProblemKind::Busy | ProblemKind::Unavailable => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));

@@ -46,7 +46,8 @@ async fn pump(mut body: Body, gzip: bool, fed: &InputSender) -> Result<(), Probl
             Some(mut decoder) => {
                 for at in (0..data.len()).step_by(GZIP_SLICE_BYTES) {
                     let slice = data.slice(at..data.len().min(at + GZIP_SLICE_BYTES));
-                    let (next, out) = blocking(move || decoder.take(&slice).map(|out| (decoder, out))).await?;
+                    let (next, out) =
+                        blocking(move || decoder.take(&slice).map(|out| (decoder, out))).await?;
                     decoder = next;
                     if !out.is_empty() && !fed.send(Ok(out)).await {
                         return Ok(());
@@ -104,11 +105,19 @@ impl Inflate {
 }
 
 fn cut() -> Problem {
-    Problem::new(ProblemKind::Invalid, "The request body ends in the middle.", "Check the network and try again.")
+    Problem::new(
+        ProblemKind::Invalid,
+        "The request body ends in the middle.",
+        "Check the network and try again.",
+    )
 }
 
 fn damaged() -> Problem {
-    Problem::new(ProblemKind::Invalid, "The compressed request body is damaged.", "Check the network and try again.")
+    Problem::new(
+        ProblemKind::Invalid,
+        "The compressed request body is damaged.",
+        "Check the network and try again.",
+    )
 }
 
 fn bomb(taken: u64, grown: u64) -> Problem {

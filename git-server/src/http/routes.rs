@@ -52,10 +52,13 @@ async fn dumb() -> Response {
 }
 
 async fn info_refs(State(server): State<GitServer>, Path(repo): Path<String>, request: Request) -> Response {
-    let mut asked = request.uri().query().unwrap_or_default().split('&').filter_map(|p| p.strip_prefix("service="));
+    let mut asked =
+        request.uri().query().unwrap_or_default().split('&').filter_map(|p| p.strip_prefix("service="));
     let service = match asked.next().map(Service::parse) {
         None => return dumb().await,
-        Some(None) => return plain(StatusCode::FORBIDDEN, "There is no such service here. Use a stock git client."),
+        Some(None) => {
+            return plain(StatusCode::FORBIDDEN, "There is no such service here. Use a stock git client.");
+        }
         Some(Some(service)) => service,
     };
     match open(&server.shared, request.headers(), peer(&request), &repo, service).await {
@@ -80,11 +83,19 @@ async fn advertise(opened: Opened, service: Service, version: Version) -> Respon
     uncached(StatusCode::OK, &format!("application/x-{}-advertisement", service.name()), Body::from(out))
 }
 
-async fn upload_pack(State(server): State<GitServer>, Path(repo): Path<String>, request: Request) -> Response {
+async fn upload_pack(
+    State(server): State<GitServer>,
+    Path(repo): Path<String>,
+    request: Request,
+) -> Response {
     exchange(server.shared, repo, Service::UploadPack, request).await
 }
 
-async fn receive_pack(State(server): State<GitServer>, Path(repo): Path<String>, request: Request) -> Response {
+async fn receive_pack(
+    State(server): State<GitServer>,
+    Path(repo): Path<String>,
+    request: Request,
+) -> Response {
     exchange(server.shared, repo, Service::ReceivePack, request).await
 }
 
@@ -142,7 +153,8 @@ fn check_headers(headers: &HeaderMap, service: Service) -> Result<bool, Box<Resp
     let wanted = format!("application/x-{}-request", service.name());
     let essence = text(CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case(&wanted) {
-        let sentence = format!("The content type is {essence:?}; {wanted} is expected. Use a stock git client.");
+        let sentence =
+            format!("The content type is {essence:?}; {wanted} is expected. Use a stock git client.");
         return Err(Box::new(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, &sentence)));
     }
     match text(CONTENT_ENCODING) {
@@ -163,7 +175,11 @@ async fn open(
     service: Service,
 ) -> Result<Opened, Problem> {
     if shared.stop.is_cancelled() {
-        return Err(Problem::new(ProblemKind::Unavailable, "The server is stopping.", "Try again in a minute."));
+        return Err(Problem::new(
+            ProblemKind::Unavailable,
+            "The server is stopping.",
+            "Try again in a minute.",
+        ));
     }
     let actor = identify(shared, headers, peer).await?;
     shared.open(actor, repo.strip_suffix(".git").unwrap_or(repo).to_owned(), service).await

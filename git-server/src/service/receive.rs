@@ -103,7 +103,11 @@ impl Conversation {
             reader,
             output: self.output.clone(),
             stop: flag.share(),
-            hears: if self.stateless { Arc::clone(&self.input_ended) } else { Arc::new(AtomicBool::new(true)) },
+            hears: if self.stateless {
+                Arc::clone(&self.input_ended)
+            } else {
+                Arc::new(AtomicBool::new(true))
+            },
             _permit: permit,
         };
         let band = job.push.band;
@@ -142,7 +146,8 @@ impl Conversation {
 
     async fn follow(&self, event: EventId, band: SideBand) -> Result<(), Stop> {
         let mut lines = self.shared.follow.follow(event);
-        let mut pause = tokio::time::interval_at(tokio::time::Instant::now() + KEEPALIVE_PAUSE, KEEPALIVE_PAUSE);
+        let mut pause =
+            tokio::time::interval_at(tokio::time::Instant::now() + KEEPALIVE_PAUSE, KEEPALIVE_PAUSE);
         let end = tokio::time::sleep(self.shared.limits.follow_max);
         tokio::pin!(end);
         loop {
@@ -211,7 +216,8 @@ impl Job {
             depth_max: limits.delta_depth_max,
         };
         let band = if self.push.quiet { SideBand::None } else { self.push.band };
-        let teller = Teller { output: &self.output, band, hears: &self.hears, last: std::cell::Cell::new(None) };
+        let teller =
+            Teller { output: &self.output, band, hears: &self.hears, last: std::cell::Cell::new(None) };
         repository.receive(&mut self.reader, &limits, &|p| teller.tell(&p), &self.stop).map_err(Problem::from)
     }
 
@@ -254,7 +260,11 @@ impl Job {
     }
 
     /// Every new tip must lead to objects that are here. If not, the refs to blame are found one by one.
-    fn check_connected(&self, received: &Received, answers: &mut [Result<(), Problem>]) -> Result<(), Problem> {
+    fn check_connected(
+        &self,
+        received: &Received,
+        answers: &mut [Result<(), Problem>],
+    ) -> Result<(), Problem> {
         let tips: Vec<(usize, Oid)> = self
             .push
             .commands
@@ -263,7 +273,9 @@ impl Job {
             .filter_map(|(at, c)| c.update.as_ref().ok().filter(|u| !u.is_delete()).map(|u| (at, u.new)))
             .collect();
         let all: Vec<Oid> = tips.iter().map(|(_, id)| *id).collect();
-        let Err(problem) = received.check_connected(&all, &self.stop).map_err(Problem::from) else { return Ok(()) };
+        let Err(problem) = received.check_connected(&all, &self.stop).map_err(Problem::from) else {
+            return Ok(());
+        };
         for (at, id) in &tips {
             let blamed = if tips.len() > BLAME_UPDATES_MAX || tips.len() == 1 {
                 Err(problem.clone())

@@ -141,7 +141,10 @@ fn answer_wants(snapshot: &Snapshot, wants: Wants) -> Result<(Wants, ShallowAnsw
 }
 
 /// Everything of version 2's answer before the pack, and the pack's recipe if one follows.
-fn answer_fetch(snapshot: &Snapshot, mut args: FetchArgs) -> Result<(Vec<u8>, Option<Box<PackRequest>>), Problem> {
+fn answer_fetch(
+    snapshot: &Snapshot,
+    mut args: FetchArgs,
+) -> Result<(Vec<u8>, Option<Box<PackRequest>>), Problem> {
     let mut out = Vec::new();
     let mut named = Vec::new();
     for name in std::mem::take(&mut args.want_refs) {

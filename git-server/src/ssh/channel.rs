@@ -53,9 +53,7 @@ pub(super) async fn serve(shared: Arc<Shared>, fingerprint: Arc<str>, channel: C
                 git(&shared, actor, name, service, version, reader, write).await;
                 return;
             }
-            Ok(Exec::Command(argv)) => {
-                command(&shared, actor, argv, read, &write).await
-            }
+            Ok(Exec::Command(argv)) => command(&shared, actor, argv, read, &write).await,
             Err(problem) => refuse(&write, &problem).await,
         },
     };
@@ -140,7 +138,8 @@ async fn git(
         }
         (write, bytes)
     });
-    let ended = Conversation::new(Arc::clone(shared), opened, version, false, input, output).run(service).await;
+    let ended =
+        Conversation::new(Arc::clone(shared), opened, version, false, input, output).run(service).await;
     let flush = writing.abort_handle();
     let Ok(Ok((write, bytes))) = tokio::time::timeout(FLUSH_TIME, writing).await else {
         flush.abort();

@@ -24,7 +24,9 @@ pub(crate) fn parse(raw: &[u8]) -> Result<Exec, Problem> {
     if line.chars().any(|c| c.is_control() && c != '\t') {
         return Err(invalid("The command has control characters."));
     }
-    let line = line.strip_prefix("git ").map_or_else(|| line.to_owned(), |rest| format!("git-{}", rest.trim_start()));
+    let line = line
+        .strip_prefix("git ")
+        .map_or_else(|| line.to_owned(), |rest| format!("git-{}", rest.trim_start()));
     let (verb, rest) = line.split_once([' ', '\t']).unwrap_or((line.as_str(), ""));
     match verb {
         "git-upload-pack" | "git-receive-pack" => {
@@ -50,7 +52,9 @@ fn repository(rest: &str) -> Result<String, Problem> {
     let mut rest = rest;
     while let Some((flag, tail)) = rest.split_once(' ') {
         let known = matches!(flag, "--strict" | "--no-strict")
-            || flag.strip_prefix("--timeout=").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+            || flag
+                .strip_prefix("--timeout=")
+                .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
         if !known {
             break;
         }
@@ -176,11 +180,24 @@ mod tests {
     #[test]
     fn quoting_that_git_never_writes_is_refused() {
         for line in [
-            "git-upload-pack", "git-upload-pack ''x", "git-upload-pack 'a' 'b'", "git-upload-pack 'a'; reboot",
-            "git-upload-pack 'a", "git-upload-pack $(id)", "git-upload-pack `id`", "git-upload-pack \"a\"",
-            "git-upload-pack 'a'|cat", "git-upload-pack 'a'\\x'b'", "git-upload-pack a b", "git-upload-pack 'a'\\''",
-            "git-upload-pack --upload-pack=evil 'a'", "git-upload-pack 'a' --exec=x", "git-upload-pack a\u{0}b",
-            "git-upload-pack 'a\nb'", "git-upload-archive 'a'", "git-lfs-authenticate a download",
+            "git-upload-pack",
+            "git-upload-pack ''x",
+            "git-upload-pack 'a' 'b'",
+            "git-upload-pack 'a'; reboot",
+            "git-upload-pack 'a",
+            "git-upload-pack $(id)",
+            "git-upload-pack `id`",
+            "git-upload-pack \"a\"",
+            "git-upload-pack 'a'|cat",
+            "git-upload-pack 'a'\\x'b'",
+            "git-upload-pack a b",
+            "git-upload-pack 'a'\\''",
+            "git-upload-pack --upload-pack=evil 'a'",
+            "git-upload-pack 'a' --exec=x",
+            "git-upload-pack a\u{0}b",
+            "git-upload-pack 'a\nb'",
+            "git-upload-archive 'a'",
+            "git-lfs-authenticate a download",
         ] {
             assert_eq!(name(line), None, "{line}");
         }
@@ -189,7 +206,19 @@ mod tests {
     #[test]
     fn names_that_leave_the_folder_are_no_names() {
         use slipway_core::RepoName;
-        for path in ["/../etc/passwd", "/~root/x", "/a/../b", "//app", "/.git", "/a/b", "/", "", "/v1/repos/", "..", "/-x"] {
+        for path in [
+            "/../etc/passwd",
+            "/~root/x",
+            "/a/../b",
+            "//app",
+            "/.git",
+            "/a/b",
+            "/",
+            "",
+            "/v1/repos/",
+            "..",
+            "/-x",
+        ] {
             let quoted = format!("git-upload-pack '{path}'");
             let judged = name(&quoted).map(|n| RepoName::parse(&n).is_ok());
             assert_ne!(judged, Some(true), "{path:?}");
@@ -203,7 +232,10 @@ mod tests {
             _ => None,
         };
         assert_eq!(split("repo create app").as_deref(), Some("repo|create|app"));
-        assert_eq!(split(r#"repo create app --description "it's \"one\" \$HOME" ''"#).as_deref(), Some("repo|create|app|--description|it's \"one\" $HOME|"));
+        assert_eq!(
+            split(r#"repo create app --description "it's \"one\" \$HOME" ''"#).as_deref(),
+            Some("repo|create|app|--description|it's \"one\" $HOME|")
+        );
         assert_eq!(split("a $(b) `c` *; d && e > f").as_deref(), Some("a|$(b)|`c`|*;|d|&&|e|>|f"));
         assert_eq!(split(r"a\ b 'c d'e").as_deref(), Some("a b|c de"));
         for bad in ["", "   ", "a 'b", "a \"b", "a \\", &"x ".repeat(200), &"x".repeat(9000)] {

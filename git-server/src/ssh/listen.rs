@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use russh::keys::{Algorithm, EcdsaCurve};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::server::Config;
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex};
 use slipway_core::UnixMillis;
@@ -89,6 +89,9 @@ fn config(host_keys: HostKeys) -> Config {
         Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
         Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
         Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
+        // People's keys alone; SHA-1 signatures (ssh-rsa without a hash) stay refused.
+        Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
+        Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
     ];
     let cipher = vec![cipher::AES_256_GCM, cipher::AES_128_GCM, cipher::CHACHA20_POLY1305];
     Config {

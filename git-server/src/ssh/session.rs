@@ -92,12 +92,18 @@ impl Session {
 impl Handler for Session {
     type Error = russh::Error;
 
-    async fn auth_publickey_offered(&mut self, _: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
+    async fn auth_publickey_offered(
+        &mut self,
+        _: &str,
+        offer: PublicKeyOffer<'_>,
+    ) -> Result<Auth, Self::Error> {
         Ok(if self.owner_of(offer.public_key).await.is_some() { Auth::Accept } else { Auth::reject() })
     }
 
     async fn auth_publickey(&mut self, _: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        let Some((fingerprint, actor)) = self.owner_of(key.public_key).await else { return Ok(Auth::reject()) };
+        let Some((fingerprint, actor)) = self.owner_of(key.public_key).await else {
+            return Ok(Auth::reject());
+        };
         self.fingerprint = Some(fingerprint);
         *self.watch.user.lock().unwrap_or_else(PoisonError::into_inner) = Some(actor.label());
         Ok(Auth::Accept)
@@ -134,7 +140,11 @@ impl Handler for Session {
         Ok(())
     }
 
-    async fn channel_close(&mut self, channel: ChannelId, _: &mut russh::server::Session) -> Result<(), Self::Error> {
+    async fn channel_close(
+        &mut self,
+        channel: ChannelId,
+        _: &mut russh::server::Session,
+    ) -> Result<(), Self::Error> {
         self.commanded.remove(&channel);
         Ok(())
     }
@@ -160,7 +170,11 @@ impl Handler for Session {
         _value: &str,
         session: &mut russh::server::Session,
     ) -> Result<(), Self::Error> {
-        if name == "GIT_PROTOCOL" { session.channel_success(channel) } else { session.channel_failure(channel) }
+        if name == "GIT_PROTOCOL" {
+            session.channel_success(channel)
+        } else {
+            session.channel_failure(channel)
+        }
     }
 
     async fn shell_request(
@@ -168,7 +182,11 @@ impl Handler for Session {
         channel: ChannelId,
         session: &mut russh::server::Session,
     ) -> Result<(), Self::Error> {
-        if self.first_command(channel) { session.channel_success(channel) } else { session.channel_failure(channel) }
+        if self.first_command(channel) {
+            session.channel_success(channel)
+        } else {
+            session.channel_failure(channel)
+        }
     }
 
     async fn exec_request(
@@ -177,7 +195,11 @@ impl Handler for Session {
         _line: &[u8],
         session: &mut russh::server::Session,
     ) -> Result<(), Self::Error> {
-        if self.first_command(channel) { session.channel_success(channel) } else { session.channel_failure(channel) }
+        if self.first_command(channel) {
+            session.channel_success(channel)
+        } else {
+            session.channel_failure(channel)
+        }
     }
 
     async fn subsystem_request(

@@ -141,13 +141,18 @@ mod tests {
     #[test]
     fn version_2_names_capabilities_only() {
         let said = say(Service::UploadPack, Version::V2, &refs());
-        assert!(said.starts_with("000eversion 2\n") && said.ends_with("0000") && !said.contains("refs/heads"));
+        assert!(
+            said.starts_with("000eversion 2\n") && said.ends_with("0000") && !said.contains("refs/heads")
+        );
     }
 
     #[test]
     fn receive_pack_leaves_out_head_and_falls_back_from_version_2() {
         let said = say(Service::ReceivePack, Version::V2, &refs());
-        assert!(said[4..].starts_with(&format!("{} refs/heads/main\0report-status ", "11".repeat(20))), "{said}");
+        assert!(
+            said[4..].starts_with(&format!("{} refs/heads/main\0report-status ", "11".repeat(20))),
+            "{said}"
+        );
         assert!(!said.contains("^{}"));
     }
 

@@ -166,7 +166,15 @@ mod tests {
         assert!(matches!(read_filter(b"blob:none"), Ok(Filter::BlobNone)));
         assert!(matches!(read_filter(b"blob:limit=10k"), Ok(Filter::BlobLimit(10_240))));
         assert!(matches!(read_filter(b"tree:0"), Ok(Filter::Tree(0))));
-        for bad in ["", "blob", "blob:limit=", "blob:limit=99999999999999g", "tree:-1", "sparse:oid=x", "combine:a+b"] {
+        for bad in [
+            "",
+            "blob",
+            "blob:limit=",
+            "blob:limit=99999999999999g",
+            "tree:-1",
+            "sparse:oid=x",
+            "combine:a+b",
+        ] {
             assert!(read_filter(bad.as_bytes()).is_err(), "{bad}");
         }
     }
@@ -181,7 +189,16 @@ mod tests {
         assert!(args.take(b"want-ref refs/heads/a", format).is_err());
         args.take(b"deepen 1", format).expect("fine");
         assert!(args.take(b"deepen-since 5", format).is_err());
-        for bad in ["want 12", "want ", "deepen -1", "deepen x", "deepen 4294967296", "packfile-uris https", "nonsense", ""] {
+        for bad in [
+            "want 12",
+            "want ",
+            "deepen -1",
+            "deepen x",
+            "deepen 4294967296",
+            "packfile-uris https",
+            "nonsense",
+            "",
+        ] {
             assert!(FetchArgs::default().take(bad.as_bytes(), format).is_err(), "{bad:?}");
         }
         assert!(FetchArgs::default().take(format!("want {}", "a".repeat(64)).as_bytes(), format).is_err());

@@ -120,7 +120,10 @@ mod tests {
             )
         );
         assert_eq!(ask(&["ref-prefix refs/tags/"], &refs), format!("003a{two} refs/tags/v1\n0000"));
-        assert_eq!(ask(&["ref-prefix refs/heads/m", "ref-prefix refs/heads/mainly"], &refs), format!("003d{one} refs/heads/main\n0000"));
+        assert_eq!(
+            ask(&["ref-prefix refs/heads/m", "ref-prefix refs/heads/mainly"], &refs),
+            format!("003d{one} refs/heads/main\n0000")
+        );
         assert_eq!(ask(&["ref-prefix nothing"], &refs), "0000");
     }
 

@@ -182,7 +182,8 @@ mod tests {
         let mut next = Next::Haves;
         for (haves, done) in rounds {
             let haves: Vec<Oid> = haves.iter().map(|&n| id(n)).collect();
-            next = negotiation.round(&haves, *done, &[id(9)], &history, &mut out).expect("a fake never fails");
+            next =
+                negotiation.round(&haves, *done, &[id(9)], &history, &mut out).expect("a fake never fails");
         }
         let mut text = String::from_utf8(out).expect("text");
         for n in [1u8, 2, 3, 4] {
@@ -194,7 +195,8 @@ mod tests {
 
     #[test]
     fn single_acknowledges_the_first_common_commit() {
-        let (said, next) = talk(AckMode::Single, false, true, &[(&[3], false), (&[1, 2], false), (&[], true)]);
+        let (said, next) =
+            talk(AckMode::Single, false, true, &[(&[3], false), (&[1, 2], false), (&[], true)]);
         assert_eq!((said.as_str(), next), ("NAK,ACK #1", Next::Pack));
         assert_eq!(talk(AckMode::Single, false, true, &[(&[3], true)]).0, "NAK");
     }

@@ -97,7 +97,9 @@ impl PushReader {
     /// way to end, or to probe.
     pub(crate) fn take(&mut self, packet: &Packet) -> Result<Option<Push>, WireError> {
         match (self.stage, packet) {
-            (_, Packet::Delim | Packet::ResponseEnd) => Err(WireError::unexpected("a command", b"a delimiter")),
+            (_, Packet::Delim | Packet::ResponseEnd) => {
+                Err(WireError::unexpected("a command", b"a delimiter"))
+            }
             (stage, Packet::Data(data)) => {
                 self.bytes = self.bytes.saturating_add(data.len());
                 if self.bytes > COMMAND_BYTES_MAX {
@@ -146,7 +148,10 @@ impl PushReader {
         let fresh = self.names.insert(name.to_vec());
         let update = read_name(name).and_then(|name| {
             if old.is_zero() && new.is_zero() {
-                return Err(refused(format!("{name} shall be neither made nor moved nor deleted."), "Push an object."));
+                return Err(refused(
+                    format!("{name} shall be neither made nor moved nor deleted."),
+                    "Push an object.",
+                ));
             }
             Ok(RefUpdate { name, old, new })
         });
@@ -174,7 +179,10 @@ impl PushReader {
             }
         }
         if asked != self.format {
-            return Err(WireError::ObjectFormat { asked: asked.chars().take(40).collect(), here: self.format });
+            return Err(WireError::ObjectFormat {
+                asked: asked.chars().take(40).collect(),
+                here: self.format,
+            });
         }
         Ok(())
     }
@@ -189,8 +197,9 @@ impl PushReader {
 }
 
 fn read_name(raw: &[u8]) -> Result<RefName, Problem> {
-    let name = std::str::from_utf8(raw)
-        .map_err(|_| refused(format!("The ref name {:?} is not UTF-8.", String::from_utf8_lossy(raw)), "Rename it."))?;
+    let name = std::str::from_utf8(raw).map_err(|_| {
+        refused(format!("The ref name {:?} is not UTF-8.", String::from_utf8_lossy(raw)), "Rename it.")
+    })?;
     RefName::parse(name).map_err(Problem::from)
 }
 
@@ -233,7 +242,9 @@ mod tests {
 
     #[test]
     fn a_push_is_read_up_to_its_pack() {
-        let first = format!("{ZERO} {ONE} refs/heads/main\0 report-status-v2 side-band-64k atomic push-options quiet");
+        let first = format!(
+            "{ZERO} {ONE} refs/heads/main\0 report-status-v2 side-band-64k atomic push-options quiet"
+        );
         let second = format!("{ONE} {ZERO} refs/heads/old");
         let lines = [Some(first.as_bytes()), Some(second.as_bytes()), None, Some(b"wait".as_slice()), None];
         let (push, rest) = read(&lines, b"PACK....").expect("valid");
@@ -259,8 +270,20 @@ mod tests {
     #[test]
     fn hostile_ref_names_are_refused_one_by_one() {
         for name in [
-            "refs/heads/../../etc/passwd", "HEAD/../x", "refs/heads/a b", "refs/heads/\x1b[2J", "main", "refs/heads/x.lock",
-            "refs/heads/-\n", "", "refs/", "refs/heads/a..b", "refs/heads/@{1}", "../x", "/etc/passwd", "refs/heads//x",
+            "refs/heads/../../etc/passwd",
+            "HEAD/../x",
+            "refs/heads/a b",
+            "refs/heads/\x1b[2J",
+            "main",
+            "refs/heads/x.lock",
+            "refs/heads/-\n",
+            "",
+            "refs/",
+            "refs/heads/a..b",
+            "refs/heads/@{1}",
+            "../x",
+            "/etc/passwd",
+            "refs/heads//x",
         ] {
             let line = format!("{ZERO} {ONE} {name}\0report-status");
             let (push, _) = read(&[Some(line.as_bytes()), None], b"").expect("the push itself is readable");
@@ -282,7 +305,8 @@ mod tests {
 
     #[test]
     fn bounds_hold() {
-        let lines: Vec<String> = (0..=PUSH_UPDATES_MAX).map(|n| format!("{ZERO} {ONE} refs/heads/{n}")).collect();
+        let lines: Vec<String> =
+            (0..=PUSH_UPDATES_MAX).map(|n| format!("{ZERO} {ONE} refs/heads/{n}")).collect();
         let lines: Vec<Option<&[u8]>> = lines.iter().map(|l| Some(l.as_bytes())).collect();
         assert!(matches!(read(&lines, b""), Err(WireError::TooMany { .. })));
         let first = format!("{ZERO} {ONE} refs/heads/a\0push-options");
@@ -293,7 +317,13 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for bad in ["", "hello", "push-cert\0", &format!("{ONE} refs/heads/a"), &format!("{ONE} {} refs/heads/a", &ONE[1..])] {
+        for bad in [
+            "",
+            "hello",
+            "push-cert\0",
+            &format!("{ONE} refs/heads/a"),
+            &format!("{ONE} {} refs/heads/a", &ONE[1..]),
+        ] {
             assert!(read(&[Some(bad.as_bytes())], b"").is_err(), "{bad:?}");
         }
         let sha256 = format!("{ZERO} {ONE} refs/heads/a\0object-format=sha256");

@@ -43,10 +43,14 @@ mod tests {
     #[test]
     fn a_report_names_each_ref() {
         let no = Problem::new(ProblemKind::Denied, "main is\nprotected.", "Ask.");
-        let answers: [(&[u8], Result<(), &Problem>); 2] = [(b"refs/heads/a", Ok(())), (b"refs/heads/main", Err(&no))];
+        let answers: [(&[u8], Result<(), &Problem>); 2] =
+            [(b"refs/heads/a", Ok(())), (b"refs/heads/main", Err(&no))];
         let mut out = Vec::new();
         put_report(SideBand::None, Ok(()), answers.into_iter(), &mut out);
-        assert_eq!(out, b"000eunpack ok\n0014ok refs/heads/a\n0029ng refs/heads/main main is protected\n0000");
+        assert_eq!(
+            out,
+            b"000eunpack ok\n0014ok refs/heads/a\n0029ng refs/heads/main main is protected\n0000"
+        );
         let mut banded = Vec::new();
         put_report(SideBand::Large, Ok(()), answers.into_iter(), &mut banded);
         assert_eq!(banded[..5], *format!("{:04x}\x01", out.len() + 5).as_bytes());

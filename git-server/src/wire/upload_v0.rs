@@ -65,7 +65,9 @@ impl WantReader {
     /// Takes a packet.
     pub(crate) fn take(&mut self, packet: &Packet) -> Result<Option<Read>, WireError> {
         match packet {
-            Packet::Delim | Packet::ResponseEnd => Err(WireError::unexpected("a line or a flush", b"a delimiter")),
+            Packet::Delim | Packet::ResponseEnd => {
+                Err(WireError::unexpected("a line or a flush", b"a delimiter"))
+            }
             Packet::Data(_) => {
                 let line = packet.line().unwrap_or_default();
                 if self.wants.is_some() { self.take_want(line).map(|()| None) } else { self.take_have(line) }
@@ -103,7 +105,9 @@ impl WantReader {
         if line == b"done" {
             return Ok(Some(Read::Round { haves: std::mem::take(&mut self.haves), done: true }));
         }
-        let Some(id) = line.strip_prefix(b"have ") else { return Err(WireError::unexpected("a have or done", line)) };
+        let Some(id) = line.strip_prefix(b"have ") else {
+            return Err(WireError::unexpected("a have or done", line));
+        };
         self.have_count += 1;
         if self.have_count > HAVES_MAX {
             return Err(WireError::TooMany { what: "haves", max: HAVES_MAX });
@@ -176,7 +180,8 @@ mod tests {
             "done",
         ])
         .expect("valid");
-        let [Read::Wants(wants), Read::Round { haves, done: false }, Read::Round { done: true, .. }] = seen.as_slice()
+        let [Read::Wants(wants), Read::Round { haves, done: false }, Read::Round { done: true, .. }] =
+            seen.as_slice()
         else {
             panic!("{seen:?}")
         };
@@ -192,12 +197,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         let id = "11".repeat(20);
-        for bad in [
-            vec!["have x", "0000"],
-            vec!["want 123"],
-            vec!["want "],
-            vec!["GET / HTTP/1.1"],
-        ] {
+        for bad in [vec!["have x", "0000"], vec!["want 123"], vec!["want "], vec!["GET / HTTP/1.1"]] {
             assert!(read(&bad).is_err(), "{bad:?}");
         }
         assert!(read(&[&format!("want {id}"), &format!("want {id} side-band")]).is_err());

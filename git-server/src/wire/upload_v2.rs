@@ -78,7 +78,9 @@ impl CommandReader {
                 let open = self.open()?;
                 return Ok(Some(open.close()));
             }
-            (Stage::Arguments(Open::LsRefs(args)), Packet::Data(_)) => args.take(packet.line().unwrap_or_default())?,
+            (Stage::Arguments(Open::LsRefs(args)), Packet::Data(_)) => {
+                args.take(packet.line().unwrap_or_default())?
+            }
             (Stage::Arguments(Open::Fetch(args)), Packet::Data(_)) => {
                 args.take(packet.line().unwrap_or_default(), self.format)?;
             }
@@ -87,7 +89,9 @@ impl CommandReader {
                     return Ok(Some(open.close()));
                 }
             }
-            (Stage::Arguments(_), Packet::Delim) => return Err(WireError::unexpected("a flush", b"a delimiter")),
+            (Stage::Arguments(_), Packet::Delim) => {
+                return Err(WireError::unexpected("a flush", b"a delimiter"));
+            }
             (_, Packet::ResponseEnd) => return Err(WireError::unexpected("a command", b"0002")),
         }
         Ok(None)
@@ -127,7 +131,10 @@ impl CommandReader {
         };
         let asked = format.unwrap_or_else(|| "sha1".into());
         if asked != self.format {
-            return Err(WireError::ObjectFormat { asked: asked.chars().take(40).collect(), here: self.format });
+            return Err(WireError::ObjectFormat {
+                asked: asked.chars().take(40).collect(),
+                here: self.format,
+            });
         }
         command.ok_or_else(|| WireError::unexpected("a command", b"no command"))
     }
@@ -139,7 +146,8 @@ mod tests {
     use super::*;
 
     fn read(wire: &[u8]) -> Result<Vec<Command>, WireError> {
-        let (mut decoder, mut reader, mut seen) = (Decoder::default(), CommandReader::new("sha1"), Vec::new());
+        let (mut decoder, mut reader, mut seen) =
+            (Decoder::default(), CommandReader::new("sha1"), Vec::new());
         for byte in wire.chunks(1) {
             decoder.put(byte);
             while let Some(packet) = decoder.next()? {
@@ -165,7 +173,8 @@ mod tests {
 
     #[test]
     fn commands_follow_each_other_until_a_flush() {
-        let commands = read(b"0014command=ls-refs\n00000014command=ls-refs\n00010009peel\n00000000").expect("valid");
+        let commands =
+            read(b"0014command=ls-refs\n00000014command=ls-refs\n00010009peel\n00000000").expect("valid");
         assert!(matches!(commands.as_slice(), [Command::LsRefs(_), Command::LsRefs(_), Command::End]));
     }
 

@@ -23,10 +23,20 @@ fn everyday(person: &Person, url: &str, bare: &Path, protocol: &str, tag: &str) 
     git(&tree, &["tag", "light"]);
     git(&tree, &["push", "-q", "--atomic", "origin", "feature", "v1", "light"]);
     let listed = git(&tree, &["ls-remote", "origin"]);
-    for name in ["HEAD", "refs/heads/main", "refs/heads/feature", "refs/tags/v1", "refs/tags/v1^{}", "refs/tags/light"] {
+    for name in [
+        "HEAD",
+        "refs/heads/main",
+        "refs/heads/feature",
+        "refs/tags/v1",
+        "refs/tags/v1^{}",
+        "refs/tags/light",
+    ] {
         assert!(listed.contains(&format!("\t{name}\n")), "{tag}: no {name} in\n{listed}");
     }
-    assert!(git(&tree, &["ls-remote", "--symref", "origin", "HEAD"]).contains("ref: refs/heads/main\tHEAD"), "{tag}");
+    assert!(
+        git(&tree, &["ls-remote", "--symref", "origin", "HEAD"]).contains("ref: refs/heads/main\tHEAD"),
+        "{tag}"
+    );
     clones(person, url, protocol, tag);
     // Fetch and pull what others pushed.
     let full = home.join(format!("full-{tag}"));
@@ -49,7 +59,10 @@ fn everyday(person: &Person, url: &str, bare: &Path, protocol: &str, tag: &str) 
     // Delete.
     git(&tree, &["push", "-q", "origin", "--delete", "feature", "v1"]);
     let listed = git(&tree, &["ls-remote", "origin"]);
-    assert!(!listed.contains("feature") && !listed.contains("v1") && listed.contains("light"), "{tag}\n{listed}");
+    assert!(
+        !listed.contains("feature") && !listed.contains("v1") && listed.contains("light"),
+        "{tag}\n{listed}"
+    );
     // A ref to what is there already needs an empty pack only.
     git(&tree, &["push", "-q", "origin", "main:refs/heads/again"]);
     person.git(bare, &["fsck", "--full", "--strict"]);
@@ -134,7 +147,10 @@ fn every_form_of_address_leads_to_the_repository() {
         assert!(dev.git(&tree, &["ls-remote", &dev.ssh_url(path)]).contains("refs/heads/main"), "{path}");
     }
     for path in ["app", "app.git", "v1/repos/app", "v1/repos/app.git"] {
-        assert!(dev.git(&tree, &["ls-remote", &dev.http_url(path, &token)]).contains("refs/heads/main"), "{path}");
+        assert!(
+            dev.git(&tree, &["ls-remote", &dev.http_url(path, &token)]).contains("refs/heads/main"),
+            "{path}"
+        );
     }
     // As on CodeCommit, the login is an id that says nothing: the key decides.
     let any = dev.ssh_url("v1/repos/app").replace("git@", "APKAEXAMPLE@");

@@ -35,7 +35,8 @@ async fn send(
 ) -> Answer {
     let mut request = Request::builder().method(method).uri(url);
     if let Some((account, token)) = credentials {
-        request = request.header("authorization", format!("Basic {}", STANDARD.encode(format!("{account}:{token}"))));
+        request = request
+            .header("authorization", format!("Basic {}", STANDARD.encode(format!("{account}:{token}"))));
     }
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -109,7 +110,8 @@ fn a_request_may_be_compressed_but_may_not_explode() {
         let url = format!("http://{}/open/git-upload-pack", server.http);
         let headers = [UPLOAD, V2, ("content-encoding", "gzip")];
         for http2 in [false, true] {
-            let plain = send(Method::POST, &url, None, &headers[..2], Bytes::from_static(LS_REFS), http2).await;
+            let plain =
+                send(Method::POST, &url, None, &headers[..2], Bytes::from_static(LS_REFS), http2).await;
             let packed = send(Method::POST, &url, None, &headers, gzip(LS_REFS), http2).await;
             assert_eq!((plain.status, packed.status), (200, 200));
             assert_eq!(plain.body, packed.body);

@@ -24,7 +24,8 @@ fn a_push_tells_what_it_starts_and_wait_tells_how_it_goes() {
         let said = text(&out.stderr);
         assert!(out.status.success(), "{said}");
         let build = format!("remote: build {} → http://{}/app/builds/{}", n + 1, server.http, n + 1);
-        let order = [build.as_str(), "remote: event ", "remote: testing?[2J", "remote: verdict: passed", "-> main"];
+        let order =
+            [build.as_str(), "remote: event ", "remote: testing?[2J", "remote: verdict: passed", "-> main"];
         let found: Vec<Option<usize>> = order.iter().map(|line| said.find(line)).collect();
         assert!(found.iter().all(Option::is_some) && found.is_sorted(), "{found:?} in\n{said}");
     }
@@ -138,7 +139,8 @@ fn many_clones_at_once_are_all_whole() {
         .map(|n| {
             let target = dev.home.join(format!("c{n}"));
             let url = &urls[n % 2];
-            let clone = dev.git_command(&dev.home, &["clone", "-q", url, target.to_str().expect("text")]).spawn();
+            let clone =
+                dev.git_command(&dev.home, &["clone", "-q", url, target.to_str().expect("text")]).spawn();
             (target, clone.expect("git runs"))
         })
         .collect();

@@ -50,7 +50,10 @@ fn readers_cannot_push_and_are_told_so() {
         assert!(ann.try_git(&tree, &["ls-remote", &url]).status.success());
         let out = ann.try_git(&tree, &["push", &url, "main"]);
         let said = text(&out.stderr);
-        assert!(!out.status.success() && said.contains("Ask an admin of app for the role \"write\"."), "{said}");
+        assert!(
+            !out.status.success() && said.contains("Ask an admin of app for the role \"write\"."),
+            "{said}"
+        );
     }
 }
 

@@ -51,7 +51,12 @@ struct Story;
 impl Follow for Story {
     fn follow(&self, event: EventId) -> BoxStream<'static, String> {
         let lines = [format!("event {event}: building"), "testing\x1b[2J".into(), "verdict: passed".into()];
-        stream::iter(lines).then(|line| async { tokio::time::sleep(Duration::from_millis(50)).await; line }).boxed()
+        stream::iter(lines)
+            .then(|line| async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                line
+            })
+            .boxed()
     }
 }
 
@@ -103,7 +108,8 @@ impl Server {
         let master = MasterKey::load_or_create(&data.join("keys/master.key")).expect("a key");
         let sled = Arc::new(SledStore::open(&data.join("db"), &master).expect("a store"));
         let store: Store = sled.clone();
-        let repositories = Arc::new(Repositories::open(&data.join("repos")).expect("a folder of repositories"));
+        let repositories =
+            Arc::new(Repositories::open(&data.join("repos")).expect("a folder of repositories"));
         let host_keys = HostKeys::load_or_create(&data.join("keys")).expect("a host key");
         let host_key = host_keys.public();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
@@ -111,7 +117,8 @@ impl Server {
             let bind = || TcpListener::bind("127.0.0.1:0");
             (bind().await.expect("a port"), bind().await.expect("a port"))
         });
-        let (http, ssh) = (http_listener.local_addr().expect("bound"), ssh_listener.local_addr().expect("bound"));
+        let (http, ssh) =
+            (http_listener.local_addr().expect("bound"), ssh_listener.local_addr().expect("bound"));
         let git = GitServer::new(Parts {
             store: Arc::clone(&store),
             repositories: Arc::clone(&repositories),
@@ -140,13 +147,15 @@ impl Server {
     }
 
     pub(crate) fn grant(&self, user: &str, repo: &str, role: Role) {
-        let repo = self.store.repo_by_name(&RepoName::parse(repo).expect("valid")).expect("read").expect("there");
+        let repo =
+            self.store.repo_by_name(&RepoName::parse(repo).expect("valid")).expect("read").expect("there");
         self.store.grant(&user_name(user), repo.id, role).expect("granted");
     }
 
     /// Binds a repository to a registry, so that pushes owe builds.
     pub(crate) fn bind(&self, repo: &str) {
-        let repo = self.store.repo_by_name(&RepoName::parse(repo).expect("valid")).expect("read").expect("there");
+        let repo =
+            self.store.repo_by_name(&RepoName::parse(repo).expect("valid")).expect("read").expect("there");
         let name = slipway_core::RegistryName::parse("local").expect("valid");
         let registry = Registry {
             name: name.clone(),
@@ -159,7 +168,9 @@ impl Server {
             created: now(),
         };
         self.store.put_registry(&registry, None).expect("recorded");
-        self.store.bind_registry(&RegistryBinding { repo: repo.id, registry: name, image: "app".into() }).expect("bound");
+        self.store
+            .bind_registry(&RegistryBinding { repo: repo.id, registry: name, image: "app".into() })
+            .expect("bound");
     }
 
     /// A user with a fresh key.
@@ -168,7 +179,8 @@ impl Server {
         let home = self.folder.path().join(format!("home-{name}"));
         std::fs::create_dir_all(&home).expect("a folder");
         let key = home.join("id");
-        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).output();
+        let made =
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).output();
         assert!(made.expect("ssh-keygen runs").status.success());
         let person = Person {
             name: name.into(),
@@ -225,7 +237,8 @@ impl Drop for Server {
 
 /// `SHA256:…` of a key file, as ssh-keygen says it.
 pub(crate) fn fingerprint(key: &Path) -> String {
-    let out = Command::new("ssh-keygen").args(["-l", "-E", "sha256", "-f"]).arg(key.with_extension("pub")).output();
+    let out =
+        Command::new("ssh-keygen").args(["-l", "-E", "sha256", "-f"]).arg(key.with_extension("pub")).output();
     let line = text(&out.expect("ssh-keygen runs").stdout);
     line.split_whitespace().nth(1).expect("a fingerprint").to_owned()
 }

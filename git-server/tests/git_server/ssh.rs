@@ -92,7 +92,8 @@ fn several_channels_share_one_connection() {
     server.repo("app", false);
     server.grant("ann", "app", Role::Write);
     let socket = ann.home.join("mux");
-    let master_options = ["-o", "ControlMaster=yes", "-o", &format!("ControlPath={}", socket.display()), "-N"];
+    let master_options =
+        ["-o", "ControlMaster=yes", "-o", &format!("ControlPath={}", socket.display()), "-N"];
     let mut master = ann.ssh(&master_options, &[]).spawn().expect("ssh runs");
     let deadline = Instant::now() + Duration::from_secs(10);
     while !socket.exists() {
@@ -100,7 +101,9 @@ fn several_channels_share_one_connection() {
         std::thread::sleep(Duration::from_millis(50));
     }
     let path = format!("ControlPath={}", socket.display());
-    let runs: Vec<_> = (0..6).map(|_| ann.ssh(&["-o", &path], &["x"]).stdout(Stdio::piped()).spawn().expect("ssh runs")).collect();
+    let runs: Vec<_> = (0..6)
+        .map(|_| ann.ssh(&["-o", &path], &["x"]).stdout(Stdio::piped()).spawn().expect("ssh runs"))
+        .collect();
     for run in runs {
         assert!(run.wait_with_output().expect("ends").status.success());
     }
@@ -112,7 +115,12 @@ fn several_channels_share_one_connection() {
 fn only_strong_algorithms_are_spoken() {
     let server = Server::start();
     let ann = server.person("ann", true);
-    for weak in ["Ciphers=aes256-ctr", "KexAlgorithms=diffie-hellman-group14-sha256", "Ciphers=aes128-cbc", "MACs=hmac-sha1"] {
+    for weak in [
+        "Ciphers=aes256-ctr",
+        "KexAlgorithms=diffie-hellman-group14-sha256",
+        "Ciphers=aes128-cbc",
+        "MACs=hmac-sha1",
+    ] {
         let out = ann.ssh(&["-o", weak], &["x"]).output().expect("ssh runs");
         let spoken = out.status.success();
         // With an AEAD cipher no MAC is negotiated, so the last one goes through.
@@ -131,7 +139,10 @@ fn draining_ends_idle_connections_and_takes_no_new_ones() {
     let ann = server.person("ann", true);
     let mut idle = ann.ssh(&["-N"], &[]).spawn().expect("ssh runs");
     std::thread::sleep(Duration::from_millis(800));
-    assert!(server.block_on(server.git.drain(Duration::from_secs(10))), "an idle connection held up the drain");
+    assert!(
+        server.block_on(server.git.drain(Duration::from_secs(10))),
+        "an idle connection held up the drain"
+    );
     assert!(idle.wait().expect("reaped").code().is_some());
     assert!(!ann.ssh(&[], &["x"]).output().expect("ssh runs").status.success());
 }

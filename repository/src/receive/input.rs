@@ -111,7 +111,10 @@ impl<'a> Input<'a> {
                 Ok(n) => {
                     self.filled = n;
                     if self.before + n as u64 > self.bytes_max {
-                        return Err(RepoError::TooMuch { what: "the pack's size in bytes", max: self.bytes_max });
+                        return Err(RepoError::TooMuch {
+                            what: "the pack's size in bytes",
+                            max: self.bytes_max,
+                        });
                     }
                     return Ok(());
                 }

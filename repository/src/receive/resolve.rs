@@ -155,7 +155,10 @@ impl Resolve<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(RepoError::Stopped);
             }
-            (self.progress)(Progress::Resolving { deltas: self.resolved, total: self.entries.deltas() as u32 });
+            (self.progress)(Progress::Resolving {
+                deltas: self.resolved,
+                total: self.entries.deltas() as u32,
+            });
         }
         self.resolved += 1;
         Ok(id)
@@ -166,8 +169,9 @@ impl Resolve<'_> {
         let offset = self.entries.all[child as usize].offset;
         let max = self.limits.object_bytes_max.min(DELTA_RESULT_BYTES_MAX);
         let mut out = Vec::new();
-        delta::apply(base, &instructions, max, &mut out)
-            .map_err(|why| RepoError::bad_pack(format!("the object at byte {offset} cannot be made: {why}")))?;
+        delta::apply(base, &instructions, max, &mut out).map_err(|why| {
+            RepoError::bad_pack(format!("the object at byte {offset} cannot be made: {why}"))
+        })?;
         self.inflated.add(out.len() as u64, self.packed_bytes)?;
         Ok(out)
     }
@@ -200,7 +204,8 @@ impl Resolve<'_> {
 
 /// Inflates the data of the entry at `offset` of a pack file that was scanned before.
 pub(crate) fn read_entry(file: &File, offset: u64) -> Result<Vec<u8>> {
-    let changed = |why: &str| RepoError::bad_pack(format!("the object at byte {offset} cannot be read back: {why}"));
+    let changed =
+        |why: &str| RepoError::bad_pack(format!("the object at byte {offset} cannot be read back: {why}"));
     let mut head = [0u8; HEADER_BYTES_MAX];
     let got = PackFile(file).read_at(&mut head, offset).map_err(|e| changed(&e.to_string()))?;
     let header = parse_header(&head[..got], offset, 20).ok_or_else(|| changed("its header is not valid"))?;
@@ -214,13 +219,20 @@ pub(crate) fn read_entry(file: &File, offset: u64) -> Result<Vec<u8>> {
 
 /// The ids that no entry has and deltas still wait for.
 pub(crate) fn waiting(entries: &Entries) -> Vec<RawId> {
-    let mut ids: Vec<RawId> =
-        entries.by_id.iter().filter(|(_, d)| entries.all[*d as usize].kind.is_none()).map(|(id, _)| *id).collect();
+    let mut ids: Vec<RawId> = entries
+        .by_id
+        .iter()
+        .filter(|(_, d)| entries.all[*d as usize].kind.is_none())
+        .map(|(id, _)| *id)
+        .collect();
     ids.dedup();
     ids
 }
 
 /// The error for a delta whose base is nowhere.
 pub(crate) fn no_base(id: &RawId) -> RepoError {
-    RepoError::bad_pack(format!("a delta needs object {}, which is neither in the pack nor reachable here", oid(id)))
+    RepoError::bad_pack(format!(
+        "a delta needs object {}, which is neither in the pack nor reachable here",
+        oid(id)
+    ))
 }

@@ -12,7 +12,8 @@ use crate::check;
 use crate::delta;
 use crate::error::{RepoError, Result};
 use crate::limits::{
-    BUFFER_BYTES, DELTA_RESULT_BYTES_MAX, INFLATE_FREE_BYTES, INFLATE_RATIO_MAX, PROGRESS_EVERY, RECEIVED_LINKED_BYTES_MAX,
+    BUFFER_BYTES, DELTA_RESULT_BYTES_MAX, INFLATE_FREE_BYTES, INFLATE_RATIO_MAX, PROGRESS_EVERY,
+    RECEIVED_LINKED_BYTES_MAX,
 };
 use crate::links::each_link;
 use crate::object::Kind;

@@ -145,7 +145,11 @@ fn plan_one(
     let expected = (!update.old.is_zero()).then_some(update.old);
     if is != expected {
         let shown = |id: Option<Oid>| id.map_or_else(|| "nothing".to_owned(), |id| id.short());
-        return Err(RepoError::RefMoved { name: update.name.clone(), is: shown(is), expected: shown(expected) });
+        return Err(RepoError::RefMoved {
+            name: update.name.clone(),
+            is: shown(is),
+            expected: shown(expected),
+        });
     }
     if update.is_delete() {
         return Ok(Move { number, name, old: is, new: None });
@@ -194,7 +198,10 @@ impl Lock {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).and_then(|()| self.file.sync_all()).map_err(RepoError::io("write", &self.path))
+        self.file
+            .write_all(bytes)
+            .and_then(|()| self.file.sync_all())
+            .map_err(RepoError::io("write", &self.path))
     }
 
     fn rename(mut self) -> Result<()> {
@@ -224,7 +231,9 @@ impl Writer<'_> {
                 _ => RepoError::io("create", folder)(e),
             })?;
             match Lock::take(target.clone(), one.number) {
-                Err(RepoError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < 3 => tries += 1,
+                Err(RepoError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < 3 => {
+                    tries += 1
+                }
                 other => break other?,
             }
         };
@@ -241,7 +250,11 @@ impl Writer<'_> {
         };
         if now != one.old {
             let shown = |id: Option<Oid>| id.map_or_else(|| "nothing".to_owned(), |id| id.short());
-            return Err(RepoError::RefMoved { name: one.name.clone(), is: shown(now), expected: shown(one.old) });
+            return Err(RepoError::RefMoved {
+                name: one.name.clone(),
+                is: shown(now),
+                expected: shown(one.old),
+            });
         }
         self.locks.push(lock);
         Ok(())
@@ -341,8 +354,7 @@ impl Writer<'_> {
         let path = self.root.join("packed-refs");
         let mut lock = Lock::take(path.clone(), usize::MAX)?;
         let mut refs = read_packed(&path)?;
-        let fully_peeled =
-            refs.values().all(|value| matches!(value, Value::Direct(_, Some(_))));
+        let fully_peeled = refs.values().all(|value| matches!(value, Value::Direct(_, Some(_))));
         if !change(&mut refs) {
             return Ok(());
         }

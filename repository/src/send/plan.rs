@@ -63,12 +63,21 @@ pub(crate) fn plan(
 ) -> Result<Plan> {
     let packs = snapshot.packs.load_full();
     let count = selected.packed.len() + selected.loose.len();
-    let count = u32::try_from(count)
-        .map_err(|_| RepoError::TooMuch { what: "the number of objects in one pack", max: u64::from(u32::MAX) })?;
+    let count = u32::try_from(count).map_err(|_| RepoError::TooMuch {
+        what: "the number of objects in one pack",
+        max: u64::from(u32::MAX),
+    })?;
     // A client that filters may lack what an unfiltered one has.
     let thin = request.thin && request.filter == Filter::None;
-    let mut planner =
-        Planner { packs: &packs, selected, ofs: request.ofs_delta, thin, items: Vec::new(), pack: 0, run_start: None };
+    let mut planner = Planner {
+        packs: &packs,
+        selected,
+        ofs: request.ofs_delta,
+        thin,
+        items: Vec::new(),
+        pack: 0,
+        run_start: None,
+    };
     let mut by_pack: Vec<Vec<u32>> = vec![Vec::new(); packs.packs().len()];
     for place in &selected.packed {
         by_pack[place.pack as usize].push(place.position);
@@ -118,7 +127,8 @@ impl Planner<'_> {
                 return Err(RepoError::Stopped);
             }
             let start = pack.offset_at(position);
-            let rank = pack.rank_of(start).ok_or_else(|| pack.broken(start, "its index has no such entry"))?;
+            let rank =
+                pack.rank_of(start).ok_or_else(|| pack.broken(start, "its index has no such entry"))?;
             let end = pack.end_of_rank(rank);
             let place = Place { pack: self.pack, position };
             let form = self.form(pack, start, window.header(pack, start)?)?;
@@ -129,7 +139,8 @@ impl Planner<'_> {
 
     fn add(&mut self, place: Place, start: u64, end: u64, form: Form) {
         let pack = self.pack;
-        let joins = matches!(self.items.last(), Some(Item::Run { pack: p, end: e, .. }) if *p == pack && *e == start);
+        let joins =
+            matches!(self.items.last(), Some(Item::Run { pack: p, end: e, .. }) if *p == pack && *e == start);
         let run_start = if joins { self.run_start } else { None };
         match form {
             Form::OtherBase(base) => self.items.push(Item::Delta { pack, start, end, base }),
@@ -153,11 +164,14 @@ impl Planner<'_> {
             EntryKind::OfsDelta(offset) => (offset, true),
             EntryKind::RefDelta(raw) => {
                 let id = ref_base(pack, &raw);
-                let position = pack.lookup(&id).ok_or_else(|| pack.broken(start, "its delta's base is not in the pack"))?;
+                let position = pack
+                    .lookup(&id)
+                    .ok_or_else(|| pack.broken(start, "its delta's base is not in the pack"))?;
                 (pack.offset_at(position), false)
             }
         };
-        let rank = pack.rank_of(base_offset).ok_or_else(|| pack.broken(start, "its delta's base is no entry"))?;
+        let rank =
+            pack.rank_of(base_offset).ok_or_else(|| pack.broken(start, "its delta's base is no entry"))?;
         let position = pack.order()[rank];
         let here = Place { pack: self.pack, position };
         if self.selected.taken.has_place(self.packs, here) {

@@ -127,7 +127,10 @@ impl Select<'_> {
                         if !had.contains(&id) {
                             self.take(&id);
                         }
-                        let tag = self.snapshot.find(&id, LINKED_OBJECT_BYTES_MAX)?.ok_or(RepoError::Missing { id })?;
+                        let tag = self
+                            .snapshot
+                            .find(&id, LINKED_OBJECT_BYTES_MAX)?
+                            .ok_or(RepoError::Missing { id })?;
                         let broken = RepoError::BrokenObject { id, why: "its header is not valid".into() };
                         id = tag_target(&tag.data).ok_or(broken)?.0;
                         continue;
@@ -232,7 +235,9 @@ impl Select<'_> {
                 continue;
             }
             for (id, data) in [(&new, &mut new_data), (&old, &mut old_data)] {
-                self.snapshot.read(id, LINKED_OBJECT_BYTES_MAX, data)?.ok_or(RepoError::Missing { id: *id })?;
+                self.snapshot
+                    .read(id, LINKED_OBJECT_BYTES_MAX, data)?
+                    .ok_or(RepoError::Missing { id: *id })?;
             }
             let len = old.as_bytes().len();
             let mut news = TreeEntries::new(&new_data, len).map_while(Result::ok).peekable();
@@ -244,7 +249,10 @@ impl Select<'_> {
                 if entry.kind() != Some(Kind::Tree) {
                     continue;
                 }
-                while news.next_if(|n| n.kind() != Some(Kind::Tree) || slashed(n.name).lt(slashed(entry.name))).is_some() {}
+                while news
+                    .next_if(|n| n.kind() != Some(Kind::Tree) || slashed(n.name).lt(slashed(entry.name)))
+                    .is_some()
+                {}
                 if let Some(twin) = news.next_if(|n| n.name == entry.name) {
                     pairs.push((twin.id, entry.id));
                 }
@@ -289,7 +297,8 @@ impl Select<'_> {
                 match entry.kind() {
                     Some(Kind::Tree) => open.push((entry.id, depth + 1)),
                     Some(_) => {
-                        let asked = depth.saturating_add(1) < depth_max && !self.out.edge.has(&packs, &entry.id);
+                        let asked =
+                            depth.saturating_add(1) < depth_max && !self.out.edge.has(&packs, &entry.id);
                         if asked && self.passes(&entry.id)? {
                             self.take(&entry.id);
                         }

@@ -177,7 +177,9 @@ impl PackStream {
             let (p, start) = items[n].source();
             (p == pack && start <= offset).then(|| self.begun[n] + (offset - start))
         });
-        found.ok_or_else(|| self.plan.packs.packs()[pack as usize].broken(offset, "its place in the answer is lost"))
+        found.ok_or_else(|| {
+            self.plan.packs.packs()[pack as usize].broken(offset, "its place in the answer is lost")
+        })
     }
 
     /// Loose objects are one stream with their header inside: they are inflated and deflated on the way.
@@ -207,7 +209,8 @@ impl PackStream {
         io::copy(&mut inflated.by_ref().take(loose.header_len() as u64), &mut io::sink())
             .map_err(RepoError::io("read", &path))?;
         let exact = Exact { source: inflated, left: loose.size };
-        self.current = Current::Loose(Box::new(ZlibEncoder::new(io::BufReader::new(exact), Compression::fast())));
+        self.current =
+            Current::Loose(Box::new(ZlibEncoder::new(io::BufReader::new(exact), Compression::fast())));
         Ok(())
     }
 }
@@ -221,7 +224,10 @@ struct Exact<R> {
 impl<R: Read> Read for Exact<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.source.read(buffer)?;
-        self.left = self.left.checked_sub(n as u64).ok_or_else(|| io::Error::other("the object is longer than it says"))?;
+        self.left = self
+            .left
+            .checked_sub(n as u64)
+            .ok_or_else(|| io::Error::other("the object is longer than it says"))?;
         if n == 0 && self.left > 0 && !buffer.is_empty() {
             return Err(io::Error::other("the object is shorter than it says"));
         }

@@ -11,7 +11,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use slipway_core::accept::Bindings;
 use slipway_core::target::{Cluster, ClusterBinding, DryRun, Registry, RegistryBinding, RegistryKind};
-use slipway_core::{Action, ClusterName, Problem, ProblemKind, RefName, RegistryName, RepoId, RepoName, Secret};
+use slipway_core::{
+    Action, ClusterName, Problem, ProblemKind, RefName, RegistryName, RepoId, RepoName, Secret,
+};
 
 use super::Endpoint;
 use super::input::{Body, Keys, Window};
@@ -29,7 +31,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .gives(200, "Registry"),
     Endpoint::new("POST", "/registries/{name}/test", "Speak to a registry", || post(test_registry))
         .gives(200, "TestAnswer"),
-    Endpoint::new("DELETE", "/registries/{name}", "Remove a registry", || delete(remove_registry)).gives_nothing(),
+    Endpoint::new("DELETE", "/registries/{name}", "Remove a registry", || delete(remove_registry))
+        .gives_nothing(),
     Endpoint::new("GET", "/clusters", "List clusters", || get(clusters))
         .asks(&["limit", "after"])
         .gives(200, "Clusters"),
@@ -39,7 +42,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .gives(200, "Cluster"),
     Endpoint::new("POST", "/clusters/{name}/test", "Speak to a cluster", || post(test_cluster))
         .gives(200, "TestAnswer"),
-    Endpoint::new("DELETE", "/clusters/{name}", "Remove a cluster", || delete(remove_cluster)).gives_nothing(),
+    Endpoint::new("DELETE", "/clusters/{name}", "Remove a cluster", || delete(remove_cluster))
+        .gives_nothing(),
     Endpoint::new("GET", "/repos/{repo}/bindings", "Show what a repository is bound to", || get(bindings))
         .gives(200, "Bindings"),
     Endpoint::new("PUT", "/repos/{repo}/bindings/registry", "Bind to a registry", || put(bind_registry))
@@ -52,8 +56,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::new("PUT", "/repos/{repo}/bindings/cluster", "Bind to a cluster", || put(bind_cluster))
         .takes("NewClusterBinding")
         .gives(200, "ClusterBinding"),
-    Endpoint::new("DELETE", "/repos/{repo}/bindings/cluster", "Unbind from its cluster", || delete(unbind_cluster))
-        .gives_nothing(),
+    Endpoint::new("DELETE", "/repos/{repo}/bindings/cluster", "Unbind from its cluster", || {
+        delete(unbind_cluster)
+    })
+    .gives_nothing(),
 ];
 
 async fn registries(visit: Visit, Keys(window): Keys<Window>) -> Answer<Json<Value>> {
@@ -101,7 +107,10 @@ pub(crate) async fn save_registry(visit: &Visit, name: &str, form: RegistryForm)
     let (region, username) = (plain(form.region), plain(form.username));
     for text in region.iter().chain(&username) {
         if text.len() > ADDRESS_BYTES_MAX || text.chars().any(char::is_control) {
-            return Err(invalid("The region or user name is too long or has control characters.", "Check it."));
+            return Err(invalid(
+                "The region or user name is too long or has control characters.",
+                "Check it.",
+            ));
         }
     }
     let registry = Registry {
@@ -314,9 +323,14 @@ impl ClusterBindingForm {
         let branch = RefName::branch(branch.strip_prefix("refs/heads/").unwrap_or(&branch))?;
         let namespace = or(self.namespace, "default");
         if self.allow_namespaces.len() > NAMESPACES_MAX {
-            return Err(invalid(format!("More than {NAMESPACES_MAX} namespaces are allowed."), "Name fewer."));
+            return Err(invalid(
+                format!("More than {NAMESPACES_MAX} namespaces are allowed."),
+                "Name fewer.",
+            ));
         }
-        if let Some(bad) = std::iter::once(&namespace).chain(&self.allow_namespaces).find(|n| !is_dns_label(n)) {
+        if let Some(bad) =
+            std::iter::once(&namespace).chain(&self.allow_namespaces).find(|n| !is_dns_label(n))
+        {
             return Err(invalid(
                 format!("{:?} cannot be a namespace.", bad.chars().take(80).collect::<String>()),
                 "Use up to 63 lower-case letters, digits and dashes, as Kubernetes does.",
@@ -371,7 +385,11 @@ fn read_address(raw: &str) -> Answer<(String, String)> {
     if !named && !address {
         return Err(bad("its host cannot be"));
     }
-    if port.is_some_and(|p| !p.bytes().all(|b| b.is_ascii_digit()) || p.parse::<u16>().is_ok_and(|n| n == 0) || p.parse::<u16>().is_err()) {
+    if port.is_some_and(|p| {
+        !p.bytes().all(|b| b.is_ascii_digit())
+            || p.parse::<u16>().is_ok_and(|n| n == 0)
+            || p.parse::<u16>().is_err()
+    }) {
         return Err(bad("its port cannot be"));
     }
     if !prefix.is_empty() && !prefix.split('/').all(is_image_part) {
@@ -386,13 +404,16 @@ fn is_image_part(part: &str) -> bool {
     let bytes = part.as_bytes();
     let ends = bytes.first().is_some_and(|b| word(*b)) && bytes.last().is_some_and(|b| word(*b));
     let joints = part.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-    ends && joints.filter(|j| !j.is_empty()).all(|j| matches!(j, "." | "_" | "__") || j.bytes().all(|b| b == b'-'))
+    ends && joints
+        .filter(|j| !j.is_empty())
+        .all(|j| matches!(j, "." | "_" | "__") || j.bytes().all(|b| b == b'-'))
 }
 
 /// A repository's name as an image path: lower case, and what no image may have becomes a dash.
 fn default_image(name: &RepoName) -> String {
     let lower = name.as_str().to_ascii_lowercase();
-    let words: Vec<&str> = lower.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
+    let words: Vec<&str> =
+        lower.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
     if is_image_part(&lower) { lower } else { words.join("-") }
 }
 
@@ -453,7 +474,9 @@ mod tests {
             let read = read_address(raw).map_err(|r| r.0.what);
             assert_eq!(read, Ok((host.to_owned(), prefix.to_owned())), "{raw}");
         }
-        for bad in ["", "http://x", "x:0", "x:70000", "x:", "a b", "x/UPPER", "x//y", "u@x", "-x", "[::g]", "x?y"] {
+        for bad in
+            ["", "http://x", "x:0", "x:70000", "x:", "a b", "x/UPPER", "x//y", "u@x", "-x", "[::g]", "x?y"]
+        {
             assert!(read_address(bad).is_err(), "{bad}");
         }
     }
