@@ -105,7 +105,9 @@ fn check_blob(algorithm: &str, blob: &[u8]) -> Result<(), InvalidSshKey> {
         "ecdsa-sha2-nistp256" => &[Field::Text("nistp256"), Field::Point(65)],
         "ecdsa-sha2-nistp384" => &[Field::Text("nistp384"), Field::Point(97)],
         "ecdsa-sha2-nistp521" => &[Field::Text("nistp521"), Field::Point(133)],
-        "sk-ecdsa-sha2-nistp256@openssh.com" => &[Field::Text("nistp256"), Field::Point(65), Field::Application],
+        "sk-ecdsa-sha2-nistp256@openssh.com" => {
+            &[Field::Text("nistp256"), Field::Point(65), Field::Application]
+        }
         "ssh-rsa" => &[Field::Exponent, Field::Modulus],
         other => return Err(InvalidSshKey::Algorithm(other.chars().take(60).collect())),
     };

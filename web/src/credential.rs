@@ -31,7 +31,9 @@ pub fn mint_token() -> Result<MintedToken, Problem> {
 
 /// True if the text has a token's form: worth a look into the store.
 pub(crate) fn is_token(raw: &str) -> bool {
-    let Some((id, value)) = raw.strip_prefix("slp_").and_then(|rest| rest.split_once('_')) else { return false };
+    let Some((id, value)) = raw.strip_prefix("slp_").and_then(|rest| rest.split_once('_')) else {
+        return false;
+    };
     let base62 = |s: &str| s.bytes().all(|b| b.is_ascii_alphanumeric());
     id.len() == ID_CHARS && base62(id) && (32..=128).contains(&value.len()) && base62(value)
 }

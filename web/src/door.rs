@@ -57,7 +57,11 @@ pub(crate) fn busy() -> Problem {
 }
 
 fn broken() -> Problem {
-    Problem::new(ProblemKind::Broken, "Something broke while answering.", "Try again; the server's log says more.")
+    Problem::new(
+        ProblemKind::Broken,
+        "Something broke while answering.",
+        "Try again; the server's log says more.",
+    )
 }
 
 #[cfg(test)]

@@ -67,7 +67,11 @@ enum Claim {
 }
 
 /// The layer that finds out who asks and leaves a [`Visitor`] for the handlers.
-pub(crate) async fn identify(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn identify(
+    State(shared): State<Arc<Shared>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let visitor = match request.extensions().get::<Actor>() {
         Some(actor) => Ok(Visitor { actor: actor.clone(), csrf: None }),
         None => recognise(&shared, request.headers()).await,
@@ -117,7 +121,8 @@ fn session_actor(store: &dyn MetaStore, cookie: &str, now: UnixMillis) -> Result
 
 fn read_claim(headers: &HeaderMap, https: bool) -> Claim {
     if let Some(value) = headers.get(AUTHORIZATION) {
-        let claim = value.to_str().ok().filter(|v| v.len() <= CREDENTIAL_BYTES_MAX).and_then(read_authorization);
+        let claim =
+            value.to_str().ok().filter(|v| v.len() <= CREDENTIAL_BYTES_MAX).and_then(read_authorization);
         return claim.unwrap_or(Claim::Unreadable);
     }
     match cookie(headers, cookie_name(https)) {

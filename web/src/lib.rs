@@ -5,8 +5,8 @@
 
 mod api;
 mod assets;
-mod csrf;
 mod credential;
+mod csrf;
 mod door;
 mod identity;
 mod limits;

@@ -161,7 +161,15 @@ mod tests {
             assert_eq!(safe_next(good), good);
         }
         for bad in [
-            "", "//evil", "https://evil", "/\\evil", "\\\\evil", "javascript:alert(1)", "/a\nb", "/\t/evil", "evil",
+            "",
+            "//evil",
+            "https://evil",
+            "/\\evil",
+            "\\\\evil",
+            "javascript:alert(1)",
+            "/a\nb",
+            "/\t/evil",
+            "evil",
         ] {
             assert_eq!(safe_next(bad), "/", "{bad:?}");
         }

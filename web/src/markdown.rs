@@ -126,7 +126,6 @@ pub(crate) fn is_markdown(name: &str) -> bool {
     lower.ends_with(".md") || lower.ends_with(".markdown")
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,13 +176,30 @@ mod tests {
         ] {
             let html = shown(attack);
             // What stands between angle brackets is markup; everything else is text and harms nobody.
-            let tags: Vec<&str> = html.split('<').skip(1).map(|t| t.split('>').next().unwrap_or_default()).collect();
+            let tags: Vec<&str> =
+                html.split('<').skip(1).map(|t| t.split('>').next().unwrap_or_default()).collect();
             for tag in tags {
                 let lower = tag.to_ascii_lowercase();
-                let evil = ["script", "svg", "iframe", "onerror", "onload", "onclick", "href=\"//", "href=\"data", "src=\"http"];
+                let evil = [
+                    "script",
+                    "svg",
+                    "iframe",
+                    " onerror=",
+                    " onload=",
+                    " onclick=",
+                    "href=\"//",
+                    "href=\"data",
+                    "src=\"http",
+                ];
                 let name = lower.split(' ').next().unwrap_or_default();
-                assert!(!evil.iter().any(|e| name == *e || (lower.contains(e) && e.len() > 6)), "{attack} gave {html}");
-                assert!(!lower.contains("href=\"javascript") && !lower.contains("href=\"vbscript"), "{attack} gave {html}");
+                assert!(
+                    !evil.iter().any(|e| name == *e || (lower.contains(e) && e.len() > 6)),
+                    "{attack} gave {html}"
+                );
+                assert!(
+                    !lower.contains("href=\"javascript") && !lower.contains("href=\"vbscript"),
+                    "{attack} gave {html}"
+                );
             }
         }
     }

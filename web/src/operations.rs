@@ -36,7 +36,11 @@ pub trait Operations: Send + Sync + 'static {
     /// Speaks to the cluster; a sentence on what it answered.
     async fn test_cluster(&self, name: &ClusterName) -> Result<String, Problem>;
     /// Reads a kubeconfig and returns the API address that `context` (or its current one) names.
-    async fn describe_kubeconfig(&self, kubeconfig: &Secret, context: Option<&str>) -> Result<String, Problem>;
+    async fn describe_kubeconfig(
+        &self,
+        kubeconfig: &Secret,
+        context: Option<&str>,
+    ) -> Result<String, Problem>;
 
     /// Queues the same commit again under a new number.
     async fn retry_build(&self, actor: &Actor, repo: RepoId, number: BuildNumber) -> Result<Build, Problem>;
@@ -47,7 +51,12 @@ pub trait Operations: Send + Sync + 'static {
     /// Queues a deploy of an earlier deploy's commit.
     async fn rollback(&self, actor: &Actor, repo: RepoId, to: DeployNumber) -> Result<Deploy, Problem>;
     /// Stops a deploy that is not over; the deploy as it stands then.
-    async fn cancel_deploy(&self, actor: &Actor, repo: RepoId, number: DeployNumber) -> Result<Deploy, Problem>;
+    async fn cancel_deploy(
+        &self,
+        actor: &Actor,
+        repo: RepoId,
+        number: DeployNumber,
+    ) -> Result<Deploy, Problem>;
     /// What a sync would change in the cluster now, as text.
     async fn diff(&self, repo: RepoId) -> Result<String, Problem>;
 

@@ -48,7 +48,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
-        Self { parts, door: Door::new(), logins: Throttle::new(), live: Arc::new(Semaphore::new(LIVE_PAGES_MAX)) }
+        Self {
+            parts,
+            door: Door::new(),
+            logins: Throttle::new(),
+            live: Arc::new(Semaphore::new(LIVE_PAGES_MAX)),
+        }
     }
 
     pub(crate) fn now(&self) -> UnixMillis {

@@ -47,7 +47,11 @@ pub(crate) fn invalid(what: impl Into<String>, cure: impl Into<String>) -> Refus
 
 /// There is no such thing.
 pub(crate) fn missing(what: impl Into<String>) -> Refusal {
-    Refusal(Problem::new(ProblemKind::NotFound, what, "Check the address, or look at the list it belongs to."))
+    Refusal(Problem::new(
+        ProblemKind::NotFound,
+        what,
+        "Check the address, or look at the list it belongs to.",
+    ))
 }
 
 /// The problem behind a failed answer, also where the framework itself refused.
@@ -56,9 +60,11 @@ pub(crate) fn problem_of(response: &Response) -> Option<Problem> {
         return Some(problem.clone());
     }
     let (kind, what, cure) = match response.status() {
-        StatusCode::NOT_FOUND => {
-            (ProblemKind::NotFound, "There is nothing at this address.", "Check it, or start from the home page.")
-        }
+        StatusCode::NOT_FOUND => (
+            ProblemKind::NotFound,
+            "There is nothing at this address.",
+            "Check it, or start from the home page.",
+        ),
         StatusCode::METHOD_NOT_ALLOWED => {
             (ProblemKind::Invalid, "This address does not take that method.", "See /-/api/v1/openapi.json.")
         }
@@ -68,9 +74,11 @@ pub(crate) fn problem_of(response: &Response) -> Option<Problem> {
         StatusCode::BAD_REQUEST | StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::UNPROCESSABLE_ENTITY => {
             (ProblemKind::Invalid, "The request cannot be read.", "Check the address and the form's fields.")
         }
-        StatusCode::INTERNAL_SERVER_ERROR => {
-            (ProblemKind::Broken, "Something broke while answering.", "Try again; the server's log says more.")
-        }
+        StatusCode::INTERNAL_SERVER_ERROR => (
+            ProblemKind::Broken,
+            "Something broke while answering.",
+            "Try again; the server's log says more.",
+        ),
         _ => return None,
     };
     Some(Problem::new(kind, what, cure))

@@ -8,9 +8,11 @@ use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
+use slipway_core::{Action, Actor};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::identity::identify;
@@ -32,7 +34,8 @@ pub fn router(parts: Parts) -> Router {
         .route("/-/metrics", get(metrics))
         .route("/-/schema/slipway.json", get(schema))
         .merge(api::routes());
-    let people = dressed(pages::routes(), &shared).layer(from_fn_with_state(Arc::clone(&shared), pages::as_page));
+    let people =
+        dressed(pages::routes(), &shared).layer(from_fn_with_state(Arc::clone(&shared), pages::as_page));
     let machines = dressed(machines, &shared).layer(from_fn(refusal::as_json));
     people.merge(machines).layer(map_response(guard)).with_state(shared)
 }
@@ -73,11 +76,14 @@ async fn readyz(visit: Visit) -> Answer<&'static str> {
     Ok("ready\n")
 }
 
-/// Figures name no repository and no person; still they are the server's business, so scrapers sign in or come from
-/// the admin socket unless the root mounts them elsewhere.
-async fn metrics(visit: Visit) -> Response {
+/// Figures name no repository and no person, and are still the server's business: scrapers bring any valid token.
+async fn metrics(visit: Visit) -> Answer<Response> {
+    if matches!(visit.actor(), Actor::Anonymous) {
+        // In the authoriser's own words for somebody who has to sign in.
+        visit.may(Action::ManageSelf)?;
+    }
     let headers = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"), (CACHE_CONTROL, "no-store")];
-    (headers, visit.operations().metrics()).into_response()
+    Ok((headers, visit.operations().metrics()).into_response())
 }
 
 async fn schema() -> Response {

@@ -64,7 +64,11 @@ impl Visit {
 
     /// Actions on somebody's own keys and tokens; those of others are an owner's business.
     pub(crate) fn may_manage(&self, user: &UserName) -> Answer<()> {
-        if self.actor().user() == Some(user) { self.may(Action::ManageSelf) } else { self.may(Action::AdminServer) }
+        if self.actor().user() == Some(user) {
+            self.may(Action::ManageSelf)
+        } else {
+            self.may(Action::AdminServer)
+        }
     }
 
     /// True if the actor may do what reaches beyond one repository.

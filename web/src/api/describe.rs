@@ -102,7 +102,10 @@ mod tests {
             assert!(known.contains_key(name), "{name} is not described");
         }
         for name in known.keys() {
-            assert!(found.iter().any(|t| t.ends_with(&format!("/{name}"))), "{name} is described and not used");
+            assert!(
+                found.iter().any(|t| t.ends_with(&format!("/{name}"))),
+                "{name} is described and not used"
+            );
         }
     }
 

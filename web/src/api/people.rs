@@ -22,22 +22,28 @@ use crate::visit::Visit;
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::new("GET", "/whoami", "Who the server takes you for", || get(whoami)).gives(200, "Whoami"),
-    Endpoint::new("GET", "/users", "List users", || get(list_users)).asks(&["limit", "after"]).gives(200, "Users"),
+    Endpoint::new("GET", "/users", "List users", || get(list_users))
+        .asks(&["limit", "after"])
+        .gives(200, "Users"),
     Endpoint::new("POST", "/users", "Add a user", || post(add_user)).takes("NewUser").gives(201, "AddedUser"),
     Endpoint::new("GET", "/users/{user}", "Show a user", || get(show_user)).gives(200, "User"),
     Endpoint::new("DELETE", "/users/{user}", "Remove a user", || delete(remove_user)).gives_nothing(),
     Endpoint::new("GET", "/keys", "List SSH keys", || get(list_keys))
         .asks(&["user", "limit", "after"])
         .gives(200, "PublicKeys"),
-    Endpoint::new("POST", "/keys", "Add an SSH key", || post(add_key)).takes("NewKey").gives(201, "PublicKey"),
-    Endpoint::new("DELETE", "/keys/{fingerprint}", "Remove an SSH key", || delete(remove_key)).gives_nothing(),
+    Endpoint::new("POST", "/keys", "Add an SSH key", || post(add_key))
+        .takes("NewKey")
+        .gives(201, "PublicKey"),
+    Endpoint::new("DELETE", "/keys/{fingerprint}", "Remove an SSH key", || delete(remove_key))
+        .gives_nothing(),
     Endpoint::new("GET", "/tokens", "List access tokens", || get(list_tokens))
         .asks(&["user", "limit", "after"])
         .gives(200, "Tokens"),
     Endpoint::new("POST", "/tokens", "Make an access token", || post(create_token))
         .takes("NewToken")
         .gives(201, "MadeToken"),
-    Endpoint::new("DELETE", "/tokens/{id}", "Remove an access token", || delete(remove_token)).gives_nothing(),
+    Endpoint::new("DELETE", "/tokens/{id}", "Remove an access token", || delete(remove_token))
+        .gives_nothing(),
 ];
 
 async fn whoami(visit: Visit) -> Json<Value> {
@@ -72,10 +78,14 @@ struct NewUser {
 async fn add_user(visit: Visit, Body(new): Body<NewUser>) -> Answer<Response> {
     visit.may(Action::AdminServer)?;
     if new.keys.len() > USER_KEYS_MAX {
-        return Err(invalid(format!("A user can be added with {USER_KEYS_MAX} keys."), "Add the others later."));
+        return Err(invalid(
+            format!("A user can be added with {USER_KEYS_MAX} keys."),
+            "Add the others later.",
+        ));
     }
     let now = visit.now();
-    let keys = new.keys.iter().map(|line| read_key(&new.name, line, None, now)).collect::<Answer<Vec<_>>>()?;
+    let keys =
+        new.keys.iter().map(|line| read_key(&new.name, line, None, now)).collect::<Answer<Vec<_>>>()?;
     let user = User { name: new.name, owner: new.owner, created: now };
     let answer = json!({"user": user, "keys": keys});
     visit
@@ -203,11 +213,17 @@ pub(crate) async fn save_token(visit: &Visit, new: NewToken) -> Answer<(Token, M
     let user = subject(visit, new.user)?;
     let scopes = new.scopes.unwrap_or_else(|| [Scope::RepoRead, Scope::RepoWrite].into());
     if scopes.is_empty() {
-        return Err(invalid("A token without a scope is good for nothing.", "Give one of repo:read, repo:write, api."));
+        return Err(invalid(
+            "A token without a scope is good for nothing.",
+            "Give one of repo:read, repo:write, api.",
+        ));
     }
     let life_s = new.expires_in_s;
     if life_s.is_some_and(|s| s == 0 || s > TOKEN_LIFE_S_MAX) {
-        return Err(invalid("A token lives between a second and ten years.", "Give another time, or none for ever."));
+        return Err(invalid(
+            "A token lives between a second and ten years.",
+            "Give another time, or none for ever.",
+        ));
     }
     let (minted, now) = (mint_token()?, visit.now());
     let token = Token {

@@ -18,8 +18,12 @@ use crate::refusal::{Answer, invalid};
 use crate::visit::{Visit, visible_repos};
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
-    Endpoint::new("GET", "/repos", "List repositories", || get(list)).asks(&["limit", "after"]).gives(200, "Repos"),
-    Endpoint::new("POST", "/repos", "Create a repository", || post(create)).takes("NewRepo").gives(201, "Repo"),
+    Endpoint::new("GET", "/repos", "List repositories", || get(list))
+        .asks(&["limit", "after"])
+        .gives(200, "Repos"),
+    Endpoint::new("POST", "/repos", "Create a repository", || post(create))
+        .takes("NewRepo")
+        .gives(201, "Repo"),
     Endpoint::new("GET", "/repos/{repo}", "Show a repository", || get(show)).gives(200, "Repo"),
     Endpoint::new("PATCH", "/repos/{repo}", "Rename or describe a repository", || patch(change))
         .takes("RepoChange")
@@ -80,7 +84,12 @@ async fn create(visit: Visit, Body(new): Body<NewRepo>) -> Answer<Response> {
 }
 
 /// Makes a repository; a user who makes one is its admin.
-pub(crate) async fn make_repo(visit: &Visit, name: &RepoName, about: &str, public: bool) -> Answer<RepoRecord> {
+pub(crate) async fn make_repo(
+    visit: &Visit,
+    name: &RepoName,
+    about: &str,
+    public: bool,
+) -> Answer<RepoRecord> {
     visit.may(Action::CreateRepo)?;
     let about = description(about)?;
     let record = visit.operations().create_repo(visit.actor(), name, &about, public).await?;
@@ -105,7 +114,11 @@ pub(crate) struct RepoChange {
     pub(crate) public: Option<bool>,
 }
 
-async fn change(visit: Visit, Path(repo): Path<String>, Body(wanted): Body<RepoChange>) -> Answer<Json<Repo>> {
+async fn change(
+    visit: Visit,
+    Path(repo): Path<String>,
+    Body(wanted): Body<RepoChange>,
+) -> Answer<Json<Repo>> {
     let record = change_repo(&visit, &repo, wanted).await?;
     Ok(Json(Repo::new(&visit, record)))
 }
@@ -196,10 +209,11 @@ fn description(raw: &str) -> Answer<String> {
     let text = raw.trim();
     if text.len() > DESCRIPTION_BYTES_MAX || text.chars().any(char::is_control) {
         return Err(invalid(
-            format!("The description is longer than {DESCRIPTION_BYTES_MAX} bytes or has more than one line."),
+            format!(
+                "The description is longer than {DESCRIPTION_BYTES_MAX} bytes or has more than one line."
+            ),
             "Give a shorter line.",
         ));
     }
     Ok(text.to_owned())
 }
-

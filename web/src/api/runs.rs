@@ -29,22 +29,30 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::new("GET", "/repos/{repo}/builds/{number}/log", "A build's log", || get(log))
         .asks(&["offset", "follow"])
         .gives(200, "text/plain"),
-    Endpoint::new("POST", "/repos/{repo}/builds/{number}/retry", "Build the same commit again", || post(retry))
-        .gives(201, "Build"),
+    Endpoint::new("POST", "/repos/{repo}/builds/{number}/retry", "Build the same commit again", || {
+        post(retry)
+    })
+    .gives(201, "Build"),
     Endpoint::new("POST", "/repos/{repo}/builds/{number}/cancel", "Stop a build", || post(cancel_build))
         .gives(200, "Build"),
     Endpoint::new("GET", "/repos/{repo}/deploys", "List deploys, newest first", || get(deploys))
         .asks(&["limit", "before"])
         .gives(200, "Deploys"),
-    Endpoint::new("POST", "/repos/{repo}/deploys", "Deploy the bound branch", || post(sync)).gives(201, "Deploy"),
-    Endpoint::new("GET", "/repos/{repo}/deploys/{number}", "Show a deploy", || get(deploy)).gives(200, "Deploy"),
-    Endpoint::new("POST", "/repos/{repo}/deploys/{number}/rollback", "Deploy an earlier deploy's commit", || {
-        post(rollback)
-    })
+    Endpoint::new("POST", "/repos/{repo}/deploys", "Deploy the bound branch", || post(sync))
+        .gives(201, "Deploy"),
+    Endpoint::new("GET", "/repos/{repo}/deploys/{number}", "Show a deploy", || get(deploy))
+        .gives(200, "Deploy"),
+    Endpoint::new(
+        "POST",
+        "/repos/{repo}/deploys/{number}/rollback",
+        "Deploy an earlier deploy's commit",
+        || post(rollback),
+    )
     .gives(201, "Deploy"),
     Endpoint::new("POST", "/repos/{repo}/deploys/{number}/cancel", "Stop a deploy", || post(cancel_deploy))
         .gives(200, "Deploy"),
-    Endpoint::new("GET", "/repos/{repo}/diff", "What a sync would change", || get(diff)).gives(200, "DiffText"),
+    Endpoint::new("GET", "/repos/{repo}/diff", "What a sync would change", || get(diff))
+        .gives(200, "DiffText"),
 ];
 
 /// A build or a deploy with where it belongs.
@@ -116,7 +124,13 @@ async fn log(
 }
 
 /// A log's raw bytes as they are, or as they come.
-pub(crate) fn log_response(visit: &Visit, repo: &RepoName, number: BuildNumber, offset: u64, follow: bool) -> Response {
+pub(crate) fn log_response(
+    visit: &Visit,
+    repo: &RepoName,
+    number: BuildNumber,
+    offset: u64,
+    follow: bool,
+) -> Response {
     let body = if follow {
         let chunks = visit.operations().follow_log(repo, number, offset);
         Bytestream::from_stream(chunks.map(|chunk| chunk.map(|c| c.bytes)))
@@ -147,7 +161,10 @@ async fn retry(visit: Visit, Path((repo, number)): Path<(String, String)>) -> An
     Ok((StatusCode::CREATED, Json(build_run(&visit, &record.name, build))).into_response())
 }
 
-async fn cancel_build(visit: Visit, Path((repo, number)): Path<(String, String)>) -> Answer<Json<Run<Build>>> {
+async fn cancel_build(
+    visit: Visit,
+    Path((repo, number)): Path<(String, String)>,
+) -> Answer<Json<Run<Build>>> {
     let record = visit.repo(&repo, Action::OperateRepo).await?;
     let number = find_build(&visit, &record, &number).await?.number;
     let build = visit.operations().cancel_build(visit.actor(), record.id, number).await?;
@@ -176,7 +193,9 @@ pub(crate) async fn find_deploy(visit: &Visit, repo: &RepoRecord, number: &str) 
     let id = repo.id;
     let found = match number.parse::<DeployNumber>() {
         Ok(n) => visit.store(move |s| s.deploy(id, n)).await?,
-        Err(_) if number == "latest" => visit.store(move |s| s.deploys(id, None, 1)).await?.into_iter().next(),
+        Err(_) if number == "latest" => {
+            visit.store(move |s| s.deploys(id, None, 1)).await?.into_iter().next()
+        }
         Err(_) => None,
     };
     found.ok_or_else(|| missing(format!("{} has no deploy {}.", repo.name, cut(number))))
@@ -195,7 +214,10 @@ async fn rollback(visit: Visit, Path((repo, number)): Path<(String, String)>) ->
     Ok((StatusCode::CREATED, Json(deploy_run(&visit, &record.name, deploy))).into_response())
 }
 
-async fn cancel_deploy(visit: Visit, Path((repo, number)): Path<(String, String)>) -> Answer<Json<Run<Deploy>>> {
+async fn cancel_deploy(
+    visit: Visit,
+    Path((repo, number)): Path<(String, String)>,
+) -> Answer<Json<Run<Deploy>>> {
     let record = visit.repo(&repo, Action::OperateRepo).await?;
     let number = find_deploy(&visit, &record, &number).await?.number;
     let deploy = visit.operations().cancel_deploy(visit.actor(), record.id, number).await?;

@@ -15,7 +15,8 @@ use crate::visit::Visit;
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::new("GET", "/openapi.json", "This description", || get(description)).gives(200, "object"),
     Endpoint::new("GET", "/doctor", "Check everything the server needs", || get(doctor)).gives(200, "Doctor"),
-    Endpoint::new("GET", "/backup", "A backup of all records", || get(backup)).gives(200, "application/octet-stream"),
+    Endpoint::new("GET", "/backup", "A backup of all records", || get(backup))
+        .gives(200, "application/octet-stream"),
 ];
 
 async fn description() -> Response {

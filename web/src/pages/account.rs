@@ -120,7 +120,13 @@ pub(crate) async fn keys(visit: Visit) -> Answer<Response> {
     let (user, now) = (own(&visit)?, visit.now());
     let mut keys = visit.store(move |s| s.keys(Some(&user))).await?;
     keys.sort_by_key(|k| std::cmp::Reverse(k.created));
-    let rows = keys.into_iter().map(|k| { let at = Moment::of_ms(k.created, now); (k, at) }).collect();
+    let rows = keys
+        .into_iter()
+        .map(|k| {
+            let at = Moment::of_ms(k.created, now);
+            (k, at)
+        })
+        .collect();
     let ssh = visit.shared.parts.addresses.ssh.clone();
     html(&KeysPage { frame: Frame::new(&visit, "SSH keys"), rows, ssh })
 }
@@ -198,4 +204,3 @@ pub(crate) async fn change_tokens(visit: Visit, fields: Fields) -> Answer<Respon
         _ => fields.unknown_verb(),
     }
 }
-

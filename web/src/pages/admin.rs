@@ -41,7 +41,13 @@ async fn page(visit: &Visit, said: Option<String>) -> Answer<Response> {
         let at = Moment::of_ms(u.created, now);
         (u, at)
     });
-    html(&AdminPage { frame: Frame::new(visit, "Administration"), said, users: users.collect(), registries, clusters })
+    html(&AdminPage {
+        frame: Frame::new(visit, "Administration"),
+        said,
+        users: users.collect(),
+        registries,
+        clusters,
+    })
 }
 
 pub(crate) async fn change(visit: Visit, fields: Fields) -> Answer<Response> {
@@ -49,11 +55,8 @@ pub(crate) async fn change(visit: Visit, fields: Fields) -> Answer<Response> {
     let name = fields.text("name");
     match fields.verb() {
         "add-user" => {
-            let user = User {
-                name: UserName::parse(name)?,
-                owner: fields.ticked("owner"),
-                created: visit.now(),
-            };
+            let user =
+                User { name: UserName::parse(name)?, owner: fields.ticked("owner"), created: visit.now() };
             visit.store(move |s| s.create_user(&user)).await?;
         }
         "remove-user" => {
@@ -108,6 +111,8 @@ pub(crate) async fn doctor(visit: Visit) -> Answer<Response> {
     visit.may(Action::AdminServer)?;
     let checks = visit.operations().doctor().await;
     let failed = checks.iter().filter(|c| !c.ok).count();
-    let frame = Frame::new(&visit, "Doctor").crumb("administration", Some(Link::fixed("/-/admin"))).crumb("doctor", None);
+    let frame = Frame::new(&visit, "Doctor")
+        .crumb("administration", Some(Link::fixed("/-/admin")))
+        .crumb("doctor", None);
     html(&DoctorPage { frame, rows: checks.into_iter().map(|c| (Mark::of_check(c.ok), c)).collect(), failed })
 }

@@ -22,7 +22,8 @@ pub(crate) async fn archive(visit: Visit, Path((repo, file)): Path<(String, Stri
     let Some(rev) = file.strip_suffix(".tar.gz").map(str::to_owned) else {
         return Err(missing("Archives are tar.gz files: …/archive/REVISION.tar.gz."));
     };
-    let plain: String = rev.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    let plain: String =
+        rev.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
     let stem = format!("{}-{}", seen.record.name, plain.chars().take(60).collect::<String>());
     let commit = visit.git(&seen.record, move |snapshot| Ok(revision::must(snapshot, &rev)?.id)).await?;
     let body = stream(&visit, &seen, commit, format!("{stem}/")).await?;

@@ -46,7 +46,11 @@ pub(crate) struct Before {
     pub(crate) before: Option<u64>,
 }
 
-pub(crate) async fn list(visit: Visit, Path(repo): Path<String>, Keys(from): Keys<Before>) -> Answer<Response> {
+pub(crate) async fn list(
+    visit: Visit,
+    Path(repo): Path<String>,
+    Keys(from): Keys<Before>,
+) -> Answer<Response> {
     let seen = visit.see(&repo).await?;
     let (id, before) = (seen.record.id, from.before.map(BuildNumber));
     let (mut builds, bindings) =

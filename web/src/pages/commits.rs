@@ -67,7 +67,11 @@ impl CommitRow {
     }
 }
 
-pub(crate) async fn root_log(visit: Visit, Path(repo): Path<String>, Keys(keys): Keys<LogKeys>) -> Answer<Response> {
+pub(crate) async fn root_log(
+    visit: Visit,
+    Path(repo): Path<String>,
+    Keys(keys): Keys<LogKeys>,
+) -> Answer<Response> {
     log(&visit, &repo, "", keys).await
 }
 
@@ -232,7 +236,8 @@ pub(crate) async fn compare(visit: Visit, Path((repo, range)): Path<(String, Str
     let found = visit.git(&seen.record, read).await?;
     let (name, now) = (&seen.record.name, visit.now());
     html(&ComparePage {
-        frame: Frame::of_repo(&visit, &seen, "History", format!("{old}...{new}")).crumb(format!("{old}...{new}"), None),
+        frame: Frame::of_repo(&visit, &seen, "History", format!("{old}...{new}"))
+            .crumb(format!("{old}...{new}"), None),
         rows: found.commits.iter().map(|c| CommitRow::new(name, c, now)).collect(),
         more: found.more,
         unrelated: found.unrelated,

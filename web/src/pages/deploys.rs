@@ -44,7 +44,11 @@ struct Row {
     took: String,
 }
 
-pub(crate) async fn list(visit: Visit, Path(repo): Path<String>, Keys(from): Keys<Before>) -> Answer<Response> {
+pub(crate) async fn list(
+    visit: Visit,
+    Path(repo): Path<String>,
+    Keys(from): Keys<Before>,
+) -> Answer<Response> {
     let seen = visit.see(&repo).await?;
     let (id, before) = (seen.record.id, from.before.map(DeployNumber));
     let (mut deploys, bindings) =
@@ -58,7 +62,13 @@ pub(crate) async fn list(visit: Visit, Path(repo): Path<String>, Keys(from): Key
         older: deploys.last().filter(|_| more).map(|d| Link::deploys_before(name, d.number)),
         rows: deploys.into_iter().map(|d| row(name, d, now)).collect(),
         target: bindings.cluster.map(|b| {
-            format!("{}, namespace {}, from {} of branch {}", b.cluster, b.namespace, b.path, b.branch.short())
+            format!(
+                "{}, namespace {}, from {} of branch {}",
+                b.cluster,
+                b.namespace,
+                b.path,
+                b.branch.short()
+            )
         }),
         operates: seen.operates,
         here: Link::page(name, "deploys"),

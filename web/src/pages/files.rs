@@ -13,7 +13,8 @@ use super::frame::{Frame, go_to, html};
 use super::revision::{self, Revision};
 use crate::api::Keys;
 use crate::limits::{
-    FOLDER_ROWS_MAX, HISTORY_COMMITS_MAX, LAST_CHANGE_TIME, README_BYTES_MAX, SHOWN_BYTES_MAX, SHOWN_LINES_MAX,
+    FOLDER_ROWS_MAX, HISTORY_COMMITS_MAX, LAST_CHANGE_TIME, README_BYTES_MAX, SHOWN_BYTES_MAX,
+    SHOWN_LINES_MAX,
 };
 use crate::link::Link;
 use crate::markdown::{self, Place};
@@ -174,7 +175,12 @@ async fn show(visit: &Visit, repo: &str, path: &str, at: Option<String>, summary
     match visit.git(&seen.record, move |snapshot| find(snapshot, &wanted, at.as_deref())).await? {
         Found::Empty { branch } => {
             let frame = Frame::of_repo(visit, &seen, "Files", "");
-            html(&EmptyPage { frame, about: about(visit, &seen, "HEAD"), branch, name: seen.record.name.clone() })
+            html(&EmptyPage {
+                frame,
+                about: about(visit, &seen, "HEAD"),
+                branch,
+                name: seen.record.name.clone(),
+            })
         }
         Found::Folder(folder) => html(&folder_page(visit, &seen, path, *folder, summary)),
         Found::File(file) => html(&file_page(visit, &seen, path, *file)),
@@ -212,11 +218,20 @@ fn find(snapshot: &Snapshot, path: &str, at: Option<&str>) -> Result<Found, Prob
     Ok(Found::Folder(Box::new(Folder { revision, menu, entries, cut, changes, readme })))
 }
 
-fn read_file(snapshot: &Snapshot, revision: Revision, menu: Vec<String>, entry: Entry) -> Result<Found, Problem> {
+fn read_file(
+    snapshot: &Snapshot,
+    revision: Revision,
+    menu: Vec<String>,
+    entry: Entry,
+) -> Result<Found, Problem> {
     if entry.mode == Mode::Submodule {
         return Err(Problem::new(
             ProblemKind::NotFound,
-            format!("{} is a submodule: commit {} of another repository.", shown_name(&entry.name), entry.id.short()),
+            format!(
+                "{} is a submodule: commit {} of another repository.",
+                shown_name(&entry.name),
+                entry.id.short()
+            ),
             "Look into .gitmodules for where that repository lies.",
         ));
     }
@@ -229,7 +244,8 @@ fn read_file(snapshot: &Snapshot, revision: Revision, menu: Vec<String>, entry: 
 }
 
 fn read_readme(snapshot: &Snapshot, entries: &[Entry]) -> Result<Option<(String, String)>, Problem> {
-    let is_file = |e: &&Entry| matches!(e.mode, Mode::File | Mode::Executable) && markdown::is_readme(&e.name);
+    let is_file =
+        |e: &&Entry| matches!(e.mode, Mode::File | Mode::Executable) && markdown::is_readme(&e.name);
     let Some(entry) = entries.iter().find(is_file) else { return Ok(None) };
     if snapshot.object_size(&entry.id)?.is_none_or(|(_, bytes)| bytes > README_BYTES_MAX) {
         return Ok(None);
@@ -244,7 +260,11 @@ fn folder_page(visit: &Visit, seen: &Seen, path: &str, folder: Folder, summary: 
     let at = revision.asked.as_deref();
     let place = Place { repo: name, folder: path, at };
     let readme = readme.map(|(file, text)| {
-        let html = if markdown::is_markdown(&file) { markdown::render(&text, &place) } else { markdown::plain(&text) };
+        let html = if markdown::is_markdown(&file) {
+            markdown::render(&text, &place)
+        } else {
+            markdown::plain(&text)
+        };
         (file, html)
     });
     let rows = entries.iter().map(|entry| row(name, path, at, entry, &changes, now)).collect();
@@ -272,7 +292,11 @@ fn row(
 ) -> Row {
     let path = if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
     let change = changes.iter().find(|(name, _)| *name == entry.name).map(|(_, commit)| {
-        (commit.subject().to_owned(), Link::commit(repo, &commit.id), Moment::of_seconds(commit.committer.at, now))
+        (
+            commit.subject().to_owned(),
+            Link::commit(repo, &commit.id),
+            Moment::of_seconds(commit.committer.at, now),
+        )
     });
     let is_tree = entry.mode == Mode::Tree;
     Row {

@@ -116,7 +116,11 @@ pub(crate) fn html_once(template: &impl Template) -> Answer<Response> {
 pub(crate) fn render(template: &impl Template) -> Answer<String> {
     template.render().map_err(|e| {
         tracing::error!(error = %e, "a page cannot be made");
-        Refusal(Problem::new(ProblemKind::Broken, "The page cannot be made.", "Try again; the server's log says more."))
+        Refusal(Problem::new(
+            ProblemKind::Broken,
+            "The page cannot be made.",
+            "Try again; the server's log says more.",
+        ))
     })
 }
 

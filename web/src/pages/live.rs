@@ -168,7 +168,9 @@ async fn follow(
 }
 
 /// The next piece of a log that is still open; waits for ever on one that is not.
-async fn next(log: &mut Option<BoxStream<'static, Result<LogChunk, Problem>>>) -> Option<Result<LogChunk, Problem>> {
+async fn next(
+    log: &mut Option<BoxStream<'static, Result<LogChunk, Problem>>>,
+) -> Option<Result<LogChunk, Problem>> {
     match log {
         Some(log) => log.next().await,
         None => std::future::pending().await,

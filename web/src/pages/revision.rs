@@ -22,11 +22,9 @@ pub(crate) fn find(snapshot: &Snapshot, asked: Option<&str>) -> Result<Option<Re
         None => snapshot.head().as_str(),
     };
     match peel(snapshot, rev)? {
-        Some(commit) => Ok(Some(Revision {
-            asked: asked.map(str::to_owned),
-            shown: shown(asked, snapshot),
-            commit,
-        })),
+        Some(commit) => {
+            Ok(Some(Revision { asked: asked.map(str::to_owned), shown: shown(asked, snapshot), commit }))
+        }
         None if asked.is_none() => Ok(None),
         None => Err(unknown(rev)),
     }

@@ -53,14 +53,21 @@ struct Found {
     cut: bool,
 }
 
-pub(crate) async fn search(visit: Visit, Path(repo): Path<String>, Keys(keys): Keys<SearchKeys>) -> Answer<Response> {
+pub(crate) async fn search(
+    visit: Visit,
+    Path(repo): Path<String>,
+    Keys(keys): Keys<SearchKeys>,
+) -> Answer<Response> {
     let seen = visit.see(&repo).await?;
     if matches!(visit.actor(), Actor::Anonymous) {
         // In the authoriser's own words for somebody who has to sign in.
         visit.may(Action::ManageSelf)?;
     }
     if keys.q.len() > SEARCH_BYTES_MAX {
-        return Err(invalid(format!("The text has more than {SEARCH_BYTES_MAX} bytes."), "Search for a shorter one."));
+        return Err(invalid(
+            format!("The text has more than {SEARCH_BYTES_MAX} bytes."),
+            "Search for a shorter one.",
+        ));
     }
     let (q, at) = (keys.q.clone(), keys.at.clone());
     let found = match keys.q.is_empty() {
@@ -102,7 +109,8 @@ fn find(snapshot: &Snapshot, q: &str, at: Option<&str>) -> Result<Found, Problem
         let room = SEARCH_HITS_MAX.saturating_sub(found.hits);
         let lines = match snapshot.object_size(&entry.id)? {
             Some((_, bytes)) if bytes <= SEARCH_BLOB_BYTES_MAX => {
-                let data = snapshot.object(&entry.id, SEARCH_BLOB_BYTES_MAX)?.map(|o| o.data).unwrap_or_default();
+                let data =
+                    snapshot.object(&entry.id, SEARCH_BLOB_BYTES_MAX)?.map(|o| o.data).unwrap_or_default();
                 lines_with(&data, q, fold, room)
             }
             _ => Vec::new(),

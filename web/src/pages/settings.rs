@@ -98,7 +98,9 @@ pub(crate) async fn change(visit: Visit, Path(repo): Path<String>, fields: Field
         }
         "rename" => {
             let new = RepoName::parse(fields.text("name"))?;
-            name = change_repo(&visit, &repo, RepoChange { name: Some(new), ..RepoChange::default() }).await?.name;
+            name = change_repo(&visit, &repo, RepoChange { name: Some(new), ..RepoChange::default() })
+                .await?
+                .name;
         }
         "remove" if fields.text("name") == record.name.as_str() => {
             visit.operations().remove_repo(record.id).await?;

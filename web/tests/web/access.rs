@@ -61,7 +61,8 @@ fn may(needs: Needs, p: &Persona) -> bool {
 
 /// The API's routes with bodies that fit. Names that do not exist make sure that nothing is really changed.
 fn api_routes() -> Vec<(Method, &'static str, &'static str, Option<Value>, Needs)> {
-    let (get, post, put, patch, delete) = (Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE);
+    let (get, post, put, patch, delete) =
+        (Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE);
     let row = |m: &Method, template, path, body, needs| (m.clone(), template, path, body, needs);
     vec![
         row(&get, "/openapi.json", "/openapi.json", None, Nothing),
@@ -82,7 +83,13 @@ fn api_routes() -> Vec<(Method, &'static str, &'static str, Option<Value>, Needs
         row(&patch, "/repos/{repo}", "/repos/app", Some(json!({})), AdminRepo),
         row(&delete, "/repos/{repo}", "/repos/app", None, AdminRepo),
         row(&get, "/repos/{repo}/grants", "/repos/app/grants", None, AdminRepo),
-        row(&put, "/repos/{repo}/grants/{user}", "/repos/app/grants/adam", Some(json!({"role": "admin"})), AdminRepo),
+        row(
+            &put,
+            "/repos/{repo}/grants/{user}",
+            "/repos/app/grants/adam",
+            Some(json!({"role": "admin"})),
+            AdminRepo,
+        ),
         row(&delete, "/repos/{repo}/grants/{user}", "/repos/app/grants/ghost", None, AdminRepo),
         row(&get, "/repos/{repo}/events", "/repos/app/events", None, Read),
         row(&get, "/registries", "/registries", None, Owner),
@@ -96,8 +103,20 @@ fn api_routes() -> Vec<(Method, &'static str, &'static str, Option<Value>, Needs
         row(&post, "/clusters/{name}/test", "/clusters/lab/test", None, Owner),
         row(&delete, "/clusters/{name}", "/clusters/ghost", None, Owner),
         row(&get, "/repos/{repo}/bindings", "/repos/app/bindings", None, Read),
-        row(&put, "/repos/{repo}/bindings/registry", "/repos/app/bindings/registry", Some(json!({"registry": "local"})), OwnerOfRepo),
-        row(&put, "/repos/{repo}/bindings/cluster", "/repos/app/bindings/cluster", Some(json!({"cluster": "lab"})), OwnerOfRepo),
+        row(
+            &put,
+            "/repos/{repo}/bindings/registry",
+            "/repos/app/bindings/registry",
+            Some(json!({"registry": "local"})),
+            OwnerOfRepo,
+        ),
+        row(
+            &put,
+            "/repos/{repo}/bindings/cluster",
+            "/repos/app/bindings/cluster",
+            Some(json!({"cluster": "lab"})),
+            OwnerOfRepo,
+        ),
         row(&delete, "/repos/{repo}/bindings/registry", "/repos/app/bindings/registry", None, AdminRepo),
         row(&delete, "/repos/{repo}/bindings/cluster", "/repos/app/bindings/cluster", None, AdminRepo),
         row(&get, "/repos/{repo}/builds", "/repos/app/builds", None, Read),
@@ -148,7 +167,8 @@ async fn the_table_above_has_every_route_that_the_description_has() {
             wanted.push(format!("{} {}", method.to_uppercase(), path.trim_start_matches("/-/api/v1")));
         }
     }
-    let mut tested: Vec<String> = api_routes().iter().map(|(m, template, ..)| format!("{m} {template}")).collect();
+    let mut tested: Vec<String> =
+        api_routes().iter().map(|(m, template, ..)| format!("{m} {template}")).collect();
     wanted.sort();
     tested.sort();
     assert_eq!(tested, wanted);
@@ -207,7 +227,8 @@ async fn every_page_lets_in_whom_it_should_and_nobody_else() {
 async fn hidden_and_missing_repositories_look_the_same() {
     let world = World::new();
     for who in [As::Nobody, member("stan")] {
-        for rest in ["", "/files/src", "/builds", "/builds/1", "/settings", "/raw/README.md", "/commit/main"] {
+        for rest in ["", "/files/src", "/builds", "/builds/1", "/settings", "/raw/README.md", "/commit/main"]
+        {
             let hidden = world.get(&format!("/app{rest}"), &who).await;
             let missing = world.get(&format!("/gone{rest}"), &who).await;
             assert_eq!(hidden.status, missing.status, "{rest}");
@@ -222,7 +243,8 @@ async fn hidden_and_missing_repositories_look_the_same() {
 #[tokio::test]
 async fn lists_hold_only_what_may_be_seen() {
     let world = World::new();
-    for (who, sees) in [(As::Nobody, false), (member("stan"), false), (member("rita"), true), (owner(), true)] {
+    for (who, sees) in [(As::Nobody, false), (member("stan"), false), (member("rita"), true), (owner(), true)]
+    {
         let listed = world.call("GET", "/repos", &who, None).await.text();
         assert_eq!(listed.contains("\"app\""), sees);
         assert!(listed.contains("\"open\""));
@@ -236,7 +258,8 @@ async fn ones_own_keys_and_tokens_are_ones_own() {
     let (will, rita) = (member("will"), member("rita"));
     let key = world.call("POST", "/keys", &will, Some(json!({"key": key_line(7), "title": "desk"}))).await;
     assert_eq!(key.status, 201, "{}", key.text());
-    let fingerprint = key.json()["fingerprint"].as_str().expect("text").replace('/', "%2F").replace('+', "%2B");
+    let fingerprint =
+        key.json()["fingerprint"].as_str().expect("text").replace('/', "%2F").replace('+', "%2B");
     assert_eq!(world.call("GET", "/keys", &rita, None).await.json()["keys"], json!([]));
     assert_eq!(world.call("GET", "/keys?user=will", &rita, None).await.status, 403);
     assert_eq!(world.call("DELETE", &format!("/keys/{fingerprint}"), &rita, None).await.status, 404);

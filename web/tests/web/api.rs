@@ -26,8 +26,13 @@ async fn basic_needs_the_tokens_own_account() {
     let token = world.token("rita", &[Scope::RepoRead]);
     for (account, status) in [("rita", 200), ("will", 401), ("", 401)] {
         let value = base64::engine::general_purpose::STANDARD.encode(format!("{account}:{token}"));
-        let request = http::Request::get("/-/api/v1/repos/app").header("authorization", format!("Basic {value}"));
-        assert_eq!(world.send(request, &As::Nobody, axum::body::Body::empty()).await.status, status, "{account}");
+        let request =
+            http::Request::get("/-/api/v1/repos/app").header("authorization", format!("Basic {value}"));
+        assert_eq!(
+            world.send(request, &As::Nobody, axum::body::Body::empty()).await.status,
+            status,
+            "{account}"
+        );
     }
 }
 
@@ -58,7 +63,12 @@ async fn bodies_and_keys_that_do_not_fit_are_refused_with_a_sentence() {
         ("/users", json!({"name": "a b"})),
     ] {
         let reply = world.call("POST", path, &owner(), Some(body.clone())).await;
-        assert_eq!((reply.status.as_u16(), error_kind(&reply)), (400, "invalid".into()), "{path} {body}: {}", reply.text());
+        assert_eq!(
+            (reply.status.as_u16(), error_kind(&reply)),
+            (400, "invalid".into()),
+            "{path} {body}: {}",
+            reply.text()
+        );
         assert!(!reply.json()["error"]["cure"].as_str().unwrap_or_default().is_empty());
     }
     for path in ["/repos?limit=0", "/repos?limit=9999", "/repos?sort=up", "/repos/app/builds?before=x"] {
@@ -96,9 +106,12 @@ async fn a_body_beyond_the_bound_is_refused() {
 #[tokio::test]
 async fn addresses_that_are_not_there_answer_in_json() {
     let world = World::new();
-    for (method, path, status) in
-        [("GET", "/nothing", 404), ("GET", "/repos/app/builds/99", 404), ("DELETE", "/whoami", 405), ("GET", "/repos/app/builds/x", 404)]
-    {
+    for (method, path, status) in [
+        ("GET", "/nothing", 404),
+        ("GET", "/repos/app/builds/99", 404),
+        ("DELETE", "/whoami", 405),
+        ("GET", "/repos/app/builds/x", 404),
+    ] {
         let reply = world.call(method, path, &owner(), None).await;
         assert_eq!(reply.status, status, "{method} {path}");
         assert!(reply.json()["error"]["what"].is_string(), "{method} {path}");
@@ -114,7 +127,13 @@ async fn pages_of_lists_follow_one_another() {
     let (mut seen, mut after) = (Vec::new(), String::new());
     loop {
         let page = world.call("GET", &format!("/repos?limit=3{after}"), &owner(), None).await.json();
-        seen.extend(page["repos"].as_array().expect("a list").iter().map(|r| r["name"].as_str().expect("text").to_owned()));
+        seen.extend(
+            page["repos"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|r| r["name"].as_str().expect("text").to_owned()),
+        );
         match page["next"].as_str() {
             Some(next) => after = format!("&after={next}"),
             None => break,
@@ -145,12 +164,17 @@ async fn users_come_with_their_keys_and_one_key_proves_one_user() {
 #[tokio::test]
 async fn bindings_are_read_with_their_defaults() {
     let world = World::new();
-    let reply = world.call("PUT", "/repos/open/bindings/cluster", &owner(), Some(json!({"cluster": "lab"}))).await.json();
+    let reply = world
+        .call("PUT", "/repos/open/bindings/cluster", &owner(), Some(json!({"cluster": "lab"})))
+        .await
+        .json();
     assert_eq!(
         (&reply["branch"], &reply["path"], &reply["namespace"], &reply["prune"], &reply["dry_run"]),
         (&json!("refs/heads/main"), &json!("."), &json!("default"), &json!(true), &json!("warn"))
     );
-    let reply = world.call("PUT", "/repos/open/bindings/registry", &owner(), Some(json!({"registry": "local"}))).await;
+    let reply = world
+        .call("PUT", "/repos/open/bindings/registry", &owner(), Some(json!({"registry": "local"})))
+        .await;
     assert_eq!(reply.json()["image"], "open");
     for (path, body) in [
         ("cluster", json!({"cluster": "gone"})),
@@ -158,7 +182,8 @@ async fn bindings_are_read_with_their_defaults() {
         ("cluster", json!({"cluster": "lab", "namespace": "Kube_System"})),
         ("registry", json!({"registry": "local", "image": "UPPER"})),
     ] {
-        let reply = world.call("PUT", &format!("/repos/open/bindings/{path}"), &owner(), Some(body.clone())).await;
+        let reply =
+            world.call("PUT", &format!("/repos/open/bindings/{path}"), &owner(), Some(body.clone())).await;
         assert!(reply.status.is_client_error(), "{path} {body}");
     }
 }

@@ -37,7 +37,10 @@ async fn crawl(world: &World, who: &As) -> BTreeMap<String, u16> {
             if here.starts_with('/') && !here.starts_with("//") && seen.insert(here.to_owned()) {
                 todo.push_back(here.to_owned());
             } else if !here.is_empty() && !here.starts_with('/') {
-                assert!(here.starts_with("http") || here.starts_with("mailto:") || here == "data:,", "{path} has {link}");
+                assert!(
+                    here.starts_with("http") || here.starts_with("mailto:") || here == "data:,",
+                    "{path} has {link}"
+                );
             }
         }
     }
@@ -48,7 +51,9 @@ async fn crawl(world: &World, who: &As) -> BTreeMap<String, u16> {
 async fn no_link_leads_nowhere() {
     let world = World::new();
     let mut sizes = Vec::new();
-    for who in [As::Nobody, world.sign_in("rita").await, world.sign_in("adam").await, world.sign_in("olga").await] {
+    for who in
+        [As::Nobody, world.sign_in("rita").await, world.sign_in("adam").await, world.sign_in("olga").await]
+    {
         let statuses = crawl(&world, &who).await;
         let bad: Vec<_> = statuses.iter().filter(|(_, status)| **status >= 400).collect();
         assert!(bad.is_empty(), "{who:?}: {bad:?}");

@@ -17,7 +17,9 @@ async fn read(world: &World, request: http::request::Builder, enough: impl Fn(&s
     assert_eq!(response.headers()["x-accel-buffering"], "no");
     let mut text = String::new();
     while !enough(&text) {
-        let frame = tokio::time::timeout(Duration::from_secs(20), response.body_mut().frame()).await.expect("in time");
+        let frame = tokio::time::timeout(Duration::from_secs(20), response.body_mut().frame())
+            .await
+            .expect("in time");
         let Some(frame) = frame else { break };
         text.push_str(&String::from_utf8_lossy(&frame.expect("whole").into_data().unwrap_or_default()));
     }
@@ -72,7 +74,10 @@ async fn without_scripts_the_page_has_the_log_so_far_and_loads_itself_again() {
     let world = World::new();
     let running = world.get("/app/builds/3", &member("rita")).await.text();
     assert!(running.contains("step 2 red\n") && running.contains("http-equiv=\"refresh\""));
-    assert!(running.contains(&format!("live?from={}", world.operations.log.lock().expect("whole").len())), "{running}");
+    assert!(
+        running.contains(&format!("live?from={}", world.operations.log.lock().expect("whole").len())),
+        "{running}"
+    );
     let over = world.get("/app/builds/2", &member("rita")).await.text();
     assert!(!over.contains("http-equiv=\"refresh\"") && !over.contains("data-live"));
     assert!(over.contains("The test failed with status 1.") && over.contains("Mend it."));

@@ -27,7 +27,10 @@ async fn a_file_has_numbered_lines_and_the_revision_it_was_asked_at() {
     assert_eq!(odd.status, 200);
     assert!(odd.text().contains("odd name"));
     let branch = world.get("/app/files/src?at=feature%2Fx", &member("rita")).await.text();
-    assert!(branch.contains("href=\"/app/files/src/main.rs?at=feature%2Fx\""), "the revision stays: {branch}");
+    assert!(
+        branch.contains("href=\"/app/files/src/main.rs?at=feature%2Fx\""),
+        "the revision stays: {branch}"
+    );
 }
 
 #[tokio::test]
@@ -148,7 +151,9 @@ async fn settings_change_what_they_say() {
 async fn accounts_and_administration_work_by_forms() {
     let world = World::new();
     let olga = world.sign_in("olga").await;
-    let made = world.form("/-/tokens", &olga, &[("do", "add"), ("name", "ci"), ("read", "on"), ("days", "30")]).await;
+    let made = world
+        .form("/-/tokens", &olga, &[("do", "add"), ("name", "ci"), ("read", "on"), ("days", "30")])
+        .await;
     assert_eq!(made.status, 201, "{}", made.text());
     assert!(made.text().contains("slp_") && made.header("cache-control") == "no-store");
     let key = key_line(4);
@@ -156,7 +161,10 @@ async fn accounts_and_administration_work_by_forms() {
         ("/-/keys", vec![("do", "add"), ("key", key.as_str())]),
         ("/-/new", vec![("name", "fresh")]),
         ("/-/admin", vec![("do", "add-user"), ("name", "ann")]),
-        ("/-/admin", vec![("do", "add-registry"), ("name", "r2"), ("url", "r.example.com/x"), ("password", "hunter2")]),
+        (
+            "/-/admin",
+            vec![("do", "add-registry"), ("name", "r2"), ("url", "r.example.com/x"), ("password", "hunter2")],
+        ),
         ("/-/admin", vec![("do", "add-cluster"), ("name", "c2"), ("kubeconfig", "apiVersion: v1")]),
         ("/-/admin", vec![("do", "remove-user"), ("name", "ann")]),
     ] {

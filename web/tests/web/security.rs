@@ -64,11 +64,16 @@ async fn signing_in_sets_a_guarded_cookie_and_leads_nowhere_else() {
     {
         let world = World::at(address);
         let token = world.token("rita", &[Scope::Api]);
-        for (next, leads) in [("/app?x=1", "/app?x=1"), ("//evil.example", "/"), ("https://evil.example", "/")] {
+        for (next, leads) in
+            [("/app?x=1", "/app?x=1"), ("//evil.example", "/"), ("https://evil.example", "/")]
+        {
             let reply = world.form("/-/login", &As::Nobody, &[("token", &token), ("next", next)]).await;
             assert_eq!((reply.status.as_u16(), reply.header("location")), (303, leads));
             let cookie = reply.header("set-cookie");
-            assert!(cookie.starts_with(name) && cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+            assert!(
+                cookie.starts_with(name) && cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"),
+                "{cookie}"
+            );
             assert_eq!(cookie.contains("Secure"), secure, "{cookie}");
         }
     }
@@ -107,10 +112,15 @@ async fn guessing_tokens_is_slowed_down() {
 #[tokio::test]
 async fn every_answer_carries_its_guards() {
     let world = World::new();
-    for path in ["/", "/app", "/nothing/here", "/-/login", "/-/api/v1/repos", "/-/healthz", "/app/builds/2/log"] {
+    for path in
+        ["/", "/app", "/nothing/here", "/-/login", "/-/api/v1/repos", "/-/healthz", "/app/builds/2/log"]
+    {
         let reply = world.get(path, &owner()).await;
         let policy = reply.header("content-security-policy");
-        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
+        assert!(
+            policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{path}: {policy}"
+        );
         assert!(!policy.contains("unsafe"), "{path}: {policy}");
         assert_eq!(reply.header("x-content-type-options"), "nosniff", "{path}");
         assert_eq!(reply.header("referrer-policy"), "same-origin", "{path}");
@@ -125,10 +135,26 @@ async fn markup_in_names_and_messages_stays_text() {
     let world = World::new();
     let tip = world.tip("app");
     for path in [
-        "/", "/app", "/app/files", "/app/log", "/app/refs", "/app/builds", "/app/builds/2", "/app/deploys", "/app/deploys/2",
-        "/app/deploys/diff", "/app/settings", "/-/admin/doctor", "/app/files/%3Cscript%3Ealert%281%29%3Cscript%3E.txt",
-        "/app/search?q=%3Cscript%3E", "/app/files/%3Cscript%3E", "/app/files?at=%3Cscript%3E", "/%3Cscript%3E",
-        "/app/compare/v1...main", "/app/files/src/main.rs?at=v1", &format!("/app/commit/{tip}"),
+        "/",
+        "/app",
+        "/app/files",
+        "/app/log",
+        "/app/refs",
+        "/app/builds",
+        "/app/builds/2",
+        "/app/deploys",
+        "/app/deploys/2",
+        "/app/deploys/diff",
+        "/app/settings",
+        "/-/admin/doctor",
+        "/app/files/%3Cscript%3Ealert%281%29%3Cscript%3E.txt",
+        "/app/search?q=%3Cscript%3E",
+        "/app/files/%3Cscript%3E",
+        "/app/files?at=%3Cscript%3E",
+        "/%3Cscript%3E",
+        "/app/compare/v1...main",
+        "/app/files/src/main.rs?at=v1",
+        &format!("/app/commit/{tip}"),
     ] {
         let reply = world.get(path, &owner()).await;
         let text = reply.text();
@@ -143,11 +169,27 @@ async fn markup_in_names_and_messages_stays_text() {
 async fn paths_that_climb_find_nothing() {
     let world = World::new();
     for path in [
-        "/app/files/../../etc/passwd", "/app/files/%2e%2e/%2e%2e/etc/passwd", "/app/raw/..%2f..%2fconfig",
-        "/app/raw/src/../README.md", "/app/raw/%00", "/app/raw/src%2f..%2fREADME.md", "/app/files//src",
-        "/app/archive/..%2f..%2fx.tar.gz", "/app/files?at=../../x", "/app/files?at=-x", "/..", "/%2e%2e/x",
-        "/-/assets/..%2fstyle.css", "/app/builds/-1", "/app/builds/18446744073709551616", "/app/raw/%ff",
-        "/app/commit/..%2f..", "/app/compare/a...b...c", "/-/refs", "/v1", "/app/log?skip=99999999999999999999",
+        "/app/files/../../etc/passwd",
+        "/app/files/%2e%2e/%2e%2e/etc/passwd",
+        "/app/raw/..%2f..%2fconfig",
+        "/app/raw/src/../README.md",
+        "/app/raw/%00",
+        "/app/raw/src%2f..%2fREADME.md",
+        "/app/files//src",
+        "/app/archive/..%2f..%2fx.tar.gz",
+        "/app/files?at=../../x",
+        "/app/files?at=-x",
+        "/..",
+        "/%2e%2e/x",
+        "/-/assets/..%2fstyle.css",
+        "/app/builds/-1",
+        "/app/builds/18446744073709551616",
+        "/app/raw/%ff",
+        "/app/commit/..%2f..",
+        "/app/compare/a...b...c",
+        "/-/refs",
+        "/v1",
+        "/app/log?skip=99999999999999999999",
     ] {
         let reply = world.get(path, &owner()).await;
         assert!(reply.status.is_client_error(), "{path}: {}", reply.status);
@@ -179,4 +221,12 @@ async fn an_id_that_no_ref_reaches_is_not_shown() {
         assert_eq!(world.get(&path, &member("rita")).await.status, 404, "{path}");
     }
     assert_eq!(world.get(&format!("/open/commit/{tip}"), &As::Nobody).await.status, 200);
+}
+
+#[tokio::test]
+async fn figures_are_for_people_and_scrapers_with_a_token() {
+    let world = World::new();
+    assert_eq!(world.get("/-/metrics", &As::Nobody).await.status, 401);
+    let token = As::Bearer(world.token("rita", &[Scope::RepoRead]));
+    assert_eq!(world.get("/-/metrics", &token).await.status, 200);
 }

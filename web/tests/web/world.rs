@@ -13,16 +13,20 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use slipway_core::accept::{Incoming, RefStore};
-use slipway_core::build::{Build, BuildState, Failure, FailureClass, PushedImage, Stage, StageTime, TestVerdict};
+use slipway_core::build::{
+    Build, BuildState, Failure, FailureClass, PushedImage, Stage, StageTime, TestVerdict,
+};
 use slipway_core::deploy::{Change as Did, Deploy, DeployCause, DeployState, Health, ObjectReport, Phase};
 use slipway_core::people::{Token, User};
-use slipway_core::target::{Cluster, ClusterBinding, DryRun, Registry, RegistryBinding, RegistryKind, RepoRecord};
+use slipway_core::target::{
+    Cluster, ClusterBinding, DryRun, Registry, RegistryBinding, RegistryKind, RepoRecord,
+};
 use slipway_core::{
-    Actor, BuildNumber, ClusterName, DeployNumber, Digest, EventId, Oid, Problem, ProblemKind, RefName, RefUpdate,
-    RegistryName, RepoId, RepoName, Role, Scope, Secret, UnixMillis, UserName,
+    Actor, BuildNumber, ClusterName, DeployNumber, Digest, EventId, Oid, Problem, ProblemKind, RefName,
+    RefUpdate, RegistryName, RepoId, RepoName, Role, Scope, Secret, UnixMillis, UserName,
 };
 use slipway_repository::{Edit, Repositories, Signature};
-use slipway_store::{MasterKey, MetaStore, SledStore, Store};
+use slipway_store::{MasterKey, SledStore, Store};
 use slipway_web::{Addresses, Change, Check, LogChunk, Operations, Parts, Subject, mint_token, router};
 use tokio::sync::broadcast;
 use tower::ServiceExt;
@@ -127,7 +131,12 @@ impl World {
         self.app = self.repository("app", false);
         self.history("app");
         self.repository("open", true);
-        self.commit("open", None, &[("README.md", "# Open\n\n[docs](docs/a.md)\n"), ("docs/a.md", "hi\n")], "Begin");
+        self.commit(
+            "open",
+            None,
+            &[("README.md", "# Open\n\n[docs](docs/a.md)\n"), ("docs/a.md", "hi\n")],
+            "Begin",
+        );
         self.repository("empty", true);
         for (name, role) in [("rita", Role::Read), ("will", Role::Write), ("adam", Role::Admin)] {
             self.store.grant(&user(name), self.app, role).expect("a grant");
@@ -153,7 +162,12 @@ impl World {
             ],
             "Begin",
         );
-        self.commit(name, Some(first), &[("src/main.rs", "fn main() {}\n")], &format!("Change {EVIL}\n\nBody {EVIL}\n"));
+        self.commit(
+            name,
+            Some(first),
+            &[("src/main.rs", "fn main() {}\n")],
+            &format!("Change {EVIL}\n\nBody {EVIL}\n"),
+        );
         let tip = self.tip(name);
         let repository = self.repositories.get(&repo_name(name)).expect("open");
         for full in ["refs/heads/feature/x", "refs/tags/v1"] {
@@ -172,16 +186,31 @@ impl World {
         RefStore::current(&*repository, &main).expect("read").expect("born")
     }
 
-    pub(crate) fn commit(&self, name: &str, parent: Option<Oid>, files: &[(&str, &str)], message: &str) -> Oid {
+    pub(crate) fn commit(
+        &self,
+        name: &str,
+        parent: Option<Oid>,
+        files: &[(&str, &str)],
+        message: &str,
+    ) -> Oid {
         static CLOCK: AtomicU32 = AtomicU32::new(0);
         let repository = self.repositories.get(&repo_name(name)).expect("open");
         let at_ms = NOW.0 - 10_000_000 + u64::from(CLOCK.fetch_add(1, Ordering::Relaxed)) * 1000;
-        let by = || Signature { name: format!("Ann {EVIL}"), email: "ann@example.com".into(), at_ms, offset_minutes: 0 };
+        let by = || Signature {
+            name: format!("Ann {EVIL}"),
+            email: "ann@example.com".into(),
+            at_ms,
+            offset_minutes: 0,
+        };
         let edits: Vec<Edit> = files
             .iter()
             .map(|(path, text)| Edit {
                 path: (*path).into(),
-                content: Some(if path.ends_with(".png") { b"\x89PNG\r\n\x1a\nxx".to_vec() } else { text.as_bytes().to_vec() }),
+                content: Some(if path.ends_with(".png") {
+                    b"\x89PNG\r\n\x1a\nxx".to_vec()
+                } else {
+                    text.as_bytes().to_vec()
+                }),
                 executable: false,
             })
             .collect();
@@ -199,7 +228,9 @@ impl World {
 
     fn bind_and_run(&self) {
         let registry = RegistryName::parse("local").expect("a name");
-        self.store.bind_registry(&RegistryBinding { repo: self.app, registry, image: "app".into() }).expect("bound");
+        self.store
+            .bind_registry(&RegistryBinding { repo: self.app, registry, image: "app".into() })
+            .expect("bound");
         self.store
             .bind_cluster(&ClusterBinding {
                 repo: self.app,
@@ -228,7 +259,8 @@ impl World {
             ended: ended.map(|e| UnixMillis(NOW.0 - e)),
             skipped: false,
         };
-        let problem = Problem::new(ProblemKind::Invalid, format!("The test failed with status 1. {EVIL}"), "Mend it.");
+        let problem =
+            Problem::new(ProblemKind::Invalid, format!("The test failed with status 1. {EVIL}"), "Mend it.");
         let failed = state == BuildState::Failed;
         let done = state == BuildState::Succeeded;
         Build {
@@ -322,7 +354,8 @@ impl World {
         let cookie = reply.header("set-cookie").split(';').next().unwrap_or_default().to_owned();
         let half = As::Session { cookie: cookie.clone(), csrf: String::new() };
         let page = self.get("/-/keys", &half).await.text();
-        let csrf = page.split("name=\"csrf\" value=\"").nth(1).and_then(|t| t.split('"').next()).expect("a token");
+        let csrf =
+            page.split("name=\"csrf\" value=\"").nth(1).and_then(|t| t.split('"').next()).expect("a token");
         As::Session { cookie, csrf: csrf.to_owned() }
     }
 
@@ -340,7 +373,9 @@ impl World {
     }
 
     pub(crate) async fn form_as_given(&self, path: &str, who: &As, fields: &[(&str, &str)]) -> Reply {
-        let encode = |t: &str| percent_encoding::utf8_percent_encode(t, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let encode = |t: &str| {
+            percent_encoding::utf8_percent_encode(t, percent_encoding::NON_ALPHANUMERIC).to_string()
+        };
         let body: Vec<String> = fields.iter().map(|(k, v)| format!("{}={}", encode(k), encode(v))).collect();
         let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
         self.send(request, who, Body::from(body.join("&"))).await
@@ -413,7 +448,13 @@ impl Fake {
 
 #[async_trait]
 impl Operations for Fake {
-    async fn create_repo(&self, _: &Actor, name: &RepoName, about: &str, public: bool) -> Result<RepoRecord, Problem> {
+    async fn create_repo(
+        &self,
+        _: &Actor,
+        name: &RepoName,
+        about: &str,
+        public: bool,
+    ) -> Result<RepoRecord, Problem> {
         self.note(format!("create {name}"));
         let record = self.store.create_repo(name, about, public, NOW)?;
         self.repositories.create(name)?;
@@ -461,13 +502,24 @@ impl Operations for Fake {
     async fn diff(&self, _: RepoId) -> Result<String, Problem> {
         Ok(format!("- replicas: 1\n+ replicas: 2 {EVIL}\n"))
     }
-    async fn read_log(&self, _: &RepoName, _: BuildNumber, offset: u64, max: usize) -> Result<LogChunk, Problem> {
+    async fn read_log(
+        &self,
+        _: &RepoName,
+        _: BuildNumber,
+        offset: u64,
+        max: usize,
+    ) -> Result<LogChunk, Problem> {
         let log = self.log.lock().expect("whole");
         let from = usize::try_from(offset).expect("small").min(log.len());
         let to = from.saturating_add(max).min(log.len());
         Ok(LogChunk { offset, bytes: Bytes::copy_from_slice(&log[from..to]) })
     }
-    fn follow_log(&self, _: &RepoName, _: BuildNumber, offset: u64) -> BoxStream<'static, Result<LogChunk, Problem>> {
+    fn follow_log(
+        &self,
+        _: &RepoName,
+        _: BuildNumber,
+        offset: u64,
+    ) -> BoxStream<'static, Result<LogChunk, Problem>> {
         let log = self.log.lock().expect("whole").clone();
         let from = usize::try_from(offset).expect("small").min(log.len());
         let bytes = Bytes::copy_from_slice(&log[from..]);
