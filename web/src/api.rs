@@ -69,6 +69,7 @@ use axum::routing::MethodRouter;
 use crate::parts::Shared;
 use crate::refusal::{Answer, missing};
 
+mod address;
 mod describe;
 mod input;
 mod people;

@@ -12,6 +12,7 @@ use http::header::{
     X_FRAME_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
+use slipway_core::{Action, Actor};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::identity::identify;
@@ -75,11 +76,14 @@ async fn readyz(visit: Visit) -> Answer<&'static str> {
     Ok("ready\n")
 }
 
-/// Figures name no repository and no person; still they are the server's business, so scrapers sign in or come from
-/// the admin socket unless the root mounts them elsewhere.
-async fn metrics(visit: Visit) -> Response {
+/// Figures name no repository and no person, and are still the server's business: scrapers bring any valid token.
+async fn metrics(visit: Visit) -> Answer<Response> {
+    if matches!(visit.actor(), Actor::Anonymous) {
+        // In the authoriser's own words for somebody who has to sign in.
+        visit.may(Action::ManageSelf)?;
+    }
     let headers = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"), (CACHE_CONTROL, "no-store")];
-    (headers, visit.operations().metrics()).into_response()
+    Ok((headers, visit.operations().metrics()).into_response())
 }
 
 async fn schema() -> Response {

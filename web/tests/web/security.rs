@@ -222,3 +222,11 @@ async fn an_id_that_no_ref_reaches_is_not_shown() {
     }
     assert_eq!(world.get(&format!("/open/commit/{tip}"), &As::Nobody).await.status, 200);
 }
+
+#[tokio::test]
+async fn figures_are_for_people_and_scrapers_with_a_token() {
+    let world = World::new();
+    assert_eq!(world.get("/-/metrics", &As::Nobody).await.status, 401);
+    let token = As::Bearer(world.token("rita", &[Scope::RepoRead]));
+    assert_eq!(world.get("/-/metrics", &token).await.status, 200);
+}

@@ -26,7 +26,7 @@ use slipway_core::{
     RefUpdate, RegistryName, RepoId, RepoName, Role, Scope, Secret, UnixMillis, UserName,
 };
 use slipway_repository::{Edit, Repositories, Signature};
-use slipway_store::{MasterKey, MetaStore, SledStore, Store};
+use slipway_store::{MasterKey, SledStore, Store};
 use slipway_web::{Addresses, Change, Check, LogChunk, Operations, Parts, Subject, mint_token, router};
 use tokio::sync::broadcast;
 use tower::ServiceExt;
