@@ -209,7 +209,8 @@ impl Ingest<'_> {
             if waiting_for(&id, resolve.entries) {
                 let mut data = Vec::new();
                 let max = self.limits.object_bytes_max.min(DELTA_RESULT_BYTES_MAX);
-                let kind = self.snapshot.read(&oid(&id), max, &mut data)?.ok_or_else(|| no_base(&id))?;
+                // Missing ones may yet turn out to be made from a delta on another.
+                let Some(kind) = self.snapshot.read(&oid(&id), max, &mut data)? else { continue };
                 let (entry, after) = thin::append(self.file, self.path, end, id, kind, &data)?;
                 end = after;
                 resolve.entries.all.push(entry);
@@ -217,11 +218,11 @@ impl Ingest<'_> {
             }
         }
         (self.progress)(Progress::Resolving { deltas: resolve.resolved, total: deltas });
+        if let Some(id) = waiting(resolve.entries).first() {
+            return Err(no_base(id));
+        }
         match resolve.entries.all.iter().find(|e| e.kind.is_none()) {
-            Some(e) => Err(RepoError::bad_pack(format!(
-                "the delta at byte {} has no base that leads to an object",
-                e.offset
-            ))),
+            Some(e) => Err(RepoError::bad_pack(format!("the delta at byte {} leads to no object", e.offset))),
             None => Ok(end),
         }
     }
