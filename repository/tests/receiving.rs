@@ -222,7 +222,7 @@ fn takes_thin_packs_in_and_makes_them_whole() {
             let announced = u32::from_be_bytes(pack[8..12].try_into().unwrap());
             let mut received = receive(&repository, &pack).unwrap();
             appended += received.object_count() - announced;
-            assert!(matches!(received.publish(), Err(_)), "not checked yet");
+            assert!(received.publish().is_err(), "not checked yet");
             connected(&received, &[*new]).unwrap();
             assert!(Incoming::commit(&received, new).unwrap().is_some());
             assert!(!repository.snapshot().unwrap().contains(new).unwrap(), "seen before it is published");
@@ -538,14 +538,14 @@ fn objects_that_break_the_format_are_refused() {
     let (repository, _) = lab.create("app");
     let mut tree = b"40000 .git\0".to_vec();
     tree.extend([1; 20]);
-    assert!(matches!(
-        receive(&repository, &by_hand(&[Part::Whole(2, &tree)])),
-        Err(RepoError::BadObject { .. })
-    ));
-    assert!(matches!(
-        receive(&repository, &by_hand(&[Part::Whole(1, b"tree x\n")])),
-        Err(RepoError::BadObject { .. })
-    ));
+    assert!(matches!(receive(&repository, &by_hand(&[Part::Whole(2, &tree)])), Err(RepoError::BadObject { .. })));
+    assert!(matches!(receive(&repository, &by_hand(&[Part::Whole(1, b"tree x\n")])), Err(RepoError::BadObject { .. })));
+    // A .gitmodules that would have a client run a command.
+    let modules = b"[submodule \"x\"]\n\tpath = x\n\turl = -oProxyCommand=evil/x\n";
+    let mut tree = b"100644 .gitmodules\0".to_vec();
+    tree.extend_from_slice(blob_id(modules).as_bytes());
+    let pack = by_hand(&[Part::Whole(2, &tree), Part::Whole(3, modules)]);
+    assert!(matches!(receive(&repository, &pack), Err(RepoError::BadObject { .. })));
     // A commit whose tree is a blob.
     let blob = blob_id(b"x");
     let who = "A <a@example.org> 1700000000 +0000";

@@ -129,7 +129,7 @@ fn unpack(lab: &Lab, path: &Path, seed: u64) {
             git_in(path, &["unpack-objects", "-q"], &std::fs::read(file).unwrap());
         }
     }
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         let some = format!("{}\n", git(path, &["rev-parse", "main~2"]));
         git_in(path, &["pack-objects", "--revs", "-q", "objects/pack/pack"], some.as_bytes());
     }
