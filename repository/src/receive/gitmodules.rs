@@ -45,7 +45,7 @@ mod tests {
         check(file("lib/a..b", "update = rebase").as_bytes()).expect("harmless");
         check(b"[core\n").expect("no file of its kind");
         for (name, line) in [
-            ("../x", ""), ("a/../../b", ""), ("a\\..\\b", ""), ("lib", "url = -u./evil"), ("lib", "path = -x"),
+            ("../x", ""), ("a/../../b", ""), ("a\\\\..\\\\b", ""), ("lib", "url = -u./evil"), ("lib", "path = -x"),
             ("lib", "update = !sh"), ("lib", "url = https://h/%0Ahost=x"), ("lib", "url = \"https://h/\\nx\""),
         ] {
             assert!(check(file(name, line).as_bytes()).is_err(), "{name:?} {line:?}");
