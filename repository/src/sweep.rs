@@ -19,13 +19,11 @@ const GIT_QUARANTINE_AGE_MIN: Duration = Duration::from_secs(24 * 3600);
 
 /// Removes quarantines and stale locks of the repository at `root`.
 pub(crate) fn sweep(root: &Path) -> Result<()> {
-    each(&root.join("objects"), &mut |path, name| {
-        match name.strip_prefix(QUARANTINE) {
-            Some(number) if path.is_dir() && (is_ours(number) || is_older(path, GIT_QUARANTINE_AGE_MIN)) => {
-                remove(fs::remove_dir_all(path), path)
-            }
-            _ => Ok(()),
+    each(&root.join("objects"), &mut |path, name| match name.strip_prefix(QUARANTINE) {
+        Some(number) if path.is_dir() && (is_ours(number) || is_older(path, GIT_QUARANTINE_AGE_MIN)) => {
+            remove(fs::remove_dir_all(path), path)
         }
+        _ => Ok(()),
     })?;
     for name in ["HEAD.lock", "packed-refs.lock", "packed-refs.new", "config.lock"] {
         remove_stale(&root.join(name))?;

@@ -538,8 +538,14 @@ fn objects_that_break_the_format_are_refused() {
     let (repository, _) = lab.create("app");
     let mut tree = b"40000 .git\0".to_vec();
     tree.extend([1; 20]);
-    assert!(matches!(receive(&repository, &by_hand(&[Part::Whole(2, &tree)])), Err(RepoError::BadObject { .. })));
-    assert!(matches!(receive(&repository, &by_hand(&[Part::Whole(1, b"tree x\n")])), Err(RepoError::BadObject { .. })));
+    assert!(matches!(
+        receive(&repository, &by_hand(&[Part::Whole(2, &tree)])),
+        Err(RepoError::BadObject { .. })
+    ));
+    assert!(matches!(
+        receive(&repository, &by_hand(&[Part::Whole(1, b"tree x\n")])),
+        Err(RepoError::BadObject { .. })
+    ));
     // A .gitmodules that would have a client run a command.
     let modules = b"[submodule \"x\"]\n\tpath = x\n\turl = -oProxyCommand=evil/x\n";
     let mut tree = b"100644 .gitmodules\0".to_vec();

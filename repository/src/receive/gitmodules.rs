@@ -32,7 +32,9 @@ const RULES: [Rule; 3] = [
     ("path", |value| value.starts_with(b"-")),
     ("update", |value| value.starts_with(b"!")),
     // A line feed, also escaped, would smuggle another line to a credential helper.
-    ("url", |value| value.starts_with(b"-") || value.contains(&b'\n') || value.to_lowercase().contains_str("%0a")),
+    ("url", |value| {
+        value.starts_with(b"-") || value.contains(&b'\n') || value.to_lowercase().contains_str("%0a")
+    }),
 ];
 
 #[cfg(test)]
@@ -41,12 +43,20 @@ mod tests {
 
     #[test]
     fn harmful_submodules_are_seen() {
-        let file = |name: &str, line: &str| format!("[submodule \"{name}\"]\n\tpath = lib\n\turl = ../lib.git\n\t{line}\n");
+        let file = |name: &str, line: &str| {
+            format!("[submodule \"{name}\"]\n\tpath = lib\n\turl = ../lib.git\n\t{line}\n")
+        };
         check(file("lib/a..b", "update = rebase").as_bytes()).expect("harmless");
         check(b"[core\n").expect("no file of its kind");
         for (name, line) in [
-            ("../x", ""), ("a/../../b", ""), ("a\\\\..\\\\b", ""), ("lib", "url = -u./evil"), ("lib", "path = -x"),
-            ("lib", "update = !sh"), ("lib", "url = https://h/%0Ahost=x"), ("lib", "url = \"https://h/\\nx\""),
+            ("../x", ""),
+            ("a/../../b", ""),
+            ("a\\\\..\\\\b", ""),
+            ("lib", "url = -u./evil"),
+            ("lib", "path = -x"),
+            ("lib", "update = !sh"),
+            ("lib", "url = https://h/%0Ahost=x"),
+            ("lib", "url = \"https://h/\\nx\""),
         ] {
             assert!(check(file(name, line).as_bytes()).is_err(), "{name:?} {line:?}");
         }

@@ -280,7 +280,8 @@ pub(crate) fn admit(kind: Kind, data: &[u8], needed: &mut Needed) -> Result<Oid>
     let mut gitmodules = |blob| {
         needed.gitmodules.insert(blob);
     };
-    check::check(kind, data, id.as_bytes().len(), &mut gitmodules).map_err(|why| check::refuse(id, kind, why))?;
+    check::check(kind, data, id.as_bytes().len(), &mut gitmodules)
+        .map_err(|why| check::refuse(id, kind, why))?;
     each_link(&id, kind, data, &mut |target, kind| needed.add(&target, kind))?;
     Ok(id)
 }
