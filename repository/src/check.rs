@@ -8,24 +8,31 @@ use slipway_core::Oid;
 use crate::links::{TreeEntries, TreeEntry, commit_head, tag_target};
 use crate::object::Kind;
 
-/// Says which rule the object breaks.
-pub(crate) fn check(kind: Kind, data: &[u8], hash_len: usize) -> Result<(), String> {
+/// Says which rule the object breaks. `gitmodules` is called with the blobs that a client would read as `.gitmodules`.
+pub(crate) fn check(
+    kind: Kind,
+    data: &[u8],
+    hash_len: usize,
+    gitmodules: &mut dyn FnMut(Oid),
+) -> Result<(), String> {
     match kind {
         Kind::Blob => Ok(()),
         Kind::Commit => commit(data),
         Kind::Tag => tag(data),
-        Kind::Tree => tree(data, hash_len),
+        Kind::Tree => tree(data, hash_len, gitmodules),
     }
 }
 
-fn tree(data: &[u8], hash_len: usize) -> Result<(), String> {
+fn tree(data: &[u8], hash_len: usize, gitmodules: &mut dyn FnMut(Oid)) -> Result<(), String> {
     let mut previous: Option<TreeEntry<'_>> = None;
     // File `a`, file `a-b`, folder `a` are in order and yet have a name twice. Kept here: the files that begin the name
     // at hand, each the start of the next.
     let mut files: Vec<&[u8]> = Vec::new();
     for entry in TreeEntries::new(data, hash_len) {
         let entry = entry?;
-        name(&entry)?;
+        if name(&entry)? {
+            gitmodules(entry.id);
+        }
         if entry.id.is_zero() {
             return Err(format!("its entry {} has the zero id", shown(entry.name)));
         }
@@ -62,7 +69,9 @@ fn order<'a>(entry: &TreeEntry<'a>) -> impl Iterator<Item = u8> + use<'a> {
     entry.name.iter().copied().chain(is_folder(entry).then_some(b'/'))
 }
 
-fn name(entry: &TreeEntry<'_>) -> Result<(), String> {
+/// Checks an entry's name; true if it is one that some system takes for `.gitmodules`.
+fn name(entry: &TreeEntry<'_>) -> Result<bool, String> {
+    use gix::validate::path::component::{Error, Mode, Options};
     let name = entry.name;
     // Everything that can harm starts so or holds such a byte; most names need no closer look.
     let suspicious = match name.first() {
@@ -70,37 +79,30 @@ fn name(entry: &TreeEntry<'_>) -> Result<(), String> {
         Some(_) => name.iter().any(|&b| b >= 0x80 || b == b'/' || b == b'\\'),
     };
     if !suspicious {
-        return Ok(());
+        return Ok(false);
     }
-    let link = entry.mode & 0o170_000 == 0o120_000;
-    let mode = link.then_some(gix::validate::path::component::Mode::Symlink);
-    let options = gix::validate::path::component::Options {
-        protect_windows: false,
-        protect_hfs: true,
-        protect_ntfs: true,
-    };
+    let options = Options { protect_windows: false, protect_hfs: true, protect_ntfs: true };
+    let is_link = entry.mode & 0o170_000 == 0o120_000;
+    let mut modules = false;
     // Windows takes a backslash for a separator, so each part counts.
     for part in name.split(|&b| b == b'\\') {
         let whole = part.len() == name.len();
-        if part.is_empty() && !whole {
-            continue;
-        }
-        let checked = gix::validate::path::component(part.into(), mode, options);
-        if let Err(e) = checked {
-            use gix::validate::path::component::Error as E;
-            if !whole && matches!(e, E::Relative) {
+        // Asked as for a link: then the answer tells `.gitmodules` in all its spellings.
+        let why = match gix::validate::path::component(part.into(), Some(Mode::Symlink), options) {
+            Ok(_) => continue,
+            Err(Error::Empty | Error::Relative) if !whole => continue,
+            Err(Error::SymlinkedGitModules) if !is_link => {
+                modules = true;
                 continue;
             }
-            let why = match e {
-                E::Empty => "empty".to_owned(),
-                E::PathSeparator => "a path of several parts".to_owned(),
-                E::SymlinkedGitModules => "a link, which .gitmodules must not be".to_owned(),
-                _ => "reserved for git itself".to_owned(),
-            };
-            return Err(format!("its entry {} has a name that is {why}", shown(name)));
-        }
+            Err(Error::SymlinkedGitModules) => "a link, which .gitmodules must not be",
+            Err(Error::Empty) => "empty",
+            Err(Error::PathSeparator) => "a path of several parts",
+            Err(_) => "reserved for git itself",
+        };
+        return Err(format!("its entry {} has a name that is {why}", shown(name)));
     }
-    Ok(())
+    Ok(modules)
 }
 
 fn shown(name: &[u8]) -> String {
@@ -218,7 +220,7 @@ mod tests {
     }
 
     fn check_tree(entries: &[(&str, &str)]) -> Result<(), String> {
-        check(Kind::Tree, &tree_of(entries), 20)
+        check(Kind::Tree, &tree_of(entries), 20, &mut |_| {})
     }
 
     #[test]
@@ -253,10 +255,10 @@ mod tests {
         assert!(check_tree(&[("40000", "a"), ("100644", "a0"), ("100644", "a")]).is_err());
         let mut zero = b"100644 a\0".to_vec();
         zero.extend_from_slice(&[0; 20]);
-        assert!(check(Kind::Tree, &zero, 20).is_err());
+        assert!(check(Kind::Tree, &zero, 20, &mut |_| {}).is_err());
         let whole = tree_of(&[("100644", "a")]);
         for cut in 1..whole.len() {
-            assert!(check(Kind::Tree, &whole[..cut], 20).is_err());
+            assert!(check(Kind::Tree, &whole[..cut], 20, &mut |_| {}).is_err());
         }
     }
 
@@ -264,7 +266,7 @@ mod tests {
     fn commits_and_tags_have_their_headers() {
         let id = "1".repeat(40);
         let good = format!("tree {id}\nparent {id}\nauthor A <a@b> 1 +0000\ncommitter C <> 0 -0130\n\nx\n");
-        check(Kind::Commit, good.as_bytes(), 20).expect("fine");
+        check(Kind::Commit, good.as_bytes(), 20, &mut |_| {}).expect("fine");
         for (from, to) in [
             ("tree ", "tre "),
             ("parent 1", "parent x"),
@@ -283,13 +285,13 @@ mod tests {
         ] {
             let bad = good.replacen(from, to, 1);
             assert_ne!(bad, good);
-            assert!(check(Kind::Commit, bad.as_bytes(), 20).is_err(), "{bad:?}");
+            assert!(check(Kind::Commit, bad.as_bytes(), 20, &mut |_| {}).is_err(), "{bad:?}");
         }
-        assert!(check(Kind::Commit, b"", 20).is_err());
+        assert!(check(Kind::Commit, b"", 20, &mut |_| {}).is_err());
         let tag = format!("object {id}\ntype commit\ntag v1\ntagger T <t@x> 1 +0000\n\nm\n");
-        check(Kind::Tag, tag.as_bytes(), 20).expect("fine");
+        check(Kind::Tag, tag.as_bytes(), 20, &mut |_| {}).expect("fine");
         for (from, to) in [("object", "o"), ("type commit", "type x"), ("tag v1", "tg v1"), ("<t@x>", "t")] {
-            assert!(check(Kind::Tag, tag.replacen(from, to, 1).as_bytes(), 20).is_err());
+            assert!(check(Kind::Tag, tag.replacen(from, to, 1).as_bytes(), 20, &mut |_| {}).is_err());
         }
     }
 }

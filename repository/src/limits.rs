@@ -105,3 +105,5 @@ pub(crate) const PROGRESS_EVERY: u32 = 256;
 pub(crate) const GRAPH_KEPT_MAX: usize = 4_000_000;
 /// From so many refs set at once, those that are new go into `packed-refs` instead of a file each.
 pub(crate) const PACK_REFS_FROM: usize = 32;
+/// Largest `.gitmodules` that is accepted, in bytes.
+pub(crate) const GITMODULES_BYTES_MAX: u64 = 4 << 20;

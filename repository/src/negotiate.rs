@@ -107,6 +107,15 @@ impl Snapshot {
 
     /// The boundary of a shallow answer. `client` is the client's boundary now.
     pub fn shallow(&self, wants: &[Oid], client: &[Oid], deepen: &Deepen) -> Result<ShallowAnswer> {
+        let mut reached = Vec::new();
+        if deepen.relative {
+            // git counts from every commit of the boundary that some ref reaches, wanted or not.
+            for id in client {
+                if self.is_visible(id)? {
+                    reached.push(*id);
+                }
+            }
+        }
         let mut graph = self.graph();
         let nodes = |graph: &mut Graph, ids: &[Oid]| -> Result<Vec<Node>> {
             let mut found = Vec::with_capacity(ids.len());
@@ -122,8 +131,7 @@ impl Snapshot {
                 return Ok(ShallowAnswer { shallow: Vec::new(), unshallow: client.to_vec() });
             }
             Some(depth) if deepen.relative => {
-                let reached = self.boundary_reached(&mut graph, &heads, &boundary)?;
-                // With nothing of the boundary in sight, git counts from the wants.
+                let reached = nodes(&mut graph, &reached)?;
                 if boundary.is_empty() {
                     self.by_depth(&mut graph, &heads, depth)?
                 } else {
@@ -218,26 +226,5 @@ impl Snapshot {
             inside.remove(node);
         }
         Ok((shallow, inside))
-    }
-
-    /// Which of the client's boundary the wants reach, without going beyond it.
-    fn boundary_reached(&self, graph: &mut Graph, heads: &[Node], boundary: &[Node]) -> Result<Vec<Node>> {
-        let boundary: HashSet<Node> = boundary.iter().copied().collect();
-        let (mut seen, mut found) = (HashSet::new(), Vec::new());
-        let mut open = heads.to_vec();
-        while let Some(node) = open.pop() {
-            if !seen.insert(node) {
-                continue;
-            }
-            if boundary.contains(&node) {
-                found.push(node);
-            }
-            for i in 0..graph.parents(node).len() {
-                let parent = graph.parents(node)[i];
-                graph.load(self, parent)?;
-                open.push(parent);
-            }
-        }
-        Ok(found)
     }
 }

@@ -4,13 +4,13 @@
 //! trees of those commits. Both are exact; their worst case is one visit of everything, once a generation.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use slipway_core::Oid;
 
 use crate::error::{RepoError, Result};
 use crate::graph::{Ancestors, Bits, Graph};
-use crate::limits::{LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX};
+use crate::limits::{GRAPH_KEPT_MAX, LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX};
 use crate::links::{TreeEntries, tag_target};
 use crate::object::{Kind, Objects};
 use crate::packs::{PackSet, Place};
@@ -209,6 +209,12 @@ impl Snapshot {
             }
         }
         Ok(())
+    }
+
+    /// The graph for the next generation: this one, unless it has grown too large. A walk in progress is not waited for.
+    pub(crate) fn graph_to_keep(&self) -> Arc<Mutex<Graph>> {
+        let full = self.graph.try_lock().is_ok_and(|graph| graph.len() > GRAPH_KEPT_MAX);
+        if full { Arc::default() } else { self.graph.clone() }
     }
 
     /// The graph of commits, shared by generations.

@@ -6,13 +6,14 @@
 //! with the repository's refs is [`crate::connected`]'s question.
 
 mod entries;
+mod gitmodules;
 mod index_file;
 mod input;
 mod resolve;
 mod scan;
 mod thin;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -28,7 +29,7 @@ use self::input::Input;
 use self::resolve::{Resolve, no_base, waiting};
 use self::scan::{Scan, Scanned};
 use crate::error::{RepoError, Result};
-use crate::limits::{COMPARE_BYTES_MAX, DELTA_RESULT_BYTES_MAX};
+use crate::limits::{COMPARE_BYTES_MAX, DELTA_RESULT_BYTES_MAX, GITMODULES_BYTES_MAX};
 use crate::object::{Kind, Objects};
 use crate::pack::Pack;
 use crate::packs::{BaseCache, PackSet};
@@ -120,13 +121,15 @@ impl Repository {
             return Ok(Received { snapshot, incoming: None, checked: AtomicBool::new(false) });
         }
         let ingest = Ingest { snapshot: &snapshot, file: &file, path: &path, limits, progress, stop };
-        let (index, outside, bases) = ingest.finish(scanned)?;
+        let Finished { index, outside, bases, gitmodules } = ingest.finish(scanned)?;
         let pack = Pack::open(&index, gix::hash::Kind::Sha1)?;
         let packs = PackSet::new(vec![Arc::new(pack)], Arc::new(BaseCache::default()));
         let objects = snapshot.objects.clone();
         let incoming =
             IncomingPack { packs, path: index, objects, outside, bases, quarantine: Some(quarantine) };
-        Ok(Received { snapshot, incoming: Some(incoming), checked: AtomicBool::new(false) })
+        let received = Received { snapshot, incoming: Some(incoming), checked: AtomicBool::new(false) };
+        received.check_gitmodules(&gitmodules)?;
+        Ok(received)
     }
 
     /// For pushes without a pack (deletes, refs to known objects) and as `Incoming` over what is stored.
@@ -145,8 +148,15 @@ struct Ingest<'a> {
     stop: &'a AtomicBool,
 }
 
-/// The index's path, the links that leave the pack, and the bases it borrowed.
-type Finished = (PathBuf, Vec<(Oid, Kind)>, Vec<Oid>);
+/// An indexed pack.
+struct Finished {
+    index: PathBuf,
+    /// Links that leave the pack.
+    outside: Vec<(Oid, Kind)>,
+    /// What its deltas borrowed.
+    bases: Vec<Oid>,
+    gitmodules: BTreeSet<Oid>,
+}
 
 impl Ingest<'_> {
     fn finish(&self, mut scanned: Scanned) -> Result<Finished> {
@@ -155,7 +165,8 @@ impl Ingest<'_> {
         scanned.entries.by_id.sort_unstable();
         let arrived = scanned.entries.all.len();
         let end = self.resolve_all(&mut scanned)?;
-        let Scanned { mut entries, needed, mut trailer, .. } = scanned;
+        let Scanned { mut entries, mut needed, mut trailer, .. } = scanned;
+        let gitmodules = std::mem::take(&mut needed.gitmodules);
         let bases: Vec<Oid> = entries.all[arrived..].iter().map(|e| oid(&e.id)).collect();
         if !bases.is_empty() {
             trailer = thin::recount(self.file, self.path, entries.all.len() as u32, end)?;
@@ -173,7 +184,7 @@ impl Ingest<'_> {
         index_file::write_reverse(&index.with_extension("rev"), &entries.all, &trailer)?;
         let pack = index.with_extension("pack");
         fs::rename(self.path, &pack).map_err(RepoError::io("rename", &pack))?;
-        Ok((index, outside, bases))
+        Ok(Finished { index, outside, bases, gitmodules })
     }
 
     /// Resolves every delta, bringing in bases that only the repository has. Returns where the entries end.
@@ -209,7 +220,8 @@ impl Ingest<'_> {
             if waiting_for(&id, resolve.entries) {
                 let mut data = Vec::new();
                 let max = self.limits.object_bytes_max.min(DELTA_RESULT_BYTES_MAX);
-                let kind = self.snapshot.read(&oid(&id), max, &mut data)?.ok_or_else(|| no_base(&id))?;
+                // Missing ones may yet turn out to be made from a delta on another.
+                let Some(kind) = self.snapshot.read(&oid(&id), max, &mut data)? else { continue };
                 let (entry, after) = thin::append(self.file, self.path, end, id, kind, &data)?;
                 end = after;
                 resolve.entries.all.push(entry);
@@ -217,11 +229,11 @@ impl Ingest<'_> {
             }
         }
         (self.progress)(Progress::Resolving { deltas: resolve.resolved, total: deltas });
+        if let Some(id) = waiting(resolve.entries).first() {
+            return Err(no_base(id));
+        }
         match resolve.entries.all.iter().find(|e| e.kind.is_none()) {
-            Some(e) => Err(RepoError::bad_pack(format!(
-                "the delta at byte {} has no base that leads to an object",
-                e.offset
-            ))),
+            Some(e) => Err(RepoError::bad_pack(format!("the delta at byte {} leads to no object", e.offset))),
             None => Ok(end),
         }
     }
@@ -281,6 +293,23 @@ impl Received {
     /// How many objects came, borrowed bases counted.
     pub fn object_count(&self) -> u32 {
         self.incoming.as_ref().map_or(0, |i| i.packs.count() as u32)
+    }
+
+    fn check_gitmodules(&self, blobs: &BTreeSet<Oid>) -> Result<()> {
+        let mut data = Vec::new();
+        for id in blobs {
+            let refuse = |why: String| RepoError::BadObject { id: *id, kind: Kind::Blob, why };
+            match self.read(id, GITMODULES_BYTES_MAX, &mut data) {
+                // A missing one is for the connectivity check to find; a folder of that name is none.
+                Ok(Some(Kind::Blob)) => gitmodules::check(&data).map_err(refuse)?,
+                Ok(_) => {}
+                Err(RepoError::ObjectTooLarge { max, .. }) => {
+                    return Err(refuse(format!("a .gitmodules of more than {max} bytes is not taken")));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
     }
 
     /// Moves the objects out of quarantine, durable on return. Doing it again changes nothing.

@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use slipway_core::{Oid, RefName};
 
 use crate::error::{RepoError, Result};
-use crate::limits::{GRAPH_KEPT_MAX, PEEL_DEPTH_MAX};
+use crate::limits::PEEL_DEPTH_MAX;
 use crate::object::Kind;
 use crate::packs::{self, BaseCache, PackSet};
 use crate::refs::{RawRefs, Ref, Stamps, Value};
@@ -74,10 +74,7 @@ impl Repository {
             Value::Symbolic(name) => name.clone(),
             Value::Direct(..) => head_itself()?,
         };
-        let graph = match &previous {
-            Some(p) if p.snapshot.graph().len() <= GRAPH_KEPT_MAX => p.snapshot.graph.clone(),
-            _ => Arc::default(),
-        };
+        let graph = previous.as_ref().map(|p| p.snapshot.graph_to_keep()).unwrap_or_default();
         let mut snapshot = Snapshot::new(self.root.join("objects"), head, packs.clone(), graph);
         snapshot.refs = advertised(&raw, &snapshot, &mut peeled)?;
         let snapshot = match previous {

@@ -14,15 +14,16 @@ pub(crate) const QUARANTINE: &str = "tmp_objdir-incoming-";
 
 /// A lock younger than this may belong to a plain git that works beside us.
 const LOCK_AGE_MIN: Duration = Duration::from_secs(60);
+/// The same for its quarantines, in which a long push may sit.
+const GIT_QUARANTINE_AGE_MIN: Duration = Duration::from_secs(24 * 3600);
 
 /// Removes quarantines and stale locks of the repository at `root`.
 pub(crate) fn sweep(root: &Path) -> Result<()> {
-    each(&root.join("objects"), &mut |path, name| {
-        if name.starts_with(QUARANTINE) && path.is_dir() {
+    each(&root.join("objects"), &mut |path, name| match name.strip_prefix(QUARANTINE) {
+        Some(number) if path.is_dir() && (is_ours(number) || is_older(path, GIT_QUARANTINE_AGE_MIN)) => {
             remove(fs::remove_dir_all(path), path)
-        } else {
-            Ok(())
         }
+        _ => Ok(()),
     })?;
     for name in ["HEAD.lock", "packed-refs.lock", "packed-refs.new", "config.lock"] {
         remove_stale(&root.join(name))?;
@@ -46,9 +47,19 @@ fn sweep_locks(folder: &Path, deep: usize) -> Result<()> {
 }
 
 fn remove_stale(path: &Path) -> Result<()> {
-    let Ok(modified) = fs::metadata(path).and_then(|m| m.modified()) else { return Ok(()) };
-    let age = SystemTime::now().duration_since(modified).unwrap_or_default();
-    if age < LOCK_AGE_MIN { Ok(()) } else { remove(fs::remove_file(path), path) }
+    if is_older(path, LOCK_AGE_MIN) { remove(fs::remove_file(path), path) } else { Ok(()) }
+}
+
+fn is_older(path: &Path, age_min: Duration) -> bool {
+    let modified = fs::metadata(path).and_then(|m| m.modified());
+    modified.is_ok_and(|m| SystemTime::now().duration_since(m).unwrap_or_default() >= age_min)
+}
+
+/// Ours end in a process id, a dash and a number; git's in six letters and digits. Ours have no living owner when the
+/// server starts.
+fn is_ours(rest: &str) -> bool {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    rest.split_once('-').is_some_and(|(process, count)| number(process) && number(count))
 }
 
 fn remove(done: std::io::Result<()>, path: &Path) -> Result<()> {

@@ -112,8 +112,10 @@ fn repositories_are_made_renamed_removed_and_swept() {
     assert!(matches!(lab.repositories.get(&one), Err(RepoError::NoSuchRepository { .. })));
     assert!(matches!(lab.repositories.rename(&one, &two), Err(RepoError::RepositoryExists { .. })));
     lab.repositories.get(&two).unwrap().snapshot().unwrap();
-    let stale = lab.path("two").join("objects/tmp_objdir-incoming-abc");
+    let stale = lab.path("two").join("objects/tmp_objdir-incoming-4711-3");
     std::fs::create_dir_all(&stale).unwrap();
+    let of_git = lab.path("two").join("objects/tmp_objdir-incoming-a1B2c3");
+    std::fs::create_dir_all(&of_git).unwrap();
     let lock = lab.path("two").join("refs/heads/x.lock");
     std::fs::write(&lock, "").unwrap();
     std::fs::File::open(&lock)
@@ -123,6 +125,7 @@ fn repositories_are_made_renamed_removed_and_swept() {
     let half = lab.dir.path().join("repos/.slipway-new-1-1");
     std::fs::create_dir_all(half.join("objects")).unwrap();
     lab.repositories.sweep().unwrap();
+    assert!(of_git.exists(), "a push by plain git is under way");
     assert!(!stale.exists() && !lock.exists() && !half.exists());
     lab.repositories.remove(&two).unwrap();
     assert!(matches!(lab.repositories.get(&two), Err(RepoError::NoSuchRepository { .. })));

@@ -222,7 +222,7 @@ fn takes_thin_packs_in_and_makes_them_whole() {
             let announced = u32::from_be_bytes(pack[8..12].try_into().unwrap());
             let mut received = receive(&repository, &pack).unwrap();
             appended += received.object_count() - announced;
-            assert!(matches!(received.publish(), Err(_)), "not checked yet");
+            assert!(received.publish().is_err(), "not checked yet");
             connected(&received, &[*new]).unwrap();
             assert!(Incoming::commit(&received, new).unwrap().is_some());
             assert!(!repository.snapshot().unwrap().contains(new).unwrap(), "seen before it is published");
@@ -481,10 +481,10 @@ fn long_chains_and_wide_fans_of_deltas_are_resolved() {
     let lab = Lab::new();
     let (repository, path) = lab.create("app");
     // A chain as long as git makes them, on a base of some size; and a second one beside it at each step.
-    let base = vec![b'a'; 50_000];
+    let base = vec![b'a'; 5_000];
     let mut parts = vec![Part::Whole(3, &base)];
     let mut previous = 0;
-    for step in 0..1500usize {
+    for step in 0..1000usize {
         let mut append = number(base.len() + step);
         append.extend(number(base.len() + step + 1));
         let copy = base.len() + step;
@@ -497,9 +497,9 @@ fn long_chains_and_wide_fans_of_deltas_are_resolved() {
     }
     let pack = by_hand(&parts);
     let mut received = receive(&repository, &pack).unwrap();
-    assert_eq!(received.object_count(), 3001);
+    assert_eq!(received.object_count(), 2001);
     let mut last = base.clone();
-    last.extend(vec![b'b'; 1500]);
+    last.extend(vec![b'b'; 1000]);
     connected(&received, &[blob_id(&last)]).unwrap();
     received.publish().unwrap();
     assert_eq!(repository.snapshot().unwrap().object(&blob_id(&last), 1 << 20).unwrap().unwrap().data, last);
@@ -546,6 +546,12 @@ fn objects_that_break_the_format_are_refused() {
         receive(&repository, &by_hand(&[Part::Whole(1, b"tree x\n")])),
         Err(RepoError::BadObject { .. })
     ));
+    // A .gitmodules that would have a client run a command.
+    let modules = b"[submodule \"x\"]\n\tpath = x\n\turl = -oProxyCommand=evil/x\n";
+    let mut tree = b"100644 .gitmodules\0".to_vec();
+    tree.extend_from_slice(blob_id(modules).as_bytes());
+    let pack = by_hand(&[Part::Whole(2, &tree), Part::Whole(3, modules)]);
+    assert!(matches!(receive(&repository, &pack), Err(RepoError::BadObject { .. })));
     // A commit whose tree is a blob.
     let blob = blob_id(b"x");
     let who = "A <a@example.org> 1700000000 +0000";

@@ -5,6 +5,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -128,7 +129,7 @@ fn unpack(lab: &Lab, path: &Path, seed: u64) {
             git_in(path, &["unpack-objects", "-q"], &std::fs::read(file).unwrap());
         }
     }
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         let some = format!("{}\n", git(path, &["rev-parse", "main~2"]));
         git_in(path, &["pack-objects", "--revs", "-q", "objects/pack/pack"], some.as_bytes());
     }
@@ -280,42 +281,52 @@ fn boundary(client: &Path) -> BTreeSet<Oid> {
 /// Runs git's own client and server, and asks ours the same.
 fn compare_shallow(served: &Served, client: &Path, args: &[&str], deepen: &Deepen, wants: &[&str]) {
     let before = boundary(client);
+    let haves: Vec<Oid> = git(client, &["for-each-ref", "--format=%(objectname)"]).lines().map(oid).collect();
+    // Our pack goes to a copy of the client.
+    let copy = client.with_extension("copy");
+    let _ = std::fs::remove_dir_all(&copy);
+    assert!(Command::new("cp").arg("-r").args([client, &copy]).status().unwrap().success());
     let url = format!("file://{}", served.path.display());
     let specs: Vec<String> = wants.iter().map(|w| format!("+{w}:{w}")).collect();
     let specs: Vec<&str> = specs.iter().map(String::as_str).collect();
+    let fetch = Command::new("git")
+        .args([&["fetch", "-q", "--no-tags"][..], args, &[&url], &specs].concat())
+        .current_dir(client)
+        .env("GIT_TRACE_PACKET", "1")
+        .output()
+        .unwrap();
+    let trace = String::from_utf8(fetch.stderr).unwrap();
+    assert!(fetch.status.success(), "{trace}");
+    // git's client leaves out wants of which it has all that it looks for; what it asked for counts.
+    let ids: Vec<Oid> = trace.lines().filter_map(|l| l.split("fetch> want ").nth(1)).map(oid).collect();
+    if ids.is_empty() {
+        return;
+    }
     let snapshot = served.snapshot();
-    let ids: Vec<Oid> = wants.iter().map(|w| oid(&git(&served.path, &["rev-parse", w]))).collect();
     let had: Vec<Oid> = before.iter().copied().collect();
     let answer = snapshot.shallow(&ids, &had, deepen).unwrap();
-    // Our pack for it goes to a copy of the client.
-    let copy = client.with_extension("copy");
-    let _ = std::fs::remove_dir_all(&copy);
-    assert!(std::process::Command::new("cp").arg("-r").args([client, &copy]).status().unwrap().success());
-    let haves: Vec<Oid> = git(client, &["for-each-ref", "--format=%(objectname)"]).lines().map(oid).collect();
-    let request = PackRequest {
-        haves,
-        client_shallow: had,
-        shallow: answer.shallow.clone(),
-        unshallow: answer.unshallow.clone(),
-        thin: true,
-        ..want(&ids)
-    };
-    let pack = bytes_of(&snapshot, &request, 3000);
-    index(&copy, &pack, false);
-    git(client, &[&["fetch", "-q", "--no-tags"][..], args, &[&url], &specs].concat());
     let after = boundary(client);
     let mut ours = before.clone();
     ours.retain(|id| !answer.unshallow.contains(id));
-    ours.extend(answer.shallow);
+    ours.extend(&answer.shallow);
     assert_eq!(ours, after, "{args:?} {wants:?} from {before:?}");
+    let request = PackRequest {
+        haves,
+        client_shallow: had,
+        shallow: answer.shallow,
+        unshallow: answer.unshallow,
+        thin: true,
+        ..want(&ids)
+    };
+    index(&copy, &bytes_of(&snapshot, &request, 3000), false);
     let text: String = ours.iter().map(|id| format!("{id}\n")).collect();
     if text.is_empty() {
         let _ = std::fs::remove_file(copy.join("shallow"));
     } else {
         std::fs::write(copy.join("shallow"), text).unwrap();
     }
-    for (name, id) in wants.iter().zip(&ids) {
-        git(&copy, &["update-ref", name, &id.to_string()]);
+    for name in wants {
+        git(&copy, &["update-ref", name, &git(&served.path, &["rev-parse", name])]);
     }
     git(&copy, &["fsck", "--full", "--strict", "--no-dangling"]);
     assert_eq!(reachable(&copy, &["--all"]), reachable(client, &["--all"]));

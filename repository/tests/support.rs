@@ -1,5 +1,6 @@
 //! Stock git as the oracle, and histories to feed both.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
+#![allow(clippy::new_without_default, clippy::should_implement_trait)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

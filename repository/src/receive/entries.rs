@@ -1,6 +1,6 @@
 //! What is known of each entry of a pack while it is taken in: some sixty bytes an object.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use slipway_core::Oid;
 
@@ -55,18 +55,22 @@ impl Entries {
 
 /// Every id that some object of the pack points at, and the kind it must have.
 #[derive(Default)]
-pub(crate) struct Needed(HashMap<RawId, Kind>);
+pub(crate) struct Needed {
+    links: HashMap<RawId, Kind>,
+    /// Blobs that some tree names `.gitmodules`.
+    pub(crate) gitmodules: BTreeSet<Oid>,
+}
 
 impl Needed {
     /// Remembers a link.
     pub(crate) fn add(&mut self, id: &Oid, kind: Kind) -> Result<()> {
-        let before = *self.0.entry(raw(id)).or_insert(kind);
+        let before = *self.links.entry(raw(id)).or_insert(kind);
         if before == kind { Ok(()) } else { Err(two_kinds(id, before, kind)) }
     }
 
     /// Strikes out what the pack itself has; returns whether anything pointed at it.
     pub(crate) fn strike(&mut self, id: &RawId, kind: Kind) -> Result<bool> {
-        match self.0.remove(id) {
+        match self.links.remove(id) {
             None => Ok(false),
             Some(needed) if needed == kind => Ok(true),
             Some(needed) => Err(two_kinds(&oid(id), kind, needed)),
@@ -75,7 +79,7 @@ impl Needed {
 
     /// What is left: links out of the pack.
     pub(crate) fn into_rest(self) -> Vec<(Oid, Kind)> {
-        self.0.into_iter().map(|(id, kind)| (oid(&id), kind)).collect()
+        self.links.into_iter().map(|(id, kind)| (oid(&id), kind)).collect()
     }
 }
 

@@ -277,7 +277,11 @@ pub(crate) fn hash_object(kind: Kind, data: &[u8]) -> Result<Oid> {
 /// Checks an object that is whole in memory and remembers its links.
 pub(crate) fn admit(kind: Kind, data: &[u8], needed: &mut Needed) -> Result<Oid> {
     let id = hash_object(kind, data)?;
-    check::check(kind, data, id.as_bytes().len()).map_err(|why| check::refuse(id, kind, why))?;
+    let mut gitmodules = |blob| {
+        needed.gitmodules.insert(blob);
+    };
+    check::check(kind, data, id.as_bytes().len(), &mut gitmodules)
+        .map_err(|why| check::refuse(id, kind, why))?;
     each_link(&id, kind, data, &mut |target, kind| needed.add(&target, kind))?;
     Ok(id)
 }

@@ -194,23 +194,7 @@ impl Select<'_> {
         let mut nearby: Vec<Node> = haves.into_iter().collect();
         nearby.sort_unstable_by_key(|node| std::cmp::Reverse(graph.date(*node)));
         nearby.truncate(EDGES_MAX);
-        // Parents first: a commit none of whose parents the client has takes over what was close to its parents.
-        let mut edges: HashMap<Node, Vec<Node>> = HashMap::new();
-        for &node in listed.iter().rev().filter(|_| !nearby.is_empty()) {
-            let mut close: Vec<Node> = Vec::new();
-            for parent in graph.parents(node) {
-                let of_parent = edges.get(parent).map_or(&[][..], Vec::as_slice);
-                let had = colours.has(*parent, HAVE).then_some(parent);
-                close.extend(had.into_iter().chain(of_parent));
-            }
-            if close.is_empty() {
-                close.clone_from(&nearby);
-            }
-            close.sort_unstable();
-            close.dedup();
-            close.truncate(EDGES_MAX);
-            edges.insert(node, close);
-        }
+        let mut edges = close_by(&graph, &colours, &listed, &nearby);
         let mut chosen = Vec::with_capacity(listed.len());
         for node in listed {
             let mut trees = Vec::new();
@@ -346,6 +330,31 @@ impl Select<'_> {
         }
         Ok(())
     }
+}
+
+/// For each commit to send (newest first) the nearest ones that the client has, `nearby` where none is an ancestor.
+fn close_by(graph: &Graph, colours: &Colours, listed: &[Node], nearby: &[Node]) -> HashMap<Node, Vec<Node>> {
+    let mut edges: HashMap<Node, Vec<Node>> = HashMap::new();
+    if nearby.is_empty() {
+        return edges;
+    }
+    // Parents first: a commit none of whose parents the client has takes over what was close to its parents.
+    for &node in listed.iter().rev() {
+        let mut close: Vec<Node> = Vec::new();
+        for parent in graph.parents(node) {
+            let of_parent = edges.get(parent).map_or(&[][..], Vec::as_slice);
+            let had = colours.has(*parent, HAVE).then_some(parent);
+            close.extend(had.into_iter().chain(of_parent));
+        }
+        if close.is_empty() {
+            close.extend(nearby);
+        }
+        close.sort_unstable();
+        close.dedup();
+        close.truncate(EDGES_MAX);
+        edges.insert(node, close);
+    }
+    edges
 }
 
 fn slashed(name: &[u8]) -> impl Iterator<Item = u8> {
