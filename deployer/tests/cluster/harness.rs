@@ -177,24 +177,6 @@ impl Lab {
         String::from_utf8_lossy(&out.stdout).trim().to_owned()
     }
 
-    /// Fails where custom resources would kill the API server: sources before 1.23 carry a reflect2 that breaks maps
-    /// when built by Go 1.18 or later. One such object in etcd keeps that server from starting ever again.
-    pub(crate) fn must_take_custom_resources(&self) {
-        let version: serde_json::Value =
-            serde_json::from_str(&self.kubectl(&["get", "--raw", "/version"])).expect("JSON");
-        let number = |text: &serde_json::Value, prefix: &str| -> u32 {
-            let text = text.as_str().unwrap_or_default().trim_start_matches(prefix);
-            text.split(['.', '-', '+']).nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)
-        };
-        let (kubernetes, go) = (number(&version["gitVersion"], "v"), number(&version["goVersion"], "go"));
-        let patched = version["gitVersion"].as_str().is_some_and(|v| v.contains('+'));
-        assert!(
-            kubernetes >= 23 || go < 18 || patched,
-            "this API server ({version}) crashes on custom resources: build it with reflect2 1.0.2 (`tests/lab down`, \
-             remove its cached build, `tests/lab up`)"
-        );
-    }
-
     /// kubectl in the test's namespace.
     pub(crate) fn here(&self, args: &[&str]) -> String {
         let mut all = vec!["-n", self.namespace.as_str()];

@@ -151,7 +151,6 @@ async fn an_empty_or_large_prune_needs_a_word_and_prune_off_keeps() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_definition_its_resources_and_a_namespace_go_in_one_push() {
     let lab = Lab::new();
-    lab.must_take_custom_resources();
     let mut repo = lab.repo(1).await;
     let (ns, group) = (format!("{}-new", lab.namespace), format!("{}.example.org", lab.namespace));
     let crd = format!(
