@@ -6,6 +6,7 @@
 
 #[path = "../tests/harness/mod.rs"]
 mod harness;
+#[allow(dead_code)] // Tests use the rest.
 #[path = "../tests/harness/samples.rs"]
 mod samples;
 
