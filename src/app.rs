@@ -37,7 +37,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 pub(crate) struct App {
     pub(crate) ssh: SocketAddr,
     pub(crate) base_url: String,
-    pub(crate) hooks: Arc<Hooks>,
+    pub(crate) rooms: Rooms,
     git: GitServer,
     supervisor: Supervisor,
     stop: CancellationToken,
@@ -139,7 +139,7 @@ impl App {
         tasks.spawn(resume(rooms.clone(), supervisor.clone()));
         data.write_run(http, ssh)?;
         tracing::info!(%http, %ssh, data = %data.root().display(), ms = began.elapsed().as_millis() as u64, "serving");
-        Ok(Self { ssh, base_url, hooks: rooms.hooks, git, supervisor, stop, tasks, data, drain })
+        Ok(Self { ssh, base_url, rooms, git, supervisor, stop, tasks, data, drain })
     }
 
     /// Stops taking new work, lets what is under way end within the grace, closes everything.

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use slipway_core::{Oid, Problem, ProblemKind};
+use slipway_core::accept::RefStore;
+use slipway_core::event::Cause;
+use slipway_core::{DeployNumber, Oid, Problem, ProblemKind, RefName, RepoId, RepoName};
 use slipway_git_server::push_client::{Identity, Push, push};
 use slipway_repository::{Edit, Signature, first_commit};
 
-use crate::app::App;
+use crate::app::{App, Rooms};
+use crate::bump;
 use crate::cli::{self, Cli, Client, Demo, Files, Global, Out, Session};
 use crate::config::Config;
 use crate::supervisor::{blocking, now};
@@ -19,6 +22,8 @@ mod samples;
 
 /// Where a registry is looked for.
 const REGISTRY: &str = "127.0.0.1:5000";
+/// Time to remove the demo's objects at its end.
+const UNDEPLOY_MAX: Duration = Duration::from_secs(30);
 /// Time for a look at a part.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -47,6 +52,7 @@ pub(crate) async fn run(demo: &Demo, global: &Global) -> Result<bool, Problem> {
         Err(problem) => step(&format!("it stopped: {problem}")),
     }
     if demo.once {
+        undeploy(&app).await;
         app.drain().await;
         remove(temporary.as_deref());
         return outcome;
@@ -54,6 +60,7 @@ pub(crate) async fn run(demo: &Demo, global: &Global) -> Result<bool, Problem> {
     links(&app, &data, &found);
     let ended = tokio::signal::ctrl_c().await;
     drop(ended);
+    undeploy(&app).await;
     app.drain().await;
     remove(temporary.as_deref());
     outcome
@@ -92,7 +99,7 @@ async fn start(demo: &Demo, data: &Path) -> Result<App, Problem> {
 
 /// Looks for the parts, and tells of each one that is missing.
 async fn look(app: &App) -> Found {
-    let engine = matches!(tokio::time::timeout(PATIENCE, app.hooks.check_engine()).await, Ok(Ok(_)));
+    let engine = matches!(tokio::time::timeout(PATIENCE, app.rooms.hooks.check_engine()).await, Ok(Ok(_)));
     if !engine {
         step("no Docker Engine answers, so no image is built: install docker.io, or set DOCKER_HOST");
     }
@@ -135,7 +142,7 @@ async fn show(app: &App, data: &Path, found: &Found) -> Result<bool, Problem> {
         verb(data, &["registry", "add", "local", "--url", registry, "--insecure"]).await?;
         verb(data, &["bind", "AppCodeRepo", "--registry", "local", "--image", "slipway-demo"]).await?;
     }
-    send(app, &identity, "ManifestRepo", samples::manifests(&image), "Say what runs").await?;
+    send(app, &identity, "ManifestRepo", samples::manifests(&image, &object_name()), "Say what runs").await?;
     if let Some(kubeconfig) = &found.kubeconfig {
         let file = kubeconfig.to_string_lossy().into_owned();
         verb(data, &["cluster", "add", "lab", "--kubeconfig", &file]).await?;
@@ -194,6 +201,44 @@ fn pack_of(files: Vec<(&'static str, String)>, message: &str) -> Result<(Oid, Ve
     Ok(first_commit(&edits, &format!("{message}\n"), &who)?)
 }
 
+/// What the demo's objects are called: two demos on one cluster must not meet.
+fn object_name() -> String {
+    format!("slipway-demo-{}", std::process::id())
+}
+
+/// Removes the demo's objects from the cluster the way a user would: by a commit without them.
+async fn undeploy(app: &App) {
+    let rooms = app.rooms.clone();
+    let removed = blocking(move || remove_manifests(&rooms)).await;
+    let Ok(Some((repo, number))) = removed else { return };
+    step("removing what the demo deployed");
+    let deadline = Instant::now() + UNDEPLOY_MAX;
+    while Instant::now() < deadline {
+        let store = app.rooms.store.clone();
+        let over = blocking(move || Ok(store.deploy(repo, number)?.is_none_or(|d| d.state.is_final()))).await;
+        if over.unwrap_or(true) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Commits the removal; the deploy that this owes, or `None` where nothing is deployed.
+fn remove_manifests(rooms: &Rooms) -> Result<Option<(RepoId, DeployNumber)>, Problem> {
+    let Some(record) = rooms.store.repo_by_name(&RepoName::parse("ManifestRepo")?)? else { return Ok(None) };
+    if rooms.store.deploys(record.id, None, 1)?.is_empty() {
+        return Ok(None);
+    }
+    let repository = rooms.repositories.get(&record.name)?;
+    let branch = RefName::branch("main")?;
+    let tip = repository.current(&branch)?;
+    let gone = |path: &str| Edit { path: path.into(), content: None, executable: false };
+    let edits = [gone("deployment.yaml"), gone("service.yaml")];
+    let message = "Remove what the demo deployed\n\nSlipway-Prune: all\n";
+    let (_, verdict) = bump::commit(rooms, &record, &repository, &branch, tip, &edits, message, Cause::Edit)?;
+    Ok(verdict.orders.deploys.first().map(|d| (d.repo, d.number)))
+}
+
 /// Runs a verb as the command line does, and shows it.
 async fn verb(data: &Path, words: &[&str]) -> Result<(), Problem> {
     step(&format!("slipway {}", words.join(" ")));
@@ -218,10 +263,11 @@ fn links(app: &App, data: &Path, found: &Found) {
     println!("    clone        git clone {url}/AppCodeRepo");
     if found.kubeconfig.is_some() {
         println!(
-            "    the page     kubectl -n default port-forward service/slipway-demo 8000:80, then http://127.0.0.1:8000/"
+            "    the page     kubectl -n default port-forward service/{} 8000:80, then http://127.0.0.1:8000/",
+            object_name()
         );
     }
-    println!("Ctrl-C ends it.");
+    println!("Ctrl-C ends it and removes what it deployed.");
 }
 
 struct Disk;

@@ -16,14 +16,7 @@ fn the_demo_shows_the_whole_loop() {
         .env("SLIPWAY_TEST_REGISTRY", &lab.registry)
         .env_remove("SLIPWAY_DATA"));
     let said = text(&demo.stdout);
-    lab.try_kubectl(&[
-        "-n",
-        "default",
-        "delete",
-        "deployment/slipway-demo",
-        "service/slipway-demo",
-        "--wait=false",
-    ]);
+    let left = lab.kubectl(&["-n", "default", "get", "deployments,services", "-o", "name"]);
     assert!(demo.status.success(), "{said}\n{}", text(&demo.stderr));
     for part in [
         "build 1 → http",
@@ -34,6 +27,7 @@ fn the_demo_shows_the_whole_loop() {
     ] {
         assert!(said.contains(part), "no {part:?} in\n{said}");
     }
+    assert!(!left.contains("slipway-demo"), "the demo leaves nothing behind: {left}");
 }
 
 #[test]

@@ -32,25 +32,29 @@ pub(super) fn app() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Files of the manifests, for that image.
-pub(super) fn manifests(image: &str) -> Vec<(&'static str, String)> {
+/// Files of the manifests, for that image, under that name.
+pub(super) fn manifests(image: &str, name: &str) -> Vec<(&'static str, String)> {
     vec![
         (
             "deployment.yaml",
             format!(
                 "apiVersion: apps/v1\n\
                  kind: Deployment\n\
-                 metadata:\n  name: slipway-demo\n\
-                 spec:\n  replicas: 1\n  selector:\n    matchLabels:\n      app: slipway-demo\n  template:\n    metadata:\n      labels:\n        app: slipway-demo\n    spec:\n      \
+                 metadata:\n  name: {name}\n\
+                 spec:\n  replicas: 1\n  selector:\n    matchLabels:\n      app: {name}\n  template:\n    metadata:\n      labels:\n        app: {name}\n    spec:\n      \
                  automountServiceAccountToken: false\n      containers:\n        - name: web\n          image: {image}:latest # moved by every build\n          \
                  ports:\n            - containerPort: 8080\n          readinessProbe:\n            httpGet: {{path: /, port: 8080}}\n            periodSeconds: 1\n"
             ),
         ),
         (
             "service.yaml",
-            "apiVersion: v1\nkind: Service\nmetadata:\n  name: slipway-demo\nspec:\n  selector:\n    app: slipway-demo\n  ports:\n    - port: 80\n      targetPort: 8080\n"
-                .into(),
+            format!(
+                "apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n  selector:\n    app: {name}\n  ports:\n    - port: 80\n      targetPort: 8080\n"
+            ),
         ),
-        ("README.md", "# Manifests\n\nThe branch `main` of this repository is what runs in the cluster.\n".into()),
+        (
+            "README.md",
+            "# Manifests\n\nThe branch `main` of this repository is what runs in the cluster.\n".into(),
+        ),
     ]
 }
