@@ -184,6 +184,33 @@ fn accepted_to_request(server: &Slipway) {
             Some(stage["started"].as_f64()? - b["created"].as_f64()?)
         })
         .collect();
+    for build in builds.as_array().expect("list").iter().rev() {
+        let stages: Vec<String> = build["stages"]
+            .as_array()
+            .expect("stages")
+            .iter()
+            .map(|s| {
+                format!(
+                    "{} {}",
+                    s["stage"].as_str().unwrap_or(""),
+                    s["ended"].as_f64().unwrap_or(0.0) - s["started"].as_f64().unwrap_or(0.0)
+                )
+            })
+            .collect();
+        println!("  build {}: {} ms, retries {}", build["number"], stages.join(", "), build["retries"]);
+    }
+    for deploy in server.json(&["deploy", "list", "ManifestRepo"]).as_array().expect("list").iter().rev() {
+        let (created, started, ended) =
+            (deploy["created"].as_f64(), deploy["started"].as_f64(), deploy["ended"].as_f64());
+        println!(
+            "  deploy {}: waited {:?}, took {:?}, retries {} {}",
+            deploy["number"],
+            started.zip(created).map(|(a, b)| a - b),
+            ended.zip(started).map(|(a, b)| a - b),
+            deploy["retries"],
+            deploy["state"]
+        );
+    }
     println!("push accepted → stage \"build image\" begins: median {:.0} ms", median(waits));
 }
 
@@ -234,7 +261,11 @@ fn loop_by_hand(world: &World<'_>, page: &str) -> Duration {
     docker(&["push", "-q", &image]);
     let file = world.ann.home.join("by-hand.yaml");
     let manifests: Vec<String> = samples::manifests("IMAGE").into_iter().map(|(_, text)| text).collect();
-    std::fs::write(&file, manifests.join("---\n").replace("IMAGE:latest", &image)).expect("write");
+    // kubectl leaves the ports' protocol to the server, and old servers then refuse them.
+    let text = manifests.join("---\n").replace("IMAGE:latest", &image);
+    let text = text.replace("targetPort: 8080\n", "targetPort: 8080\n      protocol: TCP\n");
+    let text = text.replace("containerPort: 8080\n", "containerPort: 8080\n              protocol: TCP\n");
+    std::fs::write(&file, text).expect("write");
     let ns = world.hand_ns.name.as_str();
     world.lab.kubectl(&["-n", ns, "apply", "--server-side", "-f", file.to_str().expect("utf-8")]);
     world.lab.kubectl(&["-n", ns, "rollout", "status", "deployment/hello", "--timeout=120s"]);
