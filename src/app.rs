@@ -222,9 +222,12 @@ async fn settle(rooms: &Rooms) -> Result<(), Problem> {
             None => Ok(None),
         })
     });
-    let count = settled.await?;
-    if count > 0 {
-        tracing::info!(count, "settled pushes that a crash had cut off");
+    let settled = settled.await?;
+    if settled.count > 0 {
+        tracing::info!(count = settled.count, "settled pushes that a crash had cut off");
+    }
+    for (repo, problem) in &settled.left {
+        tracing::error!(%repo, %problem, "a push that a crash had cut off cannot be settled yet");
     }
     Ok(())
 }

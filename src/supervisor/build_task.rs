@@ -106,7 +106,7 @@ async fn wait_for_turn(
 }
 
 /// Waits for a free place for a build that has begun: one that a crash cut off, or whose retry is due. `Err` is what
-/// came first: somebody who cancels it, or (`None`) the end of the server.
+/// came first: somebody who cancels it, or the end of the server.
 async fn wait_for_place(
     inner: &Inner,
     inbox: &mut mpsc::Receiver<Input>,
@@ -119,7 +119,8 @@ async fn wait_for_place(
     loop {
         tokio::select! {
             biased;
-            () = inner.stop.cancelled() => return Err(None),
+            // It says that it runs: put it down, or the next start counts a death.
+            () = inner.stop.cancelled() => return Err(Some(Input::Interrupted)),
             input = inbox.recv() => match input {
                 // As in `carry_out`.
                 Some(Input::Supersede) => {}

@@ -23,10 +23,10 @@ pub(super) async fn run(
     before: Before,
 ) {
     let mut slot = None;
-    if let Some(input) = first {
-        if step(inner, &mut deploy, input).await.is_none() {
-            return;
-        }
+    if let Some(input) = first
+        && step(inner, &mut deploy, input).await.is_none()
+    {
+        return;
     }
     while !deploy.state.is_final() {
         let input = match deploy.state {

@@ -255,6 +255,7 @@ async fn work_that_a_crash_cut_off_is_taken_up_once() {
     world.supervisor.resume().await.expect("resumed");
     world.build_state(1, BuildState::Succeeded).await;
     world.deploy_state(1, DeployState::Healthy).await;
+    world.supervisor.drain(Duration::from_secs(5)).await;
     assert_eq!(*world.script.finished.lock().expect("lock"), [1]);
 }
 
