@@ -94,6 +94,8 @@ impl App {
             config.deploys_max,
         );
         dispatch.set(supervisor.clone());
+        // Before anything is served: what an earlier life left stands in its lanes ahead of what is pushed from now on.
+        supervisor.resume().await?;
 
         let stop = CancellationToken::new();
         let commands = Arc::new(SshCommands::default());
@@ -136,7 +138,7 @@ impl App {
         tasks.spawn(http::serve_admin(admin_listener, web, stop.clone()));
         tasks.spawn(git.clone().serve_ssh(ssh_listener, host_keys, stop.clone()));
         tasks.spawn(sweep_sessions(sled, stop.clone()));
-        tasks.spawn(resume(rooms.clone(), supervisor.clone()));
+        tasks.spawn(sweep_engine(rooms.clone(), supervisor.clone()));
         data.write_run(http, ssh)?;
         tracing::info!(%http, %ssh, data = %data.root().display(), ms = began.elapsed().as_millis() as u64, "serving");
         Ok(Self { ssh, base_url, rooms, git, supervisor, stop, tasks, data, drain })
@@ -158,7 +160,12 @@ impl App {
 /// Runs a server until SIGTERM or SIGINT; a second one ends it at once.
 pub(crate) async fn serve(data: &Path, config: Config) -> Result<(), Problem> {
     let (mut term, mut int) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
-    let app = App::start(data, config).await?;
+    let app = tokio::select! {
+        app = App::start(data, config) => app?,
+        // Nothing is served yet, so there is nothing to drain.
+        _ = term.recv() => return Ok(()),
+        _ = int.recv() => return Ok(()),
+    };
     eprintln!(
         "slipway serves {} and ssh://git@{} (data in {})",
         app.base_url,
@@ -215,22 +222,22 @@ async fn settle(rooms: &Rooms) -> Result<(), Problem> {
             None => Ok(None),
         })
     });
-    let count = settled.await?;
-    if count > 0 {
-        tracing::info!(count, "settled pushes that a crash had cut off");
+    let settled = settled.await?;
+    if settled.count > 0 {
+        tracing::info!(count = settled.count, "settled pushes that a crash had cut off");
+    }
+    for (repo, problem) in &settled.left {
+        tracing::error!(%repo, %problem, "a push that a crash had cut off cannot be settled yet");
     }
     Ok(())
 }
 
-/// Takes up unfinished work, after sweeping what dead builds left in the engine.
-async fn resume(rooms: Rooms, supervisor: Supervisor) {
+/// Sweeps what dead builds left in the engine, then lets builds begin.
+async fn sweep_engine(rooms: Rooms, supervisor: Supervisor) {
     if tokio::time::timeout(ENGINE_SWEEP_MAX, crate::stages::sweep(&rooms)).await.is_err() {
         tracing::warn!("the engine is not swept: it does not answer in time");
     }
     supervisor.open();
-    if let Err(problem) = supervisor.resume().await {
-        tracing::error!(%problem, "unfinished work cannot be taken up");
-    }
 }
 
 async fn sweep_sessions(store: Arc<SledStore>, stop: CancellationToken) {

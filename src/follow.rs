@@ -51,6 +51,7 @@ impl slipway_git_server::Follow for Followers {
             events: vec![event],
             builds: HashMap::new(),
             deploys: HashMap::new(),
+            gone: Vec::new(),
             began: Instant::now(),
         };
         tokio::spawn(follower.run(changes));
@@ -66,6 +67,8 @@ struct Follower {
     events: Vec<EventId>,
     builds: HashMap<(RepoId, BuildNumber), BuildView>,
     deploys: HashMap<(RepoId, DeployNumber), DeployView>,
+    /// Builds and deploys whose repository was removed under them.
+    gone: Vec<String>,
     began: Instant,
 }
 
@@ -110,6 +113,36 @@ impl Follower {
                 } else { LOOK_AGAIN }) => {}
             }
         }
+        // Hours have passed; whoever still listens shall not wait for a verdict that never comes.
+        drop(self.say(self.verdict()).await);
+    }
+
+    /// Forgets what the store does not know any more: it will never come to an end.
+    async fn forget(
+        &mut self,
+        builds: &HashSet<(RepoId, BuildNumber)>,
+        deploys: &HashSet<(RepoId, DeployNumber)>,
+    ) -> Result<(), Gone> {
+        let mut gone = Vec::new();
+        self.builds.retain(|key, view| {
+            let there = builds.contains(key);
+            if !there {
+                gone.push(format!("{} build {}", view.name, key.1));
+            }
+            there
+        });
+        self.deploys.retain(|key, view| {
+            let there = deploys.contains(key);
+            if !there {
+                gone.push(format!("{} deploy {}", view.name, key.1));
+            }
+            there
+        });
+        for what in gone {
+            self.say(format!("{what}: its repository was removed")).await?;
+            self.gone.push(what);
+        }
+        Ok(())
     }
 
     /// Reads everything anew and tells what is new. True once the verdict is told.
@@ -142,8 +175,12 @@ impl Follower {
             let mut at = 0;
             while let Some(event) = events.get(at).copied() {
                 at += 1;
-                for build in store.builds_of_event(event)? {
-                    let new = build.bumps.iter().filter_map(|b| b.event);
+                let of_event = store.builds_of_event(event)?;
+                let pusher = of_event.first().map(|build| build.actor.clone());
+                for build in of_event {
+                    // Somebody else's retry may reach manifests that the pusher may not see.
+                    let own = pusher.as_ref() == Some(&build.actor);
+                    let new = build.bumps.iter().filter(|_| own).filter_map(|b| b.event);
                     let new: Vec<EventId> = new.filter(|e| !events.contains(e)).collect();
                     events.extend(new);
                     let name = store.repo(build.repo)?.map(|r| r.name);
@@ -161,25 +198,29 @@ impl Follower {
             Err(problem) => return self.say(problem.to_string()).await.and(Err(Gone)),
         };
         self.events = events;
+        let known_builds = builds.iter().map(|(_, b)| (b.repo, b.number)).collect();
+        let known_deploys = deploys.iter().map(|(_, d)| (d.repo, d.number)).collect();
+        self.forget(&known_builds, &known_deploys).await?;
         for (name, build) in builds {
             let view = self.builds.entry((build.repo, build.number)).or_insert_with(|| BuildView {
-                name,
+                name: name.clone(),
                 build: build.clone(),
                 log_offset: 0,
                 partial: Vec::new(),
                 told: None,
             });
-            view.build = build;
+            // Renamed: its log has moved, and the old name may be another's by now.
+            (view.name, view.build) = (name, build);
         }
         for (name, deploy) in deploys {
             let view = self.deploys.entry((deploy.repo, deploy.number)).or_insert_with(|| DeployView {
-                name,
+                name: name.clone(),
                 deploy: deploy.clone(),
                 objects: HashMap::new(),
                 notes: HashSet::new(),
                 told: None,
             });
-            view.deploy = deploy;
+            (view.name, view.deploy) = (name, deploy);
         }
         Ok(())
     }
@@ -276,6 +317,7 @@ impl Follower {
                     .filter(|d| d.deploy.state != DeployState::Healthy)
                     .map(|d| format!("{} deploy {}", d.name, d.deploy.number)),
             )
+            .chain(self.gone.iter().cloned())
             .collect::<Vec<_>>();
         if bad.is_empty() {
             format!("verdict: all done in {took:.1} s")

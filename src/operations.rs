@@ -89,7 +89,8 @@ impl Operations for ServerOperations {
     }
 
     async fn retry_build(&self, actor: &Actor, repo: RepoId, number: BuildNumber) -> Result<Build, Problem> {
-        let (store, who) = (self.rooms.store.clone(), actor.label());
+        let store = self.rooms.store.clone();
+        let who = actor.user().map(ToString::to_string);
         let build = blocking(move || {
             let old = store.build(repo, number)?.ok_or_else(|| no_build(number))?;
             if !old.state.is_final() {
@@ -106,7 +107,8 @@ impl Operations for ServerOperations {
                 old.ref_name,
                 old.commit,
                 old.title,
-                who,
+                // Whoever holds the admin socket is nobody whom a manifest repository knows: the pusher stays.
+                who.unwrap_or(old.actor),
                 now(),
             ))
         })
@@ -152,7 +154,7 @@ impl Operations for ServerOperations {
                 ));
             };
             let title = snapshot.commit(&tip)?.map(|c| c.subject().to_owned()).unwrap_or_default();
-            rooms.store.add_deploy(Deploy {
+            let mut deploy = rooms.store.add_deploy(Deploy {
                 repo,
                 number: DeployNumber(0),
                 event: None,
@@ -172,7 +174,16 @@ impl Operations for ServerOperations {
                 created: now(),
                 started: None,
                 ended: None,
-            })
+            })?;
+            // A push between the look at the branch and this record has an older number: this one takes its place, so
+            // it must carry its commit. One that comes later still has a newer number and wins by that.
+            let snapshot = rooms.repositories.get(&plan.record.name)?.snapshot()?;
+            if let Some(moved) = snapshot.find_ref(branch.as_str()).map(|r| r.target).filter(|t| *t != tip) {
+                deploy.commit = moved;
+                deploy.title = snapshot.commit(&moved)?.map(|c| c.subject().to_owned()).unwrap_or_default();
+                rooms.store.put_deploy(&deploy)?;
+            }
+            Ok(deploy)
         })
         .await?;
         self.supervisor.start_deploy(deploy.clone(), None);

@@ -70,9 +70,16 @@ async fn carry_out(
 ) -> Result<bool, Problem> {
     let mut input = Vec::new();
     if cli::reads_input(&cli.verb) {
-        stdin.take(INPUT_BYTES_MAX).read_to_end(&mut input).await.map_err(|e| {
+        stdin.take(INPUT_BYTES_MAX + 1).read_to_end(&mut input).await.map_err(|e| {
             Problem::new(ProblemKind::Invalid, format!("The input broke off: {e}."), "Send it again.")
         })?;
+    }
+    if input.len() as u64 > INPUT_BYTES_MAX {
+        return Err(Problem::new(
+            ProblemKind::TooLarge,
+            "The input is larger than 1 MiB.",
+            "Check that it is the file you meant.",
+        ));
     }
     let input = String::from_utf8(input).map_err(|_| {
         Problem::new(

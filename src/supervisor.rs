@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use slipway_core::accept::Orders;
 use slipway_core::build::{self, Build};
 use slipway_core::deploy::{self, Deploy};
-use slipway_core::{BuildNumber, ClusterName, DeployNumber, Problem, RefName, RepoId, UnixMillis};
+use slipway_core::{BuildNumber, ClusterName, DeployNumber, EventId, Problem, RefName, RepoId, UnixMillis};
 use slipway_store::Store;
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -62,6 +62,10 @@ pub(crate) enum Change {
 const CHANGES_MAX: usize = 1024;
 /// Inputs that may wait for one task.
 const INBOX_MAX: usize = 64;
+/// How long work that a drain cuts off may take to stop and to be recorded.
+const CUT_MAX: Duration = Duration::from_secs(5);
+/// How long its stage or reconcile may take of that.
+const CUT_STAGE_MAX: Duration = Duration::from_secs(3);
 
 /// Runs builds and deploys.
 #[derive(Clone)]
@@ -79,6 +83,8 @@ struct Inner {
     stop: CancellationToken,
     /// Cancelled once the engine is swept: no build begins before, or the sweep would take its containers away.
     gate: CancellationToken,
+    /// Cancelled when the grace of a drain is over: what still runs is put down where the next start finds it.
+    cut: CancellationToken,
     /// Cancelled by tests alone.
     abandon: CancellationToken,
 }
@@ -86,17 +92,36 @@ struct Inner {
 /// Who runs, and who comes after whom.
 #[derive(Default)]
 struct Lanes {
-    builds: HashMap<(RepoId, BuildNumber), (RefName, mpsc::Sender<build::Input>)>,
-    deploys: HashMap<(RepoId, DeployNumber), (ClusterName, mpsc::Sender<deploy::Input>)>,
-    last_build: HashMap<(RepoId, RefName), CancellationToken>,
-    last_deploy: HashMap<(RepoId, ClusterName), CancellationToken>,
+    builds: HashMap<(RepoId, BuildNumber), BuildPlace>,
+    deploys: HashMap<(RepoId, DeployNumber), DeployPlace>,
 }
 
-/// What a task knows of its place: whose end it waits for, and its own end.
-struct Turn {
-    before: Option<CancellationToken>,
+/// A build that is not final.
+struct BuildPlace {
+    ref_name: RefName,
+    event: EventId,
+    inbox: mpsc::Sender<build::Input>,
     /// Cancelled (dropped as a guard) when the task ends, however it ends.
     done: CancellationToken,
+}
+
+/// A deploy that is not final.
+struct DeployPlace {
+    cluster: ClusterName,
+    inbox: mpsc::Sender<deploy::Input>,
+    done: CancellationToken,
+}
+
+/// Whose ends a task waits for: all that are before it in its lane. The last alone would not do: one that gives way
+/// while it waits ends before those that it waited for.
+struct Before(Vec<CancellationToken>);
+
+impl Before {
+    async fn ended(&self) {
+        for one in &self.0 {
+            one.cancelled().await;
+        }
+    }
 }
 
 pub(crate) fn now() -> UnixMillis {
@@ -122,6 +147,7 @@ impl Supervisor {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             gate: CancellationToken::new(),
+            cut: CancellationToken::new(),
             abandon: CancellationToken::new(),
         }))
     }
@@ -136,7 +162,8 @@ impl Supervisor {
         self.0.changes.subscribe()
     }
 
-    /// Takes up everything that the store holds unfinished. Called once, at start.
+    /// Takes up everything that the store holds unfinished. Called once, before anything can order new work: what is
+    /// older must stand in its lane first.
     pub(crate) async fn resume(&self) -> Result<(), Problem> {
         let store = self.0.store.clone();
         let (builds, deploys) =
@@ -167,73 +194,81 @@ impl Supervisor {
             return;
         }
         let key = (build.repo, build.number);
-        let lane = (build.repo, build.ref_name.clone());
         let (inbox, inputs) = mpsc::channel(INBOX_MAX);
-        let turn = {
+        let done = CancellationToken::new();
+        let before = {
             let mut lanes = self.lanes();
             if lanes.builds.contains_key(&key) {
                 return;
             }
-            for ((repo, _), (name, older)) in &lanes.builds {
-                if *repo == lane.0 && *name == lane.1 {
+            let mut before = Vec::new();
+            for ((repo, _), other) in &lanes.builds {
+                if *repo != build.repo || other.ref_name != build.ref_name {
+                    continue;
+                }
+                before.push(other.done.clone());
+                // A retry builds an old commit again: the newest one does not give way to it.
+                if other.event < build.event {
                     // Full or gone means that it is busy or over: then there is nothing to supersede.
-                    drop(older.try_send(build::Input::Supersede));
+                    drop(other.inbox.try_send(build::Input::Supersede));
                 }
             }
-            lanes.builds.insert(key, (build.ref_name.clone(), inbox));
-            let done = CancellationToken::new();
-            Turn { before: lanes.last_build.insert(lane, done.clone()), done }
+            let (ref_name, event, done) = (build.ref_name.clone(), build.event, done.clone());
+            lanes.builds.insert(key, BuildPlace { ref_name, event, inbox, done });
+            Before(before)
         };
         let this = self.clone();
         self.publish(Change::Build(Arc::new(build.clone())));
         self.0.tasks.spawn(async move {
-            let _done = turn.done.clone().drop_guard();
-            let life = build_task::run(&this.0, build, first, inputs, turn.before);
+            let _done = done.drop_guard();
+            let life = build_task::run(&this.0, build, first, inputs, before);
             let _ = this.0.abandon.run_until_cancelled(life).await;
-            let mut lanes = this.lanes();
-            lanes.builds.remove(&key);
-            lanes.last_build.retain(|_, last| !last.is_cancelled());
+            this.lanes().builds.remove(&key);
         });
     }
 
-    /// Starts one recorded deploy; older ones to the same cluster give way.
+    /// Starts one recorded deploy; of those to the same cluster the one recorded last wins, in whichever order they
+    /// arrive here.
     pub(crate) fn start_deploy(&self, deploy: Deploy, first: Option<deploy::Input>) {
         if deploy.state.is_final() {
             self.publish(Change::Deploy(Arc::new(deploy)));
             return;
         }
         let key = (deploy.repo, deploy.number);
-        let lane = (deploy.repo, deploy.cluster.clone());
         let (inbox, inputs) = mpsc::channel(INBOX_MAX);
-        let turn = {
+        let done = CancellationToken::new();
+        let before = {
             let mut lanes = self.lanes();
             if lanes.deploys.contains_key(&key) {
                 return;
             }
-            for ((repo, _), (cluster, older)) in &lanes.deploys {
-                if *repo == lane.0 && *cluster == lane.1 {
-                    drop(older.try_send(deploy::Input::Supersede));
+            let mut before = Vec::new();
+            for ((repo, number), other) in &lanes.deploys {
+                if *repo != deploy.repo || other.cluster != deploy.cluster {
+                    continue;
                 }
+                before.push(other.done.clone());
+                let gives_way = if *number < deploy.number { &other.inbox } else { &inbox };
+                // Full or gone means that it is over, or told already.
+                drop(gives_way.try_send(deploy::Input::Supersede));
             }
-            lanes.deploys.insert(key, (deploy.cluster.clone(), inbox));
-            let done = CancellationToken::new();
-            Turn { before: lanes.last_deploy.insert(lane, done.clone()), done }
+            let (cluster, done) = (deploy.cluster.clone(), done.clone());
+            lanes.deploys.insert(key, DeployPlace { cluster, inbox, done });
+            Before(before)
         };
         let this = self.clone();
         self.publish(Change::Deploy(Arc::new(deploy.clone())));
         self.0.tasks.spawn(async move {
-            let _done = turn.done.clone().drop_guard();
-            let life = deploy_task::run(&this.0, deploy, first, inputs, turn.before);
+            let _done = done.drop_guard();
+            let life = deploy_task::run(&this.0, deploy, first, inputs, before);
             let _ = this.0.abandon.run_until_cancelled(life).await;
-            let mut lanes = this.lanes();
-            lanes.deploys.remove(&key);
-            lanes.last_deploy.retain(|_, last| !last.is_cancelled());
+            this.lanes().deploys.remove(&key);
         });
     }
 
     /// Asks a build to stop. False if it does not run here (it is final).
     pub(crate) async fn cancel_build(&self, repo: RepoId, number: BuildNumber) -> bool {
-        let inbox = self.lanes().builds.get(&(repo, number)).map(|(_, inbox)| inbox.clone());
+        let inbox = self.lanes().builds.get(&(repo, number)).map(|place| place.inbox.clone());
         match inbox {
             Some(inbox) => inbox.send(build::Input::Cancel).await.is_ok(),
             None => false,
@@ -242,7 +277,7 @@ impl Supervisor {
 
     /// Asks a deploy to stop. False if it does not run here (it is final).
     pub(crate) async fn cancel_deploy(&self, repo: RepoId, number: DeployNumber) -> bool {
-        let inbox = self.lanes().deploys.get(&(repo, number)).map(|(_, inbox)| inbox.clone());
+        let inbox = self.lanes().deploys.get(&(repo, number)).map(|place| place.inbox.clone());
         match inbox {
             Some(inbox) => inbox.send(deploy::Input::Cancel).await.is_ok(),
             None => false,
@@ -259,14 +294,14 @@ impl Supervisor {
     pub(crate) async fn stop_repo(&self, repo: RepoId, grace: Duration) {
         let ends: Vec<CancellationToken> = {
             let lanes = self.lanes();
-            for (_, (_, inbox)) in lanes.builds.iter().filter(|((r, _), _)| *r == repo) {
-                drop(inbox.try_send(build::Input::Cancel));
-            }
-            for (_, (_, inbox)) in lanes.deploys.iter().filter(|((r, _), _)| *r == repo) {
-                drop(inbox.try_send(deploy::Input::Cancel));
-            }
-            let builds = lanes.last_build.iter().filter(|((r, _), _)| *r == repo).map(|(_, t)| t.clone());
-            let deploys = lanes.last_deploy.iter().filter(|((r, _), _)| *r == repo).map(|(_, t)| t.clone());
+            let builds = lanes.builds.iter().filter(|((r, _), _)| *r == repo).map(|(_, place)| {
+                drop(place.inbox.try_send(build::Input::Cancel));
+                place.done.clone()
+            });
+            let deploys = lanes.deploys.iter().filter(|((r, _), _)| *r == repo).map(|(_, place)| {
+                drop(place.inbox.try_send(deploy::Input::Cancel));
+                place.done.clone()
+            });
             builds.chain(deploys).collect()
         };
         let all = async {
@@ -285,6 +320,8 @@ impl Supervisor {
         self.0.tasks.close();
         if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
             tracing::info!(left = self.0.tasks.len(), "work under way is taken up again at the next start");
+            self.0.cut.cancel();
+            drop(tokio::time::timeout(CUT_MAX, self.0.tasks.wait()).await);
         }
     }
 

@@ -5,7 +5,8 @@
 //! the builds and deploys it owes, in one transaction. A crash between any two steps is settled by [`Acceptance::settle`]
 //! from the refs alone. Knows no transport, no disk and no database: those are the traits below.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::build::Build;
 use crate::deploy::{Deploy, DeployCause};
@@ -143,12 +144,31 @@ pub struct Acceptance {
     dispatch: Option<Arc<dyn Dispatch>>,
     clock: fn() -> UnixMillis,
     locks: [Mutex<()>; 64],
+    /// Repositories with an event that could be neither accepted nor abandoned (a full disk, say): their next push
+    /// settles it first.
+    unsettled: Mutex<BTreeSet<RepoId>>,
+}
+
+/// What [`Acceptance::settle`] found.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// How many events it answered for.
+    pub count: usize,
+    /// The repositories whose refs cannot be read now, and why. Their next push is refused until they can be.
+    pub left: Vec<(RepoId, Problem)>,
 }
 
 impl Acceptance {
     /// Wires the path to its ledger, the clusters and a clock.
     pub fn new(ledger: Arc<dyn Ledger>, preflight: Arc<dyn Preflight>, clock: fn() -> UnixMillis) -> Self {
-        Self { ledger, preflight, dispatch: None, clock, locks: std::array::from_fn(|_| Mutex::new(())) }
+        Self {
+            ledger,
+            preflight,
+            dispatch: None,
+            clock,
+            locks: std::array::from_fn(|_| Mutex::new(())),
+            unsettled: Mutex::default(),
+        }
     }
 
     /// Hands every push's work to `dispatch` as soon as it is recorded.
@@ -161,7 +181,7 @@ impl Acceptance {
     ///
     /// # Errors
     /// A [`Problem`] where nothing could be judged or recorded at all; then no ref has moved, or the event is still
-    /// *intended* and is settled at the next start.
+    /// *intended* and is settled before the repository's next push, or at the next start.
     pub fn accept(
         &self,
         push: Proposal<'_>,
@@ -203,6 +223,7 @@ impl Acceptance {
         objects: &mut dyn Incoming,
     ) -> Result<Verdict, Problem> {
         let _turn = self.turn(push.repo);
+        self.settle_before(push.repo, refs)?;
         for (update, answer) in push.updates.iter().zip(answers.iter_mut()).filter(|(_, a)| a.is_ok()) {
             *answer = unmoved(update, refs.current(&update.name)?);
         }
@@ -227,7 +248,9 @@ impl Acceptance {
             Ok(outcomes) => outcomes,
             Err(problem) => {
                 // Some refs may have moved before the disk failed: the refs tell.
-                self.settle_one(&event, refs)?;
+                if self.settle_one(&event, refs).is_err() {
+                    self.leave_unsettled(push.repo);
+                }
                 return Err(problem);
             }
         };
@@ -237,10 +260,11 @@ impl Acceptance {
             *answer = outcomes.next().unwrap_or(Ok(()));
         }
         if happened.is_empty() {
-            self.ledger.abandon(event.id)?;
+            self.ledger.abandon(event.id).inspect_err(|_| self.leave_unsettled(push.repo))?;
             return Ok(Verdict { event: None, answers, orders: Orders::default(), notices });
         }
-        let orders = self.ledger.accept(event.id, &happened, (self.clock)())?;
+        let accepted = self.ledger.accept(event.id, &happened, (self.clock)());
+        let orders = accepted.inspect_err(|_| self.leave_unsettled(push.repo))?;
         if let Some(dispatch) = &self.dispatch {
             dispatch.dispatch(&orders);
         }
@@ -248,19 +272,41 @@ impl Acceptance {
     }
 
     /// Settles every event that a crash left *intended*. `open` gives a repository's refs, or `None` if it is gone.
-    /// Run before anything is served.
+    /// Run before anything is served. One repository that cannot be read does not keep the others from being settled.
+    ///
+    /// # Errors
+    /// A [`Problem`] where the ledger cannot be read.
     pub fn settle<R: RefStore>(
         &self,
         open: impl Fn(RepoId) -> Result<Option<R>, Problem>,
-    ) -> Result<usize, Problem> {
-        let events = self.ledger.intended()?;
-        for event in &events {
-            match open(event.repo)? {
-                Some(refs) => self.settle_one(event, &refs)?,
-                None => self.ledger.abandon(event.id)?,
+    ) -> Result<Settled, Problem> {
+        let mut settled = Settled::default();
+        for event in &self.ledger.intended()? {
+            let done = open(event.repo).and_then(|refs| match refs {
+                Some(refs) => self.settle_one(event, &refs),
+                None => self.ledger.abandon(event.id),
+            });
+            match done {
+                Ok(()) => settled.count += 1,
+                Err(problem) => {
+                    self.leave_unsettled(event.repo);
+                    settled.left.push((event.repo, problem));
+                }
             }
         }
-        Ok(events.len())
+        Ok(settled)
+    }
+
+    /// Settles what an earlier push of the repository left open: the refs can tell only until the next one moves them.
+    fn settle_before(&self, repo: RepoId, refs: &dyn RefStore) -> Result<(), Problem> {
+        if !self.unsettled().contains(&repo) {
+            return Ok(());
+        }
+        for event in self.ledger.intended()?.iter().filter(|e| e.repo == repo) {
+            self.settle_one(event, refs)?;
+        }
+        self.unsettled().remove(&repo);
+        Ok(())
     }
 
     fn settle_one(&self, event: &Event, refs: &dyn RefStore) -> Result<(), Problem> {
@@ -273,16 +319,28 @@ impl Acceptance {
             }
         }
         if happened.is_empty() {
-            self.ledger.abandon(event.id)
-        } else {
-            self.ledger.accept(event.id, &happened, (self.clock)()).map(drop)
+            return self.ledger.abandon(event.id);
         }
+        let orders = self.ledger.accept(event.id, &happened, (self.clock)())?;
+        if let Some(dispatch) = &self.dispatch {
+            dispatch.dispatch(&orders);
+        }
+        Ok(())
+    }
+
+    fn leave_unsettled(&self, repo: RepoId) {
+        self.unsettled().insert(repo);
+    }
+
+    fn unsettled(&self) -> MutexGuard<'_, BTreeSet<RepoId>> {
+        // Every change is one insert or remove.
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn turn(&self, repo: RepoId) -> MutexGuard<'_, ()> {
         let stripe = usize::try_from(repo.0 % 64).unwrap_or(0);
         // The guarded value is (): a thread that panicked left nothing half-done in it.
-        self.locks[stripe].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.locks[stripe].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ask_cluster(

@@ -230,6 +230,8 @@ pub enum Input {
     Cancel,
     /// A newer commit of the same ref is queued.
     Supersede,
+    /// The server is being stopped and cuts the stage short. No restart is counted: nothing died.
+    Interrupted,
     /// The server has started and finds it unfinished.
     Restarted,
     /// `retry_at` has come.
@@ -279,6 +281,7 @@ impl Build {
             }
             (Input::RetryDue, BuildState::Waiting) => self.resume(now),
             (Input::Restarted, state) => self.restarted(state, now),
+            (Input::Interrupted, BuildState::Running) => self.interrupted(now),
             (Input::Cancel, state) => self.stop(state, BuildState::Cancelled, now),
             // An image on its way out is let go through: half a push helps nobody, and the newer build's follows.
             (Input::Supersede, BuildState::Running | BuildState::Waiting) if self.stage >= Stage::Push => {
@@ -419,6 +422,20 @@ impl Build {
             BuildState::Waiting => vec![Effect::WakeAt(self.retry_at.unwrap_or(now))],
             _ => Vec::new(),
         }
+    }
+
+    fn interrupted(&mut self, now: UnixMillis) -> Vec<Effect> {
+        self.failure = Some(Failure {
+            class: FailureClass::Infra,
+            problem: Problem::new(
+                ProblemKind::Unavailable,
+                "The server was stopped during this build.",
+                "It goes on when the server is back.",
+            ),
+        });
+        self.state = BuildState::Waiting;
+        self.retry_at = Some(now);
+        vec![Effect::WakeAt(now)]
     }
 
     fn stop(&mut self, was: BuildState, becomes: BuildState, now: UnixMillis) -> Vec<Effect> {

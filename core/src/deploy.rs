@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::build::{Failure, FailureClass};
 use crate::git::Oid;
 use crate::id::{BuildNumber, DeployNumber, EventId, RepoId, UnixMillis};
-use crate::limits::{RETRY_PAUSE_MS_MAX, RETRY_PAUSE_MS_MIN};
+use crate::limits::{DEPLOY_NOTES_MAX, RETRY_PAUSE_MS_MAX, RETRY_PAUSE_MS_MIN};
 use crate::name::ClusterName;
 
 /// The phases, in order.
@@ -240,7 +240,7 @@ impl Deploy {
                 Vec::new()
             }
             (Input::Note(note), DeployState::Running) => {
-                if !self.notes.contains(&note) {
+                if self.notes.len() < DEPLOY_NOTES_MAX && !self.notes.contains(&note) {
                     self.notes.push(note);
                 }
                 Vec::new()

@@ -34,3 +34,5 @@ pub const SSH_KEY_BYTES_MAX: usize = 8 * 1024;
 pub const RSA_BITS_MIN: usize = 2048;
 /// Longest RSA key that is taken, in bits (OpenSSH's own limit).
 pub const RSA_BITS_MAX: usize = 16_384;
+/// Most remarks that a deploy keeps.
+pub const DEPLOY_NOTES_MAX: usize = 200;

@@ -336,3 +336,60 @@ fn a_ref_that_moved_meanwhile_is_refused_and_nothing_is_owed() {
     assert!(books.builds.lock().expect("lock").is_empty());
     assert!(books.events.lock().expect("lock").is_empty());
 }
+
+/// The refs moved, the disk was full for the record: the repository's next push settles that first, and the work that
+/// both owe is handed on.
+#[test]
+fn a_push_whose_record_failed_is_settled_before_the_next_one() {
+    #[derive(Default)]
+    struct Desk(Mutex<usize>);
+    impl slipway_core::accept::Dispatch for Desk {
+        fn dispatch(&self, orders: &Orders) {
+            *self.0.lock().expect("lock") += orders.builds.len();
+        }
+    }
+    let books = Arc::new(Books { bindings: Mutex::new(bound()), ..Books::default() });
+    let (desk, refs) = (Arc::new(Desk::default()), Refs::default());
+    let path = path(&books).dispatching(desk.clone());
+    *books.dies_at_accept.lock().expect("lock") = true;
+    assert!(path.accept(push(vec![to_main(0, 1)]), &refs, &mut with_dockerfile()).is_err());
+    *books.dies_at_accept.lock().expect("lock") = false;
+    path.accept(push(vec![to_main(1, 2)]), &refs, &mut with_dockerfile()).expect("judged");
+    assert_eq!(books.builds.lock().expect("lock").len(), 2);
+    assert_eq!(*desk.0.lock().expect("lock"), 2);
+}
+
+/// Some refs moved before the disk failed: their work runs now, not after the next start.
+#[test]
+fn what_a_broken_push_moved_is_built_at_once() {
+    #[derive(Default)]
+    struct Desk(Mutex<usize>);
+    impl slipway_core::accept::Dispatch for Desk {
+        fn dispatch(&self, orders: &Orders) {
+            *self.0.lock().expect("lock") += orders.builds.len();
+        }
+    }
+    let books = Arc::new(Books { bindings: Mutex::new(bound()), ..Books::default() });
+    let (desk, refs) = (Arc::new(Desk::default()), Refs::default());
+    *refs.survives.lock().expect("lock") = Some(1);
+    let tag = RefUpdate { name: RefName::tag("v1").expect("valid"), old: oid(0), new: oid(1) };
+    let path = path(&books).dispatching(desk.clone());
+    assert!(path.accept(push(vec![to_main(0, 1), tag]), &refs, &mut with_dockerfile()).is_err());
+    assert_eq!(*desk.0.lock().expect("lock"), 1);
+}
+
+#[test]
+fn one_unreadable_repository_does_not_keep_the_others_from_being_settled() {
+    let books = Arc::new(Books { bindings: Mutex::new(bound()), ..Books::default() });
+    *books.dies_at_accept.lock().expect("lock") = true;
+    let refs = Refs::default();
+    let bad = Proposal { repo: RepoId(66), ..push(vec![to_main(0, 1)]) };
+    assert!(path(&books).accept(bad, &Refs::default(), &mut with_dockerfile()).is_err());
+    assert!(path(&books).accept(push(vec![to_main(0, 1)]), &refs, &mut with_dockerfile()).is_err());
+    *books.dies_at_accept.lock().expect("lock") = false;
+    let settled = path(&books)
+        .settle(|repo| if repo == RepoId(66) { Err(died()) } else { Ok(Some(refs.clone())) })
+        .expect("settled");
+    assert_eq!((settled.count, settled.left.len()), (1, 1));
+    assert_eq!(books.builds.lock().expect("lock").len(), 1);
+}

@@ -195,3 +195,16 @@ fn a_late_answer_of_a_stopped_stage_changes_nothing() {
     assert!(build.step(Input::Prepared { targets: Vec::new() }, UnixMillis(3)).is_empty());
     assert_eq!(build, before);
 }
+
+#[test]
+fn a_drain_however_often_never_fails_a_build() {
+    let mut build = build();
+    build.step(Input::Start, UnixMillis(1));
+    for _ in 0..20 {
+        build.step(Input::Interrupted, UnixMillis(1));
+        assert_eq!(build.state, BuildState::Waiting);
+        build.step(Input::Restarted, UnixMillis(1));
+        build.step(Input::RetryDue, UnixMillis(1));
+        assert_eq!((build.state, build.restarts), (BuildState::Running, 0));
+    }
+}

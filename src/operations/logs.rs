@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use slipway_core::{BuildNumber, Problem, ProblemKind, RepoName};
+use slipway_core::{BuildNumber, Problem, ProblemKind, RepoId, RepoName};
 use slipway_hooks::BuildLogs;
 use slipway_web::LogChunk;
 
@@ -13,8 +13,8 @@ use crate::supervisor::blocking;
 
 /// Bytes of one piece.
 const PIECE_BYTES_MAX: usize = 64 << 10;
-/// How often a follower that hears nothing looks whether the build is over.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+/// How often a follower that hears nothing looks again.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 
 pub(super) fn unreadable(number: BuildNumber, error: &std::io::Error) -> Problem {
     Problem::new(
@@ -31,10 +31,10 @@ pub(super) fn follow(
     number: BuildNumber,
     offset: u64,
 ) -> BoxStream<'static, Result<LogChunk, Problem>> {
-    let state = Some((rooms, repo, offset));
+    let state = Some((rooms, Followed::Named(repo), offset));
     stream::unfold(state, move |state| async move {
-        let (rooms, repo, offset) = state?;
-        match next(&rooms, &repo, number, offset).await {
+        let (rooms, mut repo, offset) = state?;
+        match next(&rooms, &mut repo, number, offset).await {
             Ok(Some(chunk)) => {
                 let end = chunk.end();
                 Some((Ok(chunk), Some((rooms, repo, end))))
@@ -46,32 +46,46 @@ pub(super) fn follow(
     .boxed()
 }
 
+/// Whose log is followed: the repository that had the name at first. One that takes the name later is another's.
+enum Followed {
+    Named(RepoName),
+    Known(RepoId),
+}
+
 async fn next(
     rooms: &Rooms,
-    repo: &RepoName,
+    repo: &mut Followed,
     number: BuildNumber,
     offset: u64,
 ) -> Result<Option<LogChunk>, Problem> {
     loop {
         // Asked before reading: what was written before the end is then surely read.
-        let (store, name) = (rooms.store.clone(), repo.clone());
-        let over = blocking(move || {
-            let Some(record) = store.repo_by_name(&name)? else { return Ok(true) };
-            Ok(store.build(record.id, number)?.is_none_or(|b| b.state.is_final()))
-        })
-        .await?;
-        let bytes = rooms.logs.read_piece(repo, number, offset).await?;
+        let store = rooms.store.clone();
+        let record = match &*repo {
+            Followed::Named(name) => {
+                let name = name.clone();
+                blocking(move || store.repo_by_name(&name)).await?
+            }
+            Followed::Known(id) => {
+                let id = *id;
+                blocking(move || store.repo(id)).await?
+            }
+        };
+        let Some(record) = record else { return Ok(None) };
+        *repo = Followed::Known(record.id);
+        let (store, id) = (rooms.store.clone(), record.id);
+        let over = blocking(move || Ok(store.build(id, number)?.is_none_or(|b| b.state.is_final()))).await?;
+        let bytes = rooms.logs.read_piece(&record.name, number, offset).await?;
         if !bytes.is_empty() {
             return Ok(Some(LogChunk { offset, bytes: bytes.into() }));
         }
         if over {
             return Ok(None);
         }
-        tokio::time::sleep(LOOK_EVERY.min(std::time::Duration::from_millis(100))).await;
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// Reading a piece off the async workers.
 #[async_trait]
 pub(super) trait ReadPiece {
     async fn read_piece(&self, repo: &RepoName, number: BuildNumber, offset: u64)

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use slipway_core::UnixMillis;
 use slipway_core::build::{Build, BuildState, Effect, Input};
+use slipway_core::limits::RETRY_PAUSE_MS_MAX;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Change, Inner, now};
+use super::{Before, CUT_STAGE_MAX, Change, Inner, now};
 
 /// How long a stopped stage may take to end.
 const STOP_GRACE: Duration = Duration::from_secs(15);
@@ -18,7 +19,7 @@ pub(super) async fn run(
     mut build: Build,
     first: Option<Input>,
     mut inbox: mpsc::Receiver<Input>,
-    before: Option<CancellationToken>,
+    before: Before,
 ) {
     let mut slot = None;
     let mut effects = match first {
@@ -31,7 +32,7 @@ pub(super) async fn run(
     while !build.state.is_final() {
         let input = match build.state {
             BuildState::Queued => {
-                let (input, taken) = wait_for_turn(inner, before.as_ref(), &mut inbox).await;
+                let (input, taken) = wait_for_turn(inner, &before, &mut inbox).await;
                 slot = taken;
                 input
             }
@@ -41,7 +42,16 @@ pub(super) async fn run(
             }
             _ => {
                 if slot.is_none() {
-                    slot = inner.build_slots.clone().acquire_owned().await.ok();
+                    match wait_for_place(inner, &mut inbox).await {
+                        Ok(place) => slot = Some(place),
+                        Err(Some(input)) => {
+                            if step(inner, &mut build, input).await.is_none() {
+                                return;
+                            }
+                            continue;
+                        }
+                        Err(None) => return,
+                    }
                 }
                 carry_out(inner, &build, &effects, &mut inbox).await
             }
@@ -79,14 +89,12 @@ async fn step(inner: &Inner, build: &mut Build, input: Input) -> Option<Vec<Effe
 /// Waits for the build before it on the same ref, then for a free place.
 async fn wait_for_turn(
     inner: &Inner,
-    before: Option<&CancellationToken>,
+    before: &Before,
     inbox: &mut mpsc::Receiver<Input>,
 ) -> (Option<Input>, Option<OwnedSemaphorePermit>) {
     let turn = async {
         inner.gate.cancelled().await;
-        if let Some(before) = before {
-            before.cancelled().await;
-        }
+        before.ended().await;
         inner.build_slots.clone().acquire_owned().await.ok()
     };
     tokio::select! {
@@ -97,12 +105,39 @@ async fn wait_for_turn(
     }
 }
 
+/// Waits for a free place for a build that has begun: one that a crash cut off, or whose retry is due. `Err` is what
+/// came first: somebody who cancels it, or the end of the server.
+async fn wait_for_place(
+    inner: &Inner,
+    inbox: &mut mpsc::Receiver<Input>,
+) -> Result<OwnedSemaphorePermit, Option<Input>> {
+    let place = async {
+        inner.gate.cancelled().await;
+        inner.build_slots.clone().acquire_owned().await
+    };
+    tokio::pin!(place);
+    loop {
+        tokio::select! {
+            biased;
+            // It says that it runs: put it down, or the next start counts a death.
+            () = inner.stop.cancelled() => return Err(Some(Input::Interrupted)),
+            input = inbox.recv() => match input {
+                // As in `carry_out`.
+                Some(Input::Supersede) => {}
+                other => return Err(other),
+            },
+            place = &mut place => return place.map_err(|_| None),
+        }
+    }
+}
+
 async fn wait_until(
     inner: &Inner,
     at: Option<UnixMillis>,
     inbox: &mut mpsc::Receiver<Input>,
 ) -> Option<Input> {
-    let pause = Duration::from_millis(at.unwrap_or_default().since(now()));
+    // A clock that was set back must not make a pause of years.
+    let pause = Duration::from_millis(at.unwrap_or_default().since(now()).min(RETRY_PAUSE_MS_MAX));
     tokio::select! {
         biased;
         () = inner.stop.cancelled() => None,
@@ -122,6 +157,9 @@ async fn carry_out(
         tracing::error!(repo = %build.repo, build = %build.number, "a running build has nothing to do; starting over");
         return Some(Input::Restarted);
     };
+    if inner.cut.is_cancelled() {
+        return Some(Input::Interrupted);
+    }
     let stop = CancellationToken::new();
     let stage = inner.builds.carry_out(build, effect, &stop);
     tokio::pin!(stage);
@@ -129,6 +167,14 @@ async fn carry_out(
         tokio::select! {
             biased;
             outcome = &mut stage => return Some(outcome),
+            () = inner.cut.cancelled() => {
+                stop.cancel();
+                return match tokio::time::timeout(CUT_STAGE_MAX, &mut stage).await {
+                    // What was done just now stays done.
+                    Ok(outcome) if !matches!(outcome, Input::Failed(_)) => Some(outcome),
+                    _ => Some(Input::Interrupted),
+                };
+            }
             input = inbox.recv() => match input {
                 // A build that has begun is let finish: its image, tagged with its commit, is somebody's to test.
                 Some(Input::Supersede) => {}

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_core::deploy::{Deploy, DeployState, Effect, Input};
+use slipway_core::limits::RETRY_PAUSE_MS_MAX;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Change, Inner, now};
+use super::{Before, CUT_STAGE_MAX, Change, Inner, now};
 
 /// How long a stopped reconcile may take to reach a safe point.
 const STOP_GRACE: Duration = Duration::from_secs(45);
@@ -19,7 +20,7 @@ pub(super) async fn run(
     mut deploy: Deploy,
     first: Option<Input>,
     mut inbox: mpsc::Receiver<Input>,
-    before: Option<CancellationToken>,
+    before: Before,
 ) {
     let mut slot = None;
     if let Some(input) = first
@@ -30,13 +31,15 @@ pub(super) async fn run(
     while !deploy.state.is_final() {
         let input = match deploy.state {
             DeployState::Queued => {
-                let (input, taken) = wait_for_turn(inner, before.as_ref(), &mut inbox).await;
+                let (input, taken) = wait_for_turn(inner, &before, &mut inbox).await;
                 slot = taken;
                 input
             }
             DeployState::Waiting => {
                 slot = None;
-                let pause = Duration::from_millis(deploy.retry_at.unwrap_or_default().since(now()));
+                // A clock that was set back must not make a pause of years.
+                let pause = deploy.retry_at.unwrap_or_default().since(now()).min(RETRY_PAUSE_MS_MAX);
+                let pause = Duration::from_millis(pause);
                 tokio::select! {
                     biased;
                     () = inner.stop.cancelled() => None,
@@ -46,7 +49,22 @@ pub(super) async fn run(
             }
             _ => {
                 if slot.is_none() {
-                    slot = inner.deploy_slots.clone().acquire_owned().await.ok();
+                    let place = tokio::select! {
+                        biased;
+                        () = inner.stop.cancelled() => return,
+                        input = inbox.recv() => Err(input),
+                        place = inner.deploy_slots.clone().acquire_owned() => Ok(place),
+                    };
+                    match place {
+                        Ok(place) => slot = place.ok(),
+                        Err(Some(input)) => {
+                            if step(inner, &mut deploy, input).await.is_none() {
+                                return;
+                            }
+                            continue;
+                        }
+                        Err(None) => return,
+                    }
                 }
                 reconcile(inner, &mut deploy, &mut inbox).await
             }
@@ -82,13 +100,11 @@ async fn step(inner: &Inner, deploy: &mut Deploy, input: Input) -> Option<Vec<Ef
 /// Waits for the deploy before it to the same cluster, then for a free place.
 async fn wait_for_turn(
     inner: &Inner,
-    before: Option<&CancellationToken>,
+    before: &Before,
     inbox: &mut mpsc::Receiver<Input>,
 ) -> (Option<Input>, Option<OwnedSemaphorePermit>) {
     let turn = async {
-        if let Some(before) = before {
-            before.cancelled().await;
-        }
+        before.ended().await;
         inner.deploy_slots.clone().acquire_owned().await.ok()
     };
     tokio::select! {
@@ -119,6 +135,15 @@ async fn reconcile(inner: &Inner, deploy: &mut Deploy, inbox: &mut mpsc::Receive
                     step(inner, deploy, report).await?;
                 }
                 return Some(outcome);
+            }
+            () = inner.cut.cancelled() => {
+                stop.cancel();
+                reports.close();
+                return match tokio::time::timeout(CUT_STAGE_MAX, &mut work).await {
+                    Ok(Input::Done(objects)) => Some(Input::Done(objects)),
+                    // Its record says that it runs: the next start does it again, which is harmless.
+                    _ => None,
+                };
             }
             input = inbox.recv() => {
                 let input = input?;

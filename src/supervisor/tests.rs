@@ -11,7 +11,7 @@ use slipway_core::deploy::{DeployCause, DeployState, Phase};
 use slipway_core::event::{Cause, Event, EventState, Owed, Work};
 use slipway_core::target::RepoRecord;
 use slipway_core::{Digest, EventId, Oid, ProblemKind, RefUpdate, RepoName};
-use slipway_store::{MasterKey, SledStore};
+use slipway_store::{MasterKey, MetaStore, SledStore};
 
 use super::*;
 
@@ -247,14 +247,15 @@ async fn work_that_a_crash_cut_off_is_taken_up_once() {
         world.build_state(1, BuildState::Running).await;
         world.deploy_state(1, DeployState::Running).await;
         // Ends the tasks where they are, as a crash would: nothing more is recorded.
-        world.supervisor.drain(Duration::ZERO).await;
         world.supervisor.abandon();
+        world.supervisor.drain(Duration::from_secs(5)).await;
     }
     wait_until_free(folder.path()).await;
     let world = world(folder.path(), Script::default(), 2);
     world.supervisor.resume().await.expect("resumed");
     world.build_state(1, BuildState::Succeeded).await;
     world.deploy_state(1, DeployState::Healthy).await;
+    world.supervisor.drain(Duration::from_secs(5)).await;
     assert_eq!(*world.script.finished.lock().expect("lock"), [1]);
 }
 
@@ -284,4 +285,92 @@ async fn the_newest_deploy_of_a_cluster_wins_and_two_never_run_at_once() {
         world.deploy_state(n, DeployState::Superseded).await;
     }
     assert_eq!(world.script.most.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_drain_leaves_a_running_build_to_the_next_start_and_counts_no_death() {
+    let folder = tempfile::tempdir().expect("temp");
+    for _ in 0..2 {
+        let script = Script { pause: Duration::from_secs(600), ..Script::default() };
+        let world = world(folder.path(), script, 2);
+        world.supervisor.resume().await.expect("resumed");
+        if world.sled.build(world.repo.id, BuildNumber(1)).expect("read").is_none() {
+            world.supervisor.order(&world.push_build("main"));
+        }
+        world.build_state(1, BuildState::Running).await;
+        world.supervisor.drain(Duration::ZERO).await;
+        world.build_state(1, BuildState::Waiting).await;
+        drop(world);
+        wait_until_free(folder.path()).await;
+    }
+    let world = world(folder.path(), Script::default(), 2);
+    world.supervisor.resume().await.expect("resumed");
+    world.build_state(1, BuildState::Succeeded).await;
+    let build = world.sled.build(world.repo.id, BuildNumber(1)).expect("read").expect("there");
+    assert_eq!((build.restarts, build.retries), (0, 0));
+}
+
+#[tokio::test]
+async fn a_waiting_build_that_gives_way_does_not_let_the_next_start_beside_the_first() {
+    let folder = tempfile::tempdir().expect("temp");
+    let script = Script { pause: Duration::from_millis(60), ..Script::default() };
+    let world = world(folder.path(), script, 4);
+    world.supervisor.order(&world.push_build("main"));
+    world.build_state(1, BuildState::Running).await;
+    world.supervisor.order(&world.push_build("main"));
+    world.supervisor.order(&world.push_build("main"));
+    world.build_state(3, BuildState::Succeeded).await;
+    assert_eq!(world.script.most.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_retry_of_an_old_commit_does_not_take_the_newest_one_s_place() {
+    let folder = tempfile::tempdir().expect("temp");
+    let script = Script { pause: Duration::from_millis(40), ..Script::default() };
+    let world = world(folder.path(), script, 1);
+    world.supervisor.order(&world.push_build("main"));
+    world.build_state(1, BuildState::Succeeded).await;
+    world.supervisor.order(&world.push_build("other"));
+    world.supervisor.order(&world.push_build("main"));
+    let old = world.sled.build(world.repo.id, BuildNumber(1)).expect("read").expect("there");
+    let retry = Build { state: BuildState::Queued, ended: None, ..old };
+    let retry = world.sled.add_build(retry).expect("recorded");
+    world.supervisor.start_build(retry, None);
+    world.build_state(3, BuildState::Succeeded).await;
+    world.build_state(4, BuildState::Succeeded).await;
+}
+
+#[tokio::test]
+async fn the_deploy_recorded_last_wins_even_if_it_arrives_first() {
+    let folder = tempfile::tempdir().expect("temp");
+    let script = Script { pause: Duration::from_millis(40), ..Script::default() };
+    let world = world(folder.path(), script, 1);
+    let (older, newer) = (world.push_deploy(), world.push_deploy());
+    world.supervisor.order(&newer);
+    world.supervisor.order(&older);
+    world.deploy_state(2, DeployState::Healthy).await;
+    world.deploy_state(1, DeployState::Superseded).await;
+}
+
+#[tokio::test]
+async fn a_resumed_build_that_waits_for_a_place_can_be_cancelled_and_drained() {
+    let folder = tempfile::tempdir().expect("temp");
+    {
+        let script = Script { pause: Duration::from_secs(600), ..Script::default() };
+        let world = world(folder.path(), script, 2);
+        world.supervisor.order(&world.push_build("a"));
+        world.supervisor.order(&world.push_build("b"));
+        world.build_state(1, BuildState::Running).await;
+        world.build_state(2, BuildState::Running).await;
+        world.supervisor.abandon();
+        world.supervisor.drain(Duration::from_secs(5)).await;
+    }
+    wait_until_free(folder.path()).await;
+    let script = Script { pause: Duration::from_secs(600), ..Script::default() };
+    let world = world(folder.path(), script, 1);
+    world.supervisor.resume().await.expect("resumed");
+    world.build_state(1, BuildState::Running).await;
+    let cancelled = world.supervisor.cancel_build(world.repo.id, BuildNumber(2)).await;
+    assert!(cancelled);
+    world.build_state(2, BuildState::Cancelled).await;
 }
