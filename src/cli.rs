@@ -41,12 +41,13 @@ pub(crate) struct Global {
         long,
         global = true,
         env = "SLIPWAY_DATA",
+        hide_env_values = true,
         value_name = "DIR",
         help = "The server's data folder [default: ./slipway-data; demo: a temporary one]"
     )]
     pub(crate) data: Option<PathBuf>,
     /// Talk to this server instead of the one in the data folder; needs SLIPWAY_TOKEN
-    #[arg(long, global = true, env = "SLIPWAY_SERVER", value_name = "URL")]
+    #[arg(long, global = true, env = "SLIPWAY_SERVER", hide_env_values = true, value_name = "URL")]
     pub(crate) server: Option<String>,
     /// Print JSON
     #[arg(long, global = true)]
@@ -107,13 +108,13 @@ pub(crate) enum Verb {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Serve {
     /// Configuration file [default: DATA/config.toml, if it is there]
-    #[arg(long, env = "SLIPWAY_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "SLIPWAY_CONFIG", hide_env_values = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Address for HTTP [default: 127.0.0.1:8080]
-    #[arg(long, env = "SLIPWAY_HTTP", value_name = "ADDR")]
+    #[arg(long, env = "SLIPWAY_HTTP", hide_env_values = true, value_name = "ADDR")]
     pub(crate) http: Option<SocketAddr>,
     /// Address for SSH [default: 127.0.0.1:2222]
-    #[arg(long, env = "SLIPWAY_SSH", value_name = "ADDR")]
+    #[arg(long, env = "SLIPWAY_SSH", hide_env_values = true, value_name = "ADDR")]
     pub(crate) ssh: Option<SocketAddr>,
 }
 
