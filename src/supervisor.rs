@@ -188,11 +188,15 @@ impl Supervisor {
         self.publish(Change::Build(Arc::new(build.clone())));
         self.0.tasks.spawn(async move {
             let _done = turn.done.clone().drop_guard();
+            let before = turn.before.clone();
             let life = build_task::run(&this.0, build, first, inputs, turn.before);
             let _ = this.0.abandon.run_until_cancelled(life).await;
-            let mut lanes = this.lanes();
-            lanes.builds.remove(&key);
-            lanes.last_build.retain(|_, last| !last.is_cancelled());
+            this.lanes().builds.remove(&key);
+            // One that gave way before its turn must not let the next pass the one that still runs.
+            if let Some(before) = before {
+                let _ = this.0.abandon.run_until_cancelled(before.cancelled()).await;
+            }
+            this.lanes().last_build.retain(|_, last| !last.is_cancelled());
         });
     }
 
