@@ -22,10 +22,10 @@ pub(super) async fn run(
     before: Option<CancellationToken>,
 ) {
     let mut slot = None;
-    if let Some(input) = first {
-        if step(inner, &mut deploy, input).await.is_none() {
-            return;
-        }
+    if let Some(input) = first
+        && step(inner, &mut deploy, input).await.is_none()
+    {
+        return;
     }
     while !deploy.state.is_final() {
         let input = match deploy.state {
