@@ -237,7 +237,11 @@ impl Follower {
             let mut lines = Vec::new();
             while let Some(end) = view.partial.iter().position(|&b| b == b'\n') {
                 let line: Vec<u8> = view.partial.drain(..=end).collect();
-                lines.push(String::from_utf8_lossy(&line).trim_end().to_owned());
+                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+                // The log's own last line; the build's state says the same, once.
+                if !is_ending(&line) {
+                    lines.push(line);
+                }
             }
             for line in lines {
                 self.say(line).await?;
@@ -329,6 +333,11 @@ impl Follower {
     async fn say(&self, line: String) -> Result<(), Gone> {
         self.lines.send(line).await.map_err(|_| Gone)
     }
+}
+
+/// Whether a line of a build's log tells how the build ended.
+fn is_ending(line: &str) -> bool {
+    line == "== succeeded" || line.starts_with("== failed: ")
 }
 
 fn object_id(object: &ObjectReport) -> String {

@@ -242,9 +242,14 @@ pub struct SpecError {
     pub message: String,
 }
 
+/// With a full stop, unless a mark ends it already ("did you mean `test`?").
+fn sentence(text: &str) -> String {
+    if text.ends_with(['?', '!', '.']) { text.to_owned() } else { format!("{text}.") }
+}
+
 impl From<SpecError> for Problem {
     fn from(e: SpecError) -> Self {
-        Problem::new(ProblemKind::Invalid, format!("{e}."), "Mend slipway.toml and push again.")
+        Problem::new(ProblemKind::Invalid, sentence(&e.to_string()), "Mend slipway.toml and push again.")
     }
 }
 

@@ -151,7 +151,12 @@ fn deployment(object: &Value) -> Verdict {
         return Verdict::progressing(format!("{updated} of {wanted} pods are of the new version{failure}"));
     }
     if replicas > updated {
-        return Verdict::progressing(format!("{} old pods are still there", replicas - updated));
+        let old = replicas - updated;
+        return Verdict::progressing(if old == 1 {
+            "1 old pod is still there".to_owned()
+        } else {
+            format!("{old} old pods are still there")
+        });
     }
     if available < updated {
         return Verdict::progressing(format!("{available} of {updated} pods are available{failure}"));

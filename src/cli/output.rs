@@ -1,6 +1,6 @@
 //! How answers read: tables, records, times. Pure.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A table with a heading; columns as wide as their widest cell.
 pub(super) fn table(rows: &[Value], columns: &[&str]) -> String {
@@ -26,29 +26,90 @@ pub(super) fn table(rows: &[Value], columns: &[&str]) -> String {
     out
 }
 
-/// A record, one field a line; empty fields are left out.
+/// What a person looks for first; the other fields follow by name.
+const FIRST: [&str; 16] = [
+    "name",
+    "repo_name",
+    "number",
+    "state",
+    "phase",
+    "stage",
+    "failure",
+    "title",
+    "commit",
+    "ref_name",
+    "actor",
+    "cluster",
+    "created",
+    "started",
+    "ended",
+    "url",
+];
+/// Keys of the store that tell a person nothing; `--json` has them.
+const INNER: [&str; 3] = ["id", "repo", "event"];
+
+/// A record, one field a line, what matters first; lists of objects and of stages as tables below. Empty fields and the
+/// store's own keys are left out.
 pub(super) fn record(value: &Value) -> String {
-    let mut out = String::new();
     let Some(fields) = value.as_object() else { return format!("{value}\n") };
-    let in_line = |value: &Value| {
-        !value.is_null() && !value.as_array().is_some_and(|items| items.iter().all(Value::is_object))
-    };
-    let width = fields.iter().filter(|(_, v)| in_line(v)).map(|(name, _)| name.len()).max().unwrap_or(0);
-    for (name, value) in fields {
-        match value {
-            Value::Null => {}
-            Value::Array(items) if items.is_empty() => {}
-            Value::Array(items) if items.iter().all(Value::is_object) => {
-                out.push_str(&format!("{name}:\n"));
-                for item in items {
-                    out.push_str(&format!("  - {}\n", inline(item)));
-                }
+    let rank = |name: &str| FIRST.iter().position(|f| *f == name).unwrap_or(FIRST.len());
+    let mut shown: Vec<_> =
+        fields.iter().filter(|(name, v)| !INNER.contains(&name.as_str()) && !is_empty(v)).collect();
+    shown.sort_by_key(|(name, _)| (rank(name), name.as_str()));
+    let is_list = |v: &Value| v.as_array().is_some_and(|items| items.iter().all(Value::is_object));
+    let width = shown.iter().filter(|(_, v)| !is_list(v)).map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for (name, value) in shown.iter().filter(|(_, v)| !is_list(v)) {
+        let text = match value {
+            Value::Object(_) if name.as_str() == "failure" => failure(value),
+            Value::Object(_) => inline(value),
+            other => cell(name, other),
+        };
+        out.push_str(&format!("{name:width$}  {text}\n"));
+    }
+    for (name, value) in shown.iter().filter(|(_, v)| is_list(v)) {
+        let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
+        out.push_str(&format!("\n{name}:\n"));
+        match name.as_str() {
+            "stages" => {
+                let rows: Vec<Value> = items.iter().map(timed).collect();
+                out.push_str(&table(&rows, &["stage", "started", "took"]));
             }
-            Value::Object(_) => out.push_str(&format!("{name:width$}  {}\n", inline(value))),
-            other => out.push_str(&format!("{name:width$}  {}\n", cell(name, other))),
+            "objects" => {
+                out.push_str(&table(items, &["kind", "namespace", "name", "change", "health", "message"]));
+            }
+            _ => items.iter().for_each(|item| out.push_str(&format!("  - {}\n", inline(item)))),
         }
     }
     out
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+/// What happened and what to do about it.
+fn failure(value: &Value) -> String {
+    let problem = &value["problem"];
+    match (problem["what"].as_str(), problem["cure"].as_str()) {
+        (Some(what), Some(cure)) => format!("{what} {cure}"),
+        _ => inline(value),
+    }
+}
+
+/// A stage with how long it took.
+fn timed(stage: &Value) -> Value {
+    let took = match (stage["started"].as_u64(), stage["ended"].as_u64()) {
+        _ if stage["skipped"].as_bool() == Some(true) => "skipped".to_owned(),
+        (Some(from), Some(to)) => format!("{:.1} s", to.saturating_sub(from) as f64 / 1000.0),
+        _ => "runs".to_owned(),
+    };
+    json!({"stage": stage["stage"], "started": stage["started"], "took": took})
 }
 
 /// The doctor's checks.
@@ -63,6 +124,17 @@ pub(super) fn checks(answer: &Value) -> String {
         }
     }
     out
+}
+
+/// What a sync would change; says so where that is nothing (then every line of the diff only names an object).
+pub(super) fn diff(text: &str) -> String {
+    let text = text.trim_end_matches('\n');
+    let changes = text.lines().any(|line| !line.trim().is_empty() && !line.starts_with(' '));
+    match (text.is_empty(), changes) {
+        (true, _) => "Nothing to change.\n".into(),
+        (false, true) => format!("{text}\n"),
+        (false, false) => format!("{text}\nNothing to change: the cluster has what the branch says.\n"),
+    }
 }
 
 fn inline(value: &Value) -> String {
@@ -109,8 +181,6 @@ fn time(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -127,8 +197,26 @@ mod tests {
 
     #[test]
     fn a_record_leaves_empty_fields_out() {
-        let text =
-            record(&json!({"number": 3, "failure": null, "stages": [{"stage": "clone", "ended": null}]}));
-        assert_eq!(text, "number  3\nstages:\n  - stage: clone\n");
+        let text = record(&json!({
+            "id": 9, "title": "", "number": 3, "failure": null, "actor": "ann", "state": "failed",
+            "stages": [{"stage": "clone", "started": 0, "ended": 1200}],
+        }));
+        assert_eq!(
+            text,
+            "number  3\nstate   failed\nactor   ann\n\nstages:\nSTAGE  STARTED              TOOK\nclone  1970-01-01 00:00:00  1.2 s\n"
+        );
+        let text = record(
+            &json!({"failure": {"class": "user", "problem": {"what": "It broke.", "cure": "Mend it."}}}),
+        );
+        assert_eq!(text, "failure  It broke. Mend it.\n");
+    }
+
+    #[test]
+    fn a_diff_without_a_change_says_so() {
+        assert!(
+            diff("  Deployment usage/web  a.yaml:1").ends_with("the cluster has what the branch says.\n")
+        );
+        assert_eq!(diff("~ Deployment usage/web  a.yaml:1"), "~ Deployment usage/web  a.yaml:1\n");
+        assert_eq!(diff(""), "Nothing to change.\n");
     }
 }

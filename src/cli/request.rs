@@ -173,7 +173,7 @@ fn repo(verb: RepoVerb) -> Result<Request, Problem> {
             "POST",
             "/repos",
             json!({"name": name, "description": description, "public": public}),
-            says(format!("Repository {name} is made.")),
+            says(format!("Repository {name} is made. Its addresses: slipway repo show {name}")),
         ),
         RepoVerb::List => {
             call("GET", "/repos?limit=1000", Shows::Rows("repos", &["name", "public", "description", "ssh"]))

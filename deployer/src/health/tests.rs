@@ -26,7 +26,7 @@ fn deployments() {
     for (field, value, words) in [
         ("observedGeneration", 1, "controller"),
         ("updatedReplicas", 2, "2 of 3 pods are of the new version"),
-        ("replicas", 4, "1 old pods"),
+        ("replicas", 4, "1 old pod is"),
         ("availableReplicas", 1, "1 of 3 pods are available"),
     ] {
         let mut status = done.clone();

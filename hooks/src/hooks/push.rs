@@ -208,7 +208,7 @@ impl Hooks {
         let mut messages = Box::pin(docker.push_image(name, Some(options), login));
         let what = format!("the push of {name}:{tag}");
         let deadline = Instant::now() + PUSH_TAG;
-        let mut digest = None;
+        let (mut digest, mut layers) = (None, Layers::default());
         loop {
             let next = tokio::time::timeout(PUSH_SILENCE, messages.next());
             let message = tokio::select! {
@@ -222,7 +222,7 @@ impl Hooks {
                     let Some(status) = info.status else { continue };
                     // bollard drops the message that has the digest as a value; the line for people has it too.
                     digest = told_digest(&status).or(digest);
-                    if info.progress_detail.and_then(|p| p.current).is_none() {
+                    if info.progress_detail.and_then(|p| p.current).is_none() && !layers.count(&status) {
                         job.log.output(status.as_bytes()).await;
                     }
                 }
@@ -237,6 +237,7 @@ impl Hooks {
                 None => break,
             }
         }
+        job.log.output(layers.told().as_bytes()).await;
         if digest.is_none() {
             return Err(self.engine.lost("the push", "its answer ended before the digest"));
         }
@@ -316,6 +317,31 @@ fn push_failure(message: &str, host: &str, name: &str, tag: &str) -> HookError {
     HookError::RegistryDown { host, why: text }
 }
 
+/// How the layers of one push went. The engine tells each of them several times, without saying which; people want the sum.
+#[derive(Default)]
+struct Layers {
+    pushed: usize,
+    there: usize,
+}
+
+impl Layers {
+    /// Takes a status that is about one layer. False for any other.
+    fn count(&mut self, status: &str) -> bool {
+        match status {
+            "Preparing" | "Waiting" => {}
+            "Pushed" => self.pushed += 1,
+            "Layer already exists" => self.there += 1,
+            _ if status.starts_with("Mounted from ") => self.there += 1,
+            _ => return false,
+        }
+        true
+    }
+
+    fn told(&self) -> String {
+        format!("layers: {} pushed, {} there already", self.pushed, self.there)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,6 +353,12 @@ mod tests {
         assert_eq!(told_digest(&format!("latest: digest: {digest} size: 528")), Some(digest));
         assert_eq!(told_digest("latest: digest: sha256:short size: 1"), None);
         assert_eq!(told_digest("Preparing"), None);
+        let mut layers = Layers::default();
+        for status in ["Preparing", "Waiting", "Mounted from a", "Layer already exists", "Pushed"] {
+            assert!(layers.count(status), "{status}");
+        }
+        assert!(!layers.count("latest: digest: sha256:00 size: 1"));
+        assert_eq!(layers.told(), "layers: 1 pushed, 2 there already");
     }
 
     #[test]
