@@ -301,3 +301,43 @@ fn kill_9_during_pushes_keeps_every_acknowledged_one() {
         assert_eq!(branches, accepted, "one accepted event for each branch that is there");
     }
 }
+
+/// What a crash leaves between the store and the disk is put right at the next start; what it cannot know is left alone.
+#[test]
+fn folders_and_records_that_a_crash_parted_are_put_right_at_the_next_start() {
+    let mut server = Slipway::start();
+    let ann = server.person("ann", true);
+    for name in ["renamed", "removed", "used", "fresh"] {
+        server.cli(&["repo", "create", name]);
+    }
+    let tree = ann.work_tree("tree", &[("a", "b")]);
+    for name in ["renamed", "used"] {
+        ann.git(&tree, &["push", "-q", &ann.ssh_url(name), "main"]);
+    }
+    let id = server.json(&["repo", "show", "renamed"])["id"].to_string();
+    server.cli(&["repo", "rename", "renamed", "new-name"]);
+    server.cli(&["repo", "remove", "removed", "--yes"]);
+    server.crash();
+    let repos = server.data.join("repos");
+    let at = |name: &str| repos.join(format!("{name}.git"));
+    // As if the crash had come before the folder was renamed, removed, made; and a disk had lost one.
+    std::fs::rename(at("new-name"), at("renamed")).expect("rename");
+    std::fs::create_dir_all(at("renamed").join("slipway")).expect("folder");
+    std::fs::write(at("renamed").join("slipway/id"), format!("{id}\n")).expect("write");
+    std::fs::create_dir_all(at("removed").join("slipway")).expect("folder");
+    std::fs::write(at("removed").join("slipway/removed"), "").expect("write");
+    std::fs::create_dir_all(at("somebodys")).expect("folder");
+    std::fs::remove_dir_all(at("fresh")).expect("remove");
+    std::fs::rename(at("used"), server.data.join("lost")).expect("rename");
+    server.restart();
+    assert!(ann.git(&tree, &["ls-remote", &ann.ssh_url("new-name")]).contains("refs/heads/main"));
+    assert!(!at("removed").exists() && !at("renamed").exists());
+    assert!(at("somebodys").exists(), "nobody marked it");
+    ann.git(&tree, &["push", "-q", &ann.ssh_url("fresh"), "main"]);
+    assert!(!at("used").exists(), "an empty repository would hide the loss");
+    assert!(server.log().contains("its folder is missing"), "{}", server.log());
+    server.crash();
+    std::fs::rename(server.data.join("lost"), at("used")).expect("rename");
+    server.restart();
+    assert!(ann.git(&tree, &["ls-remote", &ann.ssh_url("used")]).contains("refs/heads/main"));
+}

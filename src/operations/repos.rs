@@ -47,6 +47,7 @@ pub(super) fn rename(rooms: &Rooms, repo: RepoId, new: &RepoName) -> Result<Repo
 /// The record first: nobody can reach the repository any more. Then the folders.
 pub(super) fn remove(rooms: &Rooms, repo: RepoId) -> Result<(), Problem> {
     let record = rooms.store.repo(repo)?.ok_or_else(|| Problem::no_such_repository(""))?;
+    rooms.repositories.mark_removed(&record.name)?;
     rooms.store.remove_repo(repo)?;
     rooms.repositories.remove(&record.name)?;
     if let Err(error) = rooms.logs.remove(&record.name) {
@@ -55,8 +56,8 @@ pub(super) fn remove(rooms: &Rooms, repo: RepoId) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Makes the disk agree with the store after a crash: finishes renames, makes folders that are missing, and puts
-/// folders that no record names aside. Nothing is deleted here.
+/// Makes the disk agree with the store after a crash: finishes renames and removals, and makes folders that were about
+/// to be made. Folders that nobody marked as removed are never deleted.
 pub(crate) fn settle(rooms: &Rooms) -> Result<(), Problem> {
     let records = rooms.store.repos()?;
     let mut on_disk: BTreeSet<RepoName> = rooms.repositories.names()?.into_iter().collect();
@@ -70,14 +71,23 @@ pub(crate) fn settle(rooms: &Rooms) -> Result<(), Problem> {
                 rooms.repositories.rename(&old, &record.name)?;
                 drop(rooms.logs.rename(&old, &record.name));
             }
-            _ => {
-                tracing::warn!(repo = %record.name, "its folder is missing; an empty one is made");
+            // Nothing was ever pushed: the crash came between the record and the folder.
+            _ if rooms.store.events(record.id, 1)?.is_empty() => {
                 rooms.repositories.create(&record.name)?;
+            }
+            // An empty folder in its place would hide that a disk is not mounted.
+            _ => {
+                tracing::error!(repo = %record.name, "its folder is missing; mount or restore it and start again")
             }
         }
     }
     for stray in on_disk {
-        tracing::warn!(repo = %stray, "a folder that no repository owns is left alone");
+        if rooms.repositories.is_marked_removed(&stray)? {
+            tracing::info!(repo = %stray, "finishing a removal that a crash cut off");
+            rooms.repositories.remove(&stray)?;
+        } else {
+            tracing::warn!(repo = %stray, "a folder that no repository owns is left alone");
+        }
     }
     Ok(())
 }

@@ -11,6 +11,8 @@ use crate::error::{RepoError, Result};
 
 /// The file, below the repository's folder.
 const FILE: &str = "slipway/id";
+/// The file that says that the repository was removed and only its folder is left.
+const REMOVED: &str = "slipway/removed";
 
 impl Repositories {
     /// The names of all folders that hold a repository, in no order.
@@ -36,6 +38,23 @@ impl Repositories {
         let file = fs::File::open(&path).map_err(RepoError::io("open", &path))?;
         file.sync_all().map_err(RepoError::io("sync", &path))?;
         super::sync_folder(&folder)
+    }
+
+    /// Writes, durably, that the folder may be deleted as soon as no record names it: what a crash in the middle of a
+    /// removal leaves is then told from a folder that somebody put there.
+    pub fn mark_removed(&self, name: &RepoName) -> Result<()> {
+        let folder = self.path(name).join("slipway");
+        let path = self.path(name).join(REMOVED);
+        fs::create_dir_all(&folder).map_err(RepoError::io("create", &folder))?;
+        let file = fs::File::create(&path).map_err(RepoError::io("create", &path))?;
+        file.sync_all().map_err(RepoError::io("sync", &path))?;
+        super::sync_folder(&folder)
+    }
+
+    /// True if [`Repositories::mark_removed`] was called for that folder.
+    pub fn is_marked_removed(&self, name: &RepoName) -> Result<bool> {
+        let path = self.path(name).join(REMOVED);
+        fs::exists(&path).map_err(RepoError::io("look at", &path))
     }
 
     /// The folder that is marked with that id, if there is one.
