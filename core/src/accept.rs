@@ -3,108 +3,24 @@
 //! Order (DESIGN: the life of a push, steps 3 and 4): policy, then the event is written as *intended* and flushed, then
 //! objects leave quarantine, then the refs move by compare-and-swap, then the event becomes *accepted* together with
 //! the builds and deploys it owes, in one transaction. A crash between any two steps is settled by [`Acceptance::settle`]
-//! from the refs alone. Knows no transport, no disk and no database: those are the traits below.
+//! from the refs alone. Knows no transport, no disk and no database: those are the traits of `ports`.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::build::Build;
-use crate::deploy::{Deploy, DeployCause};
-use crate::event::{Cause, Event, Owed, Work};
+use crate::event::{Cause, Event, Owed};
 use crate::git::{Oid, RefName, RefUpdate};
 use crate::id::{EventId, RepoId, UnixMillis};
-use crate::limits::{PUSH_OPTION_BYTES_MAX, PUSH_OPTIONS_MAX, PUSH_UPDATES_MAX, SPEC_BYTES_MAX};
+use crate::limits::{PUSH_OPTION_BYTES_MAX, PUSH_OPTIONS_MAX, PUSH_UPDATES_MAX};
 use crate::name::RepoName;
 use crate::problem::{Problem, ProblemKind};
-use crate::spec::Spec;
-use crate::target::{ClusterBinding, DryRun, RegistryBinding};
+use crate::target::DryRun;
 
-/// Where events are written. Implemented by the store; every method is durable when it returns.
-pub trait Ledger: Send + Sync {
-    /// Records the event as *intended* and gives it an id (the one in `event` is ignored).
-    fn intend(&self, event: Event) -> Result<Event, Problem>;
-    /// Makes it *accepted*: `moved` is what happened, and the builds and deploys owed by those updates are recorded as
-    /// queued, all in one transaction. Doing it again changes nothing and returns the same work.
-    fn accept(&self, id: EventId, moved: &[RefUpdate], now: UnixMillis) -> Result<Orders, Problem>;
-    /// Makes it *abandoned*.
-    fn abandon(&self, id: EventId) -> Result<(), Problem>;
-    /// The events that are still *intended*, oldest first.
-    fn intended(&self) -> Result<Vec<Event>, Problem>;
-    /// What the repository is bound to.
-    fn bindings(&self, repo: RepoId) -> Result<Bindings, Problem>;
-}
+mod plan;
+mod ports;
 
-/// What a repository is bound to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bindings {
-    /// Where its images go.
-    pub registry: Option<RegistryBinding>,
-    /// Where its manifests go.
-    pub cluster: Option<ClusterBinding>,
-}
-
-/// The work that an event owes, as recorded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Orders {
-    /// Queued builds.
-    pub builds: Vec<Build>,
-    /// Queued deploys.
-    pub deploys: Vec<Deploy>,
-}
-
-/// The refs of one repository. Implemented by the repository room.
-pub trait RefStore {
-    /// Where the ref points, symbolic ones resolved.
-    fn current(&self, name: &RefName) -> Result<Option<Oid>, Problem>;
-    /// Moves refs by compare-and-swap, durable on return. One answer per update, in order; with `atomic` either all
-    /// move or none does.
-    fn update(&self, updates: &[RefUpdate], atomic: bool) -> Result<Vec<Result<(), Problem>>, Problem>;
-    /// The branch that HEAD names.
-    fn default_branch(&self) -> Result<RefName, Problem>;
-}
-
-/// The objects of a push: still in quarantine, or already in the repository (a push that brings none).
-pub trait Incoming {
-    /// The file at `path` of `commit`, if there is one, it is a file, and it has at most `max` bytes.
-    fn file(&self, commit: &Oid, path: &str, max: u64) -> Result<Option<Vec<u8>>, Problem>;
-    /// True if `path` of `commit` is a file (or a link to one).
-    fn has_file(&self, commit: &Oid, path: &str) -> Result<bool, Problem>;
-    /// The commit that the id names, tags peeled; `None` if it names none.
-    fn commit(&self, id: &Oid) -> Result<Option<CommitFacts>, Problem>;
-    /// The paths that differ between two commits (`None`: everything is new), or `None` if there are more than `max`.
-    fn changed_paths(&self, old: Option<&Oid>, new: &Oid, max: usize)
-    -> Result<Option<Vec<String>>, Problem>;
-    /// Moves the objects out of quarantine, durable on return.
-    fn publish(&mut self) -> Result<(), Problem>;
-}
-
-/// What the plan needs to know of a commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommitFacts {
-    /// Its id, tags peeled.
-    pub id: Oid,
-    /// Its subject line.
-    pub subject: String,
-    /// Its whole message.
-    pub message: String,
-}
-
-/// Shows a bound manifest repository's push to the cluster before the refs move.
-pub trait Preflight: Send + Sync {
-    /// What the cluster would refuse, a sentence each; empty if nothing. An unreachable cluster is an `Err`.
-    fn check(
-        &self,
-        binding: &ClusterBinding,
-        commit: &Oid,
-        objects: &dyn Incoming,
-    ) -> Result<Vec<String>, Problem>;
-}
-
-/// Hands the work that a push owes to whoever carries it out. What is lost here (a crash) is found in the store.
-pub trait Dispatch: Send + Sync {
-    /// Takes the orders. Must not block.
-    fn dispatch(&self, orders: &Orders);
-}
+use self::plan::plan;
+pub use self::ports::{Bindings, CommitFacts, Dispatch, Incoming, Ledger, Orders, Preflight, RefStore};
 
 /// A push that wants in. Who may push was authorised before.
 pub struct Proposal<'a> {
@@ -444,98 +360,4 @@ fn refuse_rest_if_atomic(atomic: bool, answers: &mut [Result<(), Problem>]) {
 
 fn allowed(updates: &[RefUpdate], answers: &[Result<(), Problem>]) -> Vec<RefUpdate> {
     updates.iter().zip(answers).filter(|(_, a)| a.is_ok()).map(|(u, _)| u.clone()).collect()
-}
-
-/// Most changed paths that a `paths` filter looks at; a push that changes more counts as matching.
-const CHANGED_PATHS_MAX: usize = 20_000;
-
-/// Decides what the updates owe. Pure but for reading the pushed objects.
-fn plan(
-    push: &Proposal<'_>,
-    updates: &[RefUpdate],
-    bindings: &Bindings,
-    default_branch: &RefName,
-    objects: &dyn Incoming,
-    notices: &mut Vec<String>,
-) -> Result<Vec<Owed>, Problem> {
-    let mut owed = Vec::new();
-    for update in updates.iter().filter(|u| !u.is_delete()) {
-        let wants_build = bindings.registry.is_some() && !matches!(push.cause, Cause::Bump { .. });
-        let cluster = bindings.cluster.as_ref().filter(|b| b.branch == update.name);
-        if !wants_build && cluster.is_none() {
-            continue;
-        }
-        let Some(commit) = objects.commit(&update.new)? else { continue };
-        if wants_build
-            && !skipped(push, &commit, notices)
-            && let Some(broken) = build_due(update, &commit, default_branch, objects, notices)?
-        {
-            owed.push(owe(update, &commit, Work::Build { broken }));
-        }
-        if let Some(binding) = cluster {
-            let cause = match &push.cause {
-                Cause::Bump { source, build, .. } => DeployCause::Build { source: *source, build: *build },
-                Cause::Push | Cause::Edit | Cause::Rollback => DeployCause::Event,
-            };
-            owed.push(owe(update, &commit, Work::Deploy { cluster: binding.cluster.clone(), cause }));
-        }
-    }
-    Ok(owed)
-}
-
-fn owe(update: &RefUpdate, commit: &CommitFacts, work: Work) -> Owed {
-    Owed { ref_name: update.name.clone(), commit: commit.id, title: commit.subject.clone(), work }
-}
-
-fn skipped(push: &Proposal<'_>, commit: &CommitFacts, notices: &mut Vec<String>) -> bool {
-    let asked = push.options.iter().any(|o| o == "ci.skip") || commit.message.contains("[skip ci]");
-    if asked {
-        notices.push(format!("no build of {}: the push asks to skip it", commit.id.short()));
-    }
-    asked
-}
-
-/// `Some(broken)` if the update owes a build; `broken` is what is wrong with its slipway.toml.
-fn build_due(
-    update: &RefUpdate,
-    commit: &CommitFacts,
-    default_branch: &RefName,
-    objects: &dyn Incoming,
-    notices: &mut Vec<String>,
-) -> Result<Option<Option<Problem>>, Problem> {
-    let text = objects.file(&commit.id, "slipway.toml", SPEC_BYTES_MAX)?;
-    let spec = match text.as_deref().map(Spec::parse).transpose() {
-        Ok(spec) => spec.unwrap_or_default(),
-        Err(error) => {
-            // Which refs it would build cannot be known; only the default branch's mistake is worth a failed build.
-            let problem = Problem::from(error);
-            notices.push(problem.to_string());
-            return Ok((update.name == *default_branch).then_some(Some(problem)));
-        }
-    };
-    if !spec.build.on.matches_ref(&update.name, default_branch) {
-        return Ok(None);
-    }
-    if !spec.build.on.all_paths() {
-        let old = (!update.is_create()).then_some(&update.old);
-        if let Some(paths) = objects.changed_paths(old, &commit.id, CHANGED_PATHS_MAX)?
-            && !paths.iter().any(|p| spec.build.on.matches_path(p))
-        {
-            notices.push("no build: no path that slipway.toml names has changed".into());
-            return Ok(None);
-        }
-    }
-    if !objects.has_file(&commit.id, &spec.build.dockerfile)? {
-        if text.is_none() {
-            return Ok(None);
-        }
-        let problem = Problem::new(
-            ProblemKind::Invalid,
-            format!("Commit {} has no {}.", commit.id.short(), spec.build.dockerfile),
-            "Add it, or set build.dockerfile in slipway.toml to where it is.",
-        );
-        notices.push(problem.to_string());
-        return Ok(Some(Some(problem)));
-    }
-    Ok(Some(None))
 }

@@ -13,7 +13,10 @@ use crate::name::RepoName;
 use crate::problem::{Problem, ProblemKind};
 
 mod schema;
+mod values;
 pub use self::schema::schema;
+use self::values::{duration_ms, size_bytes};
+pub use self::values::{image_tags, parse_duration_ms, parse_size_bytes};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -304,81 +307,6 @@ fn check_path(key: &'static str, path: &str) -> Result<(), (&'static str, String
         return Err((key, format!("{path:?} must be a path inside the repository")));
     }
     Ok(())
-}
-
-/// The tags of one build, templates filled in; those whose facts are missing (`{tag}` of a branch build) are left out.
-pub fn image_tags(templates: &[String], commit: &str, name: &RefName) -> Vec<String> {
-    let mut tags: Vec<String> = Vec::new();
-    for template in templates {
-        if (template.contains("{branch}") && name.as_branch().is_none())
-            || (template.contains("{tag}") && name.as_tag().is_none())
-        {
-            continue;
-        }
-        let short = commit.get(..10).unwrap_or(commit);
-        let filled = template
-            .replace("{sha}", commit)
-            .replace("{short}", short)
-            .replace("{branch}", &clean_tag(name.as_branch().unwrap_or_default()))
-            .replace("{tag}", &clean_tag(name.as_tag().unwrap_or_default()));
-        let tag = clean_tag(&filled);
-        if !tag.is_empty() && !tags.contains(&tag) {
-            tags.push(tag);
-        }
-    }
-    tags
-}
-
-/// Makes a text a legal image tag: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}` (OCI distribution spec).
-fn clean_tag(raw: &str) -> String {
-    let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let text: String = raw.chars().map(|c| if ok(c) { c } else { '-' }).take(128).collect();
-    text.trim_start_matches(['.', '-']).to_owned()
-}
-
-fn duration_ms<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-    let text = String::deserialize(from)?;
-    parse_duration_ms(&text).filter(|ms| (1_000..=24 * 3_600_000).contains(ms)).ok_or_else(|| {
-        de::Error::custom(format!(
-            "{text:?} is not a time from \"1s\" to \"24h\", such as \"90s\" or \"20m\""
-        ))
-    })
-}
-
-/// Reads `90s`, `20m`, `2h`, `30d` or `500ms` as milliseconds.
-pub fn parse_duration_ms(text: &str) -> Option<u64> {
-    let split = text.find(|c: char| !c.is_ascii_digit())?;
-    let factor = match &text[split..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    text[..split].parse::<u64>().ok()?.checked_mul(factor)
-}
-
-fn size_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-    let text = String::deserialize(from)?;
-    parse_size_bytes(&text)
-        .ok_or_else(|| de::Error::custom(format!("{text:?} is not a size such as \"512MiB\" or \"1GiB\"")))
-}
-
-/// Reads `512MiB`, `1GiB`, `100KiB`, `1GB` or a plain number as bytes.
-pub fn parse_size_bytes(text: &str) -> Option<u64> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let factor: u64 = match &text[split..] {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "kB" | "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        _ => return None,
-    };
-    text[..split].parse::<u64>().ok()?.checked_mul(factor)
 }
 
 fn at(text: &str, offset: usize, message: String) -> SpecError {

@@ -1,0 +1,97 @@
+//! What the acceptance path needs of the world: the ledger, the refs, the pushed objects, the clusters, and whoever
+//! carries the work out.
+
+use crate::build::Build;
+use crate::deploy::Deploy;
+use crate::event::Event;
+use crate::git::{Oid, RefName, RefUpdate};
+use crate::id::{EventId, RepoId, UnixMillis};
+use crate::problem::Problem;
+use crate::target::{ClusterBinding, RegistryBinding};
+
+/// Where events are written. Implemented by the store; every method is durable when it returns.
+pub trait Ledger: Send + Sync {
+    /// Records the event as *intended* and gives it an id (the one in `event` is ignored).
+    fn intend(&self, event: Event) -> Result<Event, Problem>;
+    /// Makes it *accepted*: `moved` is what happened, and the builds and deploys owed by those updates are recorded as
+    /// queued, all in one transaction. Doing it again changes nothing and returns the same work.
+    fn accept(&self, id: EventId, moved: &[RefUpdate], now: UnixMillis) -> Result<Orders, Problem>;
+    /// Makes it *abandoned*.
+    fn abandon(&self, id: EventId) -> Result<(), Problem>;
+    /// The events that are still *intended*, oldest first.
+    fn intended(&self) -> Result<Vec<Event>, Problem>;
+    /// What the repository is bound to.
+    fn bindings(&self, repo: RepoId) -> Result<Bindings, Problem>;
+}
+
+/// What a repository is bound to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bindings {
+    /// Where its images go.
+    pub registry: Option<RegistryBinding>,
+    /// Where its manifests go.
+    pub cluster: Option<ClusterBinding>,
+}
+
+/// The work that an event owes, as recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Orders {
+    /// Queued builds.
+    pub builds: Vec<Build>,
+    /// Queued deploys.
+    pub deploys: Vec<Deploy>,
+}
+
+/// The refs of one repository. Implemented by the repository room.
+pub trait RefStore {
+    /// Where the ref points, symbolic ones resolved.
+    fn current(&self, name: &RefName) -> Result<Option<Oid>, Problem>;
+    /// Moves refs by compare-and-swap, durable on return. One answer per update, in order; with `atomic` either all
+    /// move or none does.
+    fn update(&self, updates: &[RefUpdate], atomic: bool) -> Result<Vec<Result<(), Problem>>, Problem>;
+    /// The branch that HEAD names.
+    fn default_branch(&self) -> Result<RefName, Problem>;
+}
+
+/// The objects of a push: still in quarantine, or already in the repository (a push that brings none).
+pub trait Incoming {
+    /// The file at `path` of `commit`, if there is one, it is a file, and it has at most `max` bytes.
+    fn file(&self, commit: &Oid, path: &str, max: u64) -> Result<Option<Vec<u8>>, Problem>;
+    /// True if `path` of `commit` is a file (or a link to one).
+    fn has_file(&self, commit: &Oid, path: &str) -> Result<bool, Problem>;
+    /// The commit that the id names, tags peeled; `None` if it names none.
+    fn commit(&self, id: &Oid) -> Result<Option<CommitFacts>, Problem>;
+    /// The paths that differ between two commits (`None`: everything is new), or `None` if there are more than `max`.
+    fn changed_paths(&self, old: Option<&Oid>, new: &Oid, max: usize)
+    -> Result<Option<Vec<String>>, Problem>;
+    /// Moves the objects out of quarantine, durable on return.
+    fn publish(&mut self) -> Result<(), Problem>;
+}
+
+/// What the plan needs to know of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitFacts {
+    /// Its id, tags peeled.
+    pub id: Oid,
+    /// Its subject line.
+    pub subject: String,
+    /// Its whole message.
+    pub message: String,
+}
+
+/// Shows a bound manifest repository's push to the cluster before the refs move.
+pub trait Preflight: Send + Sync {
+    /// What the cluster would refuse, a sentence each; empty if nothing. An unreachable cluster is an `Err`.
+    fn check(
+        &self,
+        binding: &ClusterBinding,
+        commit: &Oid,
+        objects: &dyn Incoming,
+    ) -> Result<Vec<String>, Problem>;
+}
+
+/// Hands the work that a push owes to whoever carries it out. What is lost here (a crash) is found in the store.
+pub trait Dispatch: Send + Sync {
+    /// Takes the orders. Must not block.
+    fn dispatch(&self, orders: &Orders);
+}

@@ -1,0 +1,80 @@
+//! Texts of slipway.toml that mean something: tags, times, sizes. Pure.
+
+use serde::{Deserialize, Deserializer, de};
+
+use crate::git::RefName;
+
+/// The tags of one build, templates filled in; those whose facts are missing (`{tag}` of a branch build) are left out.
+pub fn image_tags(templates: &[String], commit: &str, name: &RefName) -> Vec<String> {
+    let mut tags: Vec<String> = Vec::new();
+    for template in templates {
+        if (template.contains("{branch}") && name.as_branch().is_none())
+            || (template.contains("{tag}") && name.as_tag().is_none())
+        {
+            continue;
+        }
+        let short = commit.get(..10).unwrap_or(commit);
+        let filled = template
+            .replace("{sha}", commit)
+            .replace("{short}", short)
+            .replace("{branch}", &clean_tag(name.as_branch().unwrap_or_default()))
+            .replace("{tag}", &clean_tag(name.as_tag().unwrap_or_default()));
+        let tag = clean_tag(&filled);
+        if !tag.is_empty() && !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    tags
+}
+
+/// Makes a text a legal image tag: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}` (OCI distribution spec).
+fn clean_tag(raw: &str) -> String {
+    let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let text: String = raw.chars().map(|c| if ok(c) { c } else { '-' }).take(128).collect();
+    text.trim_start_matches(['.', '-']).to_owned()
+}
+
+pub(super) fn duration_ms<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_duration_ms(&text).filter(|ms| (1_000..=24 * 3_600_000).contains(ms)).ok_or_else(|| {
+        de::Error::custom(format!(
+            "{text:?} is not a time from \"1s\" to \"24h\", such as \"90s\" or \"20m\""
+        ))
+    })
+}
+
+/// Reads `90s`, `20m`, `2h`, `30d` or `500ms` as milliseconds.
+pub fn parse_duration_ms(text: &str) -> Option<u64> {
+    let split = text.find(|c: char| !c.is_ascii_digit())?;
+    let factor = match &text[split..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    text[..split].parse::<u64>().ok()?.checked_mul(factor)
+}
+
+pub(super) fn size_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_size_bytes(&text)
+        .ok_or_else(|| de::Error::custom(format!("{text:?} is not a size such as \"512MiB\" or \"1GiB\"")))
+}
+
+/// Reads `512MiB`, `1GiB`, `100KiB`, `1GB` or a plain number as bytes.
+pub fn parse_size_bytes(text: &str) -> Option<u64> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let factor: u64 = match &text[split..] {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return None,
+    };
+    text[..split].parse::<u64>().ok()?.checked_mul(factor)
+}
