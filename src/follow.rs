@@ -10,12 +10,12 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use slipway_core::build::{Build, BuildState};
 use slipway_core::deploy::{Change as ObjectChange, Deploy, DeployState, Health, ObjectReport};
-use slipway_core::{BuildNumber, DeployNumber, EventId, Problem, RepoId, RepoName};
+use slipway_core::{BuildNumber, DeployNumber, EventId, Problem, RepoId, RepoName, UnixMillis};
 use slipway_store::Store;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::supervisor::{Change, Supervisor, blocking};
+use crate::supervisor::{Change, Supervisor, blocking, now};
 
 /// Lines that may wait for a slow client.
 const LINES_MAX: usize = 256;
@@ -257,7 +257,9 @@ impl Follower {
         let why = view.build.failure.as_ref().map(|f| f.problem.to_string()).unwrap_or_default();
         let line = match state {
             BuildState::Queued => format!("{name}: waits for its turn"),
-            BuildState::Waiting => format!("{name}: {why} It is tried again."),
+            BuildState::Waiting => {
+                format!("{name}: {why} {}", next_try(view.build.retries, view.build.retry_at))
+            }
             BuildState::Running => return Ok(()),
             BuildState::Succeeded => match &view.build.pushed {
                 Some(image) => format!("{name}: pushed {}@{}", image.name, image.digest),
@@ -295,7 +297,10 @@ impl Follower {
             match state {
                 DeployState::Queued => lines.push(format!("{name}: waits for its turn")),
                 DeployState::Running => lines.push(format!("{name}: to cluster {}", view.deploy.cluster)),
-                DeployState::Waiting => lines.push(format!("{name}: {why} It is tried again.")),
+                DeployState::Waiting => {
+                    let next = next_try(view.deploy.retries, view.deploy.retry_at);
+                    lines.push(format!("{name}: {why} {next}"));
+                }
                 DeployState::Healthy => lines.push(format!("{name}: healthy")),
                 DeployState::Failed => lines.push(format!("{name}: failed. {why}")),
                 DeployState::Cancelled => lines.push(format!("{name}: cancelled")),
@@ -338,6 +343,12 @@ impl Follower {
 /// Whether a line of a build's log tells how the build ended.
 fn is_ending(line: &str) -> bool {
     line == "== succeeded" || line.starts_with("== failed: ")
+}
+
+/// When a stage that failed for reasons outside the repository is tried again.
+fn next_try(retries: u32, at: Option<UnixMillis>) -> String {
+    let pause_s = at.unwrap_or_default().since(now()).div_ceil(1000);
+    format!("Try {} follows in {pause_s} s.", retries + 1)
 }
 
 fn object_id(object: &ObjectReport) -> String {
