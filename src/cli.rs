@@ -80,9 +80,21 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Repo(RepoVerb),
     /// Give a user a role in a repository
-    Grant { user: UserName, repo: RepoName, role: RoleName },
+    Grant {
+        /// The account
+        user: UserName,
+        /// The repository's name
+        repo: RepoName,
+        /// The role
+        role: RoleName,
+    },
     /// Take a user's role in a repository away
-    Revoke { user: UserName, repo: RepoName },
+    Revoke {
+        /// The account
+        user: UserName,
+        /// The repository's name
+        repo: RepoName,
+    },
     /// Where images go
     #[command(subcommand)]
     Registry(RegistryVerb),
@@ -135,6 +147,7 @@ pub(crate) struct Demo {
 pub(crate) enum UserVerb {
     /// Add an account
     Add {
+        /// The account's name
         name: UserName,
         /// Owner of the server: may do everything
         #[arg(long)]
@@ -146,13 +159,17 @@ pub(crate) enum UserVerb {
     /// List the accounts
     List,
     /// Remove an account with its keys, tokens and grants
-    Remove { name: UserName },
+    Remove {
+        /// The account's name
+        name: UserName,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyVerb {
     /// Add a public key to an account
     Add {
+        /// The account
         user: UserName,
         /// The public key file (`-` reads standard input)
         #[arg(long, value_name = "FILE")]
@@ -174,6 +191,7 @@ pub(crate) enum KeyVerb {
 pub(crate) enum TokenVerb {
     /// Make a token; its value is printed once, alone on standard output
     Create {
+        /// The account
         user: UserName,
         /// What to call it
         #[arg(long, default_value = "token")]
@@ -188,13 +206,17 @@ pub(crate) enum TokenVerb {
     /// List tokens
     List { user: Option<UserName> },
     /// Remove a token
-    Remove { id: String },
+    Remove {
+        /// Its id, as `slipway token list` prints it
+        id: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RepoVerb {
     /// Make an empty repository
     Create {
+        /// The repository's name
         name: RepoName,
         #[arg(long, default_value = "")]
         description: String,
@@ -205,11 +227,20 @@ pub(crate) enum RepoVerb {
     /// List the repositories
     List,
     /// Show one
-    Show { name: RepoName },
+    Show {
+        /// The repository's name
+        name: RepoName,
+    },
     /// Give it another name
-    Rename { old: RepoName, new: RepoName },
+    Rename {
+        /// Its name now
+        old: RepoName,
+        /// Its name from then on
+        new: RepoName,
+    },
     /// Delete it with its history, builds and deploys
     Remove {
+        /// The repository's name
         name: RepoName,
         /// Yes, delete it
         #[arg(long)]
@@ -244,6 +275,7 @@ pub(crate) enum KindName {
 pub(crate) enum RegistryVerb {
     /// Make a registry known
     Add {
+        /// What it is called here
         name: RegistryName,
         /// HOST[:PORT][/PREFIX]
         #[arg(long, value_name = "HOST[:PORT][/PREFIX]")]
@@ -266,15 +298,22 @@ pub(crate) enum RegistryVerb {
     /// List the registries
     List,
     /// Try to log in
-    Test { name: RegistryName },
+    Test {
+        /// What it is called here
+        name: RegistryName,
+    },
     /// Forget a registry
-    Remove { name: RegistryName },
+    Remove {
+        /// What it is called here
+        name: RegistryName,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterVerb {
     /// Make a Kubernetes API known
     Add {
+        /// What it is called here
         name: ClusterName,
         /// The kubeconfig file (`-` reads standard input); it is stored encrypted
         #[arg(long, value_name = "FILE")]
@@ -286,9 +325,15 @@ pub(crate) enum ClusterVerb {
     /// List the clusters
     List,
     /// Try to reach it and say what may be done there
-    Test { name: ClusterName },
+    Test {
+        /// What it is called here
+        name: ClusterName,
+    },
     /// Forget a cluster
-    Remove { name: ClusterName },
+    Remove {
+        /// What it is called here
+        name: ClusterName,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -301,6 +346,7 @@ pub(crate) enum DryRunName {
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("target").required(true).args(["registry", "cluster"])))]
 pub(crate) struct Bind {
+    /// The repository's name
     pub(crate) repo: RepoName,
     /// The registry its images go to
     #[arg(long)]
@@ -340,6 +386,7 @@ pub(crate) struct Bind {
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("target").required(true).args(["registry", "cluster"])))]
 pub(crate) struct Unbind {
+    /// The repository's name
     pub(crate) repo: RepoName,
     #[arg(long)]
     pub(crate) registry: bool,
@@ -350,35 +397,74 @@ pub(crate) struct Unbind {
 #[derive(Debug, Subcommand)]
 pub(crate) enum BuildVerb {
     /// List builds, newest first
-    List { repo: RepoName },
+    List {
+        /// The repository's name
+        repo: RepoName,
+    },
     /// Show one
-    Show { repo: RepoName, number: u64 },
+    Show {
+        /// The repository's name
+        repo: RepoName,
+        /// Its number
+        number: u64,
+    },
     /// Print its log
     Log {
+        /// The repository's name
         repo: RepoName,
+        /// Its number
         number: u64,
         /// Go on until the build ends
         #[arg(long, short)]
         follow: bool,
     },
     /// Build the same commit again
-    Retry { repo: RepoName, number: u64 },
+    Retry {
+        /// The repository's name
+        repo: RepoName,
+        /// Its number
+        number: u64,
+    },
     /// Stop it
-    Cancel { repo: RepoName, number: u64 },
+    Cancel {
+        /// The repository's name
+        repo: RepoName,
+        /// Its number
+        number: u64,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeployVerb {
     /// List deploys, newest first
-    List { repo: RepoName },
+    List {
+        /// The repository's name
+        repo: RepoName,
+    },
     /// Show one [default: the newest]
-    Show { repo: RepoName, number: Option<u64> },
+    Show {
+        /// The repository's name
+        repo: RepoName,
+        /// Its number [default: the newest]
+        number: Option<u64>,
+    },
     /// What a sync would change in the cluster
-    Diff { repo: RepoName },
+    Diff {
+        /// The repository's name
+        repo: RepoName,
+    },
     /// Reconcile the cluster with the bound branch now
-    Sync { repo: RepoName },
+    Sync {
+        /// The repository's name
+        repo: RepoName,
+    },
     /// Commit the state of an earlier deploy again
-    Rollback { repo: RepoName, number: u64 },
+    Rollback {
+        /// The repository's name
+        repo: RepoName,
+        /// Its number
+        number: u64,
+    },
 }
 
 /// True if a verb reads standard input (a file flag is `-`).

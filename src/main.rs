@@ -69,8 +69,10 @@ async fn carry_out(cli: Cli) -> Result<bool, Problem> {
         }
         Verb::Demo(ref demo) => demo::run(demo, &cli.global).await,
         Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "slipway", &mut std::io::stdout());
-            Ok(true)
+            // Written in one go: the generator itself would panic on a reader that leaves (`| head`).
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "slipway", &mut script);
+            cli::Out::write(&mut StandardOutput, &script).await.map(|()| true)
         }
         _ => over_api(cli).await,
     }
