@@ -69,6 +69,11 @@ impl DataFolder {
         self.write_line("pid", &std::process::id().to_string())
     }
 
+    /// The address that the server writes under that name (`http`, `ssh`).
+    pub(crate) fn address(&self, name: &str) -> Option<SocketAddr> {
+        fs::read_to_string(self.root.join("run").join(name)).ok()?.trim().parse().ok()
+    }
+
     fn write_line(&self, name: &str, line: &str) -> Result<(), Problem> {
         let (path, temporary) =
             (self.root.join("run").join(name), self.root.join("run").join(format!(".{name}")));

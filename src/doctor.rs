@@ -1,5 +1,6 @@
 //! `slipway doctor`: looks at everything the server stands on, each failure with its cure.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -7,6 +8,8 @@ use slipway_core::{Problem, UnixMillis};
 use slipway_web::Check;
 
 use crate::app::Rooms;
+use crate::cli::Serve;
+use crate::config::Config;
 use crate::data::DataFolder;
 use crate::operations;
 use crate::supervisor::blocking;
@@ -21,6 +24,9 @@ pub(crate) async fn examine(rooms: &Rooms, data: &DataFolder) -> Vec<Check> {
     let mut checks = vec![ok("server", &format!("version {} answers", env!("CARGO_PKG_VERSION")))];
     checks.push(disk(data.root()));
     checks.push(clock());
+    for name in ["http", "ssh"] {
+        checks.push(port(name, data.address(name)).await);
+    }
     checks.push(engine(rooms).await);
     let store = rooms.store.clone();
     match blocking(move || Ok((store.registries()?, store.clusters()?))).await {
@@ -51,6 +57,14 @@ pub(crate) async fn without_server(data: &Path, problem: &Problem) -> String {
         ));
     }
     checks.push(clock());
+    match Config::load(data, &Serve::default()) {
+        Ok(config) => {
+            for (name, address) in [("http", config.http), ("ssh", config.ssh)] {
+                checks.push(free_port(name, address));
+            }
+        }
+        Err(problem) => checks.push(judged("configuration", Err(problem))),
+    }
     let mut text = String::new();
     for check in checks {
         text.push_str(&format!(
@@ -74,6 +88,37 @@ async fn within(test: impl Future<Output = Result<String, Problem>>) -> Result<S
             "Check that it runs and that this machine reaches it.",
         ))
     })
+}
+
+/// Whether the server's own port takes connections.
+async fn port(name: &str, address: Option<SocketAddr>) -> Check {
+    let name = format!("port {name}");
+    let Some(address) = address else {
+        return fail(&name, "Its address is not written in DATA/run.", "Start the server again.");
+    };
+    let connected = tokio::time::timeout(PATIENCE, tokio::net::TcpStream::connect(address)).await;
+    match connected {
+        Ok(Ok(_)) => ok(&name, &format!("{address} takes connections")),
+        Ok(Err(error)) => fail(
+            &name,
+            &format!("{address} takes no connection: {error}."),
+            "See the server's log, and the limit of open files (ulimit -n).",
+        ),
+        Err(_) => fail(&name, &format!("{address} does not answer."), "See the server's log and its load."),
+    }
+}
+
+/// Whether a server could have the port.
+fn free_port(name: &str, address: SocketAddr) -> Check {
+    let name = format!("port {name}");
+    match std::net::TcpListener::bind(address) {
+        Ok(_) => ok(&name, &format!("{address} is free")),
+        Err(error) => fail(
+            &name,
+            &format!("{address} cannot be bound: {error}."),
+            "Stop what uses it, or name another in config.toml.",
+        ),
+    }
 }
 
 async fn engine(rooms: &Rooms) -> Check {

@@ -19,6 +19,8 @@ use crate::supervisor::{Change, Supervisor, blocking, now};
 
 /// Lines that may wait for a slow client.
 const LINES_MAX: usize = 256;
+/// Longest line that is told in one piece, in bytes.
+const LINE_BYTES_MAX: usize = 4096;
 /// How often the store is read again, should a change have been missed.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Longest time that a follower is kept.
@@ -233,18 +235,11 @@ impl Follower {
                 break;
             }
             view.log_offset += bytes.len() as u64;
-            view.partial.extend_from_slice(&bytes);
-            let mut lines = Vec::new();
-            while let Some(end) = view.partial.iter().position(|&b| b == b'\n') {
-                let line: Vec<u8> = view.partial.drain(..=end).collect();
-                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            for line in take_lines(&mut view.partial, &bytes) {
                 // The log's own last line; the build's state says the same, once.
                 if !is_ending(&line) {
-                    lines.push(line);
+                    self.say(line).await?;
                 }
-            }
-            for line in lines {
-                self.say(line).await?;
             }
         }
         let Some(view) = self.builds.get_mut(&key) else { return Ok(()) };
@@ -351,6 +346,22 @@ fn next_try(retries: u32, at: Option<UnixMillis>) -> String {
     format!("Try {} follows in {pause_s} s.", retries + 1)
 }
 
+/// Cuts what has come into lines and keeps the last, unfinished one in `partial`. A line longer than
+/// [`LINE_BYTES_MAX`] comes in pieces: what a build prints must not fill the server's memory.
+fn take_lines(partial: &mut Vec<u8>, bytes: &[u8]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for piece in bytes.split_inclusive(|&b| b == b'\n') {
+        for part in piece.chunks(LINE_BYTES_MAX) {
+            partial.extend_from_slice(part);
+            if part.ends_with(b"\n") || partial.len() >= LINE_BYTES_MAX {
+                lines.push(String::from_utf8_lossy(partial).trim_end().to_owned());
+                partial.clear();
+            }
+        }
+    }
+    lines
+}
+
 fn object_id(object: &ObjectReport) -> String {
     format!("{}/{}/{}/{}", object.group, object.kind, object.namespace.as_deref().unwrap_or(""), object.name)
 }
@@ -375,4 +386,22 @@ fn object_line(object: &ObjectReport) -> String {
     };
     let message = if object.message.is_empty() { String::new() } else { format!(": {}", object.message) };
     format!("{} {} {change}, {health}{message}", object.kind, object.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_whole_and_an_endless_one_in_bounded_pieces() {
+        let mut partial = Vec::new();
+        assert_eq!(take_lines(&mut partial, b"one\ntw"), ["one"]);
+        assert_eq!(take_lines(&mut partial, b"o\n\nthree"), ["two", ""]);
+        assert_eq!(partial, b"three");
+        let pieces = take_lines(&mut partial, &vec![b'x'; 10 * LINE_BYTES_MAX]);
+        assert!(pieces.iter().all(|p| p.len() < 2 * LINE_BYTES_MAX) && !pieces.is_empty());
+        assert!(partial.len() < LINE_BYTES_MAX);
+        let told: usize = pieces.iter().map(String::len).sum();
+        assert_eq!(told + partial.len(), "three".len() + 10 * LINE_BYTES_MAX, "nothing is lost");
+    }
 }

@@ -266,6 +266,11 @@ impl Operations for ServerOperations {
         .await
     }
 
+    async fn log_size(&self, repo: &RepoName, number: BuildNumber) -> Result<u64, Problem> {
+        let (logs, repo) = (self.rooms.logs.clone(), repo.clone());
+        blocking(move || logs.len(&repo, number).map_err(|e| logs::unreadable(number, &e))).await
+    }
+
     fn follow_log(
         &self,
         repo: &RepoName,
@@ -301,7 +306,7 @@ impl Operations for ServerOperations {
     }
 
     fn metrics(&self) -> String {
-        metrics::render(&self.rooms, &self.supervisor)
+        metrics::render(&self.supervisor)
     }
 
     async fn backup(&self) -> Result<BoxStream<'static, Result<Bytes, Problem>>, Problem> {

@@ -2,11 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::app::Rooms;
 use crate::supervisor::Supervisor;
 
 /// All figures of this process.
-pub(super) fn render(_: &Rooms, supervisor: &Supervisor) -> String {
+pub(super) fn render(supervisor: &Supervisor) -> String {
     let (builds, deploys) = supervisor.unfinished();
     let mut out = String::new();
     gauge(

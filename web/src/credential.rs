@@ -1,6 +1,7 @@
 //! Values that prove who somebody is: made from the system's randomness, known afterwards only by their SHA-256.
 
 use sha2::{Digest as _, Sha256};
+use slipway_core::token::TokenValue;
 use slipway_core::{Problem, ProblemKind, Secret};
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -31,11 +32,7 @@ pub fn mint_token() -> Result<MintedToken, Problem> {
 
 /// True if the text has a token's form: worth a look into the store.
 pub(crate) fn is_token(raw: &str) -> bool {
-    let Some((id, value)) = raw.strip_prefix("slp_").and_then(|rest| rest.split_once('_')) else {
-        return false;
-    };
-    let base62 = |s: &str| s.bytes().all(|b| b.is_ascii_alphanumeric());
-    id.len() == ID_CHARS && base62(id) && (32..=128).contains(&value.len()) && base62(value)
+    TokenValue::parse(raw).is_some()
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
