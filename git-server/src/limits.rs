@@ -8,8 +8,10 @@ pub(crate) const PKT_BYTES_MAX: usize = 65_520;
 pub(crate) const BAND_64K_BYTES: usize = PKT_BYTES_MAX - 5;
 /// Most payload bytes behind the band byte of an old `side-band` packet.
 pub(crate) const BAND_1K_BYTES: usize = 1000 - 5;
-/// Pack bytes framed and handed on in one piece: four full side-band-64k packets.
-pub(crate) const PACK_CHUNK_BYTES: usize = 4 * BAND_64K_BYTES;
+/// Bytes handed on in one piece while a pack is sent: four full side-band-64k packets.
+pub(crate) const CHUNK_BYTES: usize = 4 * PKT_BYTES_MAX;
+/// Such pieces kept for the next pack once they are sent.
+pub(crate) const SPARE_CHUNKS_MAX: usize = 32;
 /// Chunks that may wait between a producer and the wire.
 pub(crate) const CHUNKS_AHEAD: usize = 2;
 /// Input chunks that may wait between the wire and a conversation.

@@ -55,6 +55,7 @@ impl GitServer {
                 builders: Arc::new(Semaphore::new(limits.builders_max)),
                 senders: Arc::new(Semaphore::new(limits.senders_max)),
                 receivers: Arc::new(Semaphore::new(limits.receivers_max)),
+                spare: Arc::default(),
                 limits,
                 stop: CancellationToken::new(),
                 tasks: TaskTracker::new(),

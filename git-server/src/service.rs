@@ -3,6 +3,7 @@
 //!
 //! Blocking work runs on blocking threads; its permit lives with the thread. How bytes travel is not known here.
 
+pub(crate) mod chunk;
 pub(crate) mod receive;
 pub(crate) mod send;
 pub(crate) mod upload;
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) builders: Arc<Semaphore>,
     pub(crate) senders: Arc<Semaphore>,
     pub(crate) receivers: Arc<Semaphore>,
+    pub(crate) spare: Arc<chunk::Spare>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }

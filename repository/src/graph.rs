@@ -1,13 +1,19 @@
 //! The commits of a repository as a graph in memory: ids, parents, dates, trees. Filled as walks ask for it, shared by
-//! all generations (commits never change), about a hundred bytes a commit.
+//! all generations (commits never change), some hundred and thirty bytes a commit.
+//!
+//! Many walks read it at once: a commit is copied out under a short lock, and none is held while a walk thinks or an
+//! object is read.
 
 use std::collections::{BinaryHeap, HashMap};
+use std::ops::Deref;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use slipway_core::Oid;
 
+use crate::bits::Bits;
 use crate::error::{RepoError, Result};
 use crate::limits::LINKED_OBJECT_BYTES_MAX;
-use crate::links::commit_head;
+use crate::links::{CommitHead, commit_head};
 use crate::object::{Kind, Objects};
 
 /// A commit's number in the graph.
@@ -16,180 +22,181 @@ pub(crate) type Node = u32;
 /// Commits by number.
 #[derive(Default)]
 pub(crate) struct Graph {
-    index: HashMap<[u8; 20], Node>,
-    commits: Vec<Commit>,
-    /// Parents of all commits, one run each.
-    parents: Vec<Node>,
-    buffer: Vec<u8>,
+    known: RwLock<Known>,
 }
 
-#[derive(Clone, Copy)]
-struct Commit {
-    id: [u8; 20],
-    tree: [u8; 20],
+#[derive(Default)]
+struct Known {
+    index: HashMap<Oid, Node>,
+    ids: Vec<Oid>,
+    /// `None` until the commit is read.
+    read: Vec<Option<Read>>,
+}
+
+#[derive(Clone)]
+struct Read {
+    tree: Oid,
     date: i64,
-    /// Where its parents start; `u32::MAX` until it is read.
-    parents: u32,
-    parent_count: u32,
+    parents: Parents,
 }
 
-const UNREAD: u32 = u32::MAX;
+/// A commit that was read.
+#[derive(Clone)]
+pub(crate) struct Commit {
+    /// Its tree.
+    pub(crate) tree: Oid,
+    /// The committer's date, in seconds since 1970.
+    pub(crate) date: i64,
+    /// Its parents, which need not have been read.
+    pub(crate) parents: Parents,
+}
 
-fn raw(id: &Oid) -> [u8; 20] {
-    let mut raw = [0; 20];
-    raw.copy_from_slice(&id.as_bytes()[..20]);
-    raw
+/// The parents of a commit: one or two nearly always.
+#[derive(Clone)]
+pub(crate) enum Parents {
+    /// So many of these.
+    Few(u8, [Node; 2]),
+    /// Three and more.
+    Many(Arc<[Node]>),
+}
+
+impl Parents {
+    fn new(nodes: &[Node]) -> Self {
+        match *nodes {
+            [] => Self::Few(0, [0; 2]),
+            [one] => Self::Few(1, [one, 0]),
+            [one, two] => Self::Few(2, [one, two]),
+            _ => Self::Many(nodes.into()),
+        }
+    }
+}
+
+impl Deref for Parents {
+    type Target = [Node];
+
+    fn deref(&self) -> &[Node] {
+        match self {
+            Self::Few(count, nodes) => &nodes[..usize::from(*count)],
+            Self::Many(nodes) => nodes,
+        }
+    }
+}
+
+impl Known {
+    fn number(&mut self, id: &Oid) -> Node {
+        let Self { index, ids, read } = self;
+        *index.entry(*id).or_insert_with(|| {
+            ids.push(*id);
+            read.push(None);
+            ids.len() as Node - 1
+        })
+    }
 }
 
 impl Graph {
     /// Number of commits known.
     pub(crate) fn len(&self) -> usize {
-        self.commits.len()
+        self.look(|known| known.ids.len())
     }
 
-    fn number(&mut self, id: &Oid) -> Node {
-        let raw = raw(id);
-        let commits = &mut self.commits;
-        *self.index.entry(raw).or_insert_with(|| {
-            commits.push(Commit { id: raw, tree: [0; 20], date: 0, parents: UNREAD, parent_count: 0 });
-            commits.len() as Node - 1
-        })
-    }
-
-    /// The commit's number if it is in the graph.
-    pub(crate) fn known(&self, id: &Oid) -> Option<Node> {
-        self.index.get(&raw(id)).copied()
-    }
-
-    /// The commit's number, read from `objects` if need be; `None` if the id names nothing or no commit.
-    pub(crate) fn find(&mut self, objects: &dyn Objects, id: &Oid) -> Result<Option<Node>> {
-        if let Some(node) = self.known(id)
-            && self.commits[node as usize].parents != UNREAD
-        {
-            return Ok(Some(node));
-        }
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let kind = match objects.header(id)? {
-            Some((Kind::Commit, _)) => objects.read(id, LINKED_OBJECT_BYTES_MAX, &mut buffer)?,
-            other => other.map(|(kind, _)| kind),
-        };
-        let node = if kind == Some(Kind::Commit) { Some(self.fill(id, &buffer)?) } else { None };
-        self.buffer = buffer;
-        Ok(node)
-    }
-
-    /// Reads the commit if that was not done yet.
-    pub(crate) fn load(&mut self, objects: &dyn Objects, node: Node) -> Result<()> {
-        if self.commits[node as usize].parents != UNREAD {
-            return Ok(());
-        }
-        let id = self.id(node);
-        let mut buffer = std::mem::take(&mut self.buffer);
-        match objects.read(&id, LINKED_OBJECT_BYTES_MAX, &mut buffer)? {
-            Some(Kind::Commit) => drop(self.fill(&id, &buffer)?),
-            Some(kind) => {
-                return Err(RepoError::BrokenObject { id, why: format!("a commit's parent is a {kind}") });
-            }
-            None => return Err(RepoError::Missing { id }),
-        }
-        self.buffer = buffer;
-        Ok(())
-    }
-
-    fn fill(&mut self, id: &Oid, data: &[u8]) -> Result<Node> {
-        let head = commit_head(data);
-        let head =
-            head.ok_or_else(|| RepoError::BrokenObject { id: *id, why: "its header is not valid".into() })?;
-        let node = self.number(id);
-        if self.commits[node as usize].parents != UNREAD {
-            return Ok(node);
-        }
-        let parents: Vec<Node> = head.parents.iter().map(|p| self.number(p)).collect();
-        let commit = &mut self.commits[node as usize];
-        commit.tree = raw(&head.tree);
-        commit.date = head.date;
-        commit.parents = self.parents.len() as u32;
-        commit.parent_count = parents.len() as u32;
-        self.parents.extend(parents);
-        Ok(node)
+    fn look<T>(&self, see: impl FnOnce(&Known) -> T) -> T {
+        // Filled one whole commit at a time: a panic in between leaves it valid.
+        see(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The id.
     pub(crate) fn id(&self, node: Node) -> Oid {
-        Oid::Sha1(self.commits[node as usize].id)
+        self.look(|known| known.ids[node as usize])
     }
 
-    /// The tree of a commit that was read.
-    pub(crate) fn tree(&self, node: Node) -> Oid {
-        Oid::Sha1(self.commits[node as usize].tree)
+    /// The commit's number if it is in the graph.
+    pub(crate) fn known(&self, id: &Oid) -> Option<Node> {
+        self.look(|known| known.index.get(id).copied())
     }
 
-    /// The date of a commit that was read, in seconds since 1970.
-    pub(crate) fn date(&self, node: Node) -> i64 {
-        self.commits[node as usize].date
-    }
-
-    /// The parents of a commit that was read.
-    pub(crate) fn parents(&self, node: Node) -> &[Node] {
-        let commit = &self.commits[node as usize];
-        if commit.parents == UNREAD {
-            return &[];
+    /// The commit's number, read from `objects` if need be; `None` if the id names nothing or no commit.
+    pub(crate) fn find(&self, objects: &dyn Objects, id: &Oid) -> Result<Option<Node>> {
+        let read = self.look(|known| {
+            known.index.get(id).copied().filter(|node| known.read[*node as usize].is_some())
+        });
+        if read.is_some() {
+            return Ok(read);
         }
-        &self.parents[commit.parents as usize..][..commit.parent_count as usize]
-    }
-}
-
-/// A set of small numbers.
-#[derive(Clone, Default)]
-pub(crate) struct Bits(Vec<u64>);
-
-impl Bits {
-    /// True if it is in.
-    pub(crate) fn has(&self, n: usize) -> bool {
-        self.0.get(n / 64).is_some_and(|word| word >> (n % 64) & 1 == 1)
+        let mut data = Vec::new();
+        let kind = match objects.header(id)? {
+            Some((Kind::Commit, _)) => objects.read(id, LINKED_OBJECT_BYTES_MAX, &mut data)?,
+            other => other.map(|(kind, _)| kind),
+        };
+        if kind == Some(Kind::Commit) { self.fill(id, &data).map(|(node, _)| Some(node)) } else { Ok(None) }
     }
 
-    /// Puts it in; false if it was.
-    pub(crate) fn put(&mut self, n: usize) -> bool {
-        if n / 64 >= self.0.len() {
-            self.0.resize((n / 64 + 1).next_power_of_two(), 0);
+    /// The commit, read from `objects` if that was not done yet.
+    pub(crate) fn commit(&self, objects: &dyn Objects, node: Node) -> Result<Commit> {
+        let id = match self.look(|known| known.read[node as usize].clone().ok_or(known.ids[node as usize])) {
+            Ok(Read { tree, date, parents }) => return Ok(Commit { tree, date, parents }),
+            Err(id) => id,
+        };
+        let mut data = Vec::new();
+        match objects.read(&id, LINKED_OBJECT_BYTES_MAX, &mut data)? {
+            Some(Kind::Commit) => self.fill(&id, &data).map(|(_, commit)| commit),
+            Some(kind) => Err(RepoError::BrokenObject { id, why: format!("a commit's parent is a {kind}") }),
+            None => Err(RepoError::Missing { id }),
         }
-        let word = &mut self.0[n / 64];
-        let new = *word >> (n % 64) & 1 == 0;
-        *word |= 1 << (n % 64);
-        new
+    }
+
+    fn fill(&self, id: &Oid, data: &[u8]) -> Result<(Node, Commit)> {
+        let head = commit_head(data);
+        let CommitHead { tree, parents, date } =
+            head.ok_or_else(|| RepoError::BrokenObject { id: *id, why: "its header is not valid".into() })?;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let node = known.number(id);
+        let parents: Vec<Node> = parents.iter().map(|p| known.number(p)).collect();
+        let parents = Parents::new(&parents);
+        known.read[node as usize] = Some(Read { tree, date, parents: parents.clone() });
+        Ok((node, Commit { tree, date, parents }))
     }
 }
 
 /// A walk to all ancestors, newest first, that can be paused after any commit.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Ancestors {
     pub(crate) seen: Bits,
     next: BinaryHeap<(i64, Node)>,
 }
 
 impl Ancestors {
-    /// Starts (also) at `node`, which was read.
-    pub(crate) fn start(&mut self, graph: &Graph, node: Node) {
-        if self.seen.put(node as usize) {
-            self.next.push((graph.date(node), node));
+    /// Starts (also) at `node`.
+    pub(crate) fn start(&mut self, graph: &Graph, objects: &dyn Objects, node: Node) -> Result<()> {
+        if !self.seen.has(node as usize) {
+            let date = graph.commit(objects, node)?.date;
+            self.seen.put(node as usize);
+            self.next.push((date, node));
         }
+        Ok(())
     }
 
     /// The next commit.
-    pub(crate) fn step(&mut self, graph: &mut Graph, objects: &dyn Objects) -> Result<Option<Node>> {
+    pub(crate) fn step(&mut self, graph: &Graph, objects: &dyn Objects) -> Result<Option<(Node, Commit)>> {
         let Some(&(_, node)) = self.next.peek() else { return Ok(None) };
         // Parents are read before the commit is taken off, so that a walk that fails can go on later.
-        for i in 0..graph.parents(node).len() {
-            let parent = graph.parents(node)[i];
-            graph.load(objects, parent)?;
-        }
-        self.next.pop();
-        for &parent in graph.parents(node) {
-            if self.seen.put(parent as usize) {
-                self.next.push((graph.date(parent), parent));
+        let commit = graph.commit(objects, node)?;
+        let mut parents = Vec::with_capacity(commit.parents.len());
+        for &parent in commit.parents.iter() {
+            if !self.seen.has(parent as usize) {
+                parents.push((graph.commit(objects, parent)?.date, parent));
             }
         }
-        Ok(Some(node))
+        self.next.pop();
+        for (date, parent) in parents {
+            if self.seen.put(parent as usize) {
+                self.next.push((date, parent));
+            }
+        }
+        Ok(Some((node, commit)))
+    }
+
+    /// True once every commit has been given out.
+    pub(crate) fn is_done(&self) -> bool {
+        self.next.is_empty()
     }
 }

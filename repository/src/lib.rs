@@ -4,6 +4,7 @@
 //! of one generation of its refs and packs; whoever reads holds one and is never disturbed by a push.
 
 mod accept;
+mod bits;
 mod browse;
 mod check;
 mod connected;

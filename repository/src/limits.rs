@@ -103,7 +103,17 @@ pub(crate) const INFLATE_FREE_BYTES: u64 = 8 << 30;
 pub(crate) const PROGRESS_EVERY: u32 = 256;
 /// Commits that one repository's graph remembers; beyond it the graph starts anew.
 pub(crate) const GRAPH_KEPT_MAX: usize = 4_000_000;
+/// Most commits walked to see that a generation's refs still reach what the refs of the one before did.
+pub(crate) const INHERIT_COMMITS_MAX: usize = 20_000;
 /// From so many refs set at once, those that are new go into `packed-refs` instead of a file each.
 pub(crate) const PACK_REFS_FROM: usize = 32;
 /// Largest `.gitmodules` that is accepted, in bytes.
 pub(crate) const GITMODULES_BYTES_MAX: u64 = 4 << 20;
+/// Bytes that an answer made anew keeps in memory; beyond it they are in a file.
+pub(crate) const MADE_MEMORY_BYTES_MAX: usize = 512 << 10;
+/// Stretches of a pack up to so many bytes are copied into an answer instead of being referred to.
+pub(crate) const COPIED_ENTRY_BYTES_MAX: usize = 4096;
+/// Bytes of memory that answers kept for the next who asks take, over all repositories.
+pub(crate) const RECIPES_MEMORY_BYTES_MAX: usize = 32 << 20;
+/// Bytes of disk that they take.
+pub(crate) const RECIPES_DISK_BYTES_MAX: u64 = 1 << 30;

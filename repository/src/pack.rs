@@ -161,6 +161,22 @@ impl Pack {
         self.read_at(buffer, offset).map_err(RepoError::io("read", &self.path))
     }
 
+    /// The same without waiting for the disk; `None` where that cannot be.
+    pub(crate) fn read_now(&self, buffer: &mut [u8], offset: u64) -> Result<Option<usize>> {
+        let room = usize::try_from(self.entries_end().saturating_sub(offset)).unwrap_or(usize::MAX);
+        let room = room.min(buffer.len());
+        read_now(&self.file, &mut buffer[..room], offset).map_err(RepoError::io("read", &self.path))
+    }
+
+    /// The checksum that the pack ends with, if its header is the one that an answer has.
+    pub(crate) fn own_trailer(&self) -> Result<Option<[u8; 20]>> {
+        let (mut version, mut sum) = ([0; 4], [0; 20]);
+        let read = self.file.read_exact_at(&mut version, 4);
+        read.and_then(|()| self.file.read_exact_at(&mut sum, self.entries_end()))
+            .map_err(RepoError::io("read", &self.path))?;
+        Ok((version == [0, 0, 0, 2] && self.hash_len == 20).then_some(sum))
+    }
+
     /// Reads the header of the entry at `offset`.
     pub(crate) fn header(&self, offset: u64) -> Result<EntryHeader> {
         let mut raw = [0u8; HEADER_BYTES_MAX];
@@ -211,6 +227,17 @@ impl Source for Pack {
             }
         }
         Ok(filled)
+    }
+}
+
+/// Reads what is in the page cache; `None` if nothing is, or the file system cannot tell.
+pub(crate) fn read_now(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+    let mut into = [io::IoSliceMut::new(buffer)];
+    match preadv2(file, &mut into, offset, ReadWriteFlags::NOWAIT) {
+        Ok(got) => Ok(Some(got)),
+        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(None),
+        Err(e) => Err(e.into()),
     }
 }
 

@@ -67,6 +67,18 @@ impl PackSet {
         Self::new(self.packs.iter().cloned().chain(more).collect(), self.cache.clone())
     }
 
+    /// True if the other's packs are the first of these: its places are places here.
+    pub(crate) fn begins_with(&self, other: &Self) -> bool {
+        other.packs.len() <= self.packs.len()
+            && other.packs.iter().zip(&self.packs).all(|(theirs, ours)| Arc::ptr_eq(theirs, ours))
+    }
+
+    /// The ranks of one pack's objects.
+    pub(crate) fn ranks(&self, pack: u32) -> std::ops::Range<usize> {
+        let pack = pack as usize;
+        self.starts[pack]..self.starts[pack + 1]
+    }
+
     /// A number for each place, dense over all packs.
     pub(crate) fn rank(&self, place: Place) -> usize {
         self.starts[place.pack as usize] + place.position as usize

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -13,6 +14,7 @@ use crate::limits::PEEL_DEPTH_MAX;
 use crate::object::Kind;
 use crate::packs::{self, BaseCache, PackSet};
 use crate::refs::{RawRefs, Ref, Stamps, Value};
+use crate::send::cache::Recipes;
 use crate::snapshot::{Snapshot, open_packs};
 
 /// A repository. Blocking.
@@ -24,6 +26,15 @@ pub struct Repository {
     /// Held while refs are written.
     writing: Mutex<()>,
     cache: Arc<BaseCache>,
+    /// This handle's number in `recipes`.
+    number: u64,
+    recipes: Arc<Recipes>,
+}
+
+impl Drop for Repository {
+    fn drop(&mut self) {
+        self.recipes.forget(self.number);
+    }
 }
 
 /// A snapshot and what tells whether it is still current.
@@ -35,7 +46,8 @@ struct Generation {
 
 impl Repository {
     /// Opens the bare repository at `root`.
-    pub(crate) fn open(root: PathBuf) -> Result<Self> {
+    pub(crate) fn open(root: PathBuf, recipes: Arc<Recipes>) -> Result<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
         check_format(&root)?;
         Ok(Self {
             root,
@@ -43,6 +55,8 @@ impl Repository {
             reading: Mutex::default(),
             writing: Mutex::default(),
             cache: Arc::default(),
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
+            recipes,
         })
     }
 
@@ -75,9 +89,15 @@ impl Repository {
             Value::Direct(..) => head_itself()?,
         };
         let graph = previous.as_ref().map(|p| p.snapshot.graph_to_keep()).unwrap_or_default();
-        let mut snapshot = Snapshot::new(self.root.join("objects"), head, packs.clone(), graph);
+        let mut snapshot = Snapshot::new(
+            self.root.join("objects"),
+            head,
+            packs.clone(),
+            graph,
+            (self.number, self.recipes.clone()),
+        );
         snapshot.refs = advertised(&raw, &snapshot, &mut peeled)?;
-        let snapshot = match previous {
+        let snapshot = match &previous {
             // Nothing changed: what was computed for it stays valid.
             Some(p)
                 if p.snapshot.refs == snapshot.refs
@@ -86,7 +106,14 @@ impl Repository {
             {
                 p.snapshot.clone()
             }
-            _ => Arc::new(snapshot),
+            Some(p) => {
+                if !packs.begins_with(&p.snapshot.packs.load()) {
+                    self.recipes.retire(self.number, &packs);
+                }
+                snapshot.inherit(&p.snapshot)?;
+                Arc::new(snapshot)
+            }
+            None => Arc::new(snapshot),
         };
         let generation = Generation { snapshot: snapshot.clone(), refs: raw.stamps, packs: pack_stamps };
         self.current.store(Some(Arc::new(generation)));

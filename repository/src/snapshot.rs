@@ -16,6 +16,7 @@ use crate::pack::Pack;
 use crate::packs::{self, PackSet, Place};
 use crate::reach::Reach;
 use crate::refs::{Ref, Stamps};
+use crate::send::cache::Recipes;
 
 /// An immutable view of one generation. Send + Sync; hold it as long as you read.
 pub struct Snapshot {
@@ -28,7 +29,11 @@ pub struct Snapshot {
     pub(crate) rescanned: Mutex<Option<(Stamps, bool)>>,
     pub(crate) tips: OnceLock<HashSet<Oid>>,
     pub(crate) reach: Reach,
-    pub(crate) graph: Arc<Mutex<Graph>>,
+    pub(crate) graph: Arc<Graph>,
+    /// The repository's number in [`Recipes`].
+    pub(crate) repository: u64,
+    pub(crate) recipes: Arc<Recipes>,
+    pub(crate) tags_digest: OnceLock<[u8; 32]>,
     /// Which of the 256 folders of loose objects existed when first asked.
     loose_folders: OnceLock<Box<[bool; 256]>>,
 }
@@ -39,7 +44,8 @@ impl Snapshot {
         objects: PathBuf,
         head: RefName,
         packs: Arc<PackSet>,
-        graph: Arc<Mutex<Graph>>,
+        graph: Arc<Graph>,
+        (repository, recipes): (u64, Arc<Recipes>),
     ) -> Self {
         Self {
             objects,
@@ -50,6 +56,9 @@ impl Snapshot {
             tips: OnceLock::new(),
             reach: Reach::default(),
             graph,
+            repository,
+            recipes,
+            tags_digest: OnceLock::new(),
             loose_folders: OnceLock::new(),
         }
     }

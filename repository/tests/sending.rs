@@ -15,14 +15,22 @@ use support::*;
 
 fn bytes_of(snapshot: &Arc<Snapshot>, request: &PackRequest, chunk: usize) -> Vec<u8> {
     let mut stream = snapshot.pack(request, &AtomicBool::new(false)).unwrap();
-    let (mut all, mut out) = (Vec::new(), Vec::new());
-    while stream.next_chunk(&mut out, chunk).unwrap() {
-        assert!(!out.is_empty() && out.len() <= chunk);
-        all.extend_from_slice(&out);
+    let (mut all, mut out) = (Vec::new(), vec![0; chunk]);
+    loop {
+        let got = stream.fill(&mut out).unwrap();
+        all.extend_from_slice(&out[..got]);
+        if got < chunk {
+            break;
+        }
     }
-    assert!(out.is_empty());
-    assert!(!stream.next_chunk(&mut out, chunk).unwrap());
+    assert_eq!(stream.fill(&mut out).unwrap(), 0);
+    assert_eq!(all.len() as u64, stream.bytes());
     assert_eq!(all[8..12], stream.objects().to_be_bytes());
+    // The answer at hand is the same, and its checksum needs no computing.
+    let mut again = snapshot.pack_at_hand(request).unwrap();
+    let mut same = vec![0; all.len()];
+    let got = again.fill_now(&mut same).unwrap();
+    assert!(got.is_none_or(|got| same[..got] == all[..got]));
     all
 }
 
@@ -416,12 +424,16 @@ fn a_stream_goes_on_while_git_gc_takes_its_packs_away() {
     for shape in 0..5 {
         let served = Served::new(800 + shape, 60, shape);
         let mut stream = served.snapshot().pack(&want(&served.tips()), &AtomicBool::new(false)).unwrap();
-        let (mut all, mut out) = (Vec::new(), Vec::new());
-        assert!(stream.next_chunk(&mut out, 500).unwrap());
+        let (mut all, mut out) = (Vec::new(), vec![0; 500]);
+        assert_eq!(stream.fill(&mut out).unwrap(), 500);
         all.extend_from_slice(&out);
         git(&served.path, &["gc", "-q", "--prune=now"]);
-        while stream.next_chunk(&mut out, 500).unwrap() {
-            all.extend_from_slice(&out);
+        loop {
+            let got = stream.fill(&mut out).unwrap();
+            all.extend_from_slice(&out[..got]);
+            if got < 500 {
+                break;
+            }
         }
         let came = index(&served.client("c.git"), &all, true);
         assert_eq!(came, reachable(&served.path, &["--all"]));

@@ -62,8 +62,9 @@ pub(crate) fn plan(
     stop: &AtomicBool,
 ) -> Result<Plan> {
     let packs = snapshot.packs.load_full();
-    let count = selected.packed.len() + selected.loose.len();
-    let count = u32::try_from(count).map_err(|_| RepoError::TooMuch {
+    let mut loose: Vec<Oid> = selected.taken.loose().copied().collect();
+    loose.sort_unstable();
+    let count = u32::try_from(selected.taken.count()).map_err(|_| RepoError::TooMuch {
         what: "the number of objects in one pack",
         max: u64::from(u32::MAX),
     })?;
@@ -78,25 +79,23 @@ pub(crate) fn plan(
         pack: 0,
         run_start: None,
     };
-    let mut by_pack: Vec<Vec<u32>> = vec![Vec::new(); packs.packs().len()];
-    for place in &selected.packed {
-        by_pack[place.pack as usize].push(place.position);
-    }
-    for (number, mut positions) in (0u32..).zip(by_pack) {
-        let pack = &packs.packs()[number as usize];
+    for (pack, number) in packs.packs().iter().zip(0u32..) {
         planner.pack = number;
-        if positions.len() == pack.count() as usize && request.ofs_delta && !positions.is_empty() {
+        let taken = selected.taken.packed().count_in(packs.ranks(number));
+        if taken == pack.count() as usize && request.ofs_delta && taken > 0 {
             // All of it: bases are inside, and before what builds on them or named by id.
             planner.items.push(Item::Run { pack: number, start: 12, end: pack.entries_end() });
-            continue;
+        } else if taken > 0 {
+            planner.pack_entries(pack, taken, stop)?;
         }
-        positions.sort_unstable_by_key(|position| pack.offset_at(*position));
-        planner.pack_entries(pack, &positions, stop)?;
     }
     let mut items = planner.items;
-    items.extend((0..selected.loose.len() as u32).map(Item::Loose));
-    Ok(Plan { packs, items, loose: selected.loose.clone(), count })
+    items.extend((0..loose.len() as u32).map(Item::Loose));
+    Ok(Plan { packs, items, loose, count })
 }
+
+/// From this share of a pack's objects on they are found by going through all of it in order.
+const MANY: usize = 16;
 
 struct Planner<'a> {
     packs: &'a PackSet,
@@ -119,21 +118,47 @@ enum Form {
 }
 
 impl Planner<'_> {
-    fn pack_entries(&mut self, pack: &Arc<Pack>, positions: &[u32], stop: &AtomicBool) -> Result<()> {
+    fn pack_entries(&mut self, pack: &Arc<Pack>, taken: usize, stop: &AtomicBool) -> Result<()> {
         self.run_start = None;
         let mut window = Window { start: 0, bytes: Vec::new() };
-        for &position in positions {
-            if stop.load(Ordering::Relaxed) {
-                return Err(RepoError::Stopped);
+        let ranks = self.packs.ranks(self.pack);
+        let bits = self.selected.taken.packed();
+        if taken >= pack.count() as usize / MANY {
+            let order = pack.order();
+            for (&position, next) in order.iter().zip(1..) {
+                if bits.has(ranks.start + position as usize) {
+                    let end = order.get(next).map_or(pack.entries_end(), |&p| pack.offset_at(p));
+                    self.entry(pack, position, end, &mut window, stop)?;
+                }
             }
-            let start = pack.offset_at(position);
-            let rank =
-                pack.rank_of(start).ok_or_else(|| pack.broken(start, "its index has no such entry"))?;
-            let end = pack.end_of_rank(rank);
-            let place = Place { pack: self.pack, position };
-            let form = self.form(pack, start, window.header(pack, start)?)?;
-            self.add(place, start, end, form);
+            return Ok(());
         }
+        let start = ranks.start;
+        let mut positions: Vec<u32> = bits.iter_in(ranks).map(|rank| (rank - start) as u32).collect();
+        positions.sort_unstable_by_key(|position| pack.offset_at(*position));
+        for position in positions {
+            let offset = pack.offset_at(position);
+            let rank =
+                pack.rank_of(offset).ok_or_else(|| pack.broken(offset, "its index has no such entry"))?;
+            self.entry(pack, position, pack.end_of_rank(rank), &mut window, stop)?;
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        pack: &Arc<Pack>,
+        position: u32,
+        end: u64,
+        window: &mut Window,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        if stop.load(Ordering::Relaxed) {
+            return Err(RepoError::Stopped);
+        }
+        let start = pack.offset_at(position);
+        let form = self.form(pack, start, window.header(pack, start)?)?;
+        self.add(Place { pack: self.pack, position }, start, end, form);
         Ok(())
     }
 
