@@ -5,6 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 
 use slipway_core::Oid;
 
+use crate::bits::Bits;
 use crate::error::{RepoError, Result};
 use crate::limits::LINKED_OBJECT_BYTES_MAX;
 use crate::links::commit_head;
@@ -136,28 +137,6 @@ impl Graph {
             return &[];
         }
         &self.parents[commit.parents as usize..][..commit.parent_count as usize]
-    }
-}
-
-/// A set of small numbers.
-#[derive(Clone, Default)]
-pub(crate) struct Bits(Vec<u64>);
-
-impl Bits {
-    /// True if it is in.
-    pub(crate) fn has(&self, n: usize) -> bool {
-        self.0.get(n / 64).is_some_and(|word| word >> (n % 64) & 1 == 1)
-    }
-
-    /// Puts it in; false if it was.
-    pub(crate) fn put(&mut self, n: usize) -> bool {
-        if n / 64 >= self.0.len() {
-            self.0.resize((n / 64 + 1).next_power_of_two(), 0);
-        }
-        let word = &mut self.0[n / 64];
-        let new = *word >> (n % 64) & 1 == 0;
-        *word |= 1 << (n % 64);
-        new
     }
 }
 

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use slipway_core::Oid;
 
+use crate::bits::Bits;
 use crate::error::{RepoError, Result};
-use crate::graph::{Ancestors, Bits, Graph};
+use crate::graph::{Ancestors, Graph};
 use crate::limits::{GRAPH_KEPT_MAX, LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX};
 use crate::links::{TreeEntries, tag_target};
 use crate::object::{Kind, Objects};
