@@ -17,6 +17,8 @@ mod inflate;
 mod limits;
 mod links;
 mod loose;
+#[allow(dead_code)]
+mod mapped;
 mod negotiate;
 mod object;
 mod pack;
