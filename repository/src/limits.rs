@@ -107,3 +107,12 @@ pub(crate) const GRAPH_KEPT_MAX: usize = 4_000_000;
 pub(crate) const PACK_REFS_FROM: usize = 32;
 /// Largest `.gitmodules` that is accepted, in bytes.
 pub(crate) const GITMODULES_BYTES_MAX: u64 = 4 << 20;
+
+// Files beside the packs.
+
+/// Most stored bitmaps that are put together to get one.
+pub(crate) const BITMAP_CHAIN_MAX: u32 = 1_000_000;
+/// Most other bitmaps that reading a bitmap of our own takes.
+pub(crate) const BITMAP_WRITTEN_CHAIN_MAX: usize = 32;
+/// How many of the last bitmaps are tried as a base for the next one (git's number); at most 160.
+pub(crate) const BITMAP_BASES_TRIED: usize = 10;
