@@ -3,6 +3,10 @@
 //! A blocking API: callers run it on threads that may block. A [`Repository`] hands out [`Snapshot`]s, immutable views
 //! of one generation of its refs and packs; whoever reads holds one and is never disturbed by a push.
 
+// The tests of git's formats share the histories of the tests in `tests/`, which name this crate.
+#[cfg(test)]
+extern crate self as slipway_repository;
+
 mod accept;
 mod bits;
 mod browse;
@@ -10,11 +14,16 @@ mod check;
 mod connected;
 mod delta;
 mod error;
+// Not all of it is in use yet.
+#[allow(dead_code, unused_imports)]
+mod formats;
 mod graph;
 mod inflate;
 mod limits;
 mod links;
 mod loose;
+#[allow(dead_code)]
+mod mapped;
 mod negotiate;
 mod object;
 mod pack;

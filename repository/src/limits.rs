@@ -117,3 +117,12 @@ pub(crate) const COPIED_ENTRY_BYTES_MAX: usize = 4096;
 pub(crate) const RECIPES_MEMORY_BYTES_MAX: usize = 32 << 20;
 /// Bytes of disk that they take.
 pub(crate) const RECIPES_DISK_BYTES_MAX: u64 = 1 << 30;
+
+// Files beside the packs.
+
+/// Most stored bitmaps that are put together to get one.
+pub(crate) const BITMAP_CHAIN_MAX: u32 = 1_000_000;
+/// Most other bitmaps that reading a bitmap of our own takes.
+pub(crate) const BITMAP_WRITTEN_CHAIN_MAX: usize = 32;
+/// How many of the last bitmaps are tried as a base for the next one (git's number); at most 160.
+pub(crate) const BITMAP_BASES_TRIED: usize = 10;
