@@ -9,6 +9,7 @@ mod check;
 mod connected;
 mod delta;
 mod error;
+mod formats;
 mod graph;
 mod inflate;
 mod limits;

@@ -107,3 +107,16 @@ pub(crate) const GRAPH_KEPT_MAX: usize = 4_000_000;
 pub(crate) const PACK_REFS_FROM: usize = 32;
 /// Largest `.gitmodules` that is accepted, in bytes.
 pub(crate) const GITMODULES_BYTES_MAX: u64 = 4 << 20;
+
+// Commit-graphs and their filters.
+
+/// Most commits of a commit-graph that is written.
+pub(crate) const COMMIT_GRAPH_COMMITS_MAX: usize = 1 << 27;
+/// Most files of a chain of commit-graphs (git counts them in one byte).
+pub(crate) const COMMIT_GRAPH_LAYERS_MAX: usize = 256;
+/// Most changed paths, folders counted, that a commit's Bloom filter is made for (git's rule).
+pub(crate) const BLOOM_PATHS_MAX: usize = 512;
+/// Most bits that one path sets in a Bloom filter that is used; git sets 7.
+pub(crate) const BLOOM_HASHES_MAX: u32 = 32;
+/// Most bytes of Bloom filters in a commit-graph that is written; commits beyond it get none.
+pub(crate) const BLOOM_BYTES_MAX: usize = 1 << 30;
