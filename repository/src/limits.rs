@@ -120,3 +120,18 @@ pub(crate) const BLOOM_PATHS_MAX: usize = 512;
 pub(crate) const BLOOM_HASHES_MAX: u32 = 32;
 /// Most bytes of Bloom filters in a commit-graph that is written; commits beyond it get none.
 pub(crate) const BLOOM_BYTES_MAX: usize = 1 << 30;
+
+// Making deltas.
+
+/// Blocks of equal hash that an index of a base keeps.
+pub(crate) const DELTA_BUCKET_MAX: u32 = 64;
+/// Smaller objects are not made deltas, in bytes (git's rule).
+pub(crate) const DELTA_MIN_BYTES: u64 = 50;
+/// Most objects that one is compared with.
+pub(crate) const DELTA_SEARCH_WINDOW_MAX: usize = 250;
+/// Longest chain of deltas that is made (git's own bound).
+pub(crate) const DELTA_SEARCH_DEPTH_MAX: usize = 4095;
+/// Most threads that search for deltas.
+pub(crate) const DELTA_SEARCH_THREADS_MAX: usize = 64;
+/// Fewest objects that a thread takes at once: between two such shares no deltas are found.
+pub(crate) const DELTA_SEARCH_SHARE_MIN: usize = 1000;
