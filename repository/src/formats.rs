@@ -8,6 +8,7 @@
 mod bitmap;
 mod bitmap_writer;
 mod checksum;
+pub(crate) mod commit_graph;
 mod ewah;
 mod fanout;
 mod index;

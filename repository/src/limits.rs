@@ -126,3 +126,31 @@ pub(crate) const BITMAP_CHAIN_MAX: u32 = 1_000_000;
 pub(crate) const BITMAP_WRITTEN_CHAIN_MAX: usize = 32;
 /// How many of the last bitmaps are tried as a base for the next one (git's number); at most 160.
 pub(crate) const BITMAP_BASES_TRIED: usize = 10;
+
+// Commit-graphs and their filters.
+
+/// Most commits of a commit-graph that is written.
+pub(crate) const COMMIT_GRAPH_COMMITS_MAX: usize = 1 << 27;
+/// Most files of a chain of commit-graphs (git counts them in one byte).
+pub(crate) const COMMIT_GRAPH_LAYERS_MAX: usize = 256;
+/// Most changed paths, folders counted, that a commit's Bloom filter is made for (git's rule).
+pub(crate) const BLOOM_PATHS_MAX: usize = 512;
+/// Most bits that one path sets in a Bloom filter that is used; git sets 7.
+pub(crate) const BLOOM_HASHES_MAX: u32 = 32;
+/// Most bytes of Bloom filters in a commit-graph that is written; commits beyond it get none.
+pub(crate) const BLOOM_BYTES_MAX: usize = 1 << 30;
+
+// Making deltas.
+
+/// Blocks of equal hash that an index of a base keeps.
+pub(crate) const DELTA_BUCKET_MAX: u32 = 64;
+/// Smaller objects are not made deltas, in bytes (git's rule).
+pub(crate) const DELTA_MIN_BYTES: u64 = 50;
+/// Most objects that one is compared with.
+pub(crate) const DELTA_SEARCH_WINDOW_MAX: usize = 250;
+/// Longest chain of deltas that is made (git's own bound).
+pub(crate) const DELTA_SEARCH_DEPTH_MAX: usize = 4095;
+/// Most threads that search for deltas.
+pub(crate) const DELTA_SEARCH_THREADS_MAX: usize = 64;
+/// Fewest objects that a thread takes at once: between two such shares no deltas are found.
+pub(crate) const DELTA_SEARCH_SHARE_MIN: usize = 1000;
