@@ -1,27 +1,33 @@
-//! The commits of a repository as a graph in memory: ids, parents, dates, trees. Filled as walks ask for it, shared by
-//! all generations (commits never change), some hundred and thirty bytes a commit.
+//! The commits of a repository as a graph: ids, parents, dates, trees. Those that the repository's commit-graph file has
+//! are looked up there; others are kept in memory as walks ask for them, some hundred and thirty bytes a commit. Shared by
+//! generations, since commits never change.
 //!
 //! Many walks read it at once: a commit is copied out under a short lock, and none is held while a walk thinks or an
 //! object is read.
 
 use std::collections::{BinaryHeap, HashMap};
+use std::fs::File;
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use slipway_core::Oid;
 
 use crate::bits::Bits;
 use crate::error::{RepoError, Result};
+use crate::formats::commit_graph::{BrokenGraph, CommitGraph, chain};
 use crate::limits::LINKED_OBJECT_BYTES_MAX;
 use crate::links::{CommitHead, commit_head};
+use crate::mapped::Mapped;
 use crate::object::{Kind, Objects};
 
 /// A commit's number in the graph.
 pub(crate) type Node = u32;
 
-/// Commits by number.
+/// Commits by number: first those of the file, then those in memory.
 #[derive(Default)]
 pub(crate) struct Graph {
+    file: Option<CommitGraph<Mapped>>,
     known: RwLock<Known>,
 }
 
@@ -94,9 +100,29 @@ impl Known {
 }
 
 impl Graph {
-    /// Number of commits known.
-    pub(crate) fn len(&self) -> usize {
+    /// Opens the commit-graph below a folder of objects. One that is broken is left out, loudly.
+    pub(crate) fn open(objects: &Path, hash_len: usize) -> Self {
+        let map = |path: &Path| File::open(path).and_then(|file| Mapped::of(&file));
+        let file = chain::open(objects, hash_len, map).unwrap_or_else(|e| {
+            tracing::warn!("{e}; it is not used");
+            None
+        });
+        Self { file, known: RwLock::default() }
+    }
+
+    /// Commits in the file.
+    fn stored(&self) -> Node {
+        self.file.as_ref().map_or(0, CommitGraph::len)
+    }
+
+    /// Number of commits kept in memory.
+    pub(crate) fn kept(&self) -> usize {
         self.look(|known| known.ids.len())
+    }
+
+    /// The commit-graph file.
+    pub(crate) fn file(&self) -> Option<&CommitGraph<Mapped>> {
+        self.file.as_ref()
     }
 
     fn look<T>(&self, see: impl FnOnce(&Known) -> T) -> T {
@@ -104,23 +130,23 @@ impl Graph {
         see(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The id.
+    /// The id; the zero id if the file is broken there.
     pub(crate) fn id(&self, node: Node) -> Oid {
-        self.look(|known| known.ids[node as usize])
-    }
-
-    /// The commit's number if it is in the graph.
-    pub(crate) fn known(&self, id: &Oid) -> Option<Node> {
-        self.look(|known| known.index.get(id).copied())
+        match (&self.file, node.checked_sub(self.stored())) {
+            (Some(file), None) => file.id_at(node).unwrap_or(Oid::ZERO_SHA1),
+            (_, at) => self.look(|known| known.ids[at.unwrap_or(node) as usize]),
+        }
     }
 
     /// The commit's number, read from `objects` if need be; `None` if the id names nothing or no commit.
     pub(crate) fn find(&self, objects: &dyn Objects, id: &Oid) -> Result<Option<Node>> {
-        let read = self.look(|known| {
-            known.index.get(id).copied().filter(|node| known.read[*node as usize].is_some())
-        });
-        if read.is_some() {
-            return Ok(read);
+        if let Some(node) = self.file.as_ref().and_then(|file| file.lookup(id)) {
+            return Ok(Some(node));
+        }
+        let read = self
+            .look(|known| known.index.get(id).copied().filter(|node| known.read[*node as usize].is_some()));
+        if let Some(node) = read {
+            return Ok(Some(node + self.stored()));
         }
         let mut data = Vec::new();
         let kind = match objects.header(id)? {
@@ -132,7 +158,9 @@ impl Graph {
 
     /// The commit, read from `objects` if that was not done yet.
     pub(crate) fn commit(&self, objects: &dyn Objects, node: Node) -> Result<Commit> {
-        let id = match self.look(|known| known.read[node as usize].clone().ok_or(known.ids[node as usize])) {
+        let Some(at) = node.checked_sub(self.stored()) else { return self.from_file(node) };
+        let read = self.look(|known| known.read[at as usize].clone().ok_or(known.ids[at as usize]));
+        let id = match read {
             Ok(Read { tree, date, parents }) => return Ok(Commit { tree, date, parents }),
             Err(id) => id,
         };
@@ -144,16 +172,31 @@ impl Graph {
         }
     }
 
+    fn from_file(&self, node: Node) -> Result<Commit> {
+        let broken = |why: &str| RepoError::Invalid { what: format!("the commit-graph {why}") };
+        let file = self.file.as_ref().ok_or_else(|| broken("is gone"))?;
+        let mut parents = Vec::with_capacity(2);
+        let mut read = || {
+            file.parents(node, &mut parents)?;
+            Ok((file.tree(node)?, file.date(node)?))
+        };
+        let (tree, date) = read().map_err(|e: BrokenGraph| broken(e.0))?;
+        Ok(Commit { tree, date: i64::try_from(date).unwrap_or(i64::MAX), parents: Parents::new(&parents) })
+    }
+
     fn fill(&self, id: &Oid, data: &[u8]) -> Result<(Node, Commit)> {
         let head = commit_head(data);
         let CommitHead { tree, parents, date } =
             head.ok_or_else(|| RepoError::BrokenObject { id: *id, why: "its header is not valid".into() })?;
+        let stored = self.stored();
+        let in_file = |id: &Oid| self.file.as_ref().and_then(|file| file.lookup(id));
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let node = known.number(id);
-        let parents: Vec<Node> = parents.iter().map(|p| known.number(p)).collect();
+        let parents: Vec<Node> =
+            parents.iter().map(|p| in_file(p).unwrap_or_else(|| known.number(p) + stored)).collect();
         let parents = Parents::new(&parents);
         known.read[node as usize] = Some(Read { tree, date, parents: parents.clone() });
-        Ok((node, Commit { tree, date, parents }))
+        Ok((node + stored, Commit { tree, date, parents }))
     }
 }
 
@@ -193,10 +236,5 @@ impl Ancestors {
             }
         }
         Ok(Some((node, commit)))
-    }
-
-    /// True once every commit has been given out.
-    pub(crate) fn is_done(&self) -> bool {
-        self.next.is_empty()
     }
 }

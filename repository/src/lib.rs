@@ -8,6 +8,7 @@
 extern crate self as slipway_repository;
 
 mod accept;
+mod bitmaps;
 mod bits;
 mod browse;
 mod check;

@@ -101,14 +101,16 @@ pub(crate) const INFLATE_RATIO_MAX: u64 = 2_000;
 pub(crate) const INFLATE_FREE_BYTES: u64 = 8 << 30;
 /// Objects between two reports of progress.
 pub(crate) const PROGRESS_EVERY: u32 = 256;
-/// Commits that one repository's graph remembers; beyond it the graph starts anew.
-pub(crate) const GRAPH_KEPT_MAX: usize = 4_000_000;
+/// Commits that one repository's graph keeps in memory; beyond it the graph starts anew.
+pub(crate) const GRAPH_KEPT_MAX: usize = 1_000_000;
 /// Most commits walked to see that a generation's refs still reach what the refs of the one before did.
 pub(crate) const INHERIT_COMMITS_MAX: usize = 20_000;
 /// From so many refs set at once, those that are new go into `packed-refs` instead of a file each.
 pub(crate) const PACK_REFS_FROM: usize = 32;
 /// Largest `.gitmodules` that is accepted, in bytes.
 pub(crate) const GITMODULES_BYTES_MAX: u64 = 4 << 20;
+/// Where more commits than this are to be sent, bitmaps are asked if there are any.
+pub(crate) const WALKED_COMMITS_MAX: usize = 2_000;
 /// Bytes that an answer made anew keeps in memory; beyond it they are in a file.
 pub(crate) const MADE_MEMORY_BYTES_MAX: usize = 512 << 10;
 /// Stretches of a pack up to so many bytes are copied into an answer instead of being referred to.

@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gix::hash::oid;
+use gix::hash::{ObjectId, oid};
 use gix::odb::pack::index;
 use slipway_core::Oid;
 
 use crate::error::{RepoError, Result};
+use crate::formats::ReverseFile;
 use crate::inflate::{InflateError, Source, inflate_exact, inflate_prefix};
+use crate::mapped::Mapped;
 use crate::object::Kind;
 
 static SERIAL: AtomicU64 = AtomicU64::new(0);
@@ -29,8 +31,14 @@ pub(crate) struct Pack {
     file: File,
     len: u64,
     hash_len: u64,
-    /// Index positions by offset; built when first asked for.
-    order: OnceLock<Vec<u32>>,
+    /// Index positions by offset; from the reverse index, or built when first asked for.
+    order: OnceLock<Order>,
+}
+
+/// Index positions by offset.
+enum Order {
+    Stored(ReverseFile<Mapped>),
+    Built(Vec<u32>),
 }
 
 /// What an entry's header says.
@@ -137,23 +145,67 @@ impl Pack {
         self.index.pack_offset_at_index(position)
     }
 
-    /// Index positions in the order of the entries' offsets.
-    pub(crate) fn order(&self) -> &[u32] {
-        self.order.get_or_init(|| {
-            let mut by_offset: Vec<(u64, u32)> = (0..self.count()).map(|p| (self.offset_at(p), p)).collect();
-            by_offset.sort_unstable();
-            by_offset.into_iter().map(|(_, p)| p).collect()
+    fn order(&self) -> &Order {
+        self.order.get_or_init(|| match self.stored_order() {
+            Some(stored) => Order::Stored(stored),
+            None => {
+                let mut by_offset: Vec<(u64, u32)> =
+                    (0..self.count()).map(|p| (self.offset_at(p), p)).collect();
+                by_offset.sort_unstable();
+                Order::Built(by_offset.into_iter().map(|(_, p)| p).collect())
+            }
         })
     }
 
-    /// Where in [`Pack::order`] the entry at `offset` stands, if one starts there.
+    /// The reverse index, if there is one that belongs to this pack.
+    fn stored_order(&self) -> Option<ReverseFile<Mapped>> {
+        let data = Mapped::open(&self.path.with_extension("rev")).ok()?;
+        let stored = ReverseFile::parse(data, self.hash_len(), self.count()).ok()?;
+        (stored.pack_checksum() == self.checksum().as_bytes()).then_some(stored)
+    }
+
+    /// The pack's checksum, as its index tells it.
+    pub(crate) fn checksum(&self) -> ObjectId {
+        self.index.pack_checksum()
+    }
+
+    /// The index position of the entry at that place in the order of the entries' offsets, below [`Pack::count`].
+    pub(crate) fn at_rank(&self, rank: usize) -> u32 {
+        match self.order() {
+            // A reverse index that tells a wrong position makes a wrong entry, which every reader notices.
+            Order::Stored(file) => {
+                file.position(rank as u32).filter(|position| *position < self.count()).unwrap_or_default()
+            }
+            Order::Built(order) => order[rank],
+        }
+    }
+
+    /// Where in the order of offsets the entry at `offset` stands, if one starts there.
     pub(crate) fn rank_of(&self, offset: u64) -> Option<usize> {
-        self.order().binary_search_by_key(&offset, |&p| self.offset_at(p)).ok()
+        let (mut low, mut high) = (0, self.count() as usize);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.offset_at(self.at_rank(middle)).cmp(&offset) {
+                std::cmp::Ordering::Equal => return Some(middle),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
     }
 
     /// Where the entry after the one at rank `rank` starts (or the trailer).
     pub(crate) fn end_of_rank(&self, rank: usize) -> u64 {
-        self.order().get(rank + 1).map_or(self.entries_end(), |&p| self.offset_at(p))
+        if rank + 1 < self.count() as usize {
+            self.offset_at(self.at_rank(rank + 1))
+        } else {
+            self.entries_end()
+        }
+    }
+
+    /// The checksum of an entry's bytes, as its index tells it.
+    pub(crate) fn crc_at(&self, position: u32) -> Option<u32> {
+        self.index.crc32_at_index(position)
     }
 
     /// Reads raw bytes of the entries.

@@ -4,7 +4,8 @@
 //! trees of those commits. Both are exact. A generation whose refs only moved on takes over what the one before it
 //! found out, so that the cost of a push is that of what is new; otherwise the worst case is one visit of everything.
 
-use std::collections::HashSet;
+use std::collections::{BinaryHeap, HashSet};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -12,7 +13,7 @@ use slipway_core::Oid;
 
 use crate::bits::Bits;
 use crate::error::{RepoError, Result};
-use crate::graph::{Ancestors, Graph};
+use crate::graph::{Ancestors, Graph, Node};
 use crate::limits::{GRAPH_KEPT_MAX, INHERIT_COMMITS_MAX, LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX};
 use crate::links::{TreeEntries, tag_target};
 use crate::object::{Kind, Objects};
@@ -39,11 +40,19 @@ pub(crate) struct Roots {
     pub(crate) others: Vec<Oid>,
 }
 
-/// A walk over commits and all that their trees hold.
+/// A walk over commits and all that their trees hold, newest first. Of a commit that is seen, the parents are seen or
+/// wait to be.
 #[derive(Clone)]
 struct Content {
     seen: Marks,
-    walk: Ancestors,
+    queued: Bits,
+    next: BinaryHeap<(i64, Node)>,
+}
+
+impl Content {
+    fn new(seen: Marks) -> Self {
+        Self { seen, queued: Bits::default(), next: BinaryHeap::new() }
+    }
 }
 
 /// A set of objects of one snapshot: a bit for each packed one, an id for each loose one.
@@ -71,9 +80,26 @@ impl Marks {
         }
     }
 
-    /// Puts the packed object at that place in; false if it was.
-    pub(crate) fn put_place(&mut self, packs: &PackSet, place: Place) -> bool {
-        self.packed.put(packs.rank(place))
+    /// Puts the packed object of that rank in.
+    pub(crate) fn put_rank(&mut self, rank: usize) {
+        self.packed.put(rank);
+    }
+
+    /// Puts the packed objects of these ranks in.
+    pub(crate) fn put_ranks(&mut self, ranks: std::ops::Range<usize>) {
+        self.packed.put_range(ranks.start, ranks.end);
+    }
+
+    /// Puts in what is in the other.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.packed.or(&other.packed);
+        self.loose.extend(&other.loose);
+    }
+
+    /// Takes out what is in the other.
+    pub(crate) fn remove(&mut self, other: &Self) {
+        self.packed.and_not(&other.packed);
+        self.loose.retain(|id| !other.loose.contains(id));
     }
 
     /// True if the packed object at that place is in.
@@ -199,7 +225,7 @@ impl Snapshot {
     fn content<'a>(&self, held: &'a mut Option<Content>) -> Result<&'a mut Content> {
         if held.is_none() {
             let seen = Marks::for_packs(&self.packs.load());
-            let mut content = Content { seen, walk: Ancestors::default() };
+            let mut content = Content::new(seen);
             self.start_content(&mut content)?;
             *held = Some(content);
         }
@@ -207,24 +233,49 @@ impl Snapshot {
     }
 
     fn start_content(&self, content: &mut Content) -> Result<()> {
-        self.start_all(&mut content.walk)?;
+        for id in &self.roots()?.commits {
+            if let Some(node) = self.graph.find(self, id)? {
+                self.queue(content, node)?;
+            }
+        }
+        self.add_roots(&mut content.seen)
+    }
+
+    fn queue(&self, content: &mut Content, node: Node) -> Result<()> {
+        if content.seen.has(&self.packs.load(), &self.graph.id(node)) || content.queued.has(node as usize) {
+            return Ok(());
+        }
+        content.next.push((self.graph.commit(self, node)?.date, node));
+        content.queued.put(node as usize);
+        Ok(())
+    }
+
+    /// Marks what refs point at and is no commit.
+    fn add_roots(&self, seen: &mut Marks) -> Result<()> {
         let roots = self.roots()?;
         for tag in &roots.tags {
-            content.seen.put(&self.packs.load(), tag);
+            seen.put(&self.packs.load(), tag);
         }
-        roots.others.iter().try_for_each(|other| self.mark_tree(other, &mut content.seen))
+        roots.others.iter().try_for_each(|other| self.mark_tree(other, seen))
     }
 
     /// One commit further; false at the end.
     fn step_content(&self, content: &mut Content) -> Result<bool> {
-        let Some((node, commit)) = content.walk.step(&self.graph, self)? else { return Ok(false) };
+        let Some((_, node)) = content.next.pop() else { return Ok(false) };
+        let commit = self.graph.commit(self, node)?;
         content.seen.put(&self.packs.load(), &self.graph.id(node));
         self.mark_tree(&commit.tree, &mut content.seen)?;
+        commit.parents.iter().try_for_each(|parent| self.queue(content, *parent))?;
         Ok(true)
     }
 
     /// The same for a tree or blob.
     pub(crate) fn content_is_reachable(&self, id: &Oid) -> Result<bool> {
+        if self.bitmaps().is_some() {
+            // Cheaper than a walk that looks for one object.
+            let all = self.all_reachable(&AtomicBool::new(false))?;
+            return Ok(all.has(&self.packs.load(), id));
+        }
         let mut held = lock(&self.reach.content);
         let found = (|| {
             let content = self.content(&mut held)?;
@@ -251,6 +302,15 @@ impl Snapshot {
             return Ok(all.clone());
         }
         let mut held = lock(&self.reach.content);
+        if held.is_none()
+            && let Some(mut marks) = self.reach_of(&self.roots()?.commits, stop)?
+        {
+            self.add_roots(&mut marks)?;
+            let all = Arc::new(marks.clone());
+            // A walk that is at its end: later generations go on from here.
+            *held = Some(Content::new(marks));
+            return Ok(self.reach.all.get_or_init(|| all).clone());
+        }
         let walked = (|| {
             let content = self.content(&mut held)?;
             while !stop.load(Ordering::Relaxed) {
@@ -360,8 +420,12 @@ impl Snapshot {
     }
 
     /// The graph for the next generation: this one, unless it has grown too large.
-    pub(crate) fn graph_to_keep(&self) -> Arc<Graph> {
-        if self.graph.len() > GRAPH_KEPT_MAX { Arc::default() } else { self.graph.clone() }
+    pub(crate) fn graph_to_keep(&self, objects: &Path) -> Arc<Graph> {
+        if self.graph.kept() > GRAPH_KEPT_MAX {
+            Arc::new(Graph::open(objects, 20))
+        } else {
+            self.graph.clone()
+        }
     }
 
     /// The graph of commits, shared by generations.

@@ -13,9 +13,11 @@ use crate::error::{RepoError, Result};
 use crate::limits::PEEL_DEPTH_MAX;
 use crate::object::Kind;
 use crate::packs::{self, BaseCache, PackSet};
-use crate::refs::{RawRefs, Ref, Stamps, Value};
+use crate::formats::commit_graph::chain;
+use crate::graph::Graph;
+use crate::refs::{RawRefs, Ref, Stamp, Stamps, Value};
 use crate::send::cache::Recipes;
-use crate::snapshot::{Snapshot, open_packs};
+use crate::snapshot::{Snapshot, arrange, open_packs};
 
 /// A repository. Blocking.
 pub struct Repository {
@@ -42,6 +44,8 @@ struct Generation {
     snapshot: Arc<Snapshot>,
     refs: Stamps,
     packs: Stamps,
+    /// Of the commit-graph: looked at only when something else has changed.
+    graph: Stamps,
 }
 
 impl Repository {
@@ -88,7 +92,7 @@ impl Repository {
             Value::Symbolic(name) => name.clone(),
             Value::Direct(..) => head_itself()?,
         };
-        let graph = previous.as_ref().map(|p| p.snapshot.graph_to_keep()).unwrap_or_default();
+        let (graph, graph_stamps) = self.read_graph(previous.as_deref())?;
         let mut snapshot = Snapshot::new(
             self.root.join("objects"),
             head,
@@ -115,7 +119,8 @@ impl Repository {
             }
             None => Arc::new(snapshot),
         };
-        let generation = Generation { snapshot: snapshot.clone(), refs: raw.stamps, packs: pack_stamps };
+        let generation =
+            Generation { snapshot: snapshot.clone(), refs: raw.stamps, packs: pack_stamps, graph: graph_stamps };
         self.current.store(Some(Arc::new(generation)));
         Ok(snapshot)
     }
@@ -127,25 +132,46 @@ impl Repository {
         }
     }
 
-    /// The packs on disk now; those already open are kept open, and the same set stays the same.
+    /// The packs on disk now; those already open are kept open, and the same set stays the same. Packs that were added go
+    /// behind the others, so that places stay valid; any other change orders them anew.
     fn read_packs(&self, previous: Option<&Generation>) -> Result<(Arc<PackSet>, Stamps)> {
         let mut stamps = Stamps::new();
         let folder = self.root.join("objects/pack");
         stamps.take(folder.clone())?;
+        let joint = Stamp::of(&folder.join("multi-pack-index"))?;
         let listed = packs::list(&folder)?;
-        let Some(previous) = previous.map(|p| p.snapshot.packs.load_full()) else {
-            return Ok((Arc::new(PackSet::new(open_packs(listed)?, self.cache.clone())), stamps));
+        let Some(before) = previous.map(|p| p.snapshot.packs.load_full()) else {
+            let packs = arrange(open_packs(listed)?, &folder, self.cache.clone());
+            return Ok((Arc::new(packs), stamps.with(joint)));
         };
+        let same_index = previous.is_some_and(|p| p.packs.extra() == Some(joint));
         let (known, fresh): (Vec<_>, Vec<_>) = listed
             .into_iter()
-            .partition(|path| previous.packs().iter().any(|p| p.path().with_extension("idx") == *path));
-        if fresh.is_empty() && known.len() == previous.packs().len() {
-            return Ok((previous, stamps));
+            .partition(|path| before.packs().iter().any(|p| p.path().with_extension("idx") == *path));
+        let fresh = open_packs(fresh)?;
+        let all_there = known.len() == before.packs().len();
+        if same_index && all_there {
+            let packs = if fresh.is_empty() { before } else { Arc::new(before.with_more(fresh)) };
+            return Ok((packs, stamps.with(joint)));
         }
         let kept =
-            previous.packs().iter().filter(|p| known.contains(&p.path().with_extension("idx"))).cloned();
-        let kept: Vec<_> = kept.chain(open_packs(fresh)?).collect();
-        Ok((Arc::new(PackSet::new(kept, self.cache.clone())), stamps))
+            before.packs().iter().filter(|p| known.contains(&p.path().with_extension("idx"))).cloned();
+        let packs = arrange(kept.chain(fresh).collect(), &folder, self.cache.clone());
+        Ok((Arc::new(packs), stamps.with(joint)))
+    }
+
+    /// The commit-graph, read anew if its files changed.
+    fn read_graph(&self, previous: Option<&Generation>) -> Result<(Arc<Graph>, Stamps)> {
+        let objects = self.root.join("objects");
+        let mut stamps = Stamps::new();
+        stamps.take(chain::single_path(&objects))?;
+        stamps.take(chain::list_path(&objects))?;
+        if let Some(previous) = previous
+            && previous.graph.still_hold()?
+        {
+            return Ok((previous.snapshot.graph_to_keep(&objects), stamps));
+        }
+        Ok((Arc::new(Graph::open(&objects, 20)), stamps))
     }
 }
 

@@ -2,18 +2,21 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use slipway_core::{Oid, RefName};
 
+use crate::bitmaps::Bitmaps;
 use crate::error::{RepoError, Result};
+use crate::formats::Midx;
 use crate::graph::Graph;
 use crate::loose::Loose;
+use crate::mapped::Mapped;
 use crate::object::{Kind, Object, Objects};
 use crate::pack::Pack;
-use crate::packs::{self, PackSet, Place};
+use crate::packs::{self, BaseCache, JointIndex, PackSet, Place};
 use crate::reach::Reach;
 use crate::refs::{Ref, Stamps};
 use crate::send::cache::Recipes;
@@ -34,6 +37,8 @@ pub struct Snapshot {
     pub(crate) repository: u64,
     pub(crate) recipes: Arc<Recipes>,
     pub(crate) tags_digest: OnceLock<[u8; 32]>,
+    /// Looked for when first asked for.
+    pub(crate) bitmaps: OnceLock<Option<Arc<Bitmaps>>>,
     /// Which of the 256 folders of loose objects existed when first asked.
     loose_folders: OnceLock<Box<[bool; 256]>>,
 }
@@ -59,6 +64,7 @@ impl Snapshot {
             repository,
             recipes,
             tags_digest: OnceLock::new(),
+            bitmaps: OnceLock::new(),
             loose_folders: OnceLock::new(),
         }
     }
@@ -225,4 +231,36 @@ pub(crate) fn open_packs(indexes: Vec<PathBuf>) -> Result<Vec<Arc<Pack>>> {
     }
     opened.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
     Ok(opened.into_iter().map(|(_, _, pack)| pack).collect())
+}
+
+/// Puts packs in order: first those of the multi-pack index, or the one that has bitmaps; then as they came.
+pub(crate) fn arrange(mut packs: Vec<Arc<Pack>>, folder: &Path, cache: Arc<BaseCache>) -> PackSet {
+    let first = packs.iter().position(|pack| pack.path().with_extension("bitmap").exists());
+    if let Some(first) = first {
+        packs[..=first].rotate_right(1);
+    }
+    let Some(hash_len) = packs.first().map(|pack| pack.hash_len()) else { return PackSet::new(packs, cache) };
+    let path = folder.join("multi-pack-index");
+    let file = match Mapped::open(&path) {
+        Ok(data) => match Midx::parse(data, hash_len) {
+            Ok(file) => file,
+            Err(e) => {
+                tracing::warn!(path = %path.display(), "the multi-pack index is not used: {e}");
+                return PackSet::new(packs, cache);
+            }
+        },
+        Err(_) => return PackSet::new(packs, cache),
+    };
+    let mut numbers = Vec::with_capacity(file.packs() as usize);
+    for (number, place) in (0..file.packs()).zip(0usize..) {
+        let named = |pack: &Arc<Pack>| {
+            let name = pack.path().with_extension("idx");
+            name.file_name().and_then(|n| n.to_str()) == file.pack_name(number)
+        };
+        // Another program has removed a pack that the index still names: it is made anew soon.
+        let Some(at) = packs[place..].iter().position(named) else { return PackSet::new(packs, cache) };
+        packs[place..=place + at].rotate_right(1);
+        numbers.push(place as u32);
+    }
+    PackSet::with_index(packs, Some(Arc::new(JointIndex { file, numbers })), cache)
 }

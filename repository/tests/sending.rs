@@ -71,7 +71,7 @@ impl Served {
         let lab = Lab::new();
         let (repository, path) = lab.create("app");
         import(&path, seed, commits);
-        match shape % 5 {
+        match shape % 7 {
             0 => {}
             1 => drop(git(&path, &["repack", "-adfq", "--depth=50", "--window=50"])),
             2 => {
@@ -81,6 +81,30 @@ impl Served {
                 git_in(&path, &["pack-objects", "--revs", "-q", "objects/pack/pack"], some.as_bytes());
             }
             3 => unpack(&lab, &path, seed),
+            5 => {
+                // Bitmaps of one pack, and pushes since.
+                let later = git(&path, &["rev-parse", "main"]);
+                git(&path, &["update-ref", "refs/heads/main", "main~5"]);
+                git(&path, &["repack", "-adbq", "--depth=20"]);
+                git(&path, &["commit-graph", "write", "--reachable", "--changed-paths", "--no-progress"]);
+                let rest = format!("{later}\n--not\n--all\n");
+                restore(&lab, seed, commits, &path, &rest);
+                git(&path, &["update-ref", "refs/heads/main", &later]);
+            }
+            6 => {
+                // Bitmaps of several packs that have objects in common, and pushes since.
+                let later = git(&path, &["rev-parse", "main"]);
+                git(&path, &["update-ref", "refs/heads/main", "main~5"]);
+                git(&path, &["repack", "-adq", "--depth=20"]);
+                for some in ["main~9", "main~2"] {
+                    let some = format!("{}\n", git(&path, &["rev-parse", some]));
+                    git_in(&path, &["pack-objects", "--revs", "-q", "objects/pack/pack"], some.as_bytes());
+                }
+                git(&path, &["multi-pack-index", "write", "--bitmap", "--no-progress"]);
+                let rest = format!("{later}\n--not\n--all\n");
+                restore(&lab, seed, commits, &path, &rest);
+                git(&path, &["update-ref", "refs/heads/main", &later]);
+            }
             _ => {
                 // Several packs pushed one after another, as we keep them.
                 let bare = lab.bare("from.git");
@@ -126,6 +150,19 @@ impl Served {
     }
 }
 
+/// Brings what `revs` name, from the same history made again, in a pack of its own.
+fn restore(lab: &Lab, seed: u64, commits: u64, path: &Path, revs: &str) {
+    let bare = lab.bare("again.git");
+    import(&bare, seed, commits);
+    let known = git(path, &["for-each-ref", "--format=^%(objectname)"]);
+    let revs = revs.replace("--not\n--all\n", &format!("{known}\n"));
+    let args = ["pack-objects", "--revs", "--thin", "--stdout", "-q", "--delta-base-offset"];
+    let pack = git_in(&bare, &args, revs.as_bytes());
+    if pack[8..12] != [0; 4] {
+        git_in(path, &["index-pack", "--stdin", "--fix-thin"], &pack);
+    }
+}
+
 /// Makes every object loose, but for half of them also packed.
 fn unpack(lab: &Lab, path: &Path, seed: u64) {
     let aside = lab.dir.path().join("aside");
@@ -145,7 +182,7 @@ fn unpack(lab: &Lab, path: &Path, seed: u64) {
 
 #[test]
 fn a_clone_is_everything_that_the_refs_reach() {
-    for shape in 0..5 {
+    for shape in 0..7 {
         let served = Served::new(100 + shape, 80, shape);
         let tips = served.tips();
         for (n, ofs_delta) in [(0, true), (1, false)] {
@@ -421,7 +458,7 @@ fn readiness_is_reaching_something_common() {
 
 #[test]
 fn a_stream_goes_on_while_git_gc_takes_its_packs_away() {
-    for shape in 0..5 {
+    for shape in 0..7 {
         let served = Served::new(800 + shape, 60, shape);
         let mut stream = served.snapshot().pack(&want(&served.tips()), &AtomicBool::new(false)).unwrap();
         let (mut all, mut out) = (Vec::new(), vec![0; 500]);
@@ -452,4 +489,40 @@ fn large_loose_files_pass_through_without_being_held() {
     let client = lab.bare("client.git");
     assert_eq!(index(&client, &pack, true), BTreeSet::from([blob]));
     assert!(git_in(&client, &["cat-file", "blob", &blob.to_string()], b"") == large);
+}
+
+#[test]
+fn bitmaps_answer_large_fetches_as_walks_do() {
+    let served = Served::new(77, 2600, 0);
+    let path = &served.path;
+    let main = git(path, &["rev-parse", "main"]);
+    let line = git(path, &["rev-list", "--date-order", "main"]);
+    let line: Vec<&str> = line.lines().collect();
+    let some = line[line.len() * 9 / 10].to_owned();
+    let ask = |filter| PackRequest {
+        wants: served.tips(),
+        haves: vec![oid(&some)],
+        ofs_delta: true,
+        thin: true,
+        filter,
+        ..PackRequest::default()
+    };
+    let walked = bytes_of(&served.snapshot(), &ask(Filter::None), 1 << 16);
+    git(path, &["repack", "-adbq"]);
+    git(path, &["commit-graph", "write", "--reachable", "--no-progress"]);
+    let client = served.client("one.git");
+    git(&client, &["fetch", "-q", path.to_str().unwrap(), &format!("{some}:refs/heads/some")]);
+    let looked_up = bytes_of(&served.snapshot(), &ask(Filter::None), 1 << 16);
+    index(&client, &looked_up, true);
+    let missing = git_raw(&client, &["rev-list", "--objects", &main], b"");
+    assert!(missing.status.success(), "{}", String::from_utf8_lossy(&missing.stderr));
+    // Exact where the walk may send a little twice.
+    assert!(looked_up[8..12] <= walked[8..12]);
+    let no_blobs = bytes_of(&served.snapshot(), &ask(Filter::BlobNone), 1 << 16);
+    let came = index(&served.client("two.git"), &no_blobs, false);
+    let args = ["rev-list", "--objects", "--filter=blob:none", "--no-object-names", "--all"];
+    let expected = git(path, &[&args[..], &[&format!("^{some}")]].concat());
+    let expected: BTreeSet<Oid> = expected.lines().map(oid).collect();
+    assert!(expected.is_subset(&came));
+    assert_eq!(came.len(), expected.len());
 }

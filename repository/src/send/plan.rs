@@ -124,11 +124,10 @@ impl Planner<'_> {
         let ranks = self.packs.ranks(self.pack);
         let bits = self.selected.taken.packed();
         if taken >= pack.count() as usize / MANY {
-            let order = pack.order();
-            for (&position, next) in order.iter().zip(1..) {
+            for rank in 0..pack.count() as usize {
+                let position = pack.at_rank(rank);
                 if bits.has(ranks.start + position as usize) {
-                    let end = order.get(next).map_or(pack.entries_end(), |&p| pack.offset_at(p));
-                    self.entry(pack, position, end, &mut window, stop)?;
+                    self.entry(pack, position, pack.end_of_rank(rank), &mut window, stop)?;
                 }
             }
             return Ok(());
@@ -197,7 +196,7 @@ impl Planner<'_> {
         };
         let rank =
             pack.rank_of(base_offset).ok_or_else(|| pack.broken(start, "its delta's base is no entry"))?;
-        let position = pack.order()[rank];
+        let position = pack.at_rank(rank);
         let here = Place { pack: self.pack, position };
         if self.selected.taken.has_place(self.packs, here) {
             return Ok(match (base_offset < start, by_distance) {

@@ -15,7 +15,7 @@ use slipway_core::Oid;
 use super::{Filter, PackRequest};
 use crate::error::{RepoError, Result};
 use crate::graph::{Commit, Graph, Node};
-use crate::limits::{LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX};
+use crate::limits::{LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX, WALKED_COMMITS_MAX};
 use crate::links::{TreeEntries, tag_target};
 use crate::object::{Kind, Objects};
 use crate::reach::Marks;
@@ -46,6 +46,8 @@ struct Select<'a> {
     /// Pairs of trees that were laid beside one another.
     beside: HashSet<(Oid, Oid)>,
     buffers: (Vec<u8>, Vec<u8>),
+    /// With more commits than this to send, bitmaps are asked instead.
+    commits_max: usize,
 }
 
 /// A commit to send: its id, its tree, and trees that the client has close by.
@@ -74,7 +76,11 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         depths: HashMap::new(),
         beside: HashSet::new(),
         buffers: Default::default(),
+        commits_max: usize::MAX,
     };
+    if select.bitmaps_serve() {
+        select.commits_max = WALKED_COMMITS_MAX;
+    }
     select.run()?;
     let Select { taken, edge, .. } = select;
     Ok(Selected { taken: Arc::new(taken), edge })
@@ -90,7 +96,18 @@ fn wants_everything(snapshot: &Snapshot, request: &PackRequest) -> bool {
 impl Select<'_> {
     fn run(&mut self) -> Result<()> {
         let (commits, others) = self.starts()?;
-        let chosen = self.commits(&commits)?;
+        let many = self.request.haves.is_empty() && self.bitmaps_serve();
+        if many && self.by_bitmaps(&commits)? {
+            return self.finish(&others);
+        }
+        let chosen = match self.commits(&commits)? {
+            Some(chosen) => chosen,
+            None if self.by_bitmaps(&commits)? => return self.finish(&others),
+            None => {
+                self.commits_max = usize::MAX;
+                self.commits(&commits)?.unwrap_or_default()
+            }
+        };
         for commit in &chosen {
             self.take(&commit.id);
         }
@@ -99,16 +116,47 @@ impl Select<'_> {
                 self.mark_edges(&commit.tree, edge)?;
             }
         }
-        for (id, kind) in &others {
+        for commit in &chosen {
+            self.tree(&commit.tree, false)?;
+        }
+        self.finish(&others)
+    }
+
+    /// Takes what is wanted and is no commit, and tags that come along.
+    fn finish(&mut self, others: &[(Oid, Kind)]) -> Result<()> {
+        for (id, kind) in others {
             self.take(id);
             if *kind == Kind::Tree {
                 self.tree(id, true)?;
             }
         }
-        for commit in &chosen {
-            self.tree(&commit.tree, false)?;
-        }
         if self.request.include_tag { self.tags() } else { Ok(()) }
+    }
+
+    /// True if bitmaps can tell what is asked for: nothing is cut off, and nothing but all blobs left out.
+    fn bitmaps_serve(&self) -> bool {
+        let PackRequest { client_shallow, shallow, unshallow, filter, .. } = self.request;
+        let whole = client_shallow.is_empty() && shallow.is_empty() && unshallow.is_empty();
+        whole && matches!(filter, Filter::None | Filter::BlobNone) && self.snapshot.bitmaps().is_some()
+    }
+
+    /// Takes what the commits reach and the haves do not, by bitmaps; false if there are none.
+    fn by_bitmaps(&mut self, commits: &[Oid]) -> Result<bool> {
+        if !self.bitmaps_serve() {
+            return Ok(false);
+        }
+        let (snapshot, haves) = (self.snapshot, &self.request.haves);
+        let Some(mut wanted) = snapshot.reach_of(commits, self.stop)? else { return Ok(false) };
+        if !haves.is_empty() {
+            let Some(had) = snapshot.reach_of(haves, self.stop)? else { return Ok(false) };
+            wanted.remove(&had);
+            self.edge = had;
+        }
+        if self.request.filter == Filter::BlobNone && !snapshot.without_blobs(&mut wanted)? {
+            return Ok(false);
+        }
+        self.taken.add(&wanted);
+        Ok(true)
     }
 
     fn go_on(&self) -> Result<()> {
@@ -158,8 +206,8 @@ impl Select<'_> {
         Ok(found)
     }
 
-    /// The commits to send, newest first.
-    fn commits(&mut self, wants: &[Oid]) -> Result<Vec<Chosen>> {
+    /// The commits to send, newest first; `None` if they are many and bitmaps will tell sooner.
+    fn commits(&mut self, wants: &[Oid]) -> Result<Option<Vec<Chosen>>> {
         let (snapshot, graph) = (self.snapshot, self.snapshot.graph());
         let had_cuts = self.nodes(&self.request.client_shallow)?;
         let gone = self.nodes(&self.request.unshallow)?;
@@ -183,6 +231,9 @@ impl Select<'_> {
         let mut listed = Vec::new();
         while let Some((node, commit)) = colours.pop()? {
             self.go_on()?;
+            if listed.len() >= self.commits_max {
+                return Ok(None);
+            }
             let had = colours.has(node, HAVE);
             let cut = if had { had_cuts.contains(&node) } else { cuts.contains(&node) };
             if !cut {
@@ -211,7 +262,7 @@ impl Select<'_> {
             }
             chosen.push(Chosen { id: graph.id(node), tree: commit.tree, edges: trees });
         }
-        Ok(chosen)
+        Ok(Some(chosen))
     }
 
     /// Lays a tree that the client has beside a new one and marks what it has as far down as both differ.
