@@ -60,6 +60,11 @@ impl Bitmaps {
         }
     }
 
+    /// How many commits have one.
+    pub(crate) fn len(&self) -> u32 {
+        self.file.len()
+    }
+
     /// The position in the index of the object, by which its bitmap is found.
     fn position(&self, packs: &PackSet, id: &Oid) -> Option<u32> {
         match &self.cover {

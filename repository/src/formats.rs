@@ -27,7 +27,7 @@ use crate::error::RepoError;
 pub(crate) use bitmap::{BitmapFile, Stored};
 pub(crate) use bitmap_writer::{BitmapHead, BitmapWriter, REUSABLE};
 pub(crate) use checksum::Hashed;
-pub(crate) use ewah::{Ewah, Run};
+pub(crate) use ewah::{Ewah, Run, encode as ewah_encode};
 pub(crate) use index::{IndexEntry, IndexFile, write_index};
 pub(crate) use midx::{Found, Midx};
 pub(crate) use midx_writer::{Listing, MidxPack, write_midx};

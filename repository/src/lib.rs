@@ -23,6 +23,7 @@ mod inflate;
 mod limits;
 mod links;
 mod loose;
+mod maintain;
 #[allow(dead_code)]
 mod mapped;
 mod negotiate;
@@ -44,6 +45,7 @@ pub use browse::{
     Mode, Person, Signature, first_commit, shown_path,
 };
 pub use error::{RepoError, Result};
+pub use maintain::{Maintained, Storage};
 pub use negotiate::{Deepen, ShallowAnswer};
 pub use object::{Kind, Object, Objects};
 pub use receive::{Progress, ReceiveLimits, Received};

@@ -122,6 +122,14 @@ pub(crate) const RECIPES_DISK_BYTES_MAX: u64 = 1 << 30;
 
 // Files beside the packs.
 
+/// Most tips of refs that get bitmaps of their own, the newest.
+pub(crate) const BITMAP_TIPS_MAX: usize = 200;
+/// Among so many of the newest commits ...
+pub(crate) const BITMAP_YOUNG_COMMITS: usize = 20_000;
+/// ... every so many get one,
+pub(crate) const BITMAP_YOUNG_SPACE: usize = 200;
+/// and among the others every so many.
+pub(crate) const BITMAP_OLD_SPACE: usize = 5_000;
 /// Most stored bitmaps that are put together to get one.
 pub(crate) const BITMAP_CHAIN_MAX: u32 = 1_000_000;
 /// Most other bitmaps that reading a bitmap of our own takes.

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gix::hash::{ObjectId, oid};
 use gix::odb::pack::index;
@@ -18,6 +18,7 @@ use slipway_core::Oid;
 use crate::error::{RepoError, Result};
 use crate::formats::ReverseFile;
 use crate::inflate::{InflateError, Source, inflate_exact, inflate_prefix};
+use crate::limits::{BUFFER_BYTES, DELTA_DEPTH_MAX};
 use crate::mapped::Mapped;
 use crate::object::Kind;
 
@@ -208,6 +209,47 @@ impl Pack {
         self.index.crc32_at_index(position)
     }
 
+    /// The kinds of all its objects, in the order of offsets.
+    pub(crate) fn kinds(&self, stop: &AtomicBool) -> Result<Vec<Kind>> {
+        let count = self.count() as usize;
+        let (mut kinds, mut bases) = (vec![None; count], vec![0u32; count]);
+        let mut window = Window::default();
+        for rank in 0..count {
+            if stop.load(Ordering::Relaxed) {
+                return Err(RepoError::Stopped);
+            }
+            let offset = self.offset_at(self.at_rank(rank));
+            let base = match window.header(self, offset)? {
+                EntryKind::Whole(kind) => {
+                    kinds[rank] = Some(kind);
+                    continue;
+                }
+                EntryKind::OfsDelta(base) => Some(base),
+                EntryKind::RefDelta(raw) => {
+                    let id = ObjectId::from_bytes_or_panic(&raw[..self.hash_len()]);
+                    self.lookup(&id).map(|position| self.offset_at(position))
+                }
+            };
+            let base = base.and_then(|base| self.rank_of(base));
+            let base = base.ok_or_else(|| self.broken(offset, "its delta's base is not in the pack"))?;
+            bases[rank] = base as u32;
+            kinds[rank] = kinds[base];
+        }
+        // Deltas that are stored before their bases.
+        for rank in 0..count {
+            let mut at = rank;
+            for _ in 0..DELTA_DEPTH_MAX {
+                if kinds[at].is_some() {
+                    break;
+                }
+                at = bases[at] as usize;
+            }
+            kinds[rank] = kinds[at];
+        }
+        let all: Option<Vec<Kind>> = kinds.into_iter().collect();
+        all.ok_or_else(|| self.broken(0, "deltas lead to no object"))
+    }
+
     /// Reads raw bytes of the entries.
     pub(crate) fn read_raw(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
         self.read_at(buffer, offset).map_err(RepoError::io("read", &self.path))
@@ -279,6 +321,31 @@ impl Source for Pack {
             }
         }
         Ok(filled)
+    }
+}
+
+/// Reads headers in ascending order through one buffer.
+#[derive(Default)]
+pub(crate) struct Window {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    /// What the header of the entry at `offset` says.
+    pub(crate) fn header(&mut self, pack: &Pack, offset: u64) -> Result<EntryKind> {
+        let mut at = offset.wrapping_sub(self.start);
+        let whole = at.checked_add(HEADER_BYTES_MAX as u64).is_some_and(|end| end <= self.bytes.len() as u64);
+        if offset < self.start || !whole {
+            self.bytes.resize(BUFFER_BYTES, 0);
+            let got = pack.read_raw(&mut self.bytes, offset)?;
+            self.bytes.truncate(got);
+            self.start = offset;
+            at = 0;
+        }
+        let raw = self.bytes.get(at as usize..).unwrap_or_default();
+        let header = parse_header(raw, offset, pack.hash_len());
+        header.map(|h| h.kind).ok_or_else(|| pack.broken(offset, "its header is not valid"))
     }
 }
 

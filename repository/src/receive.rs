@@ -295,6 +295,11 @@ impl Received {
         self.incoming.as_ref().map_or(0, |i| i.packs.count() as u32)
     }
 
+    /// For objects that are in the repository already.
+    pub(crate) fn take_as_checked(&self) {
+        self.checked.store(true, Ordering::Release);
+    }
+
     fn check_gitmodules(&self, blobs: &BTreeSet<Oid>) -> Result<()> {
         let mut data = Vec::new();
         for id in blobs {

@@ -27,6 +27,8 @@ pub struct Repository {
     reading: Mutex<HashMap<Oid, Option<Oid>>>,
     /// Held while refs are written.
     writing: Mutex<()>,
+    /// Held while packs are rolled up.
+    pub(crate) maintaining: Mutex<()>,
     cache: Arc<BaseCache>,
     /// This handle's number in `recipes`.
     number: u64,
@@ -58,6 +60,7 @@ impl Repository {
             current: ArcSwapOption::empty(),
             reading: Mutex::default(),
             writing: Mutex::default(),
+            maintaining: Mutex::default(),
             cache: Arc::default(),
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             recipes,
@@ -67,6 +70,16 @@ impl Repository {
     /// Its folder.
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Decoded delta bases, shared by all its packs.
+    pub(crate) fn bases(&self) -> Arc<BaseCache> {
+        self.cache.clone()
+    }
+
+    /// Has the next who asks look at everything anew.
+    pub(crate) fn forget_generation(&self) {
+        self.current.store(None);
     }
 
     /// Takes the turn to write refs.

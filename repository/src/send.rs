@@ -6,9 +6,9 @@
 //! builds on it, so that no deltas can form a ring. Recipes are kept and shared by all who ask the same ([`cache`]).
 
 pub(crate) mod cache;
-mod plan;
-mod recipe;
-mod select;
+pub(crate) mod plan;
+pub(crate) mod recipe;
+pub(crate) mod select;
 mod stream;
 
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use slipway_core::Oid;
 
 pub use self::stream::PackStream;
 use crate::error::{RepoError, Result};
+use crate::reach::Marks;
 use crate::snapshot::Snapshot;
 
 /// What is left out of a pack (git-rev-list(1), `--filter`). Objects asked for by id are sent all the same.
@@ -95,9 +96,26 @@ impl Snapshot {
         let recipe = self.recipes.get(key, || {
             let selected = select::select(self, request, stop)?;
             let plan = plan::plan(self, &selected, request, stop)?;
-            recipe::prepare(self, plan, stop)
+            Ok(recipe::prepare(self, &plan, stop)?.0)
         })?;
         Ok(PackStream::new(recipe))
+    }
+
+    /// A pack of just these objects.
+    pub(crate) fn pack_of(
+        self: &Arc<Self>,
+        ids: &[Oid],
+        request: &PackRequest,
+        stop: &AtomicBool,
+    ) -> Result<PackStream> {
+        let packs = self.packs.load();
+        let mut taken = Marks::for_packs(&packs);
+        for id in ids {
+            taken.put(&packs, id);
+        }
+        let selected = select::Selected { taken: Arc::new(taken), edge: Marks::default() };
+        let plan = plan::plan(self, &selected, request, stop)?;
+        Ok(PackStream::new(Arc::new(recipe::prepare(self, &plan, stop)?.0)))
     }
 
     /// The same if the answer is at hand, without reading anything from disk.

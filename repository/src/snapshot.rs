@@ -132,6 +132,11 @@ impl Snapshot {
         Ok(Loose::open(&self.objects, id)?.map(|loose| (loose.kind, loose.size)))
     }
 
+    /// True if there may be loose objects.
+    pub(crate) fn has_loose(&self) -> bool {
+        (0..=255u8).any(|n| self.objects.join(format!("{n:02x}")).is_dir())
+    }
+
     /// Packs first, then loose files, then packs that came since.
     pub(crate) fn look<T>(
         &self,

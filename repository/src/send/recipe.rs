@@ -2,6 +2,7 @@
 //! to be made. Bytes are made once, kept in memory while they are few and in a file without a name beyond that; the
 //! checksum is known once somebody has sent it all.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -206,15 +207,16 @@ fn nameless(folder: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Carries a plan out.
-pub(crate) fn prepare(snapshot: &Snapshot, plan: Plan, stop: &AtomicBool) -> Result<Recipe> {
+/// Carries a plan out. Also tells where each of its items began.
+pub(crate) fn prepare(snapshot: &Snapshot, plan: &Plan, stop: &AtomicBool) -> Result<(Recipe, Vec<u64>)> {
     let root = snapshot.objects.parent().unwrap_or(&snapshot.objects);
     let mut kitchen = Kitchen {
         snapshot,
-        plan: &plan,
+        plan,
         made: Made { folder: root.join("slipway"), ..Made::default() },
         pieces: Vec::new(),
         begun: Vec::with_capacity(plan.items.len()),
+        early: HashMap::new(),
         len: 0,
     };
     let mut head = Vec::from(*b"PACK\0\0\0\x02");
@@ -227,21 +229,21 @@ pub(crate) fn prepare(snapshot: &Snapshot, plan: Plan, stop: &AtomicBool) -> Res
         kitchen.begun.push(kitchen.len);
         kitchen.item(item)?;
     }
-    let Kitchen { mut made, mut pieces, len, .. } = kitchen;
+    let Kitchen { mut made, mut pieces, begun, len, .. } = kitchen;
     made.close()?;
     pieces.shrink_to_fit();
-    let trailer = whole_pack(&plan).transpose()?.flatten();
-    let objects = plan.count;
-    Ok(Recipe {
-        packs: plan.packs,
+    let trailer = whole_pack(plan).transpose()?.flatten();
+    let recipe = Recipe {
+        packs: plan.packs.clone(),
         made,
         pieces,
-        objects,
+        objects: plan.count,
         len,
         trailer: trailer.map(OnceLock::from).unwrap_or_default(),
         claimed: AtomicBool::new(false),
         summing: Mutex::default(),
-    })
+    };
+    Ok((recipe, begun))
 }
 
 /// The checksum of a pack that is sent as it is stored.
@@ -259,6 +261,8 @@ struct Kitchen<'a> {
     pieces: Vec<Piece>,
     /// Where each item began in the answer.
     begun: Vec<u64>,
+    /// Where the entries went that are ahead of their order.
+    early: HashMap<(u32, u64), u64>,
     len: u64,
 }
 
@@ -299,6 +303,10 @@ impl Kitchen<'_> {
     fn item(&mut self, item: &Item) -> Result<()> {
         match *item {
             Item::Run { pack, start, end } => self.copy(pack, start, end),
+            Item::Early { pack, start, end } => {
+                self.early.insert((pack, start), self.len);
+                self.copy(pack, start, end)
+            }
             Item::Delta { pack, start, end, base } => self.delta(pack, start, end, base),
             Item::Whole { place, .. } => {
                 let mut data = Vec::new();
@@ -340,6 +348,9 @@ impl Kitchen<'_> {
 
     /// Where in the answer the entry stored at `offset` of a pack was put.
     fn sent_at(&self, pack: u32, offset: u64) -> Result<u64> {
+        if let Some(at) = self.early.get(&(pack, offset)) {
+            return Ok(*at);
+        }
         let items = &self.plan.items[..self.begun.len()];
         let after = items.partition_point(|item| item.source() <= (pack, offset));
         let number = after.checked_sub(1);
