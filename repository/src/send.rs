@@ -4,8 +4,10 @@
 //! fit (deltas whose base stays here, loose objects) is made anew. Each object is sent once, and every base before what
 //! builds on it, so that no deltas can form a ring.
 
+mod filter;
 mod plan;
 mod select;
+mod sparse;
 mod stream;
 
 use std::sync::Arc;
@@ -13,23 +15,10 @@ use std::sync::atomic::AtomicBool;
 
 use slipway_core::Oid;
 
+pub use self::filter::{Filter, Sparse};
 pub use self::stream::PackStream;
 use crate::error::Result;
 use crate::snapshot::Snapshot;
-
-/// What is left out of a pack (git-rev-list(1), `--filter`). Objects asked for by id are sent all the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Filter {
-    /// Nothing.
-    #[default]
-    None,
-    /// All blobs.
-    BlobNone,
-    /// Blobs of so many bytes and more.
-    BlobLimit(u64),
-    /// Trees and blobs so many steps below a commit and deeper; its root tree is at 0.
-    Tree(u32),
-}
 
 /// What a client asks for.
 #[derive(Clone, Debug, Default)]

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use slipway_core::Oid;
 
-use super::{Filter, PackRequest};
+use super::PackRequest;
+use super::filter::{Filter, FilteredWalk};
 use crate::error::{RepoError, Result};
 use crate::graph::{Graph, Node};
 use crate::limits::{LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX};
@@ -31,6 +32,21 @@ pub(crate) struct Selected {
     pub(crate) edge: Marks,
 }
 
+impl Selected {
+    /// Puts an object in; false if it is in.
+    fn take(&mut self, snapshot: &Snapshot, id: &Oid) -> bool {
+        let packs = snapshot.packs.load();
+        if !self.taken.put(&packs, id) {
+            return false;
+        }
+        match packs.locate(id) {
+            Some(place) => self.packed.push(place),
+            None => self.loose.push(*id),
+        }
+        true
+    }
+}
+
 const WANT: u8 = 1;
 const HAVE: u8 = 2;
 const QUEUED: u8 = 4;
@@ -42,8 +58,6 @@ struct Select<'a> {
     request: &'a PackRequest,
     stop: &'a AtomicBool,
     out: Selected,
-    /// For filters by depth: the least depth at which a tree was walked.
-    depths: HashMap<Oid, u32>,
     /// Pairs of trees that were laid beside one another.
     beside: HashSet<(Oid, Oid)>,
     buffers: (Vec<u8>, Vec<u8>),
@@ -66,14 +80,18 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         request,
         stop,
         out: Selected::default(),
-        depths: HashMap::new(),
         beside: HashSet::new(),
         buffers: Default::default(),
     };
     let (commits, others) = select.starts()?;
     let chosen = select.commits(&commits)?;
+    let mut filtered = (request.filter != Filter::None).then(|| FilteredWalk::new(&request.filter));
+    let all_commits = filtered.as_ref().is_none_or(|walk| walk.sends(Kind::Commit));
+    let by_id: HashSet<&Oid> = if all_commits { HashSet::new() } else { commits.iter().collect() };
     for commit in &chosen {
-        select.take(&commit.id);
+        if all_commits || by_id.contains(&commit.id) {
+            select.take(&commit.id);
+        }
     }
     for commit in &chosen {
         for edge in &commit.edges {
@@ -83,11 +101,11 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
     for (id, kind) in &others {
         select.take(id);
         if *kind == Kind::Tree {
-            select.tree(id, true)?;
+            select.tree(id, true, &mut filtered)?;
         }
     }
     for commit in &chosen {
-        select.tree(&commit.tree, false)?;
+        select.tree(&commit.tree, false, &mut filtered)?;
     }
     if request.include_tag {
         select.tags()?;
@@ -102,15 +120,7 @@ impl Select<'_> {
 
     /// Puts an object into the answer; false if it is in.
     fn take(&mut self, id: &Oid) -> bool {
-        let packs = self.snapshot.packs.load();
-        if !self.out.taken.put(&packs, id) {
-            return false;
-        }
-        match packs.locate(id) {
-            Some(place) => self.out.packed.push(place),
-            None => self.out.loose.push(*id),
-        }
-        true
+        self.out.take(self.snapshot, id)
     }
 
     /// Follows the wants' tags, which are taken, to commits, and to trees and blobs.
@@ -248,28 +258,42 @@ impl Select<'_> {
 
     /// Takes a tree and everything below it that is neither taken nor the client's, as the filter allows. The root
     /// itself was asked for by id if it is `explicit`.
-    fn tree(&mut self, root: &Oid, explicit: bool) -> Result<()> {
-        let filter = &self.request.filter;
-        let depth_max = if let Filter::Tree(depth) = filter { *depth } else { u32::MAX };
-        let by_depth = depth_max != u32::MAX;
-        let mut open = vec![(*root, 0u32)];
+    fn tree(&mut self, root: &Oid, explicit: bool, filtered: &mut Option<FilteredWalk>) -> Result<()> {
+        match filtered {
+            Some(walk) => self.filtered_tree(root, explicit, walk),
+            None => self.whole_tree(root, explicit),
+        }
+    }
+
+    fn filtered_tree(&mut self, root: &Oid, explicit: bool, walk: &mut FilteredWalk) -> Result<()> {
+        let snapshot = self.snapshot;
+        let stop = self.stop;
+        let out = &mut self.out;
+        let edge = std::mem::take(&mut out.edge);
+        let packs = snapshot.packs.load_full();
+        let done = walk.walk(snapshot, root, explicit, &|id| edge.has(&packs, id), &mut |id| {
+            if stop.load(Ordering::Relaxed) {
+                return Err(RepoError::Stopped);
+            }
+            out.take(snapshot, id);
+            Ok(())
+        });
+        out.edge = edge;
+        done
+    }
+
+    fn whole_tree(&mut self, root: &Oid, explicit: bool) -> Result<()> {
+        let mut open = vec![*root];
+        let mut is_root = explicit;
         let (mut data, other) = std::mem::take(&mut self.buffers);
         let packs = self.snapshot.packs.load_full();
-        while let Some((id, depth)) = open.pop() {
+        while let Some(id) = open.pop() {
             self.go_on()?;
-            let is_root = explicit && depth == 0;
-            if !is_root && (depth >= depth_max || self.out.edge.has(&packs, &id)) {
+            let asked = std::mem::take(&mut is_root);
+            if !asked && self.out.edge.has(&packs, &id) {
                 continue;
             }
-            let new = self.take(&id);
-            if by_depth {
-                // Seen before, but deeper down: then what is below it may have been left out.
-                let before = self.depths.entry(id).or_insert(u32::MAX);
-                if *before <= depth {
-                    continue;
-                }
-                *before = depth;
-            } else if !new && !is_root {
+            if !self.take(&id) && !asked {
                 continue;
             }
             let kind = self.snapshot.read(&id, LINKED_OBJECT_BYTES_MAX, &mut data)?;
@@ -279,32 +303,14 @@ impl Select<'_> {
             for entry in TreeEntries::new(&data, id.as_bytes().len()) {
                 let entry = entry.map_err(|why| RepoError::BrokenObject { id, why: why.into() })?;
                 match entry.kind() {
-                    Some(Kind::Tree) => open.push((entry.id, depth + 1)),
-                    Some(_) => {
-                        let asked =
-                            depth.saturating_add(1) < depth_max && !self.out.edge.has(&packs, &entry.id);
-                        if asked && self.passes(&entry.id)? {
-                            self.take(&entry.id);
-                        }
-                    }
-                    None => {}
+                    Some(Kind::Tree) => open.push(entry.id),
+                    Some(_) if !self.out.edge.has(&packs, &entry.id) => drop(self.take(&entry.id)),
+                    Some(_) | None => {}
                 }
             }
         }
         self.buffers = (data, other);
         Ok(())
-    }
-
-    /// True if the filter lets the blob through.
-    fn passes(&self, blob: &Oid) -> Result<bool> {
-        match self.request.filter {
-            Filter::BlobNone => Ok(false),
-            Filter::BlobLimit(limit) => {
-                let size = self.snapshot.object_size(blob)?.ok_or(RepoError::Missing { id: *blob })?.1;
-                Ok(size < limit)
-            }
-            Filter::None | Filter::Tree(_) => Ok(true),
-        }
     }
 
     /// Takes annotated tags of what is taken, and the tags between.
