@@ -120,6 +120,13 @@ impl Snapshot {
     }
 }
 
+impl Received {
+    /// True if `new`, pushed or stored, is `old` or descends from it.
+    pub fn is_ancestor(&self, old: &Oid, new: &Oid) -> Result<bool> {
+        graph::is_ancestor(self, old, new)
+    }
+}
+
 impl Repository {
     /// Writes blobs, trees and a commit on top of `parent` (or a root commit) into quarantine. The caller publishes it
     /// through the acceptance path, as a push of one ref from `parent` to the commit.

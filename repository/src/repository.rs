@@ -13,7 +13,9 @@ use crate::limits::PEEL_DEPTH_MAX;
 use crate::object::Kind;
 use crate::packs::{self, BaseCache, PackSet};
 use crate::refs::{RawRefs, Ref, Stamps, Value};
+use crate::settings::Settings;
 use crate::snapshot::{Snapshot, open_packs};
+use crate::view::Views;
 
 /// A repository. Blocking.
 pub struct Repository {
@@ -24,6 +26,7 @@ pub struct Repository {
     /// Held while refs are written.
     writing: Mutex<()>,
     cache: Arc<BaseCache>,
+    views: Views,
 }
 
 /// A snapshot and what tells whether it is still current.
@@ -36,8 +39,19 @@ struct Generation {
 impl Repository {
     /// Opens the bare repository at `root`.
     pub(crate) fn open(root: PathBuf) -> Result<Self> {
+        let files = vec![root.join("config")];
+        Self::open_with(root, Settings::default(), files)
+    }
+
+    /// Opens the repository in the folder `root` (the one with `HEAD` in it) outside of a folder of repositories, with
+    /// settings from `files` on top of `base`.
+    ///
+    /// # Errors
+    /// [`RepoError::Unsupported`] for what is not served.
+    pub fn open_with(root: PathBuf, base: Settings, files: Vec<PathBuf>) -> Result<Self> {
         check_format(&root)?;
         Ok(Self {
+            views: Views::new(base, files),
             root,
             current: ArcSwapOption::empty(),
             reading: Mutex::default(),
@@ -49,6 +63,11 @@ impl Repository {
     /// Its folder.
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// What was made of its settings.
+    pub(crate) fn views(&self) -> &Views {
+        &self.views
     }
 
     /// Takes the turn to write refs.
@@ -122,7 +141,8 @@ impl Repository {
     }
 }
 
-fn head_itself() -> Result<RefName> {
+/// The name `HEAD`.
+pub(crate) fn head_itself() -> Result<RefName> {
     RefName::parse("HEAD").map_err(|e| RepoError::Invalid { what: e.to_string() })
 }
 
