@@ -37,8 +37,8 @@ impl Conversation {
         band: SideBand,
         quiet: bool,
     ) -> Result<(), Stop> {
-        let _sender = self.wait(band, self.shared.place(&self.shared.senders)).await??;
-        let builder = self.wait(band, self.shared.place(&self.shared.builders)).await??;
+        let _sender = self.wait(band, self.engine.place(&self.engine.senders)).await??;
+        let builder = self.wait(band, self.engine.place(&self.engine.builders)).await??;
         let flag = StopFlag::default();
         let stop = flag.share();
         let job = blocking(move || {

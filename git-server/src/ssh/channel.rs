@@ -46,7 +46,9 @@ pub(super) async fn serve(shared: Arc<Shared>, fingerprint: Arc<str>, channel: C
             return;
         }
         (_, Err(problem)) => refuse(&write, &problem).await,
-        (Asked::Shell { terminal }, Ok(actor)) => greet(&write, &actor, &shared.base_url, terminal).await,
+        (Asked::Shell { terminal }, Ok(actor)) => {
+            greet(&write, &actor, &shared.engine.base_url, terminal).await
+        }
         (Asked::Exec { line, version }, Ok(actor)) => match parse(&line) {
             Ok(Exec::Git(service, name)) => {
                 let reader = Reading::new(read);
@@ -138,8 +140,9 @@ async fn git(
         }
         (write, bytes)
     });
-    let ended =
-        Conversation::new(Arc::clone(shared), opened, version, false, input, output).run(service).await;
+    let ended = Conversation::new(Arc::clone(&shared.engine), opened, version, false, input, output)
+        .run(service)
+        .await;
     let flush = writing.abort_handle();
     let Ok(Ok((write, bytes))) = tokio::time::timeout(FLUSH_TIME, writing).await else {
         flush.abort();

@@ -25,6 +25,15 @@ pub(crate) async fn get(url: &str, credentials: Option<(&str, &str)>) -> Answer 
     send(Method::GET, url, credentials, &[], Bytes::new(), false).await
 }
 
+pub(crate) async fn post(
+    url: &str,
+    credentials: (&str, &str),
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> Answer {
+    send(Method::POST, url, Some(credentials), headers, body, false).await
+}
+
 async fn send(
     method: Method,
     url: &str,
@@ -48,9 +57,9 @@ async fn send(
     Answer { status: parts.status.as_u16(), headers: parts.headers, body }
 }
 
-const UPLOAD: (&str, &str) = ("content-type", "application/x-git-upload-pack-request");
-const RECEIVE: (&str, &str) = ("content-type", "application/x-git-receive-pack-request");
-const V2: (&str, &str) = ("git-protocol", "version=2");
+pub(crate) const UPLOAD: (&str, &str) = ("content-type", "application/x-git-upload-pack-request");
+pub(crate) const RECEIVE: (&str, &str) = ("content-type", "application/x-git-receive-pack-request");
+pub(crate) const V2: (&str, &str) = ("git-protocol", "version=2");
 const LS_REFS: &[u8] = b"0014command=ls-refs\n00010000";
 
 #[test]
