@@ -45,6 +45,8 @@ pub(crate) const FILTER_PARTS_MAX: usize = 64;
 pub(crate) const SPARSE_BLOB_BYTES_MAX: u64 = 1024 * 1024;
 /// How deep `combine:` may nest.
 pub(crate) const FILTER_NESTING_MAX: usize = 8;
+/// Arguments of one `git archive --remote` (git's own bound).
+pub(crate) const ARCHIVE_ARGUMENTS_MAX: usize = 64;
 /// Longest session id that is logged, in bytes.
 pub(crate) const SESSION_ID_BYTES_MAX: usize = 256;
 /// Longest line sent on band 2, in bytes.

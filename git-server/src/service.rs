@@ -3,6 +3,7 @@
 //!
 //! Blocking work runs on blocking threads; its permit lives with the thread. How bytes travel is not known here.
 
+mod archive;
 pub(crate) mod certificate;
 mod filter;
 mod offer;

@@ -5,6 +5,7 @@
 //! gitprotocol-capabilities.
 
 pub(crate) mod advertise;
+pub(crate) mod archive;
 pub(crate) mod certificate;
 pub(crate) mod fetch;
 pub(crate) mod filter;

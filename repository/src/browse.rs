@@ -27,6 +27,7 @@ mod renames;
 mod rev;
 mod tree;
 
+pub use archive::ArchiveForm;
 pub use commit::{Commit, Person};
 pub use diff::{ChangeKind, Diff, DiffLimits, FileDiff};
 pub use edit::{Edit, Signature, first_commit};
@@ -106,7 +107,20 @@ impl Snapshot {
         out: &mut dyn io::Write,
         stop: &AtomicBool,
     ) -> Result<()> {
-        archive::archive(self, commit, prefix, out, stop)
+        self.archive_as(ArchiveForm::TarGz, commit, prefix, &[], out, stop)
+    }
+
+    /// Writes the files of the commit or tree at `paths` (all if there are none), below the folder `prefix`.
+    pub fn archive_as(
+        &self,
+        form: ArchiveForm,
+        id: &Oid,
+        prefix: &str,
+        paths: &[String],
+        out: &mut dyn io::Write,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        archive::archive(self, form, id, &archive::Extent { prefix, paths }, out, stop)
     }
 
     /// A best common ancestor; `None` if the histories are unrelated.

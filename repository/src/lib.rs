@@ -31,8 +31,8 @@ mod sweep;
 mod view;
 
 pub use browse::{
-    Budget, ChangeKind, Commit, Diff, DiffLimits, DiffLine, Edit, Entry, FileDiff, Hunk, LineKind, LogPage,
-    Mode, Person, Signature, first_commit, shown_path,
+    ArchiveForm, Budget, ChangeKind, Commit, Diff, DiffLimits, DiffLine, Edit, Entry, FileDiff, Hunk,
+    LineKind, LogPage, Mode, Person, Signature, first_commit, shown_path,
 };
 pub use error::{RepoError, Result};
 pub use negotiate::{Deepen, ShallowAnswer};
