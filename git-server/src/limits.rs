@@ -33,6 +33,24 @@ pub(crate) const REF_PREFIX_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(crate) const REQUEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of the command list of one push.
 pub(crate) const COMMAND_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of one push certificate.
+pub(crate) const CERTIFICATE_BYTES_MAX: usize = COMMAND_BYTES_MAX;
+/// Bytes of the signature in it.
+pub(crate) const SIGNATURE_BYTES_MAX: usize = 64 * 1024;
+/// Seconds that a push certificate's nonce stays good over HTTP where `receive.certNonceSlop` is not set.
+pub(crate) const NONCE_SLOP_S: u64 = 300;
+/// Push certificates remembered, so that none is used twice.
+pub(crate) const CERTIFICATES_KEPT_MAX: usize = 10_000;
+/// Filters that one `combine:` may have in all.
+pub(crate) const FILTER_PARTS_MAX: usize = 64;
+/// Largest blob that `sparse:oid` may name, in bytes.
+pub(crate) const SPARSE_BLOB_BYTES_MAX: u64 = 1024 * 1024;
+/// How deep `combine:` may nest.
+pub(crate) const FILTER_NESTING_MAX: usize = 8;
+/// Arguments of one `git archive --remote` (git's own bound).
+pub(crate) const ARCHIVE_ARGUMENTS_MAX: usize = 64;
+/// Longest session id that is logged, in bytes.
+pub(crate) const SESSION_ID_BYTES_MAX: usize = 256;
 /// Longest line sent on band 2, in bytes.
 pub(crate) const REMOTE_LINE_BYTES_MAX: usize = 4_000;
 /// Longest capability list that is read, in bytes.
@@ -59,6 +77,12 @@ pub(crate) const RATE_MIN: u64 = 1024;
 pub(crate) const HTTP_SILENCE: Duration = Duration::from_secs(120);
 /// The same for SSH, where a client runs its pre-push hook and searches deltas while the server waits.
 pub(crate) const SSH_SILENCE: Duration = Duration::from_secs(1800);
+/// The same for a client at the other end of a pipe, unless `--timeout` says otherwise.
+pub(crate) const PIPE_SILENCE: Duration = Duration::from_secs(24 * 3600);
+/// Bytes read from a pipe at once.
+pub(crate) const PIPE_BYTES: usize = 64 * 1024;
+/// Largest `.git` file that is read, in bytes.
+pub(crate) const GITFILE_BYTES_MAX: u64 = 8 * 1024;
 /// Bytes that must come within such a span of waiting.
 pub(crate) const INPUT_BYTES_MIN: u64 = 64 * 1024;
 /// How long a refused push is read on, so that its sender comes to read the refusal.

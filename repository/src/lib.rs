@@ -37,12 +37,14 @@ mod refs;
 mod repositories;
 mod repository;
 mod send;
+mod settings;
 mod snapshot;
 mod sweep;
+mod view;
 
 pub use browse::{
-    Budget, ChangeKind, Commit, Diff, DiffLimits, DiffLine, Edit, Entry, FileDiff, Hunk, LineKind, LogPage,
-    Mode, Person, Signature, first_commit, shown_path,
+    ArchiveForm, Budget, ChangeKind, Commit, Diff, DiffLimits, DiffLine, Edit, Entry, FileDiff, Hunk,
+    LineKind, LogPage, Mode, Person, Signature, first_commit, shown_path,
 };
 pub use error::{RepoError, Result};
 pub use maintain::{Maintained, Storage};
@@ -52,5 +54,7 @@ pub use receive::{Progress, ReceiveLimits, Received};
 pub use refs::Ref;
 pub use repositories::Repositories;
 pub use repository::Repository;
-pub use send::{Filter, PackRequest, PackStream};
+pub use send::{Filter, PackRequest, PackStream, Sparse};
+pub use settings::{Guard, Hidden, ReceiveSettings, Settings, UploadSettings};
 pub use snapshot::Snapshot;
+pub use view::{Side, View};

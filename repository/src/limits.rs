@@ -109,6 +109,17 @@ pub(crate) const INHERIT_COMMITS_MAX: usize = 20_000;
 pub(crate) const PACK_REFS_FROM: usize = 32;
 /// Largest `.gitmodules` that is accepted, in bytes.
 pub(crate) const GITMODULES_BYTES_MAX: u64 = 4 << 20;
+/// Largest file of sparse patterns that a filter may name, in bytes.
+pub(crate) const SPARSE_BYTES_MAX: usize = 1 << 20;
+/// Most patterns in it.
+pub(crate) const SPARSE_PATTERNS_MAX: usize = 4096;
+/// Most pairs of a tree and a path that a filter by path looks at: the same trees within one another under ever new
+/// paths would keep it busy for ever.
+pub(crate) const FILTER_PLACES_MAX: usize = 8_000_000;
+/// Largest `config` of a repository that is read, in bytes.
+pub(crate) const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// Most values in it.
+pub(crate) const CONFIG_VALUES_MAX: usize = 10_000;
 /// Where more commits than this are to be sent, bitmaps are asked if there are any.
 pub(crate) const WALKED_COMMITS_MAX: usize = 2_000;
 /// Bytes that an answer made anew keeps in memory; beyond it they are in a file.

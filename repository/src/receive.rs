@@ -37,6 +37,7 @@ use crate::quarantine::Quarantine;
 use crate::repositories::sync_folder;
 use crate::repository::Repository;
 use crate::snapshot::Snapshot;
+use crate::view::Side;
 
 /// What a pack may have.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +111,7 @@ impl Repository {
         progress: &dyn Fn(Progress),
         stop: &AtomicBool,
     ) -> Result<Received> {
-        let snapshot = self.snapshot()?;
+        let snapshot = self.view(Side::Push)?.snapshot;
         let quarantine = Quarantine::new(&snapshot.objects)?;
         let path = quarantine.path().join("incoming.pack");
         let file = File::options().read(true).write(true).create_new(true).open(&path);
@@ -134,7 +135,8 @@ impl Repository {
 
     /// For pushes without a pack (deletes, refs to known objects) and as `Incoming` over what is stored.
     pub fn received_nothing(&self) -> Result<Received> {
-        Ok(Received { snapshot: self.snapshot()?, incoming: None, checked: AtomicBool::new(false) })
+        let snapshot = self.view(Side::Push)?.snapshot;
+        Ok(Received { snapshot, incoming: None, checked: AtomicBool::new(false) })
     }
 }
 

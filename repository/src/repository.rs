@@ -17,7 +17,9 @@ use crate::formats::commit_graph::chain;
 use crate::graph::Graph;
 use crate::refs::{RawRefs, Ref, Stamp, Stamps, Value};
 use crate::send::cache::Recipes;
+use crate::settings::Settings;
 use crate::snapshot::{Snapshot, arrange, open_packs};
+use crate::view::Views;
 
 /// A repository. Blocking.
 pub struct Repository {
@@ -30,6 +32,7 @@ pub struct Repository {
     /// Held while packs are rolled up.
     pub(crate) maintaining: Mutex<()>,
     cache: Arc<BaseCache>,
+    views: Views,
     /// This handle's number in `recipes`.
     number: u64,
     recipes: Arc<Recipes>,
@@ -53,9 +56,24 @@ struct Generation {
 impl Repository {
     /// Opens the bare repository at `root`.
     pub(crate) fn open(root: PathBuf, recipes: Arc<Recipes>) -> Result<Self> {
+        let files = vec![root.join("config")];
+        Self::new(root, Settings::default(), files, recipes)
+    }
+
+    /// Opens the repository in the folder `root` (the one with `HEAD` in it) outside of a folder of repositories, with
+    /// settings from `files` on top of `base`.
+    ///
+    /// # Errors
+    /// [`RepoError::Unsupported`] for what is not served.
+    pub fn open_with(root: PathBuf, base: Settings, files: Vec<PathBuf>) -> Result<Self> {
+        Self::new(root, base, files, Arc::default())
+    }
+
+    fn new(root: PathBuf, base: Settings, files: Vec<PathBuf>, recipes: Arc<Recipes>) -> Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         check_format(&root)?;
         Ok(Self {
+            views: Views::new(base, files),
             root,
             current: ArcSwapOption::empty(),
             reading: Mutex::default(),
@@ -80,6 +98,11 @@ impl Repository {
     /// Has the next who asks look at everything anew.
     pub(crate) fn forget_generation(&self) {
         self.current.store(None);
+    }
+
+    /// What was made of its settings.
+    pub(crate) fn views(&self) -> &Views {
+        &self.views
     }
 
     /// Takes the turn to write refs.
@@ -188,7 +211,8 @@ impl Repository {
     }
 }
 
-fn head_itself() -> Result<RefName> {
+/// The name `HEAD`.
+pub(crate) fn head_itself() -> Result<RefName> {
     RefName::parse("HEAD").map_err(|e| RepoError::Invalid { what: e.to_string() })
 }
 

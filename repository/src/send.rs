@@ -6,9 +6,11 @@
 //! builds on it, so that no deltas can form a ring. Recipes are kept and shared by all who ask the same ([`cache`]).
 
 pub(crate) mod cache;
+mod filter;
 pub(crate) mod plan;
 pub(crate) mod recipe;
 pub(crate) mod select;
+mod sparse;
 mod stream;
 
 use std::sync::Arc;
@@ -17,24 +19,11 @@ use std::sync::atomic::AtomicBool;
 use gix::hash::{Kind as HashKind, hasher};
 use slipway_core::Oid;
 
+pub use self::filter::{Filter, Sparse};
 pub use self::stream::PackStream;
 use crate::error::{RepoError, Result};
 use crate::reach::Marks;
 use crate::snapshot::Snapshot;
-
-/// What is left out of a pack (git-rev-list(1), `--filter`). Objects asked for by id are sent all the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Filter {
-    /// Nothing.
-    #[default]
-    None,
-    /// All blobs.
-    BlobNone,
-    /// Blobs of so many bytes and more.
-    BlobLimit(u64),
-    /// Trees and blobs so many steps below a commit and deeper; its root tree is at 0.
-    Tree(u32),
-}
 
 /// What a client asks for.
 #[derive(Clone, Debug, Default)]

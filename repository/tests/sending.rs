@@ -307,6 +307,38 @@ fn filters_leave_out_what_git_leaves_out() {
         let theirs = reachable(&served.path, &[&format!("--filter={text}"), "main"]);
         assert_eq!(came, theirs, "{text}");
     }
+    let patterns = "/*\n!/*/\n/dir0-0/\n!/dir0-0/*/\n*1.txt\n!file2.txt\n";
+    let blob =
+        oid(&String::from_utf8(git_in(&served.path, &["hash-object", "-w", "--stdin"], patterns.as_bytes()))
+            .unwrap());
+    let sparse = Filter::Sparse(Arc::new(Sparse::parse(patterns.as_bytes()).unwrap()));
+    let both = |a: &Filter, b: &Filter| Filter::All(vec![a.clone(), b.clone()]);
+    let sparse_text = format!("sparse:oid={blob}");
+    for (filter, text) in [
+        (Filter::Type(Kind::Commit), "object:type=commit".to_owned()),
+        (Filter::Type(Kind::Tree), "object:type=tree".to_owned()),
+        (Filter::Type(Kind::Blob), "object:type=blob".to_owned()),
+        (Filter::Type(Kind::Tag), "object:type=tag".to_owned()),
+        (sparse.clone(), sparse_text.clone()),
+        (both(&Filter::Tree(2), &Filter::BlobLimit(500)), "combine:tree:2+blob:limit=500".to_owned()),
+        (both(&sparse, &Filter::BlobLimit(900)), format!("combine:{sparse_text}+blob:limit=900")),
+        (both(&Filter::Type(Kind::Blob), &Filter::Tree(2)), "combine:object:type=blob+tree:2".to_owned()),
+    ] {
+        let request = PackRequest { filter, ..want(&[main]) };
+        let client = served.client(&format!("{}.git", text.replace([':', '=', '+'], "-")));
+        let came = index(&client, &bytes_of(&served.snapshot(), &request, 4096), false);
+        let theirs = reachable(&served.path, &[&format!("--filter={text}"), "main"]);
+        assert_eq!(came, theirs, "{text}");
+    }
+    // A tree that was asked for by id: its entries are at depth 0.
+    let tree = oid(&git(&served.path, &["rev-parse", "main^{tree}"]));
+    for depth in 0..4 {
+        let request = PackRequest { filter: Filter::Tree(depth), ..want(&[tree]) };
+        let client = served.client(&format!("asked-{depth}.git"));
+        let came = index(&client, &bytes_of(&served.snapshot(), &request, 4096), false);
+        let filter = format!("--filter=tree:{depth}");
+        assert_eq!(came, reachable(&served.path, &[&filter, &tree.to_string()]), "{depth}");
+    }
     // What was left out can be asked for by id.
     let blobs: Vec<Oid> =
         all_objects(&served.path).into_iter().filter(|o| o.1 == "blob").map(|o| o.0).take(5).collect();

@@ -68,9 +68,9 @@ async fn info_refs(State(server): State<GitServer>, Path(repo): Path<String>, re
 }
 
 async fn advertise(opened: Opened, service: Service, version: Version) -> Response {
-    let job = blocking(move || advertisement(&opened.repository, service, version, true));
+    let job = blocking(move || advertisement(&opened, service, version, true));
     let told = match job.await {
-        Ok((_, told)) => told,
+        Ok(told) => told.bytes,
         Err(problem) => return refused(&problem),
     };
     let mut out = Vec::with_capacity(told.len() + 64);
@@ -112,11 +112,12 @@ async fn exchange(shared: Arc<Shared>, repo: String, service: Service, request: 
         Err(problem) => return refused(&problem),
     };
     let version = version(request.headers());
-    let span = info_span!("http git", repo = %opened.record.name, who = opened.actor.label(), service = service.name());
+    let span =
+        info_span!("http git", repo = %opened.name, who = opened.actor.label(), service = service.name());
     let (fed, input) = input();
     let (output, sent) = output();
     tokio::spawn(feed(request.into_body(), gzip, fed).instrument(span.clone()));
-    let conversation = Conversation::new(Arc::clone(&shared), opened, version, true, input, output);
+    let conversation = Conversation::new(Arc::clone(&shared.engine), opened, version, true, input, output);
     shared.tasks.spawn(converse(conversation, service).instrument(span));
     answer(service, sent).await
 }
@@ -174,7 +175,7 @@ async fn open(
     repo: &str,
     service: Service,
 ) -> Result<Opened, Problem> {
-    if shared.stop.is_cancelled() {
+    if shared.engine.stop.is_cancelled() {
         return Err(Problem::new(
             ProblemKind::Unavailable,
             "The server is stopping.",

@@ -35,7 +35,7 @@ impl Conversation {
         band: SideBand,
         quiet: bool,
     ) -> Result<(), Stop> {
-        let _sender = self.wait(band, self.shared.place(&self.shared.senders)).await??;
+        let _sender = self.wait(band, self.engine.place(&self.engine.senders)).await??;
         let pack = match snapshot.pack_at_hand(&request) {
             Some(pack) => pack,
             None => self.build(snapshot, request, band).await?,
@@ -50,7 +50,7 @@ impl Conversation {
         request: PackRequest,
         band: SideBand,
     ) -> Result<PackStream, Stop> {
-        let builder = self.wait(band, self.shared.place(&self.shared.builders)).await??;
+        let builder = self.wait(band, self.engine.place(&self.engine.builders)).await??;
         let flag = StopFlag::default();
         let stop = flag.share();
         let job = blocking(move || {
@@ -68,7 +68,7 @@ impl Conversation {
             self.output.send(out).await?;
         }
         loop {
-            let mut chunk = self.shared.spare.take();
+            let mut chunk = self.engine.spare.take();
             // What is in the page cache is copied here and now; a thread is taken only to wait for the disk.
             if !chunk.fill_now(&mut pack, band)? {
                 let job = blocking(move || {

@@ -45,7 +45,9 @@ impl LsRefs {
     pub(crate) fn answer(&mut self, refs: &[Ref], head: &RefName, out: &mut Vec<u8>) {
         self.reduce();
         let born = refs.iter().any(|r| r.name.as_str() == "HEAD");
-        if !born && self.unborn && self.matches("HEAD") {
+        // A HEAD that names no branch that may be shown is not there at all.
+        let names_branch = head.as_str() != "HEAD";
+        if !born && names_branch && self.unborn && self.matches("HEAD") {
             put(out, &[b"unborn HEAD symref-target:", head.as_str().as_bytes(), b"\n"]);
         }
         for entry in refs.iter().filter(|r| self.matches(r.name.as_str())) {

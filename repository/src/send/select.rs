@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use slipway_core::Oid;
 
-use super::{Filter, PackRequest};
+use super::PackRequest;
+use super::filter::{Filter, FilteredWalk};
 use crate::error::{RepoError, Result};
 use crate::graph::{Commit, Graph, Node};
 use crate::limits::{LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX, WALKED_COMMITS_MAX};
@@ -41,8 +42,8 @@ struct Select<'a> {
     stop: &'a AtomicBool,
     taken: Marks,
     edge: Marks,
-    /// For filters by depth: the least depth at which a tree was walked.
-    depths: HashMap<Oid, u32>,
+    /// The walk over trees, where a filter leaves something out.
+    filtered: Option<FilteredWalk>,
     /// Pairs of trees that were laid beside one another.
     beside: HashSet<(Oid, Oid)>,
     buffers: (Vec<u8>, Vec<u8>),
@@ -73,7 +74,7 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         stop,
         taken: Marks::for_packs(&packs),
         edge: Marks::for_packs(&packs),
-        depths: HashMap::new(),
+        filtered: (request.filter != Filter::None).then(|| FilteredWalk::new(&request.filter)),
         beside: HashSet::new(),
         buffers: Default::default(),
         commits_max: usize::MAX,
@@ -108,7 +109,9 @@ impl Select<'_> {
                 self.commits(&commits)?.unwrap_or_default()
             }
         };
-        for commit in &chosen {
+        let all = self.filtered.as_ref().is_none_or(|walk| walk.sends(Kind::Commit));
+        let by_id: HashSet<&Oid> = if all { HashSet::new() } else { commits.iter().collect() };
+        for commit in chosen.iter().filter(|commit| all || by_id.contains(&commit.id)) {
             self.take(&commit.id);
         }
         for commit in &chosen {
@@ -307,27 +310,40 @@ impl Select<'_> {
     /// Takes a tree and everything below it that is neither taken nor the client's, as the filter allows. The root
     /// itself was asked for by id if it is `explicit`.
     fn tree(&mut self, root: &Oid, explicit: bool) -> Result<()> {
-        let filter = &self.request.filter;
-        let depth_max = if let Filter::Tree(depth) = filter { *depth } else { u32::MAX };
-        let by_depth = depth_max != u32::MAX;
-        let mut open = vec![(*root, 0u32)];
+        match self.filtered.take() {
+            Some(mut walk) => {
+                let done = self.filtered_tree(root, explicit, &mut walk);
+                self.filtered = Some(walk);
+                done
+            }
+            None => self.whole_tree(root, explicit),
+        }
+    }
+
+    fn filtered_tree(&mut self, root: &Oid, explicit: bool, walk: &mut FilteredWalk) -> Result<()> {
+        let Self { snapshot, stop, taken, edge, .. } = self;
+        let packs = snapshot.packs.load_full();
+        walk.walk(*snapshot, root, explicit, &|id| edge.has(&packs, id), &mut |id| {
+            if stop.load(Ordering::Relaxed) {
+                return Err(RepoError::Stopped);
+            }
+            taken.put(&snapshot.packs.load(), id);
+            Ok(())
+        })
+    }
+
+    fn whole_tree(&mut self, root: &Oid, explicit: bool) -> Result<()> {
+        let mut open = vec![*root];
+        let mut is_root = explicit;
         let (mut data, other) = std::mem::take(&mut self.buffers);
         let packs = self.snapshot.packs.load_full();
-        while let Some((id, depth)) = open.pop() {
+        while let Some(id) = open.pop() {
             self.go_on()?;
-            let is_root = explicit && depth == 0;
-            if !is_root && (depth >= depth_max || self.edge.has(&packs, &id)) {
+            let asked = std::mem::take(&mut is_root);
+            if !asked && self.edge.has(&packs, &id) {
                 continue;
             }
-            let new = self.take(&id);
-            if by_depth {
-                // Seen before, but deeper down: then what is below it may have been left out.
-                let before = self.depths.entry(id).or_insert(u32::MAX);
-                if *before <= depth {
-                    continue;
-                }
-                *before = depth;
-            } else if !new && !is_root {
+            if !self.take(&id) && !asked {
                 continue;
             }
             let kind = self.snapshot.read(&id, LINKED_OBJECT_BYTES_MAX, &mut data)?;
@@ -337,31 +353,16 @@ impl Select<'_> {
             for entry in TreeEntries::new(&data, id.as_bytes().len()) {
                 let entry = entry.map_err(|why| RepoError::BrokenObject { id, why: why.into() })?;
                 match entry.kind() {
-                    Some(Kind::Tree) => open.push((entry.id, depth + 1)),
-                    Some(_) => {
-                        let asked = depth.saturating_add(1) < depth_max && !self.edge.has(&packs, &entry.id);
-                        if asked && self.passes(&entry.id)? {
-                            self.take(&entry.id);
-                        }
+                    Some(Kind::Tree) => open.push(entry.id),
+                    Some(_) if !self.edge.has(&packs, &entry.id) => {
+                        self.take(&entry.id);
                     }
-                    None => {}
+                    Some(_) | None => {}
                 }
             }
         }
         self.buffers = (data, other);
         Ok(())
-    }
-
-    /// True if the filter lets the blob through.
-    fn passes(&self, blob: &Oid) -> Result<bool> {
-        match self.request.filter {
-            Filter::BlobNone => Ok(false),
-            Filter::BlobLimit(limit) => {
-                let size = self.snapshot.object_size(blob)?.ok_or(RepoError::Missing { id: *blob })?.1;
-                Ok(size < limit)
-            }
-            Filter::None | Filter::Tree(_) => Ok(true),
-        }
     }
 
     /// Takes annotated tags of what is taken, and the tags between.
