@@ -35,6 +35,8 @@ impl Repo {
         git(dir.path(), &["init", "-q", "--bare", "-b", "main", &format, "r.git"]);
         let repo = Self { _dir: dir, path, hash_len };
         repo.git(&["config", "repack.writeBitmaps", "false"]);
+        // The default of newer gits.
+        repo.git(&["config", "pack.writeReverseIndex", "true"]);
         let stream = String::from_utf8(history(seed, commits)).unwrap();
         let stream = stream.replace(&"0".repeat(40), &"0".repeat(hash_len * 2));
         git_in(&repo.path, &["fast-import", "--quiet", "--force"], stream.as_bytes());

@@ -90,6 +90,30 @@ fn bitmaps_of_git_say_what_rev_list_says() {
     }
 }
 
+#[test]
+fn pseudo_merges_are_passed_over() {
+    for table in ["false", "true"] {
+        let repo = Repo::new(HASHES[0], 9, 130);
+        repo.git(&["config", "pack.writeBitmapLookupTable", table]);
+        repo.git(&["config", "bitmapPseudoMerge.all.pattern", "refs/"]);
+        repo.git(&["config", "bitmapPseudoMerge.all.threshold", "now"]);
+        repo.git(&["config", "bitmapPseudoMerge.all.stableThreshold", "now"]);
+        repo.git(&["repack", "-qadb"]);
+        let order = Order::of(&repo);
+        let text = fs::read(repo.file(".bitmap")).unwrap();
+        if text[7] & 0x20 == 0 {
+            let version = repo.git(&["version"]);
+            assert!(version.contains(" 2.3") || version.contains(" 2.40"), "{version} wrote none");
+            continue;
+        }
+        let file = BitmapFile::parse(&text[..], 20, order.index.count()).unwrap();
+        for n in (0..file.len()).step_by(5) {
+            let id = hex::encode(order.index.id(file.position(n).unwrap()).unwrap());
+            assert_eq!(order.ids(&file.reach(n).unwrap()), repo.reachable(&[&id]));
+        }
+    }
+}
+
 /// Writes bitmaps of these commits for a repository of one pack.
 fn write(repo: &Repo, commits: &[Vec<u8>], names: bool) -> Vec<u8> {
     let order = Order::of(repo);
