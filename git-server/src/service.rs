@@ -7,6 +7,7 @@ mod archive;
 pub(crate) mod certificate;
 mod filter;
 mod offer;
+mod progress;
 pub(crate) mod receive;
 mod rules;
 pub(crate) mod send;

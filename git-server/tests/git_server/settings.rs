@@ -132,7 +132,11 @@ fn hidden_refs_are_not_there() {
     assert!(!dev.try_git(&clone, &["cat-file", "-e", &secret]).status.success());
 
     let deny = "deny updating a hidden ref";
-    assert!(lab.refused(&[&url, "main:refs/hidden/y"]).contains(deny));
+    dev.git(&lab.path, &["symbolic-ref", "refs/heads/door", "refs/hidden/x"]);
+    assert!(!dev.git(&clone, &["ls-remote", &url]).contains("door"));
+    for name in ["refs/hidden/y", "refs/hidden/x", "refs/heads/door"] {
+        assert!(lab.refused(&["-f", &url, &format!("main:{name}")]).contains(deny), "{name}");
+    }
     let zero = "0".repeat(40);
     let commands = format!("{secret} {zero} refs/hidden/x\0report-status");
     let said = lab.ask("receive-pack", format!("{:04x}{commands}0000", commands.len() + 4), false);
