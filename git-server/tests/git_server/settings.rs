@@ -292,8 +292,11 @@ fn filters_are_refused_where_the_config_says_so() {
     assert!(said.contains("ERR"), "{said}");
     // Patterns in a blob that nobody may see are in no blob.
     lab.set(&[("uploadpack.allowFilter", "true"), ("uploadpackfilter.allow", "true")]);
-    let hidden = lab.dev.git(&lab.path, &["commit-tree", "-m", "lost", "main^{tree}"]).trim().to_owned();
-    for name in [hidden.as_str(), "main:nothing", "main:dir", "nobody:.sparse", "1:2:3"] {
+    let patterns = lab.tree.join("patterns");
+    std::fs::write(&patterns, "/in no commit/\n").expect("written");
+    let file = patterns.display().to_string();
+    let lost = lab.dev.git(&lab.path, &["hash-object", "-w", &file]).trim().to_owned();
+    for name in [lost.as_str(), "main:nothing", "main:dir", "nobody:.sparse", "1:2:3"] {
         let (ok, said) = clone("sparse", &format!("sparse:oid={name}"));
         assert!(!ok && said.contains("unable to access sparse blob"), "{name}: {said}");
     }
