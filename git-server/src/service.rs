@@ -8,6 +8,7 @@ pub(crate) mod certificate;
 pub(crate) mod chunk;
 mod filter;
 mod offer;
+mod progress;
 pub(crate) mod quick;
 pub(crate) mod receive;
 mod rules;

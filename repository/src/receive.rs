@@ -37,7 +37,6 @@ use crate::quarantine::Quarantine;
 use crate::repositories::sync_folder;
 use crate::repository::Repository;
 use crate::snapshot::Snapshot;
-use crate::view::Side;
 
 /// What a pack may have.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +110,22 @@ impl Repository {
         progress: &dyn Fn(Progress),
         stop: &AtomicBool,
     ) -> Result<Received> {
-        let snapshot = self.view(Side::Push)?.snapshot;
+        self.receive_onto(self.snapshot()?, pack, limits, progress, stop)
+    }
+
+    /// The same for somebody who sees no more than `snapshot` ([`Repository::view`]): what only other refs reach cannot
+    /// be built upon.
+    ///
+    /// # Errors
+    /// As for [`Repository::receive`].
+    pub fn receive_onto(
+        &self,
+        snapshot: Arc<Snapshot>,
+        pack: &mut dyn Read,
+        limits: &ReceiveLimits,
+        progress: &dyn Fn(Progress),
+        stop: &AtomicBool,
+    ) -> Result<Received> {
         let quarantine = Quarantine::new(&snapshot.objects)?;
         let path = quarantine.path().join("incoming.pack");
         let file = File::options().read(true).write(true).create_new(true).open(&path);
@@ -135,8 +149,12 @@ impl Repository {
 
     /// For pushes without a pack (deletes, refs to known objects) and as `Incoming` over what is stored.
     pub fn received_nothing(&self) -> Result<Received> {
-        let snapshot = self.view(Side::Push)?.snapshot;
-        Ok(Received { snapshot, incoming: None, checked: AtomicBool::new(false) })
+        Ok(Self::received_nothing_onto(self.snapshot()?))
+    }
+
+    /// The same for somebody who sees no more than `snapshot`.
+    pub fn received_nothing_onto(snapshot: Arc<Snapshot>) -> Received {
+        Received { snapshot, incoming: None, checked: AtomicBool::new(false) }
     }
 }
 
