@@ -12,6 +12,9 @@ use crate::limits::REF_FOLDERS_DEEP_MAX;
 /// Names that our quarantine folders start with; git's own, so that `git gc` removes them too.
 pub(crate) const QUARANTINE: &str = "tmp_objdir-incoming-";
 
+/// What the files say that keep our packs from `git gc` while a push is under way; a process id follows.
+pub(crate) const KEEP_WORDS: &str = "slipway: refs are being updated by process ";
+
 /// A lock younger than this may belong to a plain git that works beside us.
 const LOCK_AGE_MIN: Duration = Duration::from_secs(60);
 /// The same for its quarantines, in which a long push may sit.
@@ -24,6 +27,10 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
             remove(fs::remove_dir_all(path), path)
         }
         _ => Ok(()),
+    })?;
+    each(&root.join("objects/pack"), &mut |path, name| {
+        let ours = || fs::read(path).is_ok_and(|words| words.starts_with(KEEP_WORDS.as_bytes()));
+        if name.ends_with(".keep") && ours() { remove(fs::remove_file(path), path) } else { Ok(()) }
     })?;
     for name in ["HEAD.lock", "packed-refs.lock", "packed-refs.new", "config.lock"] {
         remove_stale(&root.join(name))?;

@@ -448,8 +448,13 @@ fn rings_and_orphans_of_deltas_are_refused() {
 fn limits_hold() {
     let lab = Lab::new();
     let (repository, path) = lab.create("app");
-    let limits =
-        ReceiveLimits { pack_bytes_max: 100_000, objects_max: 30, object_bytes_max: 1 << 20, depth_max: 5 };
+    let limits = ReceiveLimits {
+        pack_bytes_max: 100_000,
+        objects_max: 30,
+        object_bytes_max: 1 << 20,
+        depth_max: 5,
+        ..ReceiveLimits::default()
+    };
     let over = |pack: &[u8]| match receive_with(&repository, pack, &limits) {
         Err(RepoError::TooMuch { what, .. }) => what,
         other => panic!("{:?}", other.err()),
