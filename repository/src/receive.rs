@@ -20,6 +20,7 @@ mod reader;
 mod resolve;
 mod scan;
 mod thin;
+mod tree;
 mod turns;
 
 use std::io::Read;

@@ -4,6 +4,7 @@ use gix::hash::{Hasher, Kind as HashKind, hasher};
 use slipway_core::Oid;
 
 use super::links::{Links, Recent};
+use super::tree::{Checked, Outline, check_changed};
 use crate::check;
 use crate::error::{RepoError, Result};
 use crate::links::each_link;
@@ -63,6 +64,36 @@ pub(crate) fn admit(
     modules.into_iter().try_for_each(|blob| links.add_gitmodules(blob))?;
     each_link(&id, kind, data, &mut |target, kind| links.add(&target, kind, recent))?;
     Ok(id)
+}
+
+/// The same for a tree that `delta` made from a checked one, whose links are remembered already: only what changed is
+/// looked at. Also returns where its entries start.
+pub(crate) fn admit_changed(
+    hash: HashKind,
+    base: &Checked<'_>,
+    delta: &[u8],
+    data: &[u8],
+    links: &Links,
+    recent: &mut Recent,
+) -> Result<(Oid, Outline)> {
+    let mut state = start_hash(hash, Kind::Tree, data.len() as u64);
+    state.update(data);
+    let id = finish_hash(state)?;
+    let mut failed = None;
+    let outline = check_changed(base, delta, data, hash.len_in_bytes(), &mut |entry| {
+        let is_modules = check::entry(entry)?;
+        let added = if is_modules { links.add_gitmodules(entry.id) } else { Ok(()) };
+        let added =
+            added.and_then(|()| entry.kind().map_or(Ok(()), |kind| links.add(&entry.id, kind, recent)));
+        added.map_err(|e| {
+            failed = Some(e);
+            String::new()
+        })
+    });
+    match (failed, outline) {
+        (Some(e), _) => Err(e),
+        (None, outline) => Ok((id, outline.map_err(|why| check::refuse(id, Kind::Tree, why))?)),
+    }
 }
 
 #[cfg(test)]

@@ -13,11 +13,12 @@ use std::thread::Builder;
 
 use slipway_core::Oid;
 
-use super::admit::admit;
+use super::admit::{admit, admit_changed};
 use super::entries::Entries;
 use super::links::{Links, Recent};
 use super::reader::{PackBytes, Reader};
 use super::scan::check_inflated;
+use super::tree::{Checked, Outline};
 use super::turns::Turns;
 use super::{Progress, ReceiveLimits};
 use crate::delta;
@@ -28,6 +29,19 @@ use crate::limits::{
 };
 use crate::object::Kind;
 
+/// An object that others are made from.
+struct Base {
+    data: Vec<u8>,
+    /// Of a tree that was checked.
+    outline: Option<Outline>,
+}
+
+impl Base {
+    fn bytes(&self) -> usize {
+        self.data.len() + self.outline.as_ref().map_or(0, Outline::bytes)
+    }
+}
+
 /// A base whose deltas are being resolved.
 pub(crate) struct Frame {
     entry: u32,
@@ -35,7 +49,7 @@ pub(crate) struct Frame {
     /// Bases above it in its chain.
     depth: u32,
     /// Dropped when memory is short.
-    data: Option<Arc<Vec<u8>>>,
+    base: Option<Arc<Base>>,
     /// Deltas on it that are left, last first.
     children: Vec<u32>,
 }
@@ -206,8 +220,7 @@ impl<'r, 'a> Worker<'r, 'a> {
         let id = entries.id(root);
         let is_stored =
             root < appended && stored.stored(&id)?.is_some_and(|(_, size)| size <= COMPARE_BYTES_MAX);
-        let may_have_children = entries.may_have_children(root);
-        let children = if may_have_children { entries.children(root, &id) } else { Vec::new() };
+        let children = self.children(root);
         if !is_stored && children.is_empty() {
             return Ok(None);
         }
@@ -225,8 +238,8 @@ impl<'r, 'a> Worker<'r, 'a> {
             self.large = None;
             return Ok(None);
         }
-        self.hold(data.len());
-        Ok(Some(Frame { entry: root, kind, depth: 0, data: Some(Arc::new(data)), children }))
+        let base = self.base(root, kind, data);
+        Ok(Some(Frame { entry: root, kind, depth: 0, base: Some(base), children }))
     }
 
     /// Waits for this thread's turn at large objects, if it is about to make one.
@@ -241,13 +254,22 @@ impl<'r, 'a> Worker<'r, 'a> {
         Ok(())
     }
 
-    fn hold(&self, bytes: usize) {
-        self.shared.held.fetch_add(bytes, Ordering::Relaxed);
+    /// Readies an object that was checked, unless it is the repository's own, to be built on.
+    fn base(&self, entry: u32, kind: Kind, data: Vec<u8>) -> Arc<Base> {
+        let Given { entries, appended, .. } = self.shared.given;
+        let is_checked = kind == Kind::Tree && entry < appended;
+        let outline = is_checked.then(|| Outline::of(&data, entries.hash().len_in_bytes()));
+        self.hold(Base { data, outline })
     }
 
-    fn let_go(&self, data: Option<Arc<Vec<u8>>>) {
-        if let Some(data) = data {
-            self.shared.held.fetch_sub(data.len(), Ordering::Relaxed);
+    fn hold(&self, base: Base) -> Arc<Base> {
+        self.shared.held.fetch_add(base.bytes(), Ordering::Relaxed);
+        Arc::new(base)
+    }
+
+    fn let_go(&self, base: Option<Arc<Base>>) {
+        if let Some(base) = base {
+            self.shared.held.fetch_sub(base.bytes(), Ordering::Relaxed);
         }
     }
 
@@ -256,7 +278,7 @@ impl<'r, 'a> Worker<'r, 'a> {
         let mut stack = vec![root];
         while let Some(frame) = stack.last_mut() {
             let Some(child) = frame.children.pop() else {
-                let done = stack.pop().and_then(|f| f.data);
+                let done = stack.pop().and_then(|f| f.base);
                 self.let_go(done);
                 continue;
             };
@@ -268,29 +290,37 @@ impl<'r, 'a> Worker<'r, 'a> {
             if !self.shared.given.entries.claim(child) {
                 continue;
             }
-            let base = match &frame.data {
-                Some(data) => data.clone(),
+            let base = match &frame.base {
+                Some(base) => base.clone(),
                 None => {
-                    let data = Arc::new(self.make(parent)?);
-                    self.hold(data.len());
-                    frame.data = Some(data.clone());
-                    data
+                    let data = self.make(parent)?;
+                    let base = self.base(parent, kind, data);
+                    frame.base = Some(base.clone());
+                    base
                 }
             };
             if frame.children.is_empty() {
-                let done = stack.pop().and_then(|f| f.data);
+                let done = stack.pop().and_then(|f| f.base);
                 self.let_go(done);
             }
             let mut data = std::mem::take(&mut self.result);
-            self.apply(&base, child, &mut data)?;
+            self.apply(&base.data, child, &mut data)?;
+            let outline = self.resolved(child, parent, kind, &base, &data)?;
             drop(base);
-            let children = self.resolved(child, parent, kind, &data, tell)?;
+            self.done += 1;
+            if self.done.is_multiple_of(PROGRESS_EVERY) {
+                tell();
+            }
+            let children = self.children(child);
             if children.is_empty() {
                 self.result = data;
             } else {
-                self.hold(data.len());
                 data.shrink_to_fit();
-                stack.push(Frame { entry: child, kind, depth, data: Some(Arc::new(data)), children });
+                let base = match outline {
+                    Some(_) => self.hold(Base { data, outline }),
+                    None => self.base(child, kind, data),
+                };
+                stack.push(Frame { entry: child, kind, depth, base: Some(base), children });
                 self.spare(&mut stack);
             }
             if self.shared.turns.is_anyone_waiting() {
@@ -311,7 +341,7 @@ impl<'r, 'a> Worker<'r, 'a> {
             if self.shared.held.load(Ordering::Relaxed) <= RESOLVE_BYTES_MAX {
                 return;
             }
-            self.let_go(frame.data.take());
+            self.let_go(frame.base.take());
         }
     }
 
@@ -324,35 +354,50 @@ impl<'r, 'a> Worker<'r, 'a> {
             && only.children.len() > 1
         {
             let children = only.children.split_off(only.children.len() / 2);
-            self.hold(only.data.as_ref().map_or(0, |data| data.len()));
-            self.shared.turns.give(Frame { children, data: only.data.clone(), ..*only });
+            // Held twice over, so that each lets go of it once.
+            self.shared.held.fetch_add(only.base.as_ref().map_or(0, |b| b.bytes()), Ordering::Relaxed);
+            self.shared.turns.give(Frame { children, base: only.base.clone(), ..*only });
         }
     }
 
-    /// Checks and notes what a delta became; returns the deltas on it.
+    /// Checks and notes what a delta became; `self.instructions` still has the delta.
     fn resolved(
         &mut self,
         child: u32,
-        base: u32,
+        parent: u32,
         kind: Kind,
+        base: &Base,
         data: &[u8],
-        tell: &dyn Fn(),
-    ) -> Result<Vec<u32>> {
+    ) -> Result<Option<Outline>> {
         if kind != Kind::Blob && data.len() as u64 > RECEIVED_LINKED_BYTES_MAX {
             let what = "the size of one commit, tag or folder in bytes";
             return Err(RepoError::TooMuch { what, max: RECEIVED_LINKED_BYTES_MAX });
         }
-        let entries = self.shared.given.entries;
-        let id = admit(entries.hash(), kind, data, self.shared.given.links, &mut self.recent)?;
-        self.shared.given.stored.compare(&id, kind, data)?;
-        entries.resolved(child, base, kind, &id);
+        let Given { entries, links, stored, .. } = self.shared.given;
+        let hash = entries.hash();
+        let (id, outline) = match &base.outline {
+            Some(outline) => {
+                let base = Checked { data: &base.data, outline };
+                let (id, outline) =
+                    admit_changed(hash, &base, &self.instructions, data, links, &mut self.recent)?;
+                (id, Some(outline))
+            }
+            None => (admit(hash, kind, data, links, &mut self.recent)?, None),
+        };
+        stored.compare(&id, kind, data)?;
+        entries.resolved(child, parent, kind, &id);
         self.shared.resolved.fetch_add(1, Ordering::Relaxed);
-        self.done += 1;
-        if self.done.is_multiple_of(PROGRESS_EVERY) {
-            tell();
-        }
         self.go_on()?;
-        Ok(if entries.may_have_children(child) { entries.children(child, &id) } else { Vec::new() })
+        Ok(outline)
+    }
+
+    fn children(&self, entry: u32) -> Vec<u32> {
+        let entries = self.shared.given.entries;
+        if entries.may_have_children(entry) {
+            entries.children(entry, &entries.id(entry))
+        } else {
+            Vec::new()
+        }
     }
 
     fn apply(&mut self, base: &[u8], child: u32, out: &mut Vec<u8>) -> Result<()> {
