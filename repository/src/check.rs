@@ -19,8 +19,8 @@ pub(crate) fn check(
 ) -> Result<(), String> {
     match kind {
         Kind::Blob => Ok(()),
-        Kind::Commit => commit(data),
-        Kind::Tag => tag(data),
+        Kind::Commit => commit(data, hash_len),
+        Kind::Tag => tag(data, hash_len),
         Kind::Tree => tree(data, hash_len, gitmodules),
     }
 }
@@ -128,10 +128,11 @@ pub(crate) fn shown(name: &[u8]) -> String {
     format!("{cut:?}")
 }
 
-fn commit(data: &[u8]) -> Result<(), String> {
+fn commit(data: &[u8], hash_len: usize) -> Result<(), String> {
     let mut lines = header(data)?;
-    if commit_head(data).is_none() {
-        return Err("it does not start with a tree and parents".into());
+    let head = commit_head(data).ok_or("it does not start with a tree and parents")?;
+    if head.parents.iter().chain([&head.tree]).any(|id| id.as_bytes().len() != hash_len) {
+        return Err("it names an object by an id of another hash".into());
     }
     let mut line = lines.next().unwrap_or_default();
     line = if line.starts_with(b"tree ") { lines.next().unwrap_or_default() } else { line };
@@ -148,11 +149,14 @@ fn commit(data: &[u8]) -> Result<(), String> {
     ident(committer, "committer")
 }
 
-fn tag(data: &[u8]) -> Result<(), String> {
+fn tag(data: &[u8], hash_len: usize) -> Result<(), String> {
     let mut lines = header(data)?;
     let Some((target, _)) = tag_target(data) else {
         return Err("it does not start with an object and its type".into());
     };
+    if target.as_bytes().len() != hash_len {
+        return Err("it names an object by an id of another hash".into());
+    }
     if target.is_zero() {
         return Err("it points at the zero id".into());
     }
@@ -306,6 +310,7 @@ mod tests {
             assert!(check(Kind::Commit, bad.as_bytes(), 20, &mut |_| {}).is_err(), "{bad:?}");
         }
         assert!(check(Kind::Commit, b"", 20, &mut |_| {}).is_err());
+        assert!(check(Kind::Commit, good.as_bytes(), 32, &mut |_| {}).is_err(), "ids of another hash");
         let tag = format!("object {id}\ntype commit\ntag v1\ntagger T <t@x> 1 +0000\n\nm\n");
         check(Kind::Tag, tag.as_bytes(), 20, &mut |_| {}).expect("fine");
         for (from, to) in [("object", "o"), ("type commit", "type x"), ("tag v1", "tg v1"), ("<t@x>", "t")] {

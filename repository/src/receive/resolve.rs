@@ -442,3 +442,47 @@ impl<'r, 'a> Worker<'r, 'a> {
         Ok(data)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use gix::hash::Kind as HashKind;
+
+    use super::*;
+
+    /// A repository whose disk has a surprise.
+    struct Surprise;
+
+    impl Stored for Surprise {
+        fn stored(&self, _: &Oid) -> Result<Option<(Kind, u64)>> {
+            panic!("nobody expects this")
+        }
+        fn compare(&self, _: &Oid, _: Kind, _: &[u8]) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_an_error_and_not_a_wait_without_end() {
+        let mut entries = Entries::new(HashKind::Sha1);
+        for offset in 0..1000 {
+            entries.push_whole(offset, 0, Kind::Blob);
+        }
+        entries.seal();
+        let (links, limits) = (Links::new(1, 1), ReceiveLimits::default());
+        let file = File::open("/dev/null").expect("always there");
+        let given = Given {
+            bytes: PackBytes { file: &file, small: Some(&[]), hash_len: 20 },
+            entries: &entries,
+            links: &links,
+            limits: &limits,
+            stored: &Surprise,
+            stop: &AtomicBool::new(false),
+            packed: 1000,
+            appended: 1000,
+        };
+        let outcome = Resolve::new(given, 0, (0, 0)).run(3, &|_| {});
+        assert!(matches!(outcome, Err(RepoError::Fault { .. })), "{outcome:?}");
+    }
+}

@@ -88,8 +88,8 @@ impl<'a, 'i> Scan<'a, 'i> {
     pub(crate) fn run(mut self, progress: &dyn Fn(Progress)) -> Result<Scanned> {
         let total = self.header()?;
         let links = Links::new(total, self.limits.exact_links_max);
-        let threads = self.limits.threads();
-        if total < self.limits.parallel_from || threads == 1 {
+        let threads = if total < self.limits.parallel_from { 1 } else { self.limits.threads() };
+        if threads == 1 {
             self.all(total, &mut Checks::Here(&links, Recent::new(&links)), progress)?;
         } else {
             let hash = self.entries.hash();
