@@ -15,6 +15,9 @@ pub(crate) const QUARANTINE: &str = "tmp_objdir-incoming-";
 /// What the files say that keep our packs from `git gc` while a push is under way; a process id follows.
 pub(crate) const KEEP_WORDS: &str = "slipway: refs are being updated by process ";
 
+/// Names that the files of answers start with, in `slipway/`; each is removed right after it is made.
+pub(crate) const SPOOL: &str = "answer-";
+
 /// A lock younger than this may belong to a plain git that works beside us.
 const LOCK_AGE_MIN: Duration = Duration::from_secs(60);
 /// The same for its quarantines, in which a long push may sit.
@@ -31,6 +34,10 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
     each(&root.join("objects/pack"), &mut |path, name| {
         let ours = || fs::read(path).is_ok_and(|words| words.starts_with(KEEP_WORDS.as_bytes()));
         if name.ends_with(".keep") && ours() { remove(fs::remove_file(path), path) } else { Ok(()) }
+    })?;
+    each(&root.join("slipway"), &mut |path, name| match name.strip_prefix(SPOOL) {
+        Some(number) if is_ours(number) => remove(fs::remove_file(path), path),
+        _ => Ok(()),
     })?;
     for name in ["HEAD.lock", "packed-refs.lock", "packed-refs.new", "config.lock"] {
         remove_stale(&root.join(name))?;

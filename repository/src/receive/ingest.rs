@@ -1,8 +1,9 @@
 //! The second half of taking a pack in: everything after its last byte came.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use slipway_core::Oid;
 
@@ -191,18 +192,18 @@ impl Stored for Known<'_> {
 
 /// Finds the ids behind fingerprints: every commit, tag and tree of the pack is read once more.
 pub(crate) fn ids_of(left: &Leftover, packs: &PackSet, stop: &AtomicBool) -> Result<Vec<(Oid, Kind)>> {
-    let mut found = std::collections::HashMap::new();
+    let mut found = HashMap::new();
     let mut data = Vec::new();
     let Some(pack) = packs.packs().first() else { return Ok(Vec::new()) };
-    for &position in pack.order() {
-        if stop.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(RepoError::Stopped);
-        }
-        let place = Place { pack: 0, position };
-        if packs.header(place)?.0 == Kind::Blob {
+    for (rank, kind) in pack.kinds(stop)?.into_iter().enumerate() {
+        if kind == Kind::Blob {
             continue;
         }
-        let kind = packs.read(place, LINKED_OBJECT_BYTES_MAX, &mut data)?;
+        if stop.load(Ordering::Relaxed) {
+            return Err(RepoError::Stopped);
+        }
+        let place = Place { pack: 0, position: pack.at_rank(rank) };
+        packs.read(place, LINKED_OBJECT_BYTES_MAX, &mut data)?;
         each_link(&packs.id(place), kind, &data, &mut |id, kind| {
             if left.has(&id) {
                 found.insert(id, kind);

@@ -80,7 +80,7 @@ impl Pair {
         let packs = indexes.iter().map(|path| Pack::open(path, hash).map(Arc::new)).collect::<Result<_>>()?;
         let packs = Arc::new(PackSet::new(packs, Arc::default()));
         let head = RefName::branch("main").unwrap();
-        let snapshot = Arc::new(Snapshot::new(objects, head, packs, Arc::default()));
+        let snapshot = Arc::new(Snapshot::new(objects, head, packs, Arc::default(), (0, Arc::default())));
         receive(snapshot, hash, &mut &pack[..], limits, &|_| {}, &AtomicBool::new(false))
     }
 
