@@ -88,7 +88,12 @@ impl Shared {
     }
 
     /// [`Shared::open`] on a thread that may block.
-    pub(crate) fn open_blocking(&self, actor: Actor, name: &str, service: Service) -> Result<Opened, Problem> {
+    pub(crate) fn open_blocking(
+        &self,
+        actor: Actor,
+        name: &str,
+        service: Service,
+    ) -> Result<Opened, Problem> {
         let record = match RepoName::parse(name) {
             Ok(parsed) => self.store.repo_by_name(&parsed)?,
             Err(_) => None,

@@ -22,8 +22,8 @@ use tracing::{Instrument, Span, info, info_span};
 
 use super::answer::{plain, refused, uncached};
 use super::body::feed;
-use crate::server::GitServer;
 use crate::limits::{HTTP_SILENCE, QUICK_REQUEST_BYTES, QUICK_TIME};
+use crate::server::GitServer;
 use crate::service::quick::Quick;
 use crate::service::{self, Conversation, Opened, Shared, advertisement, blocking};
 use crate::transport::{Input, Stop, input, output};

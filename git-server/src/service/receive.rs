@@ -236,6 +236,7 @@ impl Job {
             objects_max: limits.objects_max,
             object_bytes_max: limits.object_bytes_max,
             depth_max: limits.delta_depth_max,
+            ..ReceiveLimits::default()
         };
         let band = if self.push.quiet { SideBand::None } else { self.push.band };
         let teller = Teller::new(&self.output, band, &self.hears);

@@ -246,7 +246,10 @@ fn filter_of(view: &View, args: &FetchArgs) -> Result<Filter, Problem> {
 }
 
 /// Everything of version 2's answer before the pack, and the pack's recipe if one follows.
-pub(super) fn answer_fetch(view: &View, mut args: FetchArgs) -> Result<(Vec<u8>, Option<Box<PackRequest>>), Problem> {
+pub(super) fn answer_fetch(
+    view: &View,
+    mut args: FetchArgs,
+) -> Result<(Vec<u8>, Option<Box<PackRequest>>), Problem> {
     let snapshot = &*view.snapshot;
     let filter = filter_of(view, &args)?;
     let mut out = Vec::new();

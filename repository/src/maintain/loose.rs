@@ -33,7 +33,11 @@ impl Repository {
         let request = PackRequest { ofs_delta: true, ..PackRequest::default() };
         let mut sent = Sent(snapshot.pack_of(&loose, &request, stop)?);
         // What is here already was checked when it came.
-        let limits = ReceiveLimits { pack_bytes_max: u64::MAX, object_bytes_max: u64::MAX, ..ReceiveLimits::default() };
+        let limits = ReceiveLimits {
+            pack_bytes_max: u64::MAX,
+            object_bytes_max: u64::MAX,
+            ..ReceiveLimits::default()
+        };
         let mut received = self.receive(&mut sent, &limits, &|_| (), stop)?;
         received.take_as_checked();
         received.publish_objects()?;
