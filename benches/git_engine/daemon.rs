@@ -1,6 +1,6 @@
-//! A peer's process with all its children, ended when dropped.
+//! A peer's process with all its children, ended when dropped. They stay in the bench's own process group, so that
+//! Ctrl-C ends them as well.
 
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -8,9 +8,10 @@ use std::time::Duration;
 use crate::account::Account;
 use crate::site::Outcome;
 
-/// A process group that this bench started.
+/// A daemon that this bench started.
 pub(crate) struct Daemon {
     child: Child,
+    account: Account,
 }
 
 impl Daemon {
@@ -27,29 +28,32 @@ impl Daemon {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            .process_group(0)
             .spawn()
             .map_err(|e| format!("{}: {e}", program.display()))?;
         account.adopt(child.id());
-        Ok(Self { child })
-    }
-
-    fn signal(&self, name: &str) {
-        let group = format!("-{}", self.child.id());
-        drop(Command::new("kill").args([name, "--", &group]).stderr(Stdio::null()).status());
+        Ok(Self { child, account: account.clone() })
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        self.signal("-TERM");
+        // Noted before: children that outlive their parent cannot be found by it afterwards.
+        let all = self.account.pids();
+        signal("-TERM", &[self.child.id()]);
         for _ in 0..50 {
             if let Ok(Some(_)) = self.child.try_wait() {
                 break;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.signal("-KILL");
+        signal("-KILL", &all);
         drop(self.child.wait());
+    }
+}
+
+fn signal(name: &str, pids: &[u32]) {
+    if !pids.is_empty() {
+        let pids = pids.iter().map(u32::to_string);
+        drop(Command::new("kill").arg(name).args(pids).stderr(Stdio::null()).status());
     }
 }

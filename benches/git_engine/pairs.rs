@@ -35,10 +35,30 @@ pub(crate) fn alternate<T>(
     pairs: usize,
     peer: Option<&Site>,
     ours: &Site,
+    one: impl FnMut(&Site, Side, usize) -> Outcome<T>,
+) -> Outcome<Pairs<T>> {
+    rounds(0, pairs, peer, ours, one)
+}
+
+/// As [`alternate`] without a pair that warms up, for what is done once to a repository.
+pub(crate) fn alternate_at_once<T>(
+    pairs: usize,
+    peer: Option<&Site>,
+    ours: &Site,
+    one: impl FnMut(&Site, Side, usize) -> Outcome<T>,
+) -> Outcome<Pairs<T>> {
+    rounds(1, pairs, peer, ours, one)
+}
+
+fn rounds<T>(
+    from: usize,
+    to: usize,
+    peer: Option<&Site>,
+    ours: &Site,
     mut one: impl FnMut(&Site, Side, usize) -> Outcome<T>,
 ) -> Outcome<Pairs<T>> {
     let mut all = Pairs { peer: Vec::new(), ours: Vec::new() };
-    for round in 0..=pairs {
+    for round in from..=to {
         let mut turns = vec![(Side::Ours, Some(ours)), (Side::Peer, peer)];
         if round % 2 == 0 {
             turns.reverse();

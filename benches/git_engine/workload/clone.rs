@@ -3,7 +3,7 @@
 use super::Bench;
 use crate::account::Memory;
 use crate::client::{Road, Timed, clone};
-use crate::pairs::{Costed, Pairs, Side, alternate, costed, ms, word};
+use crate::pairs::{Costed, Pairs, Side, alternate, alternate_at_once, costed, ms, word};
 use crate::report::Target;
 use crate::request::Fetch;
 use crate::site::{Outcome, Site};
@@ -109,10 +109,8 @@ pub(crate) fn many(bench: &mut Bench<'_>, subject: &Subject) -> Outcome<()> {
     let (ours, theirs) = (100, if bench.options.quick { 8 } else { 100 });
     let pairs = if bench.options.quick { 1 } else { 3 };
     let mut high = 0;
-    let all = alternate(pairs, bench.arena.peer(Road::Http), &bench.arena.ours, |site, side, round| {
+    let all = alternate_at_once(pairs, bench.arena.peer(Road::Http), &bench.arena.ours, |site, side, _| {
         let (clients, streams) = if side == Side::Ours { (ours, ours) } else { (theirs, theirs.min(8)) };
-        // The warm-up need not be a crowd.
-        let clients = if round == 0 { 2 } else { clients };
         let crowd = crowd(site, subject, clients, streams)?;
         if side == Side::Ours {
             high = site.account.high_water().max(high);
@@ -153,10 +151,10 @@ fn crowd(site: &Site, subject: &Subject, clients: usize, streams: usize) -> Outc
     })
 }
 
-/// A repository as large as the disk allows: one clone of each side, with memory.
+/// A repository as large as the disk allows: one pair of clones, with memory.
 pub(crate) fn huge(bench: &mut Bench<'_>, subject: &Subject) -> Outcome<()> {
-    let all = alternate(1, bench.arena.peer(Road::Http), &bench.arena.ours, |site, _, _| {
-        measured(site, || clone(site, Road::Http, &subject.name, &whole, true))
+    let all = alternate(1, bench.arena.peer(Road::Http), &bench.arena.ours, |site, _, round| {
+        measured(site, || clone(site, Road::Http, &subject.name, &whole, round == 0))
     })?;
     let label = "huge full clone, HTTP";
     rows(bench, (label, subject), &all, 0.25, Some(0.125));

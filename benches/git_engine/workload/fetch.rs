@@ -66,7 +66,7 @@ pub(crate) fn measure(
     pairs: usize,
     request: &(dyn Fn(usize, usize) -> Vec<u8> + Sync),
 ) -> Outcome<Pairs<Window>> {
-    let length = Duration::from_millis(if bench.options.quick { 1000 } else { 3000 });
+    let length = Duration::from_millis(if bench.options.quick { 600 } else { 3000 });
     let name = &subject.name;
     alternate(pairs, bench.arena.peer(Road::Http), &bench.arena.ours, |site, _, round| {
         window(site, connections, length, &|connection, number| {

@@ -14,7 +14,7 @@ use crate::subject::Subject;
 /// Answers a second at 1 and 8 connections.
 pub(crate) fn over_http(bench: &mut Bench<'_>, subject: &Subject) -> Outcome<()> {
     let name = subject.name.clone();
-    let length = Duration::from_millis(if bench.options.quick { 700 } else { 2000 });
+    let length = Duration::from_millis(if bench.options.quick { 500 } else { 2000 });
     let pairs = bench.options.runs.min(10);
     for connections in [1, 8] {
         let label = format!("ls-refs HTTP, {connections} conn");
