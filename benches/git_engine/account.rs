@@ -184,6 +184,24 @@ impl Account {
     }
 }
 
+impl Memory {
+    fn above(self, before: Self) -> Self {
+        Self {
+            anonymous: self.anonymous.saturating_sub(before.anonymous),
+            mapped: self.mapped.saturating_sub(before.mapped),
+        }
+    }
+}
+
+/// The highest memory of a server during an operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peaks {
+    /// As it was: caches that earlier operations filled count.
+    pub(crate) peak: Memory,
+    /// Above where it stood before.
+    pub(crate) growth: Memory,
+}
+
 /// A running look at a server's memory.
 pub(crate) struct Watch {
     stop: Arc<AtomicBool>,
@@ -193,11 +211,12 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// How far each kind of memory rose above where it stood, once no more is looked for.
-    pub(crate) fn growth(mut self) -> Memory {
+    /// What was seen, once no more is looked for.
+    pub(crate) fn peaks(mut self) -> Peaks {
         self.end();
-        let above = |at: usize, before: u64| self.peaks[at].load(Ordering::Relaxed).saturating_sub(before);
-        Memory { anonymous: above(0, self.before.anonymous), mapped: above(1, self.before.mapped) }
+        let highest = |at: usize| self.peaks[at].load(Ordering::Relaxed);
+        let peak = Memory { anonymous: highest(0), mapped: highest(1) };
+        Peaks { peak, growth: peak.above(self.before) }
     }
 
     fn end(&mut self) {

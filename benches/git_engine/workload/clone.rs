@@ -1,7 +1,7 @@
 //! Clones by the null client: whole, shallow, without blobs, and a hundred at once.
 
 use super::Bench;
-use crate::account::Memory;
+use crate::account::Peaks;
 use crate::client::{Road, Timed, clone};
 use crate::pairs::{Costed, Pairs, Side, alternate, alternate_at_once, costed, ms, word};
 use crate::report::Target;
@@ -19,13 +19,13 @@ pub(crate) fn whole(wants: Vec<String>) -> Fetch {
 /// A clone with what the server took for it.
 pub(crate) struct Cloned {
     costed: Costed<Timed>,
-    growth: Memory,
+    memory: Peaks,
 }
 
 fn measured(site: &Site, what: impl FnOnce() -> Outcome<Timed>) -> Outcome<Cloned> {
     let watch = site.account.watch();
     let costed = costed(site, what)?;
-    Ok(Cloned { costed, growth: watch.growth() })
+    Ok(Cloned { costed, memory: watch.peaks() })
 }
 
 /// The whole repository over HTTP and SSH.
@@ -48,14 +48,14 @@ pub(crate) fn full(bench: &mut Bench<'_>, subject: &Subject) -> Outcome<()> {
             (&label, subject),
             "anonymous memory growth MiB",
             &all,
-            |c| c.growth.anonymous as f64 / MIB,
+            |c| c.memory.growth.anonymous as f64 / MIB,
             Target::None,
         );
         bench.row(
             (&label, subject),
             "mapped files growth MiB",
             &all,
-            |c| c.growth.mapped as f64 / MIB,
+            |c| c.memory.growth.mapped as f64 / MIB,
             Target::None,
         );
     }
@@ -146,7 +146,7 @@ fn crowd(site: &Site, subject: &Subject, clients: usize, streams: usize) -> Outc
     Ok(Crowd {
         wall_ms: ms(costed.wall) / served,
         cpu_ms: ms(costed.cpu) / served,
-        growth_mib: watch.growth().anonymous as f64 / MIB / streams as f64,
+        growth_mib: watch.peaks().growth.anonymous as f64 / MIB / streams as f64,
         refused: refusals.len() as f64,
     })
 }
@@ -159,7 +159,9 @@ pub(crate) fn huge(bench: &mut Bench<'_>, subject: &Subject) -> Outcome<()> {
     let label = "huge full clone, HTTP";
     rows(bench, (label, subject), &all, 0.25, Some(0.125));
     bench.row((label, subject), "objects", &all, |c| c.costed.value.received.objects.into(), Target::None);
-    let memory = |c: &Cloned| c.growth.anonymous as f64 / MIB;
-    bench.row((label, subject), "anonymous memory growth MiB", &all, memory, Target::OursAtMost(1024.0));
+    let memory = |c: &Cloned| c.memory.peak.anonymous as f64 / MIB;
+    bench.row((label, subject), "anonymous memory peak MiB", &all, memory, Target::OursAtMost(1024.0));
+    let memory = |c: &Cloned| c.memory.peak.mapped as f64 / MIB;
+    bench.row((label, subject), "mapped files peak MiB", &all, memory, Target::None);
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::{fs, io};
 
 use super::Bench;
-use crate::account::Memory;
+use crate::account::Peaks;
 use crate::chain::Chain;
 use crate::client::{self, PackSource, Push, Road};
 use crate::pairs::{Costed, Pairs, Side, alternate, alternate_at_once, costed, ms, word};
@@ -80,7 +80,7 @@ fn null(bench: &Bench<'_>, subject: &Subject, road: Road, chain: &Chain) -> Outc
 /// What a large push took.
 struct Large {
     costed: Costed<()>,
-    growth: Memory,
+    memory: Peaks,
 }
 
 /// Everything of a repository into an empty one, by the null client over HTTP.
@@ -103,14 +103,14 @@ pub(crate) fn first(bench: &mut Bench<'_>, subject: &Subject) -> Outcome<()> {
                 high = site.account.high_water().max(high);
             }
             bench.arena.remove(&name, side)?;
-            Ok(Large { costed, growth: watch.growth() })
+            Ok(Large { costed, memory: watch.peaks() })
         })?;
     let label = format!("first-push {size:.0} MB HTTP, null client");
     bench.row((&label, subject), "wall ms", &all, |l| ms(l.costed.wall), Target::RatioAtMost(0.8));
     bench.row((&label, subject), "server CPU ms", &all, |l| ms(l.costed.cpu), Target::None);
-    let growth = |l: &Large| l.growth.anonymous as f64 / MIB;
-    bench.row((&label, subject), "anonymous memory growth MiB", &all, growth, Target::OursAtMost(256.0));
-    let growth = |l: &Large| l.growth.mapped as f64 / MIB;
+    let peak = |l: &Large| l.memory.peak.anonymous as f64 / MIB;
+    bench.row((&label, subject), "anonymous memory peak MiB", &all, peak, Target::OursAtMost(256.0));
+    let growth = |l: &Large| l.memory.growth.mapped as f64 / MIB;
     bench.row((&label, subject), "mapped files growth MiB", &all, growth, Target::None);
     bench.ours((&label, subject), "VmHWM MiB, mapped files included", high as f64 / MIB);
     Ok(())
