@@ -54,10 +54,12 @@ pub(crate) fn fetched(from: &mut impl Read, verify: bool) -> io::Result<Received
                 let mut band = [0];
                 from.read_exact(&mut band)?;
                 match band[0] {
-                    1 => {
+                    // An empty one only keeps the connection alive.
+                    1 if n > 1 => {
                         first.get_or_insert_with(Instant::now);
                         take(&mut from, n - 1, |bytes| pack.take(bytes))?;
                     }
+                    1 => {}
                     2 => take(&mut from, n - 1, |_| {})?,
                     _ => {
                         let text = pkt::payload(&mut from, n - 1)?;
@@ -164,6 +166,7 @@ impl Pack {
 fn framed(pack: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     pkt::line(&mut out, "packfile");
+    out.extend_from_slice(b"0005\x01");
     for piece in pack.chunks(1000) {
         out.extend_from_slice(format!("{:04x}\u{1}", piece.len() + 5).as_bytes());
         out.extend_from_slice(piece);
