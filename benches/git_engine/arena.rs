@@ -8,6 +8,7 @@ use base64::Engine;
 use crate::account::Account;
 use crate::client::Road;
 use crate::harness::Slipway;
+use crate::interrupt;
 use crate::pairs::Side;
 use crate::peers::Peers;
 use crate::site::{HttpDoor, Outcome, Site, SshDoor, git, run};
@@ -45,6 +46,9 @@ impl Arena {
         let person = slipway.person("bench", true);
         let mut account = Account::open("slipway");
         account.adopt(slipway.child.id());
+        interrupt::ends(&account);
+        interrupt::removes(folder.path());
+        interrupt::removes(slipway.data.parent().ok_or("no folder")?);
         let basic = base64::engine::general_purpose::STANDARD.encode(format!("bench:{}", person.token));
         let http = HttpDoor { address: slipway.http.clone(), authorization: Some(format!("Basic {basic}")) };
         let port = slipway.ssh.rsplit_once(':').and_then(|(_, p)| p.parse().ok()).ok_or("no SSH port")?;

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::account::Account;
+use crate::interrupt;
 use crate::site::Outcome;
 
 /// A daemon that this bench started.
@@ -31,6 +32,7 @@ impl Daemon {
             .spawn()
             .map_err(|e| format!("{}: {e}", program.display()))?;
         account.adopt(child.id());
+        interrupt::ends(account);
         Ok(Self { child, account: account.clone() })
     }
 }

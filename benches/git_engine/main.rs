@@ -15,6 +15,7 @@ mod generated;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
 mod http;
+mod interrupt;
 mod load;
 mod options;
 mod pairs;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
 /// Runs what is wanted; the lines that stand above the table.
 fn measure(options: &Options, report: &mut Report) -> Outcome<String> {
     answer::self_check()?;
+    interrupt::watch()?;
     let subjects = subjects(options)?;
     let arena = Arena::start()?;
     let heading = heading(&arena, options);
