@@ -44,6 +44,10 @@ fn main() -> ExitCode {
     if std::env::args().any(|a| a == "--test") {
         return ExitCode::SUCCESS;
     }
+    if std::env::args().any(|a| a == "--help" || a == "-h") {
+        println!("{}", options::USAGE);
+        return ExitCode::SUCCESS;
+    }
     let options = match Options::read() {
         Ok(options) => options,
         Err(words) => {

@@ -23,6 +23,22 @@ pub(crate) struct Options {
     pub(crate) hold: bool,
 }
 
+/// Every name that `--only` takes whole.
+const WORKLOADS: [&str; 12] = [
+    "ls-refs",
+    "small-fetch",
+    "full-clone",
+    "partial-clone",
+    "pushed-clone",
+    "many-clones",
+    "push",
+    "first-push",
+    "ls-remote",
+    "bulk-ssh",
+    "huge",
+    "growth",
+];
+
 /// Shown for `--help` and for what is not understood.
 pub(crate) const USAGE: &str = "\
 usage: cargo bench --bench git_engine -- [--quick] [--only WORKLOAD]... [--runs N] [--repo PATH]... [--large] [--huge N] [--plots] [--hold]
@@ -82,7 +98,12 @@ impl Options {
 
     /// True if that workload is to be measured.
     pub(crate) fn wants(&self, workload: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|o| workload.starts_with(o.as_str()))
+        // A whole name means that one alone: "push" is not "pushed-clone".
+        let chosen = |only: &String| match WORKLOADS.contains(&only.as_str()) {
+            true => workload == only,
+            false => workload.starts_with(only.as_str()),
+        };
+        self.only.is_empty() || self.only.iter().any(chosen)
     }
 
     /// Pairs of measurements that take seconds each.
