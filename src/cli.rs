@@ -115,6 +115,37 @@ pub(crate) enum Verb {
     Doctor,
     /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
+    /// Serve fetches of one repository folder on standard input and output, as git-upload-pack does
+    #[command(hide = true)]
+    UploadPack(Plumbing),
+    /// Serve pushes to one repository folder on standard input and output, as git-receive-pack does
+    #[command(hide = true)]
+    ReceivePack(Plumbing),
+}
+
+/// The flags of git's own servers.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Plumbing {
+    /// Take the folder as named: do not look for .git in it or behind its name
+    #[arg(long, overrides_with = "no_strict")]
+    pub(crate) strict: bool,
+    /// Look for .git too
+    #[arg(long, overrides_with = "strict")]
+    pub(crate) no_strict: bool,
+    /// One request and one answer
+    #[arg(long)]
+    pub(crate) stateless_rpc: bool,
+    /// Say only what is said first
+    #[arg(long, alias = "advertise-refs")]
+    pub(crate) http_backend_info_refs: bool,
+    /// How long the client may be silent
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// Nothing is said here anyway
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// The repository's folder
+    pub(crate) folder: PathBuf,
 }
 
 #[derive(Clone, Debug, Default, Args)]

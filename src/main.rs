@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use slipway_core::{Problem, ProblemKind, Secret};
+use slipway_git_server::PipeService;
 
 mod app;
 mod bump;
@@ -21,6 +22,7 @@ mod doctor;
 mod follow;
 mod http;
 mod operations;
+mod plumbing;
 mod preflight;
 mod reconcile;
 mod rollback;
@@ -68,6 +70,8 @@ async fn carry_out(cli: Cli) -> Result<bool, Problem> {
             app::serve(&cli.global.data(), config).await.map(|()| true)
         }
         Verb::Demo(ref demo) => demo::run(demo, &cli.global).await,
+        Verb::UploadPack(flags) => plumbing::serve(PipeService::UploadPack, flags).await,
+        Verb::ReceivePack(flags) => plumbing::serve(PipeService::ReceivePack, flags).await,
         Verb::Completions { shell } => {
             // Written in one go: the generator itself would panic on a reader that leaves (`| head`).
             let mut script = Vec::new();

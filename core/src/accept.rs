@@ -351,7 +351,7 @@ fn refuse_rest_if_atomic(atomic: bool, answers: &mut [Result<(), Problem>]) {
         for answer in answers.iter_mut().filter(|a| a.is_ok()) {
             *answer = Err(Problem::new(
                 ProblemKind::Conflict,
-                "The push was atomic and another of its refs was refused.",
+                "atomic push failure: another of its refs was refused",
                 "See that ref's answer.",
             ));
         }

@@ -1,11 +1,12 @@
 //! The Git server: protocol 0, 1 and 2 over SSH and smart HTTP.
 //!
 //! `wire` is the protocol without a transport, `service` the conversations without a transport, `ssh` and `http` carry
-//! them. Start at [`GitServer`]. What this room needs of its siblings comes in through [`Follow`] and [`Commands`].
+//! them, [`Pipe`] needs neither. Start at [`GitServer`]. What this room needs of its siblings comes in through [`Follow`] and [`Commands`].
 
 mod authenticate;
 mod http;
 mod limits;
+mod pipe;
 mod ports;
 pub mod push_client;
 mod server;
@@ -16,6 +17,7 @@ mod wire;
 
 pub use self::authenticate::Authenticator;
 pub use self::limits::Limits;
+pub use self::pipe::{Pipe, PipeService};
 pub use self::ports::{CommandIo, Commands, Follow};
 pub use self::server::{GitServer, Parts};
 pub use self::ssh::{HostKeys, HostKeysError};

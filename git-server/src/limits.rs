@@ -8,8 +8,10 @@ pub(crate) const PKT_BYTES_MAX: usize = 65_520;
 pub(crate) const BAND_64K_BYTES: usize = PKT_BYTES_MAX - 5;
 /// Most payload bytes behind the band byte of an old `side-band` packet.
 pub(crate) const BAND_1K_BYTES: usize = 1000 - 5;
-/// Pack bytes framed and handed on in one piece: four full side-band-64k packets.
-pub(crate) const PACK_CHUNK_BYTES: usize = 4 * BAND_64K_BYTES;
+/// Bytes handed on in one piece while a pack is sent: four full side-band-64k packets.
+pub(crate) const CHUNK_BYTES: usize = 4 * PKT_BYTES_MAX;
+/// Such pieces kept for the next pack once they are sent.
+pub(crate) const SPARE_CHUNKS_MAX: usize = 32;
 /// Chunks that may wait between a producer and the wire.
 pub(crate) const CHUNKS_AHEAD: usize = 2;
 /// Input chunks that may wait between the wire and a conversation.
@@ -31,6 +33,24 @@ pub(crate) const REF_PREFIX_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(crate) const REQUEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of the command list of one push.
 pub(crate) const COMMAND_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of one push certificate.
+pub(crate) const CERTIFICATE_BYTES_MAX: usize = COMMAND_BYTES_MAX;
+/// Bytes of the signature in it.
+pub(crate) const SIGNATURE_BYTES_MAX: usize = 64 * 1024;
+/// Seconds that a push certificate's nonce stays good over HTTP where `receive.certNonceSlop` is not set.
+pub(crate) const NONCE_SLOP_S: u64 = 300;
+/// Push certificates remembered, so that none is used twice.
+pub(crate) const CERTIFICATES_KEPT_MAX: usize = 10_000;
+/// Filters that one `combine:` may have in all.
+pub(crate) const FILTER_PARTS_MAX: usize = 64;
+/// Largest blob that `sparse:oid` may name, in bytes.
+pub(crate) const SPARSE_BLOB_BYTES_MAX: u64 = 1024 * 1024;
+/// How deep `combine:` may nest.
+pub(crate) const FILTER_NESTING_MAX: usize = 8;
+/// Arguments of one `git archive --remote` (git's own bound).
+pub(crate) const ARCHIVE_ARGUMENTS_MAX: usize = 64;
+/// Longest session id that is logged, in bytes.
+pub(crate) const SESSION_ID_BYTES_MAX: usize = 256;
 /// Longest line sent on band 2, in bytes.
 pub(crate) const REMOTE_LINE_BYTES_MAX: usize = 4_000;
 /// Longest capability list that is read, in bytes.
@@ -45,6 +65,12 @@ pub(crate) const GZIP_STEP_BYTES: usize = 1024;
 /// Compressed bytes inflated before what came of them is handed on.
 pub(crate) const GZIP_SLICE_BYTES: usize = 8 * 1024;
 
+/// Largest request that is read whole before it is looked at, in bytes.
+pub(crate) const QUICK_REQUEST_BYTES: u64 = 64 * 1024;
+/// Largest pack that is put into an answer whole, in bytes.
+pub(crate) const QUICK_PACK_BYTES: u64 = 256 * 1024;
+/// How long such a request may take before it becomes a conversation that keeps its client waiting.
+pub(crate) const QUICK_TIME: Duration = Duration::from_millis(500);
 /// Pause between two keepalive packets while a client waits.
 pub(crate) const KEEPALIVE_PAUSE: Duration = Duration::from_secs(5);
 /// Shortest pause between two progress lines.
@@ -57,6 +83,12 @@ pub(crate) const RATE_MIN: u64 = 1024;
 pub(crate) const HTTP_SILENCE: Duration = Duration::from_secs(120);
 /// The same for SSH, where a client runs its pre-push hook and searches deltas while the server waits.
 pub(crate) const SSH_SILENCE: Duration = Duration::from_secs(1800);
+/// The same for a client at the other end of a pipe, unless `--timeout` says otherwise.
+pub(crate) const PIPE_SILENCE: Duration = Duration::from_secs(24 * 3600);
+/// Bytes read from a pipe at once.
+pub(crate) const PIPE_BYTES: usize = 64 * 1024;
+/// Largest `.git` file that is read, in bytes.
+pub(crate) const GITFILE_BYTES_MAX: u64 = 8 * 1024;
 /// Bytes that must come within such a span of waiting.
 pub(crate) const INPUT_BYTES_MIN: u64 = 64 * 1024;
 /// How long a refused push is read on, so that its sender comes to read the refusal.

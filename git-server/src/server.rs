@@ -6,14 +6,13 @@ use std::time::Duration;
 use slipway_core::accept::Acceptance;
 use slipway_repository::Repositories;
 use slipway_store::Store;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::authenticate::Authenticator;
 use crate::limits::Limits;
 use crate::ports::{Commands, Follow};
-use crate::service::Shared;
+use crate::service::certificate::KeysOf;
+use crate::service::{Engine, Shared};
 
 /// What a Git server is made of.
 pub struct Parts {
@@ -43,20 +42,14 @@ impl GitServer {
     /// Puts the parts together. Serves nothing yet.
     pub fn new(parts: Parts) -> Self {
         let Parts { store, repositories, acceptance, follow, commands, base_url, limits } = parts;
+        let signers = Arc::new(KeysOf(Arc::clone(&store)));
         Self {
             shared: Arc::new(Shared {
                 authenticator: Arc::new(Authenticator::new(Arc::clone(&store))),
+                engine: Arc::new(Engine::new(acceptance, follow, signers, base_url, limits)),
                 store,
                 repositories,
-                acceptance,
-                follow,
                 commands,
-                base_url,
-                builders: Arc::new(Semaphore::new(limits.builders_max)),
-                senders: Arc::new(Semaphore::new(limits.senders_max)),
-                receivers: Arc::new(Semaphore::new(limits.receivers_max)),
-                limits,
-                stop: CancellationToken::new(),
                 tasks: TaskTracker::new(),
             }),
         }
@@ -69,7 +62,7 @@ impl GitServer {
 
     /// Stops taking new connections and requests, lets running transfers end within `grace`, and says whether all did.
     pub async fn drain(&self, grace: Duration) -> bool {
-        self.shared.stop.cancel();
+        self.shared.engine.stop.cancel();
         self.shared.tasks.close();
         tokio::time::timeout(grace, self.shared.tasks.wait()).await.is_ok()
     }

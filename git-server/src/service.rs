@@ -3,7 +3,15 @@
 //!
 //! Blocking work runs on blocking threads; its permit lives with the thread. How bytes travel is not known here.
 
+mod archive;
+pub(crate) mod certificate;
+pub(crate) mod chunk;
+mod filter;
+mod offer;
+mod progress;
+pub(crate) mod quick;
 pub(crate) mod receive;
+mod rules;
 pub(crate) mod send;
 pub(crate) mod upload;
 
@@ -12,42 +20,56 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use slipway_core::accept::Acceptance;
-use slipway_core::target::RepoRecord;
-use slipway_core::{Action, Actor, Problem, ProblemKind, RepoName, Standing, authorise};
-use slipway_repository::{Repositories, Repository, Snapshot};
+use slipway_core::{Action, Actor, Problem, ProblemKind, RepoId, RepoName, Standing, authorise};
+use slipway_repository::{Repositories, Repository, Side, View};
 use slipway_store::Store;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::certificate::{Certificates, Signers};
+use self::offer::offer;
+use self::quick::Pending;
 use crate::authenticate::Authenticator;
 use crate::limits::{KEEPALIVE_PAUSE, Limits, REQUEST_BYTES_MAX};
 use crate::ports::{Commands, Follow};
 use crate::transport::{Input, Output, Stop};
-use crate::wire::advertise::{Advertised, put_advertisement};
+use crate::wire::advertise::{Advertised, Offer, put_advertisement};
 use crate::wire::pktline::{Decoder, Packet, SideBand, put_error};
 use crate::wire::{Service, Version, WireError};
 
-/// Everything that the conversations share.
-pub(crate) struct Shared {
-    pub(crate) store: Store,
-    pub(crate) repositories: Arc<Repositories>,
+/// What a conversation needs, wherever its repository comes from and whoever talks.
+pub(crate) struct Engine {
     pub(crate) acceptance: Arc<Acceptance>,
-    pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) follow: Arc<dyn Follow>,
-    pub(crate) commands: Arc<dyn Commands>,
+    pub(crate) signers: Arc<dyn Signers>,
+    pub(crate) certificates: Certificates,
     pub(crate) base_url: Arc<str>,
     pub(crate) limits: Limits,
     pub(crate) builders: Arc<Semaphore>,
     pub(crate) senders: Arc<Semaphore>,
     pub(crate) receivers: Arc<Semaphore>,
+    pub(crate) spare: Arc<chunk::Spare>,
     pub(crate) stop: CancellationToken,
+}
+
+/// Everything that the transports share: the engine, and who may use which repository.
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) store: Store,
+    pub(crate) repositories: Arc<Repositories>,
+    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) commands: Arc<dyn Commands>,
     pub(crate) tasks: TaskTracker,
 }
 
 /// A repository that the actor may use for what was asked.
+#[derive(Clone)]
 pub(crate) struct Opened {
-    pub(crate) record: RepoRecord,
+    /// Its id in the store; 0 for one that is in no store.
+    pub(crate) id: RepoId,
+    /// Its name.
+    pub(crate) name: RepoName,
     pub(crate) repository: Arc<Repository>,
     pub(crate) actor: Actor,
 }
@@ -65,7 +87,8 @@ impl Shared {
         blocking(move || shared.open_blocking(actor, &name, service)).await
     }
 
-    fn open_blocking(&self, actor: Actor, name: &str, service: Service) -> Result<Opened, Problem> {
+    /// [`Shared::open`] on a thread that may block.
+    pub(crate) fn open_blocking(&self, actor: Actor, name: &str, service: Service) -> Result<Opened, Problem> {
         let record = match RepoName::parse(name) {
             Ok(parsed) => self.store.repo_by_name(&parsed)?,
             Err(_) => None,
@@ -88,7 +111,32 @@ impl Shared {
         authorise(&actor, standing, action, &shown)?;
         let record = record.ok_or_else(|| Problem::no_such_repository(&shown))?;
         let repository = self.repositories.get(&record.name).map_err(Problem::from)?;
-        Ok(Opened { record, repository, actor })
+        Ok(Opened { id: record.id, name: record.name, repository, actor })
+    }
+}
+
+impl Engine {
+    /// Shares what is the same in every server: bounds become places.
+    pub(crate) fn new(
+        acceptance: Arc<Acceptance>,
+        follow: Arc<dyn Follow>,
+        signers: Arc<dyn Signers>,
+        base_url: Arc<str>,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            acceptance,
+            follow,
+            signers,
+            certificates: Certificates::default(),
+            base_url,
+            builders: Arc::new(Semaphore::new(limits.builders_max)),
+            senders: Arc::new(Semaphore::new(limits.senders_max)),
+            receivers: Arc::new(Semaphore::new(limits.receivers_max)),
+            spare: Arc::default(),
+            limits,
+            stop: CancellationToken::new(),
+        }
     }
 
     /// Waits for a place, but not for ever.
@@ -129,7 +177,7 @@ pub(crate) fn broken() -> Problem {
 
 /// One client at one repository.
 pub(crate) struct Conversation {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) engine: Arc<Engine>,
     pub(crate) opened: Opened,
     pub(crate) version: Version,
     /// One request and one answer (HTTP), and not a dialogue (SSH).
@@ -144,7 +192,7 @@ pub(crate) struct Conversation {
 
 impl Conversation {
     pub(crate) fn new(
-        shared: Arc<Shared>,
+        engine: Arc<Engine>,
         opened: Opened,
         version: Version,
         stateless: bool,
@@ -153,7 +201,7 @@ impl Conversation {
     ) -> Self {
         let input_ended = input.ended();
         let decoder = Decoder::default();
-        Self { shared, opened, version, stateless, input, output, input_ended, decoder, bytes_read: 0 }
+        Self { engine, opened, version, stateless, input, output, input_ended, decoder, bytes_read: 0 }
     }
 
     /// The whole dialogue of a stateful transport.
@@ -163,14 +211,16 @@ impl Conversation {
     }
 
     async fn dialogue(&mut self, service: Service) -> Result<(), Stop> {
-        let repository = Arc::clone(&self.opened.repository);
-        let (version, stateless) = (self.version, self.stateless);
-        let (snapshot, first) =
-            blocking(move || advertisement(&repository, service, version, stateless)).await?;
-        self.output.send(first).await?;
+        let (opened, version, stateless) = (self.opened.clone(), self.version, self.stateless);
+        let told = blocking(move || advertisement(&opened, service, version, stateless)).await?;
+        self.output.send(told.bytes).await?;
+        self.serve(service, told.view, told.offer).await
+    }
+
+    async fn serve(&mut self, service: Service, view: View, offer: Offer) -> Result<(), Stop> {
         match service {
-            Service::UploadPack => self.upload_pack(snapshot).await,
-            Service::ReceivePack => self.receive_pack(snapshot.object_format()).await,
+            Service::UploadPack => self.upload_pack(view, offer).await,
+            Service::ReceivePack => self.receive_pack(view, offer).await,
         }
     }
 
@@ -181,12 +231,20 @@ impl Conversation {
     }
 
     async fn request(&mut self, service: Service) -> Result<(), Stop> {
-        let repository = Arc::clone(&self.opened.repository);
-        let snapshot = blocking(move || repository.snapshot().map_err(Problem::from)).await?;
-        match service {
-            Service::UploadPack => self.upload_pack(snapshot).await,
-            Service::ReceivePack => self.receive_pack(snapshot.object_format()).await,
-        }
+        let (opened, stateless) = (self.opened.clone(), self.stateless);
+        let (view, offer) = blocking(move || look(&opened, service, stateless)).await?;
+        self.serve(service, view, offer).await
+    }
+
+    /// Sends a pack that a quick answer left to be made, and what comes before it.
+    pub(crate) async fn go_on(mut self, pending: Pending) -> Result<(), Stop> {
+        let Pending { view, head, request, quiet } = pending;
+        let result = async {
+            self.output.send(head).await?;
+            self.send_pack(view.snapshot, request, SideBand::Large, quiet).await
+        };
+        let result = result.await;
+        self.tell(result).await
     }
 
     /// Tells the client what went wrong, if that is still to be done.
@@ -251,17 +309,36 @@ impl Conversation {
 }
 
 /// The first message of a service, and the state that it told.
+pub(crate) struct Told {
+    pub(crate) view: View,
+    pub(crate) offer: Offer,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Makes the first message of a service. May block.
 pub(crate) fn advertisement(
-    repository: &Repository,
+    opened: &Opened,
     service: Service,
     version: Version,
     stateless: bool,
-) -> Result<(Arc<Snapshot>, Vec<u8>), Problem> {
-    let snapshot = repository.snapshot().map_err(Problem::from)?;
-    let mut out = Vec::new();
+) -> Result<Told, Problem> {
+    let (view, offer) = look(opened, service, stateless)?;
+    let snapshot = &view.snapshot;
+    let mut bytes = Vec::new();
     let state = Advertised { refs: snapshot.refs(), head: snapshot.head(), format: snapshot.object_format() };
-    put_advertisement(service, version, stateless, &state, &mut out);
-    Ok((snapshot, out))
+    put_advertisement(service, version, &offer, &state, &mut bytes);
+    Ok(Told { view, offer, bytes })
+}
+
+/// What the service shows and offers now.
+fn look(opened: &Opened, service: Service, stateless: bool) -> Result<(View, Offer), Problem> {
+    let side = match service {
+        Service::UploadPack => Side::Fetch,
+        Service::ReceivePack => Side::Push,
+    };
+    let view = opened.repository.view(side).map_err(Problem::from)?;
+    let offer = offer(&view.settings, opened, service, stateless)?;
+    Ok((view, offer))
 }
 
 /// Raises a flag when dropped: a job on another thread looks at it and ends.

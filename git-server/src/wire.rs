@@ -5,17 +5,24 @@
 //! gitprotocol-capabilities.
 
 pub(crate) mod advertise;
+pub(crate) mod archive;
+pub(crate) mod certificate;
 pub(crate) mod fetch;
+pub(crate) mod filter;
 pub(crate) mod ls_refs;
 pub(crate) mod negotiate;
+pub(crate) mod object_info;
 pub(crate) mod pktline;
 pub(crate) mod push;
+pub(crate) mod ref_table;
 pub(crate) mod report;
 pub(crate) mod text;
 pub(crate) mod upload_v0;
 pub(crate) mod upload_v2;
 
 use slipway_core::{Oid, Problem, ProblemKind};
+
+use crate::limits::SESSION_ID_BYTES_MAX;
 
 /// How this server calls itself on the wire.
 pub(crate) const AGENT: &str = concat!("slipway/", env!("CARGO_PKG_VERSION"));
@@ -113,9 +120,20 @@ pub(crate) enum WireError {
         /// The repository's.
         here: &'static str,
     },
-    /// A filter that is not served.
-    #[error("the filter {0:?} is not served here")]
+    /// A filter that is none, in git's words.
+    #[error("{0}")]
     Filter(String),
+    /// A filter that the repository does not serve.
+    #[error("filter '{0}' not supported")]
+    FilterRefused(&'static str),
+    /// A filter that goes deeper than the repository serves.
+    #[error("tree filter allows max depth {max}, but got {got}")]
+    FilterDepth {
+        /// The repository's bound.
+        max: u64,
+        /// As asked for.
+        got: u64,
+    },
     /// The peer stopped in the middle.
     #[error("the request ends in the middle")]
     Cut,
@@ -140,7 +158,10 @@ impl From<WireError> for Problem {
         let cure = match &e {
             WireError::TooMany { .. } => "Ask for less at once.",
             WireError::ObjectFormat { .. } => "Use a repository of the same object format.",
-            WireError::Filter(_) => "Use blob:none, blob:limit=SIZE or tree:DEPTH.",
+            WireError::Filter(_) => "See git help rev-list, --filter.",
+            WireError::FilterRefused(_) | WireError::FilterDepth { .. } => {
+                "Use another filter, or ask whoever runs this server."
+            }
             WireError::NotOurRef(_) | WireError::UnknownRef(_) => "Fetch again: the refs may have moved.",
             _ => "Use a current git client, and look at what lies between it and this server.",
         };
@@ -165,6 +186,11 @@ pub(crate) fn push_bounded<T>(
     }
     list.push(item);
     Ok(())
+}
+
+/// A client's session id as it may be logged: one short line of printable characters.
+pub(crate) fn session_id(raw: &str) -> String {
+    raw.chars().take(SESSION_ID_BYTES_MAX).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
 }
 
 /// Reads an id of the repository's format.
@@ -208,6 +234,9 @@ mod tests {
             "-1",
             "blob:limit=1k",
             "push-cert",
+            "push-cert-end\n",
+            "certificate version 0.1\n",
+            "-----BEGIN SSH SIGNATURE-----\n",
             "refs/heads/a",
             "\0",
             " ",
@@ -232,7 +261,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_packets_make_a_reader_panic(packets in prop::collection::vec(packet(), 0..30)) {
-            let mut commands = upload_v2::CommandReader::new("sha1");
+            let mut commands = upload_v2::CommandReader::new("sha1", advertise::Offer::default());
             let mut wants = upload_v0::WantReader::new("sha1");
             let mut pushes = push::PushReader::new("sha1");
             for packet in &packets {

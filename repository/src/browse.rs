@@ -27,6 +27,7 @@ mod renames;
 mod rev;
 mod tree;
 
+pub use archive::ArchiveForm;
 pub use commit::{Commit, Person};
 pub use diff::{ChangeKind, Diff, DiffLimits, FileDiff};
 pub use edit::{Edit, Signature, first_commit};
@@ -106,7 +107,20 @@ impl Snapshot {
         out: &mut dyn io::Write,
         stop: &AtomicBool,
     ) -> Result<()> {
-        archive::archive(self, commit, prefix, out, stop)
+        self.archive_as(ArchiveForm::TarGz, commit, prefix, &[], out, stop)
+    }
+
+    /// Writes the files of the commit or tree at `paths` (all if there are none), below the folder `prefix`.
+    pub fn archive_as(
+        &self,
+        form: ArchiveForm,
+        id: &Oid,
+        prefix: &str,
+        paths: &[String],
+        out: &mut dyn io::Write,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        archive::archive(self, form, id, &archive::Extent { prefix, paths }, out, stop)
     }
 
     /// A best common ancestor; `None` if the histories are unrelated.
@@ -115,6 +129,13 @@ impl Snapshot {
     }
 
     /// True if `new` is `old` or descends from it.
+    pub fn is_ancestor(&self, old: &Oid, new: &Oid) -> Result<bool> {
+        graph::is_ancestor(self, old, new)
+    }
+}
+
+impl Received {
+    /// True if `new`, pushed or stored, is `old` or descends from it.
     pub fn is_ancestor(&self, old: &Oid, new: &Oid) -> Result<bool> {
         graph::is_ancestor(self, old, new)
     }

@@ -1,4 +1,10 @@
-//! Deltas of packs (gitformat-pack, "Deltified representation"): reading sizes, and applying one to its base.
+//! Deltas of packs (gitformat-pack, "Deltified representation"): reading sizes, and applying one to its base. Making them is
+//! in [`create`], choosing bases in [`search`].
+
+#[allow(dead_code)]
+pub(crate) mod create;
+#[allow(dead_code)]
+pub(crate) mod search;
 
 /// Reads the base's and the result's size from the head of a delta; also returns where the instructions start.
 pub(crate) fn sizes(delta: &[u8]) -> Option<(u64, u64, usize)> {

@@ -134,6 +134,9 @@ pub enum RepoError {
         /// Which.
         id: Oid,
     },
+    /// The repository is being maintained by somebody else.
+    #[error("the repository is being maintained already")]
+    Maintained,
     /// Objects were to be published before anyone looked whether they are connected.
     #[error("the received objects were not checked for connectivity")]
     Unchecked,
@@ -279,6 +282,7 @@ impl From<RepoError> for Problem {
             RepoError::NotConnected { .. } => {
                 (K::Invalid, "Push from a complete clone; if it is shallow, run git fetch --unshallow first.")
             }
+            RepoError::Maintained => (K::Busy, "Try again once that is done."),
             RepoError::Unchecked => (K::Broken, "This is a fault of the server; report it."),
             RepoError::RefMoved { .. } => (K::Conflict, "Fetch, then push again."),
             RepoError::RefConflict { .. } => {

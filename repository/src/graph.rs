@@ -1,195 +1,240 @@
-//! The commits of a repository as a graph in memory: ids, parents, dates, trees. Filled as walks ask for it, shared by
-//! all generations (commits never change), about a hundred bytes a commit.
+//! The commits of a repository as a graph: ids, parents, dates, trees. Those that the repository's commit-graph file has
+//! are looked up there; others are kept in memory as walks ask for them, some hundred and thirty bytes a commit. Shared by
+//! generations, since commits never change.
+//!
+//! Many walks read it at once: a commit is copied out under a short lock, and none is held while a walk thinks or an
+//! object is read.
 
 use std::collections::{BinaryHeap, HashMap};
+use std::fs::File;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use slipway_core::Oid;
 
+use crate::bits::Bits;
 use crate::error::{RepoError, Result};
+use crate::formats::commit_graph::{BrokenGraph, CommitGraph, chain};
 use crate::limits::LINKED_OBJECT_BYTES_MAX;
-use crate::links::commit_head;
+use crate::links::{CommitHead, commit_head};
+use crate::mapped::Mapped;
 use crate::object::{Kind, Objects};
 
 /// A commit's number in the graph.
 pub(crate) type Node = u32;
 
-/// Commits by number.
+/// Commits by number: first those of the file, then those in memory.
 #[derive(Default)]
 pub(crate) struct Graph {
-    index: HashMap<[u8; 20], Node>,
-    commits: Vec<Commit>,
-    /// Parents of all commits, one run each.
-    parents: Vec<Node>,
-    buffer: Vec<u8>,
+    file: Option<CommitGraph<Mapped>>,
+    known: RwLock<Known>,
 }
 
-#[derive(Clone, Copy)]
-struct Commit {
-    id: [u8; 20],
-    tree: [u8; 20],
+#[derive(Default)]
+struct Known {
+    index: HashMap<Oid, Node>,
+    ids: Vec<Oid>,
+    /// `None` until the commit is read.
+    read: Vec<Option<Read>>,
+}
+
+#[derive(Clone)]
+struct Read {
+    tree: Oid,
     date: i64,
-    /// Where its parents start; `u32::MAX` until it is read.
-    parents: u32,
-    parent_count: u32,
+    parents: Parents,
 }
 
-const UNREAD: u32 = u32::MAX;
+/// A commit that was read.
+#[derive(Clone)]
+pub(crate) struct Commit {
+    /// Its tree.
+    pub(crate) tree: Oid,
+    /// The committer's date, in seconds since 1970.
+    pub(crate) date: i64,
+    /// Its parents, which need not have been read.
+    pub(crate) parents: Parents,
+}
 
-fn raw(id: &Oid) -> [u8; 20] {
-    let mut raw = [0; 20];
-    raw.copy_from_slice(&id.as_bytes()[..20]);
-    raw
+/// The parents of a commit: one or two nearly always.
+#[derive(Clone)]
+pub(crate) enum Parents {
+    /// So many of these.
+    Few(u8, [Node; 2]),
+    /// Three and more.
+    Many(Arc<[Node]>),
+}
+
+impl Parents {
+    fn new(nodes: &[Node]) -> Self {
+        match *nodes {
+            [] => Self::Few(0, [0; 2]),
+            [one] => Self::Few(1, [one, 0]),
+            [one, two] => Self::Few(2, [one, two]),
+            _ => Self::Many(nodes.into()),
+        }
+    }
+}
+
+impl Deref for Parents {
+    type Target = [Node];
+
+    fn deref(&self) -> &[Node] {
+        match self {
+            Self::Few(count, nodes) => &nodes[..usize::from(*count)],
+            Self::Many(nodes) => nodes,
+        }
+    }
+}
+
+impl Known {
+    fn number(&mut self, id: &Oid) -> Node {
+        let Self { index, ids, read } = self;
+        *index.entry(*id).or_insert_with(|| {
+            ids.push(*id);
+            read.push(None);
+            ids.len() as Node - 1
+        })
+    }
 }
 
 impl Graph {
-    /// Number of commits known.
-    pub(crate) fn len(&self) -> usize {
-        self.commits.len()
+    /// Opens the commit-graph below a folder of objects. One that is broken is left out, loudly.
+    pub(crate) fn open(objects: &Path, hash_len: usize) -> Self {
+        let map = |path: &Path| File::open(path).and_then(|file| Mapped::of(&file));
+        let file = chain::open(objects, hash_len, map).unwrap_or_else(|e| {
+            tracing::warn!("{e}; it is not used");
+            None
+        });
+        Self { file, known: RwLock::default() }
     }
 
-    fn number(&mut self, id: &Oid) -> Node {
-        let raw = raw(id);
-        let commits = &mut self.commits;
-        *self.index.entry(raw).or_insert_with(|| {
-            commits.push(Commit { id: raw, tree: [0; 20], date: 0, parents: UNREAD, parent_count: 0 });
-            commits.len() as Node - 1
-        })
+    /// Commits in the file.
+    fn stored(&self) -> Node {
+        self.file.as_ref().map_or(0, CommitGraph::len)
     }
 
-    /// The commit's number if it is in the graph.
-    pub(crate) fn known(&self, id: &Oid) -> Option<Node> {
-        self.index.get(&raw(id)).copied()
+    /// Number of commits kept in memory.
+    pub(crate) fn kept(&self) -> usize {
+        self.look(|known| known.ids.len())
+    }
+
+    /// The commit-graph file.
+    pub(crate) fn file(&self) -> Option<&CommitGraph<Mapped>> {
+        self.file.as_ref()
+    }
+
+    fn look<T>(&self, see: impl FnOnce(&Known) -> T) -> T {
+        // Filled one whole commit at a time: a panic in between leaves it valid.
+        see(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The id; the zero id if the file is broken there.
+    pub(crate) fn id(&self, node: Node) -> Oid {
+        match (&self.file, node.checked_sub(self.stored())) {
+            (Some(file), None) => file.id_at(node).unwrap_or(Oid::ZERO_SHA1),
+            (_, at) => self.look(|known| known.ids[at.unwrap_or(node) as usize]),
+        }
     }
 
     /// The commit's number, read from `objects` if need be; `None` if the id names nothing or no commit.
-    pub(crate) fn find(&mut self, objects: &dyn Objects, id: &Oid) -> Result<Option<Node>> {
-        if let Some(node) = self.known(id)
-            && self.commits[node as usize].parents != UNREAD
-        {
+    pub(crate) fn find(&self, objects: &dyn Objects, id: &Oid) -> Result<Option<Node>> {
+        if let Some(node) = self.file.as_ref().and_then(|file| file.lookup(id)) {
             return Ok(Some(node));
         }
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let read = self
+            .look(|known| known.index.get(id).copied().filter(|node| known.read[*node as usize].is_some()));
+        if let Some(node) = read {
+            return Ok(Some(node + self.stored()));
+        }
+        let mut data = Vec::new();
         let kind = match objects.header(id)? {
-            Some((Kind::Commit, _)) => objects.read(id, LINKED_OBJECT_BYTES_MAX, &mut buffer)?,
+            Some((Kind::Commit, _)) => objects.read(id, LINKED_OBJECT_BYTES_MAX, &mut data)?,
             other => other.map(|(kind, _)| kind),
         };
-        let node = if kind == Some(Kind::Commit) { Some(self.fill(id, &buffer)?) } else { None };
-        self.buffer = buffer;
-        Ok(node)
+        if kind == Some(Kind::Commit) { self.fill(id, &data).map(|(node, _)| Some(node)) } else { Ok(None) }
     }
 
-    /// Reads the commit if that was not done yet.
-    pub(crate) fn load(&mut self, objects: &dyn Objects, node: Node) -> Result<()> {
-        if self.commits[node as usize].parents != UNREAD {
-            return Ok(());
+    /// The commit, read from `objects` if that was not done yet.
+    pub(crate) fn commit(&self, objects: &dyn Objects, node: Node) -> Result<Commit> {
+        let Some(at) = node.checked_sub(self.stored()) else { return self.from_file(node) };
+        let read = self.look(|known| known.read[at as usize].clone().ok_or(known.ids[at as usize]));
+        let id = match read {
+            Ok(Read { tree, date, parents }) => return Ok(Commit { tree, date, parents }),
+            Err(id) => id,
+        };
+        let mut data = Vec::new();
+        match objects.read(&id, LINKED_OBJECT_BYTES_MAX, &mut data)? {
+            Some(Kind::Commit) => self.fill(&id, &data).map(|(_, commit)| commit),
+            Some(kind) => Err(RepoError::BrokenObject { id, why: format!("a commit's parent is a {kind}") }),
+            None => Err(RepoError::Missing { id }),
         }
-        let id = self.id(node);
-        let mut buffer = std::mem::take(&mut self.buffer);
-        match objects.read(&id, LINKED_OBJECT_BYTES_MAX, &mut buffer)? {
-            Some(Kind::Commit) => drop(self.fill(&id, &buffer)?),
-            Some(kind) => {
-                return Err(RepoError::BrokenObject { id, why: format!("a commit's parent is a {kind}") });
-            }
-            None => return Err(RepoError::Missing { id }),
-        }
-        self.buffer = buffer;
-        Ok(())
     }
 
-    fn fill(&mut self, id: &Oid, data: &[u8]) -> Result<Node> {
+    fn from_file(&self, node: Node) -> Result<Commit> {
+        let broken = |why: &str| RepoError::Invalid { what: format!("the commit-graph {why}") };
+        let file = self.file.as_ref().ok_or_else(|| broken("is gone"))?;
+        let mut parents = Vec::with_capacity(2);
+        let mut read = || {
+            file.parents(node, &mut parents)?;
+            Ok((file.tree(node)?, file.date(node)?))
+        };
+        let (tree, date) = read().map_err(|e: BrokenGraph| broken(e.0))?;
+        Ok(Commit { tree, date: i64::try_from(date).unwrap_or(i64::MAX), parents: Parents::new(&parents) })
+    }
+
+    fn fill(&self, id: &Oid, data: &[u8]) -> Result<(Node, Commit)> {
         let head = commit_head(data);
-        let head =
+        let CommitHead { tree, parents, date } =
             head.ok_or_else(|| RepoError::BrokenObject { id: *id, why: "its header is not valid".into() })?;
-        let node = self.number(id);
-        if self.commits[node as usize].parents != UNREAD {
-            return Ok(node);
-        }
-        let parents: Vec<Node> = head.parents.iter().map(|p| self.number(p)).collect();
-        let commit = &mut self.commits[node as usize];
-        commit.tree = raw(&head.tree);
-        commit.date = head.date;
-        commit.parents = self.parents.len() as u32;
-        commit.parent_count = parents.len() as u32;
-        self.parents.extend(parents);
-        Ok(node)
-    }
-
-    /// The id.
-    pub(crate) fn id(&self, node: Node) -> Oid {
-        Oid::Sha1(self.commits[node as usize].id)
-    }
-
-    /// The tree of a commit that was read.
-    pub(crate) fn tree(&self, node: Node) -> Oid {
-        Oid::Sha1(self.commits[node as usize].tree)
-    }
-
-    /// The date of a commit that was read, in seconds since 1970.
-    pub(crate) fn date(&self, node: Node) -> i64 {
-        self.commits[node as usize].date
-    }
-
-    /// The parents of a commit that was read.
-    pub(crate) fn parents(&self, node: Node) -> &[Node] {
-        let commit = &self.commits[node as usize];
-        if commit.parents == UNREAD {
-            return &[];
-        }
-        &self.parents[commit.parents as usize..][..commit.parent_count as usize]
-    }
-}
-
-/// A set of small numbers.
-#[derive(Clone, Default)]
-pub(crate) struct Bits(Vec<u64>);
-
-impl Bits {
-    /// True if it is in.
-    pub(crate) fn has(&self, n: usize) -> bool {
-        self.0.get(n / 64).is_some_and(|word| word >> (n % 64) & 1 == 1)
-    }
-
-    /// Puts it in; false if it was.
-    pub(crate) fn put(&mut self, n: usize) -> bool {
-        if n / 64 >= self.0.len() {
-            self.0.resize((n / 64 + 1).next_power_of_two(), 0);
-        }
-        let word = &mut self.0[n / 64];
-        let new = *word >> (n % 64) & 1 == 0;
-        *word |= 1 << (n % 64);
-        new
+        let stored = self.stored();
+        let in_file = |id: &Oid| self.file.as_ref().and_then(|file| file.lookup(id));
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let node = known.number(id);
+        let parents: Vec<Node> =
+            parents.iter().map(|p| in_file(p).unwrap_or_else(|| known.number(p) + stored)).collect();
+        let parents = Parents::new(&parents);
+        known.read[node as usize] = Some(Read { tree, date, parents: parents.clone() });
+        Ok((node + stored, Commit { tree, date, parents }))
     }
 }
 
 /// A walk to all ancestors, newest first, that can be paused after any commit.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Ancestors {
     pub(crate) seen: Bits,
     next: BinaryHeap<(i64, Node)>,
 }
 
 impl Ancestors {
-    /// Starts (also) at `node`, which was read.
-    pub(crate) fn start(&mut self, graph: &Graph, node: Node) {
-        if self.seen.put(node as usize) {
-            self.next.push((graph.date(node), node));
+    /// Starts (also) at `node`.
+    pub(crate) fn start(&mut self, graph: &Graph, objects: &dyn Objects, node: Node) -> Result<()> {
+        if !self.seen.has(node as usize) {
+            let date = graph.commit(objects, node)?.date;
+            self.seen.put(node as usize);
+            self.next.push((date, node));
         }
+        Ok(())
     }
 
     /// The next commit.
-    pub(crate) fn step(&mut self, graph: &mut Graph, objects: &dyn Objects) -> Result<Option<Node>> {
+    pub(crate) fn step(&mut self, graph: &Graph, objects: &dyn Objects) -> Result<Option<(Node, Commit)>> {
         let Some(&(_, node)) = self.next.peek() else { return Ok(None) };
         // Parents are read before the commit is taken off, so that a walk that fails can go on later.
-        for i in 0..graph.parents(node).len() {
-            let parent = graph.parents(node)[i];
-            graph.load(objects, parent)?;
-        }
-        self.next.pop();
-        for &parent in graph.parents(node) {
-            if self.seen.put(parent as usize) {
-                self.next.push((graph.date(parent), parent));
+        let commit = graph.commit(objects, node)?;
+        let mut parents = Vec::with_capacity(commit.parents.len());
+        for &parent in commit.parents.iter() {
+            if !self.seen.has(parent as usize) {
+                parents.push((graph.commit(objects, parent)?.date, parent));
             }
         }
-        Ok(Some(node))
+        self.next.pop();
+        for (date, parent) in parents {
+            if self.seen.put(parent as usize) {
+                self.next.push((date, parent));
+            }
+        }
+        Ok(Some((node, commit)))
     }
 }

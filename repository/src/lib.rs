@@ -3,17 +3,29 @@
 //! A blocking API: callers run it on threads that may block. A [`Repository`] hands out [`Snapshot`]s, immutable views
 //! of one generation of its refs and packs; whoever reads holds one and is never disturbed by a push.
 
+// The tests of git's formats share the histories of the tests in `tests/`, which name this crate.
+#[cfg(test)]
+extern crate self as slipway_repository;
+
 mod accept;
+mod bitmaps;
+mod bits;
 mod browse;
 mod check;
 mod connected;
 mod delta;
 mod error;
+// Not all of it is in use yet.
+#[allow(dead_code, unused_imports)]
+mod formats;
 mod graph;
 mod inflate;
 mod limits;
 mod links;
 mod loose;
+mod maintain;
+#[allow(dead_code)]
+mod mapped;
 mod negotiate;
 mod object;
 mod pack;
@@ -25,19 +37,24 @@ mod refs;
 mod repositories;
 mod repository;
 mod send;
+mod settings;
 mod snapshot;
 mod sweep;
+mod view;
 
 pub use browse::{
-    Budget, ChangeKind, Commit, Diff, DiffLimits, DiffLine, Edit, Entry, FileDiff, Hunk, LineKind, LogPage,
-    Mode, Person, Signature, first_commit, shown_path,
+    ArchiveForm, Budget, ChangeKind, Commit, Diff, DiffLimits, DiffLine, Edit, Entry, FileDiff, Hunk,
+    LineKind, LogPage, Mode, Person, Signature, first_commit, shown_path,
 };
 pub use error::{RepoError, Result};
+pub use maintain::{Maintained, Storage};
 pub use negotiate::{Deepen, ShallowAnswer};
 pub use object::{Kind, Object, Objects};
 pub use receive::{Progress, ReceiveLimits, Received};
 pub use refs::Ref;
 pub use repositories::Repositories;
 pub use repository::Repository;
-pub use send::{Filter, PackRequest, PackStream};
+pub use send::{Filter, PackRequest, PackStream, Sparse};
+pub use settings::{Guard, Hidden, ReceiveSettings, Settings, UploadSettings};
 pub use snapshot::Snapshot;
+pub use view::{Side, View};

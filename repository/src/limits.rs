@@ -101,9 +101,77 @@ pub(crate) const INFLATE_RATIO_MAX: u64 = 2_000;
 pub(crate) const INFLATE_FREE_BYTES: u64 = 8 << 30;
 /// Objects between two reports of progress.
 pub(crate) const PROGRESS_EVERY: u32 = 256;
-/// Commits that one repository's graph remembers; beyond it the graph starts anew.
-pub(crate) const GRAPH_KEPT_MAX: usize = 4_000_000;
+/// Commits that one repository's graph keeps in memory; beyond it the graph starts anew.
+pub(crate) const GRAPH_KEPT_MAX: usize = 1_000_000;
+/// Most commits walked to see that a generation's refs still reach what the refs of the one before did.
+pub(crate) const INHERIT_COMMITS_MAX: usize = 20_000;
 /// From so many refs set at once, those that are new go into `packed-refs` instead of a file each.
 pub(crate) const PACK_REFS_FROM: usize = 32;
 /// Largest `.gitmodules` that is accepted, in bytes.
 pub(crate) const GITMODULES_BYTES_MAX: u64 = 4 << 20;
+/// Largest file of sparse patterns that a filter may name, in bytes.
+pub(crate) const SPARSE_BYTES_MAX: usize = 1 << 20;
+/// Most patterns in it.
+pub(crate) const SPARSE_PATTERNS_MAX: usize = 4096;
+/// Most pairs of a tree and a path that a filter by path looks at: the same trees within one another under ever new
+/// paths would keep it busy for ever.
+pub(crate) const FILTER_PLACES_MAX: usize = 8_000_000;
+/// Largest `config` of a repository that is read, in bytes.
+pub(crate) const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// Most values in it.
+pub(crate) const CONFIG_VALUES_MAX: usize = 10_000;
+/// Where more commits than this are to be sent, bitmaps are asked if there are any.
+pub(crate) const WALKED_COMMITS_MAX: usize = 2_000;
+/// Bytes that an answer made anew keeps in memory; beyond it they are in a file.
+pub(crate) const MADE_MEMORY_BYTES_MAX: usize = 512 << 10;
+/// Stretches of a pack up to so many bytes are copied into an answer instead of being referred to.
+pub(crate) const COPIED_ENTRY_BYTES_MAX: usize = 4096;
+/// Bytes of memory that answers kept for the next who asks take, over all repositories.
+pub(crate) const RECIPES_MEMORY_BYTES_MAX: usize = 32 << 20;
+/// Bytes of disk that they take.
+pub(crate) const RECIPES_DISK_BYTES_MAX: u64 = 1 << 30;
+
+// Files beside the packs.
+
+/// Most tips of refs that get bitmaps of their own, the newest.
+pub(crate) const BITMAP_TIPS_MAX: usize = 200;
+/// Among so many of the newest commits ...
+pub(crate) const BITMAP_YOUNG_COMMITS: usize = 20_000;
+/// ... every so many get one,
+pub(crate) const BITMAP_YOUNG_SPACE: usize = 200;
+/// and among the others every so many.
+pub(crate) const BITMAP_OLD_SPACE: usize = 5_000;
+/// Most stored bitmaps that are put together to get one.
+pub(crate) const BITMAP_CHAIN_MAX: u32 = 1_000_000;
+/// Most other bitmaps that reading a bitmap of our own takes.
+pub(crate) const BITMAP_WRITTEN_CHAIN_MAX: usize = 32;
+/// How many of the last bitmaps are tried as a base for the next one (git's number); at most 160.
+pub(crate) const BITMAP_BASES_TRIED: usize = 10;
+
+// Commit-graphs and their filters.
+
+/// Most commits of a commit-graph that is written.
+pub(crate) const COMMIT_GRAPH_COMMITS_MAX: usize = 1 << 27;
+/// Most files of a chain of commit-graphs (git counts them in one byte).
+pub(crate) const COMMIT_GRAPH_LAYERS_MAX: usize = 256;
+/// Most changed paths, folders counted, that a commit's Bloom filter is made for (git's rule).
+pub(crate) const BLOOM_PATHS_MAX: usize = 512;
+/// Most bits that one path sets in a Bloom filter that is used; git sets 7.
+pub(crate) const BLOOM_HASHES_MAX: u32 = 32;
+/// Most bytes of Bloom filters in a commit-graph that is written; commits beyond it get none.
+pub(crate) const BLOOM_BYTES_MAX: usize = 1 << 30;
+
+// Making deltas.
+
+/// Blocks of equal hash that an index of a base keeps.
+pub(crate) const DELTA_BUCKET_MAX: u32 = 64;
+/// Smaller objects are not made deltas, in bytes (git's rule).
+pub(crate) const DELTA_MIN_BYTES: u64 = 50;
+/// Most objects that one is compared with.
+pub(crate) const DELTA_SEARCH_WINDOW_MAX: usize = 250;
+/// Longest chain of deltas that is made (git's own bound).
+pub(crate) const DELTA_SEARCH_DEPTH_MAX: usize = 4095;
+/// Most threads that search for deltas.
+pub(crate) const DELTA_SEARCH_THREADS_MAX: usize = 64;
+/// Fewest objects that a thread takes at once: between two such shares no deltas are found.
+pub(crate) const DELTA_SEARCH_SHARE_MIN: usize = 1000;

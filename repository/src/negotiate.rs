@@ -1,11 +1,11 @@
 //! What upload-pack asks before it sends: whether enough is in common, and where a shallow answer ends.
 
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use slipway_core::Oid;
 
 use crate::error::Result;
-use crate::graph::{Graph, Node};
+use crate::graph::{Ancestors, Node};
 use crate::limits::PEEL_DEPTH_MAX;
 use crate::links::tag_target;
 use crate::object::Kind;
@@ -40,21 +40,21 @@ impl Snapshot {
     /// True if every want is a descendant of (or is) some common commit: negotiation may end. Wants that are no commits
     /// do not count.
     pub fn is_ready(&self, wants: &[Oid], common: &[Oid]) -> Result<bool> {
-        let mut graph = self.graph();
+        let graph = self.graph();
         let mut targets = HashSet::new();
         let mut oldest = i64::MAX;
         for id in common {
-            if let Some(node) = self.commit_of(&mut graph, id)? {
+            if let Some(node) = self.commit_of(id)? {
                 targets.insert(node);
-                oldest = oldest.min(graph.date(node));
+                oldest = oldest.min(graph.commit(self, node)?.date);
             }
         }
         if targets.is_empty() {
             return Ok(false);
         }
         for want in wants {
-            if let Some(node) = self.commit_of(&mut graph, want)?
-                && !self.reaches(&mut graph, node, &targets, oldest)?
+            if let Some(node) = self.commit_of(want)?
+                && !self.reaches(&[node], &targets, oldest, usize::MAX)?
             {
                 return Ok(false);
             }
@@ -62,34 +62,37 @@ impl Snapshot {
         Ok(true)
     }
 
-    /// Looks for one of `targets` among the ancestors, no further back than `oldest`: where clocks ran backwards the
-    /// answer may be no, which costs another round and nothing else.
-    fn reaches(&self, graph: &mut Graph, from: Node, targets: &HashSet<Node>, oldest: i64) -> Result<bool> {
-        let mut seen = HashSet::from([from]);
-        let mut queue = BinaryHeap::from([(graph.date(from), from)]);
-        while let Some((date, node)) = queue.pop() {
+    /// Looks for one of `targets` among the ancestors of `from`, no further back than `oldest` and at no more than
+    /// `most` commits: where clocks ran backwards the answer may be no, which costs another round and nothing else.
+    pub(crate) fn reaches(
+        &self,
+        from: &[Node],
+        targets: &HashSet<Node>,
+        oldest: i64,
+        most: usize,
+    ) -> Result<bool> {
+        let graph = self.graph();
+        let mut walk = Ancestors::default();
+        for &node in from {
+            walk.start(graph, self, node)?;
+        }
+        for _ in 0..most {
+            let Some((node, commit)) = walk.step(graph, self)? else { return Ok(false) };
             if targets.contains(&node) {
                 return Ok(true);
             }
-            if date < oldest {
-                continue;
-            }
-            for i in 0..graph.parents(node).len() {
-                let parent = graph.parents(node)[i];
-                if seen.insert(parent) {
-                    graph.load(self, parent)?;
-                    queue.push((graph.date(parent), parent));
-                }
+            if commit.date < oldest {
+                return Ok(false);
             }
         }
         Ok(false)
     }
 
     /// The commit that the id leads to, tags followed; `None` if it leads to none.
-    pub(crate) fn commit_of(&self, graph: &mut Graph, id: &Oid) -> Result<Option<Node>> {
+    pub(crate) fn commit_of(&self, id: &Oid) -> Result<Option<Node>> {
         let mut id = *id;
         for _ in 0..PEEL_DEPTH_MAX {
-            if let Some(node) = graph.find(self, &id)? {
+            if let Some(node) = self.graph().find(self, &id)? {
                 return Ok(Some(node));
             }
             match self.object_size(&id)? {
@@ -116,30 +119,30 @@ impl Snapshot {
                 }
             }
         }
-        let mut graph = self.graph();
-        let nodes = |graph: &mut Graph, ids: &[Oid]| -> Result<Vec<Node>> {
+        let graph = self.graph();
+        let nodes = |ids: &[Oid]| -> Result<Vec<Node>> {
             let mut found = Vec::with_capacity(ids.len());
             for id in ids {
-                found.extend(self.commit_of(graph, id)?);
+                found.extend(self.commit_of(id)?);
             }
             Ok(found)
         };
-        let heads = nodes(&mut graph, wants)?;
-        let boundary = nodes(&mut graph, client)?;
+        let heads = nodes(wants)?;
+        let boundary = nodes(client)?;
         let (shallow, inside) = match deepen.depth {
             Some(DEPTH_INFINITE..) => {
                 return Ok(ShallowAnswer { shallow: Vec::new(), unshallow: client.to_vec() });
             }
             Some(depth) if deepen.relative => {
-                let reached = nodes(&mut graph, &reached)?;
+                let reached = nodes(&reached)?;
                 if boundary.is_empty() {
-                    self.by_depth(&mut graph, &heads, depth)?
+                    self.by_depth(&heads, depth)?
                 } else {
-                    self.by_depth(&mut graph, &reached, depth.saturating_add(1))?
+                    self.by_depth(&reached, depth.saturating_add(1))?
                 }
             }
-            Some(depth) => self.by_depth(&mut graph, &heads, depth)?,
-            None => self.by_exclusion(&mut graph, &heads, deepen)?,
+            Some(depth) => self.by_depth(&heads, depth)?,
+            None => self.by_exclusion(&heads, deepen)?,
         };
         let known: HashSet<Node> = boundary.iter().copied().collect();
         let mut answer = ShallowAnswer::default();
@@ -149,7 +152,8 @@ impl Snapshot {
     }
 
     /// Those at the depth (the wants have depth 1), and those before it.
-    fn by_depth(&self, graph: &mut Graph, heads: &[Node], depth: u32) -> Result<(Vec<Node>, HashSet<Node>)> {
+    fn by_depth(&self, heads: &[Node], depth: u32) -> Result<(Vec<Node>, HashSet<Node>)> {
+        let graph = self.graph();
         let mut depths: HashMap<Node, u32> = HashMap::new();
         let mut queue = VecDeque::new();
         for &head in heads {
@@ -166,9 +170,7 @@ impl Snapshot {
                 continue;
             }
             inside.insert(node);
-            for i in 0..graph.parents(node).len() {
-                let parent = graph.parents(node)[i];
-                graph.load(self, parent)?;
+            for &parent in graph.commit(self, node)?.parents.iter() {
                 depths.entry(parent).or_insert_with(|| {
                     queue.push_back(parent);
                     at + 1
@@ -179,46 +181,34 @@ impl Snapshot {
     }
 
     /// By age and by what other commits reach: the boundary is every commit that is in and has a parent that is not.
-    fn by_exclusion(
-        &self,
-        graph: &mut Graph,
-        heads: &[Node],
-        deepen: &Deepen,
-    ) -> Result<(Vec<Node>, HashSet<Node>)> {
+    fn by_exclusion(&self, heads: &[Node], deepen: &Deepen) -> Result<(Vec<Node>, HashSet<Node>)> {
+        let graph = self.graph();
         let mut excluded = HashSet::new();
         let mut open = Vec::new();
         for id in &deepen.not {
-            open.extend(self.commit_of(graph, id)?);
+            open.extend(self.commit_of(id)?);
         }
         while let Some(node) = open.pop() {
             if excluded.insert(node) {
-                for i in 0..graph.parents(node).len() {
-                    let parent = graph.parents(node)[i];
-                    graph.load(self, parent)?;
-                    open.push(parent);
-                }
+                open.extend(graph.commit(self, node)?.parents.iter());
             }
         }
-        let is_in = |graph: &Graph, node: Node| {
-            !excluded.contains(&node) && deepen.since.is_none_or(|since| graph.date(node) >= since)
-        };
         let mut inside = HashSet::new();
         let mut order = Vec::new();
         open.extend(heads);
         while let Some(node) = open.pop() {
-            if !is_in(graph, node) || !inside.insert(node) {
+            let commit = graph.commit(self, node)?;
+            let is_in =
+                !excluded.contains(&node) && deepen.since.is_none_or(|since| commit.date >= since);
+            if !is_in || !inside.insert(node) {
                 continue;
             }
-            order.push(node);
-            for i in 0..graph.parents(node).len() {
-                let parent = graph.parents(node)[i];
-                graph.load(self, parent)?;
-                open.push(parent);
-            }
+            open.extend(commit.parents.iter());
+            order.push((node, commit.parents));
         }
         let mut shallow = Vec::new();
-        for node in order {
-            if graph.parents(node).iter().any(|p| !inside.contains(p)) {
+        for (node, parents) in order {
+            if parents.iter().any(|p| !inside.contains(p)) {
                 shallow.push(node);
             }
         }

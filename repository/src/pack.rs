@@ -9,14 +9,17 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use gix::hash::oid;
+use gix::hash::{ObjectId, oid};
 use gix::odb::pack::index;
 use slipway_core::Oid;
 
 use crate::error::{RepoError, Result};
+use crate::formats::ReverseFile;
 use crate::inflate::{InflateError, Source, inflate_exact, inflate_prefix};
+use crate::limits::{BUFFER_BYTES, DELTA_DEPTH_MAX};
+use crate::mapped::Mapped;
 use crate::object::Kind;
 
 static SERIAL: AtomicU64 = AtomicU64::new(0);
@@ -29,8 +32,14 @@ pub(crate) struct Pack {
     file: File,
     len: u64,
     hash_len: u64,
-    /// Index positions by offset; built when first asked for.
-    order: OnceLock<Vec<u32>>,
+    /// Index positions by offset; from the reverse index, or built when first asked for.
+    order: OnceLock<Order>,
+}
+
+/// Index positions by offset.
+enum Order {
+    Stored(ReverseFile<Mapped>),
+    Built(Vec<u32>),
 }
 
 /// What an entry's header says.
@@ -137,28 +146,129 @@ impl Pack {
         self.index.pack_offset_at_index(position)
     }
 
-    /// Index positions in the order of the entries' offsets.
-    pub(crate) fn order(&self) -> &[u32] {
-        self.order.get_or_init(|| {
-            let mut by_offset: Vec<(u64, u32)> = (0..self.count()).map(|p| (self.offset_at(p), p)).collect();
-            by_offset.sort_unstable();
-            by_offset.into_iter().map(|(_, p)| p).collect()
+    fn order(&self) -> &Order {
+        self.order.get_or_init(|| match self.stored_order() {
+            Some(stored) => Order::Stored(stored),
+            None => {
+                let mut by_offset: Vec<(u64, u32)> =
+                    (0..self.count()).map(|p| (self.offset_at(p), p)).collect();
+                by_offset.sort_unstable();
+                Order::Built(by_offset.into_iter().map(|(_, p)| p).collect())
+            }
         })
     }
 
-    /// Where in [`Pack::order`] the entry at `offset` stands, if one starts there.
+    /// The reverse index, if there is one that belongs to this pack.
+    fn stored_order(&self) -> Option<ReverseFile<Mapped>> {
+        let data = Mapped::open(&self.path.with_extension("rev")).ok()?;
+        let stored = ReverseFile::parse(data, self.hash_len(), self.count()).ok()?;
+        (stored.pack_checksum() == self.checksum().as_bytes()).then_some(stored)
+    }
+
+    /// The pack's checksum, as its index tells it.
+    pub(crate) fn checksum(&self) -> ObjectId {
+        self.index.pack_checksum()
+    }
+
+    /// The index position of the entry at that place in the order of the entries' offsets, below [`Pack::count`].
+    pub(crate) fn at_rank(&self, rank: usize) -> u32 {
+        match self.order() {
+            // A reverse index that tells a wrong position makes a wrong entry, which every reader notices.
+            Order::Stored(file) => {
+                file.position(rank as u32).filter(|position| *position < self.count()).unwrap_or_default()
+            }
+            Order::Built(order) => order[rank],
+        }
+    }
+
+    /// Where in the order of offsets the entry at `offset` stands, if one starts there.
     pub(crate) fn rank_of(&self, offset: u64) -> Option<usize> {
-        self.order().binary_search_by_key(&offset, |&p| self.offset_at(p)).ok()
+        let (mut low, mut high) = (0, self.count() as usize);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.offset_at(self.at_rank(middle)).cmp(&offset) {
+                std::cmp::Ordering::Equal => return Some(middle),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
     }
 
     /// Where the entry after the one at rank `rank` starts (or the trailer).
     pub(crate) fn end_of_rank(&self, rank: usize) -> u64 {
-        self.order().get(rank + 1).map_or(self.entries_end(), |&p| self.offset_at(p))
+        if rank + 1 < self.count() as usize {
+            self.offset_at(self.at_rank(rank + 1))
+        } else {
+            self.entries_end()
+        }
+    }
+
+    /// The checksum of an entry's bytes, as its index tells it.
+    pub(crate) fn crc_at(&self, position: u32) -> Option<u32> {
+        self.index.crc32_at_index(position)
+    }
+
+    /// The kinds of all its objects, in the order of offsets.
+    pub(crate) fn kinds(&self, stop: &AtomicBool) -> Result<Vec<Kind>> {
+        let count = self.count() as usize;
+        let (mut kinds, mut bases) = (vec![None; count], vec![0u32; count]);
+        let mut window = Window::default();
+        for rank in 0..count {
+            if stop.load(Ordering::Relaxed) {
+                return Err(RepoError::Stopped);
+            }
+            let offset = self.offset_at(self.at_rank(rank));
+            let base = match window.header(self, offset)? {
+                EntryKind::Whole(kind) => {
+                    kinds[rank] = Some(kind);
+                    continue;
+                }
+                EntryKind::OfsDelta(base) => Some(base),
+                EntryKind::RefDelta(raw) => {
+                    let id = ObjectId::from_bytes_or_panic(&raw[..self.hash_len()]);
+                    self.lookup(&id).map(|position| self.offset_at(position))
+                }
+            };
+            let base = base.and_then(|base| self.rank_of(base));
+            let base = base.ok_or_else(|| self.broken(offset, "its delta's base is not in the pack"))?;
+            bases[rank] = base as u32;
+            kinds[rank] = kinds[base];
+        }
+        // Deltas that are stored before their bases.
+        for rank in 0..count {
+            let mut at = rank;
+            for _ in 0..DELTA_DEPTH_MAX {
+                if kinds[at].is_some() {
+                    break;
+                }
+                at = bases[at] as usize;
+            }
+            kinds[rank] = kinds[at];
+        }
+        let all: Option<Vec<Kind>> = kinds.into_iter().collect();
+        all.ok_or_else(|| self.broken(0, "deltas lead to no object"))
     }
 
     /// Reads raw bytes of the entries.
     pub(crate) fn read_raw(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
         self.read_at(buffer, offset).map_err(RepoError::io("read", &self.path))
+    }
+
+    /// The same without waiting for the disk; `None` where that cannot be.
+    pub(crate) fn read_now(&self, buffer: &mut [u8], offset: u64) -> Result<Option<usize>> {
+        let room = usize::try_from(self.entries_end().saturating_sub(offset)).unwrap_or(usize::MAX);
+        let room = room.min(buffer.len());
+        read_now(&self.file, &mut buffer[..room], offset).map_err(RepoError::io("read", &self.path))
+    }
+
+    /// The checksum that the pack ends with, if its header is the one that an answer has.
+    pub(crate) fn own_trailer(&self) -> Result<Option<[u8; 20]>> {
+        let (mut version, mut sum) = ([0; 4], [0; 20]);
+        let read = self.file.read_exact_at(&mut version, 4);
+        read.and_then(|()| self.file.read_exact_at(&mut sum, self.entries_end()))
+            .map_err(RepoError::io("read", &self.path))?;
+        Ok((version == [0, 0, 0, 2] && self.hash_len == 20).then_some(sum))
     }
 
     /// Reads the header of the entry at `offset`.
@@ -211,6 +321,42 @@ impl Source for Pack {
             }
         }
         Ok(filled)
+    }
+}
+
+/// Reads headers in ascending order through one buffer.
+#[derive(Default)]
+pub(crate) struct Window {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    /// What the header of the entry at `offset` says.
+    pub(crate) fn header(&mut self, pack: &Pack, offset: u64) -> Result<EntryKind> {
+        let mut at = offset.wrapping_sub(self.start);
+        let whole = at.checked_add(HEADER_BYTES_MAX as u64).is_some_and(|end| end <= self.bytes.len() as u64);
+        if offset < self.start || !whole {
+            self.bytes.resize(BUFFER_BYTES, 0);
+            let got = pack.read_raw(&mut self.bytes, offset)?;
+            self.bytes.truncate(got);
+            self.start = offset;
+            at = 0;
+        }
+        let raw = self.bytes.get(at as usize..).unwrap_or_default();
+        let header = parse_header(raw, offset, pack.hash_len());
+        header.map(|h| h.kind).ok_or_else(|| pack.broken(offset, "its header is not valid"))
+    }
+}
+
+/// Reads what is in the page cache; `None` if nothing is, or the file system cannot tell.
+pub(crate) fn read_now(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+    let mut into = [io::IoSliceMut::new(buffer)];
+    match preadv2(file, &mut into, offset, ReadWriteFlags::NOWAIT) {
+        Ok(got) => Ok(Some(got)),
+        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(None),
+        Err(e) => Err(e.into()),
     }
 }
 

@@ -9,7 +9,9 @@ use slipway_core::Oid;
 
 use crate::delta;
 use crate::error::{RepoError, Result};
+use crate::formats::Midx;
 use crate::limits::{BASE_CACHE_BYTES_MAX, BASE_CACHE_OBJECT_BYTES_MAX, DELTA_DEPTH_MAX};
+use crate::mapped::Mapped;
 use crate::object::Kind;
 use crate::pack::{EntryHeader, EntryKind, Pack};
 
@@ -22,12 +24,22 @@ pub(crate) struct Place {
     pub(crate) position: u32,
 }
 
-/// Packs in a fixed order, oldest first: of several copies of an object the first one found is *the* one.
+/// Packs in a fixed order. Of several copies of an object *the* one is what the multi-pack index chose, if it has it,
+/// and else the first one found.
 pub(crate) struct PackSet {
     packs: Vec<Arc<Pack>>,
     /// Number of objects in the packs before each.
     starts: Vec<usize>,
+    index: Option<Arc<JointIndex>>,
     cache: Arc<BaseCache>,
+}
+
+/// The multi-pack index, over the first packs of a set.
+pub(crate) struct JointIndex {
+    /// The file.
+    pub(crate) file: Midx<Mapped>,
+    /// The number in the set of each of its packs.
+    pub(crate) numbers: Vec<u32>,
 }
 
 /// gix's form of an id.
@@ -41,7 +53,17 @@ pub(crate) fn our_id(id: &gix::hash::oid) -> Oid {
 }
 
 impl PackSet {
+    /// A set without a multi-pack index.
     pub(crate) fn new(packs: Vec<Arc<Pack>>, cache: Arc<BaseCache>) -> Self {
+        Self::with_index(packs, None, cache)
+    }
+
+    /// A set whose multi-pack index is over its first packs.
+    pub(crate) fn with_index(
+        packs: Vec<Arc<Pack>>,
+        index: Option<Arc<JointIndex>>,
+        cache: Arc<BaseCache>,
+    ) -> Self {
         let mut starts = Vec::with_capacity(packs.len() + 1);
         let mut sum = 0usize;
         for pack in &packs {
@@ -49,7 +71,7 @@ impl PackSet {
             sum += pack.count() as usize;
         }
         starts.push(sum);
-        Self { packs, starts, cache }
+        Self { packs, starts, index, cache }
     }
 
     /// The packs, in order.
@@ -64,7 +86,31 @@ impl PackSet {
 
     /// The set with further packs at its end: places stay valid.
     pub(crate) fn with_more(&self, more: impl IntoIterator<Item = Arc<Pack>>) -> Self {
-        Self::new(self.packs.iter().cloned().chain(more).collect(), self.cache.clone())
+        let packs = self.packs.iter().cloned().chain(more).collect();
+        Self::with_index(packs, self.index.clone(), self.cache.clone())
+    }
+
+    /// The multi-pack index.
+    pub(crate) fn index(&self) -> Option<&Arc<JointIndex>> {
+        self.index.as_ref()
+    }
+
+    /// True if the other's packs are the first of these: its places are places here.
+    pub(crate) fn begins_with(&self, other: &Self) -> bool {
+        let same_index = match (&self.index, &other.index) {
+            (None, None) => true,
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            _ => false,
+        };
+        same_index
+            && other.packs.len() <= self.packs.len()
+            && other.packs.iter().zip(&self.packs).all(|(theirs, ours)| Arc::ptr_eq(theirs, ours))
+    }
+
+    /// The ranks of one pack's objects.
+    pub(crate) fn ranks(&self, pack: u32) -> std::ops::Range<usize> {
+        let pack = pack as usize;
+        self.starts[pack]..self.starts[pack + 1]
     }
 
     /// A number for each place, dense over all packs.
@@ -79,11 +125,26 @@ impl PackSet {
 
     /// Finds the object.
     pub(crate) fn locate(&self, id: &Oid) -> Option<Place> {
-        let id = gix_id(id);
+        let raw = gix_id(id);
+        let mut joint = 0;
+        if let Some(index) = &self.index {
+            joint = index.numbers.len();
+            // A damaged index is as good as none: the packs are asked one by one.
+            match index.file.find(id.as_bytes()) {
+                Ok(Some(found)) => {
+                    let pack = index.numbers[found.pack as usize];
+                    let position = self.packs[pack as usize].lookup(&raw);
+                    return position.map(|position| Place { pack, position });
+                }
+                Ok(None) => {}
+                Err(_) => joint = 0,
+            }
+        }
         self.packs
             .iter()
             .zip(0u32..)
-            .find_map(|(p, pack)| p.lookup(&id).map(|position| Place { pack, position }))
+            .skip(joint)
+            .find_map(|(p, pack)| p.lookup(&raw).map(|position| Place { pack, position }))
     }
 
     /// The id at a place.

@@ -1,19 +1,24 @@
 //! What the refs of a snapshot reach: the measure of what may be sent, acknowledged and built on.
 //!
 //! Two walks, each paused as soon as it has the answer and taken up by the next question: over commits, and over the
-//! trees of those commits. Both are exact; their worst case is one visit of everything, once a generation.
+//! trees of those commits. Both are exact. A generation whose refs only moved on takes over what the one before it
+//! found out, so that the cost of a push is that of what is new; otherwise the worst case is one visit of everything.
 
-use std::collections::HashSet;
+use std::collections::{BinaryHeap, HashSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use slipway_core::Oid;
 
+use crate::bits::Bits;
 use crate::error::{RepoError, Result};
-use crate::graph::{Ancestors, Bits, Graph};
-use crate::limits::{GRAPH_KEPT_MAX, LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX};
+use crate::graph::{Ancestors, Graph, Node};
+use crate::limits::{GRAPH_KEPT_MAX, INHERIT_COMMITS_MAX, LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX};
 use crate::links::{TreeEntries, tag_target};
 use crate::object::{Kind, Objects};
 use crate::packs::{PackSet, Place};
+use crate::refs::Ref;
 use crate::snapshot::Snapshot;
 
 /// What was found out so far about one generation.
@@ -21,7 +26,9 @@ use crate::snapshot::Snapshot;
 pub(crate) struct Reach {
     roots: OnceLock<Roots>,
     commits: Mutex<Option<Ancestors>>,
-    trees: Mutex<Option<TreeReach>>,
+    content: Mutex<Option<Content>>,
+    /// Everything, once that is known.
+    all: OnceLock<Arc<Marks>>,
 }
 
 /// What the refs point at, by kind.
@@ -33,19 +40,34 @@ pub(crate) struct Roots {
     pub(crate) others: Vec<Oid>,
 }
 
-struct TreeReach {
+/// A walk over commits and all that their trees hold, newest first. Of a commit that is seen, the parents are seen or
+/// wait to be.
+#[derive(Clone)]
+struct Content {
     seen: Marks,
-    walk: Ancestors,
+    queued: Bits,
+    next: BinaryHeap<(i64, Node)>,
+}
+
+impl Content {
+    fn new(seen: Marks) -> Self {
+        Self { seen, queued: Bits::default(), next: BinaryHeap::new() }
+    }
 }
 
 /// A set of objects of one snapshot: a bit for each packed one, an id for each loose one.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Marks {
     packed: Bits,
     loose: HashSet<Oid>,
 }
 
 impl Marks {
+    /// An empty set with room for the objects of these packs.
+    pub(crate) fn for_packs(packs: &PackSet) -> Self {
+        Self { packed: Bits::with_len(packs.count()), loose: HashSet::new() }
+    }
+
     /// Puts it in; false if it was.
     pub(crate) fn put(&mut self, packs: &PackSet, id: &Oid) -> bool {
         // A loose object may have been packed since it was put in.
@@ -58,6 +80,28 @@ impl Marks {
         }
     }
 
+    /// Puts the packed object of that rank in.
+    pub(crate) fn put_rank(&mut self, rank: usize) {
+        self.packed.put(rank);
+    }
+
+    /// Puts the packed objects of these ranks in.
+    pub(crate) fn put_ranks(&mut self, ranks: std::ops::Range<usize>) {
+        self.packed.put_range(ranks.start, ranks.end);
+    }
+
+    /// Puts in what is in the other.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.packed.or(&other.packed);
+        self.loose.extend(&other.loose);
+    }
+
+    /// Takes out what is in the other.
+    pub(crate) fn remove(&mut self, other: &Self) {
+        self.packed.and_not(&other.packed);
+        self.loose.retain(|id| !other.loose.contains(id));
+    }
+
     /// True if the packed object at that place is in.
     pub(crate) fn has_place(&self, packs: &PackSet, place: Place) -> bool {
         self.packed.has(packs.rank(place))
@@ -66,6 +110,21 @@ impl Marks {
     /// True if it is in.
     pub(crate) fn has(&self, packs: &PackSet, id: &Oid) -> bool {
         self.loose.contains(id) || packs.locate(id).is_some_and(|place| self.packed.has(packs.rank(place)))
+    }
+
+    /// The packed ones, by [`PackSet::rank`].
+    pub(crate) fn packed(&self) -> &Bits {
+        &self.packed
+    }
+
+    /// The loose ones, in no order.
+    pub(crate) fn loose(&self) -> impl Iterator<Item = &Oid> {
+        self.loose.iter()
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.packed.count() + self.loose.len()
     }
 }
 
@@ -81,6 +140,9 @@ impl Snapshot {
         if self.tips().contains(id) {
             return Ok(true);
         }
+        if let Some(all) = self.reach.all.get() {
+            return Ok(all.has(&self.packs.load(), id));
+        }
         match self.object_size(id)? {
             None => Ok(false),
             Some((Kind::Commit, _)) => self.commit_is_reachable(id),
@@ -89,7 +151,7 @@ impl Snapshot {
         }
     }
 
-    fn tips(&self) -> &HashSet<Oid> {
+    pub(crate) fn tips(&self) -> &HashSet<Oid> {
         self.tips
             .get_or_init(|| self.refs.iter().flat_map(|r| [Some(r.target), r.peeled]).flatten().collect())
     }
@@ -131,57 +193,203 @@ impl Snapshot {
         Ok(self.reach.roots.get_or_init(|| roots))
     }
 
-    fn all_commits(&self, graph: &mut Graph) -> Result<Ancestors> {
-        let mut walk = Ancestors::default();
+    fn start_all(&self, walk: &mut Ancestors) -> Result<()> {
         for id in &self.roots()?.commits {
-            if let Some(node) = graph.find(self, id)? {
-                walk.start(graph, node);
+            if let Some(node) = self.graph.find(self, id)? {
+                walk.start(&self.graph, self, node)?;
             }
         }
-        Ok(walk)
+        Ok(())
     }
 
     fn commit_is_reachable(&self, id: &Oid) -> Result<bool> {
-        let mut graph = self.graph();
-        let Some(node) = graph.find(self, id)? else { return Ok(false) };
+        let Some(node) = self.graph.find(self, id)? else { return Ok(false) };
         let mut commits = lock(&self.reach.commits);
         let walk = match &mut *commits {
             Some(walk) => walk,
-            none => none.insert(self.all_commits(&mut graph)?),
+            none => {
+                let mut walk = Ancestors::default();
+                self.start_all(&mut walk)?;
+                none.insert(walk)
+            }
         };
         while !walk.seen.has(node as usize) {
-            if walk.step(&mut graph, self)?.is_none() {
+            if walk.step(&self.graph, self)?.is_none() {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
+    /// The walk over content, started if it was not.
+    fn content<'a>(&self, held: &'a mut Option<Content>) -> Result<&'a mut Content> {
+        if held.is_none() {
+            let seen = Marks::for_packs(&self.packs.load());
+            let mut content = Content::new(seen);
+            self.start_content(&mut content)?;
+            *held = Some(content);
+        }
+        held.as_mut().ok_or_else(|| RepoError::Invalid { what: "a walk was not begun".into() })
+    }
+
+    fn start_content(&self, content: &mut Content) -> Result<()> {
+        for id in &self.roots()?.commits {
+            if let Some(node) = self.graph.find(self, id)? {
+                self.queue(content, node)?;
+            }
+        }
+        self.add_roots(&mut content.seen)
+    }
+
+    fn queue(&self, content: &mut Content, node: Node) -> Result<()> {
+        if content.seen.has(&self.packs.load(), &self.graph.id(node)) || content.queued.has(node as usize) {
+            return Ok(());
+        }
+        content.next.push((self.graph.commit(self, node)?.date, node));
+        content.queued.put(node as usize);
+        Ok(())
+    }
+
+    /// Marks what refs point at and is no commit.
+    fn add_roots(&self, seen: &mut Marks) -> Result<()> {
+        let roots = self.roots()?;
+        for tag in &roots.tags {
+            seen.put(&self.packs.load(), tag);
+        }
+        roots.others.iter().try_for_each(|other| self.mark_tree(other, seen))
+    }
+
+    /// One commit further; false at the end.
+    fn step_content(&self, content: &mut Content) -> Result<bool> {
+        let Some((_, node)) = content.next.pop() else { return Ok(false) };
+        let commit = self.graph.commit(self, node)?;
+        content.seen.put(&self.packs.load(), &self.graph.id(node));
+        self.mark_tree(&commit.tree, &mut content.seen)?;
+        commit.parents.iter().try_for_each(|parent| self.queue(content, *parent))?;
+        Ok(true)
+    }
+
     /// The same for a tree or blob.
     pub(crate) fn content_is_reachable(&self, id: &Oid) -> Result<bool> {
-        let mut trees = lock(&self.reach.trees);
-        let reach = match &mut *trees {
-            Some(reach) => reach,
-            none => {
-                let walk = self.all_commits(&mut self.graph())?;
-                let mut reach = TreeReach { seen: Marks::default(), walk };
-                for other in &self.roots()?.others {
-                    self.mark_tree(other, &mut reach.seen)?;
-                }
-                none.insert(reach)
-            }
-        };
-        while !reach.seen.has(&self.packs.load(), id) {
-            let tree = {
-                let mut graph = self.graph();
-                match reach.walk.step(&mut graph, self)? {
-                    Some(node) => graph.tree(node),
-                    None => return Ok(false),
-                }
-            };
-            self.mark_tree(&tree, &mut reach.seen)?;
+        if self.bitmaps().is_some() {
+            // Cheaper than a walk that looks for one object.
+            let all = self.all_reachable(&AtomicBool::new(false))?;
+            return Ok(all.has(&self.packs.load(), id));
         }
-        Ok(true)
+        let mut held = lock(&self.reach.content);
+        let found = (|| {
+            let content = self.content(&mut held)?;
+            while !content.seen.has(&self.packs.load(), id) {
+                if !self.step_content(content)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })();
+        if found.is_err() {
+            // A tree may be marked whose entries are not: the next question starts anew.
+            *held = None;
+        }
+        found
+    }
+
+    /// Everything that the refs reach.
+    ///
+    /// # Errors
+    /// [`RepoError::Stopped`] once `stop` is set; what was found out until then is kept.
+    pub(crate) fn all_reachable(&self, stop: &AtomicBool) -> Result<Arc<Marks>> {
+        if let Some(all) = self.reach.all.get() {
+            return Ok(all.clone());
+        }
+        let mut held = lock(&self.reach.content);
+        if held.is_none()
+            && let Some(mut marks) = self.reach_of(&self.roots()?.commits, stop)?
+        {
+            self.add_roots(&mut marks)?;
+            let all = Arc::new(marks.clone());
+            // A walk that is at its end: later generations go on from here.
+            *held = Some(Content::new(marks));
+            return Ok(self.reach.all.get_or_init(|| all).clone());
+        }
+        let walked = (|| {
+            let content = self.content(&mut held)?;
+            while !stop.load(Ordering::Relaxed) {
+                if !self.step_content(content)? {
+                    return Ok(Some(Arc::new(content.seen.clone())));
+                }
+            }
+            Ok(None)
+        })();
+        match walked {
+            Ok(Some(all)) => Ok(self.reach.all.get_or_init(|| all).clone()),
+            Ok(None) => Err(RepoError::Stopped),
+            Err(e) => {
+                *held = None;
+                Err(e)
+            }
+        }
+    }
+
+    /// True if the wants reach just what the refs reach: every ref's own target is among them, and nothing else.
+    pub(crate) fn is_everything(&self, wants: &HashSet<&Oid>) -> bool {
+        self.refs.iter().all(|r| wants.contains(&r.target)) && wants.iter().all(|id| self.tips().contains(id))
+    }
+
+    /// Takes over what an earlier generation found out, if nothing that its refs reached can be out of reach now.
+    pub(crate) fn inherit(&mut self, previous: &Self) -> Result<()> {
+        let same_places = self.packs.load().begins_with(&previous.packs.load());
+        if !same_places || !Arc::ptr_eq(&self.graph, &previous.graph) || !self.only_moved_on(previous)? {
+            return Ok(());
+        }
+        if let Some(mut walk) = lock(&previous.reach.commits).clone() {
+            self.start_all(&mut walk)?;
+            self.reach.commits = Mutex::new(Some(walk));
+        }
+        // A long walk in progress is not waited for.
+        let held = previous.reach.content.try_lock().ok().and_then(|held| held.clone());
+        if let Some(mut content) = held {
+            self.start_content(&mut content)?;
+            self.reach.content = Mutex::new(Some(content));
+        }
+        Ok(())
+    }
+
+    /// True if it is certain that the refs reach all that they did.
+    fn only_moved_on(&self, previous: &Self) -> Result<bool> {
+        let mut lost = HashSet::new();
+        let mut oldest = i64::MAX;
+        for r in &previous.refs {
+            if self.tips().contains(&r.target) {
+                continue;
+            }
+            let Some(node) = self.graph.find(self, &r.target)? else { return Ok(false) };
+            oldest = oldest.min(self.graph.commit(self, node)?.date);
+            lost.insert(node);
+        }
+        if lost.is_empty() {
+            return Ok(true);
+        }
+        // Nearly always from the refs that are new, or from HEAD where a merged branch was deleted.
+        let mut from = Vec::new();
+        let new = |r: &&Ref| r.name.as_str() == "HEAD" || !previous.tips().contains(&r.target);
+        for r in self.refs.iter().filter(new) {
+            from.extend(self.commit_of(&r.target)?);
+        }
+        let mut walk = Ancestors::default();
+        for node in from {
+            walk.start(&self.graph, self, node)?;
+        }
+        for _ in 0..INHERIT_COMMITS_MAX {
+            let Some((node, commit)) = walk.step(&self.graph, self)? else { return Ok(false) };
+            lost.remove(&node);
+            if lost.is_empty() {
+                return Ok(true);
+            }
+            if commit.date < oldest {
+                return Ok(false);
+            }
+        }
+        Ok(false)
     }
 
     /// Puts a tree (or blob) and everything below it in; what was in before is not looked into again.
@@ -211,14 +419,17 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The graph for the next generation: this one, unless it has grown too large. A walk in progress is not waited for.
-    pub(crate) fn graph_to_keep(&self) -> Arc<Mutex<Graph>> {
-        let full = self.graph.try_lock().is_ok_and(|graph| graph.len() > GRAPH_KEPT_MAX);
-        if full { Arc::default() } else { self.graph.clone() }
+    /// The graph for the next generation: this one, unless it has grown too large.
+    pub(crate) fn graph_to_keep(&self, objects: &Path) -> Arc<Graph> {
+        if self.graph.kept() > GRAPH_KEPT_MAX {
+            Arc::new(Graph::open(objects, 20))
+        } else {
+            self.graph.clone()
+        }
     }
 
     /// The graph of commits, shared by generations.
-    pub(crate) fn graph(&self) -> MutexGuard<'_, Graph> {
-        lock(&self.graph)
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
     }
 }

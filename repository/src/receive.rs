@@ -110,7 +110,22 @@ impl Repository {
         progress: &dyn Fn(Progress),
         stop: &AtomicBool,
     ) -> Result<Received> {
-        let snapshot = self.snapshot()?;
+        self.receive_onto(self.snapshot()?, pack, limits, progress, stop)
+    }
+
+    /// The same for somebody who sees no more than `snapshot` ([`Repository::view`]): what only other refs reach cannot
+    /// be built upon.
+    ///
+    /// # Errors
+    /// As for [`Repository::receive`].
+    pub fn receive_onto(
+        &self,
+        snapshot: Arc<Snapshot>,
+        pack: &mut dyn Read,
+        limits: &ReceiveLimits,
+        progress: &dyn Fn(Progress),
+        stop: &AtomicBool,
+    ) -> Result<Received> {
         let quarantine = Quarantine::new(&snapshot.objects)?;
         let path = quarantine.path().join("incoming.pack");
         let file = File::options().read(true).write(true).create_new(true).open(&path);
@@ -134,7 +149,12 @@ impl Repository {
 
     /// For pushes without a pack (deletes, refs to known objects) and as `Incoming` over what is stored.
     pub fn received_nothing(&self) -> Result<Received> {
-        Ok(Received { snapshot: self.snapshot()?, incoming: None, checked: AtomicBool::new(false) })
+        Ok(Self::received_nothing_onto(self.snapshot()?))
+    }
+
+    /// The same for somebody who sees no more than `snapshot`.
+    pub fn received_nothing_onto(snapshot: Arc<Snapshot>) -> Received {
+        Received { snapshot, incoming: None, checked: AtomicBool::new(false) }
     }
 }
 
@@ -293,6 +313,11 @@ impl Received {
     /// How many objects came, borrowed bases counted.
     pub fn object_count(&self) -> u32 {
         self.incoming.as_ref().map_or(0, |i| i.packs.count() as u32)
+    }
+
+    /// For objects that are in the repository already.
+    pub(crate) fn take_as_checked(&self) {
+        self.checked.store(true, Ordering::Release);
     }
 
     fn check_gitmodules(&self, blobs: &BTreeSet<Oid>) -> Result<()> {

@@ -76,13 +76,14 @@ pub(crate) struct Stamps {
     of: Vec<(PathBuf, Option<Stamp>)>,
     racy: bool,
     now_ns: i128,
+    extra: Option<Option<Stamp>>,
 }
 
 impl Stamps {
     /// Starts a reading now.
     pub(crate) fn new() -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Self { of: Vec::new(), racy: false, now_ns: now.as_nanos() as i128 }
+        Self { of: Vec::new(), racy: false, now_ns: now.as_nanos() as i128, extra: None }
     }
 
     /// Remembers the state of `path`, to be called before it is read. Returns whether it exists.
@@ -94,6 +95,17 @@ impl Stamps {
         }
         self.of.push((path, stamp));
         Ok(stamp.is_some())
+    }
+
+    /// Remembers one more state, which changes nothing about whether they hold.
+    pub(crate) fn with(mut self, extra: Option<Stamp>) -> Self {
+        self.extra = Some(extra);
+        self
+    }
+
+    /// That state.
+    pub(crate) fn extra(&self) -> Option<Option<Stamp>> {
+        self.extra
     }
 
     /// True if everything looks as it did, and a change could not have gone unseen.

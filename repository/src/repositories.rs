@@ -15,6 +15,7 @@ use slipway_core::RepoName;
 use crate::error::{RepoError, Result};
 use crate::limits::OPEN_REPOSITORIES_MAX;
 use crate::repository::Repository;
+use crate::send::cache::Recipes;
 
 mod identity;
 
@@ -27,6 +28,7 @@ const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n
 pub struct Repositories {
     root: PathBuf,
     open: Mutex<Open>,
+    recipes: Arc<Recipes>,
 }
 
 #[derive(Default)]
@@ -40,7 +42,7 @@ impl Repositories {
     pub fn open(root: &Path) -> Result<Self> {
         fs::create_dir_all(root).map_err(RepoError::io("create", root))?;
         let root = root.canonicalize().map_err(RepoError::io("open", root))?;
-        Ok(Self { root, open: Mutex::default() })
+        Ok(Self { root, open: Mutex::default(), recipes: Arc::default() })
     }
 
     /// Makes an empty repository whose HEAD names `main`.
@@ -142,7 +144,7 @@ impl Repositories {
         if !fs::exists(path.join("HEAD")).map_err(RepoError::io("look at", &path))? {
             return Err(RepoError::NoSuchRepository { name: name.to_string() });
         }
-        let repository = Arc::new(Repository::open(path)?);
+        let repository = Arc::new(Repository::open(path, self.recipes.clone())?);
         if open.handles.len() >= OPEN_REPOSITORIES_MAX {
             // Those in use stay: two handles to one repository would have two locks.
             let idle = open.handles.iter().filter(|(_, (r, _))| Arc::strong_count(r) == 1);

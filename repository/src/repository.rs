@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -12,8 +13,13 @@ use crate::error::{RepoError, Result};
 use crate::limits::PEEL_DEPTH_MAX;
 use crate::object::Kind;
 use crate::packs::{self, BaseCache, PackSet};
-use crate::refs::{RawRefs, Ref, Stamps, Value};
-use crate::snapshot::{Snapshot, open_packs};
+use crate::formats::commit_graph::chain;
+use crate::graph::Graph;
+use crate::refs::{RawRefs, Ref, Stamp, Stamps, Value};
+use crate::send::cache::Recipes;
+use crate::settings::Settings;
+use crate::snapshot::{Snapshot, arrange, open_packs};
+use crate::view::Views;
 
 /// A repository. Blocking.
 pub struct Repository {
@@ -23,7 +29,19 @@ pub struct Repository {
     reading: Mutex<HashMap<Oid, Option<Oid>>>,
     /// Held while refs are written.
     writing: Mutex<()>,
+    /// Held while packs are rolled up.
+    pub(crate) maintaining: Mutex<()>,
     cache: Arc<BaseCache>,
+    views: Views,
+    /// This handle's number in `recipes`.
+    number: u64,
+    recipes: Arc<Recipes>,
+}
+
+impl Drop for Repository {
+    fn drop(&mut self) {
+        self.recipes.forget(self.number);
+    }
 }
 
 /// A snapshot and what tells whether it is still current.
@@ -31,24 +49,60 @@ struct Generation {
     snapshot: Arc<Snapshot>,
     refs: Stamps,
     packs: Stamps,
+    /// Of the commit-graph: looked at only when something else has changed.
+    graph: Stamps,
 }
 
 impl Repository {
     /// Opens the bare repository at `root`.
-    pub(crate) fn open(root: PathBuf) -> Result<Self> {
+    pub(crate) fn open(root: PathBuf, recipes: Arc<Recipes>) -> Result<Self> {
+        let files = vec![root.join("config")];
+        Self::new(root, Settings::default(), files, recipes)
+    }
+
+    /// Opens the repository in the folder `root` (the one with `HEAD` in it) outside of a folder of repositories, with
+    /// settings from `files` on top of `base`.
+    ///
+    /// # Errors
+    /// [`RepoError::Unsupported`] for what is not served.
+    pub fn open_with(root: PathBuf, base: Settings, files: Vec<PathBuf>) -> Result<Self> {
+        Self::new(root, base, files, Arc::default())
+    }
+
+    fn new(root: PathBuf, base: Settings, files: Vec<PathBuf>, recipes: Arc<Recipes>) -> Result<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
         check_format(&root)?;
         Ok(Self {
+            views: Views::new(base, files),
             root,
             current: ArcSwapOption::empty(),
             reading: Mutex::default(),
             writing: Mutex::default(),
+            maintaining: Mutex::default(),
             cache: Arc::default(),
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
+            recipes,
         })
     }
 
     /// Its folder.
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Decoded delta bases, shared by all its packs.
+    pub(crate) fn bases(&self) -> Arc<BaseCache> {
+        self.cache.clone()
+    }
+
+    /// Has the next who asks look at everything anew.
+    pub(crate) fn forget_generation(&self) {
+        self.current.store(None);
+    }
+
+    /// What was made of its settings.
+    pub(crate) fn views(&self) -> &Views {
+        &self.views
     }
 
     /// Takes the turn to write refs.
@@ -74,10 +128,16 @@ impl Repository {
             Value::Symbolic(name) => name.clone(),
             Value::Direct(..) => head_itself()?,
         };
-        let graph = previous.as_ref().map(|p| p.snapshot.graph_to_keep()).unwrap_or_default();
-        let mut snapshot = Snapshot::new(self.root.join("objects"), head, packs.clone(), graph);
+        let (graph, graph_stamps) = self.read_graph(previous.as_deref())?;
+        let mut snapshot = Snapshot::new(
+            self.root.join("objects"),
+            head,
+            packs.clone(),
+            graph,
+            (self.number, self.recipes.clone()),
+        );
         snapshot.refs = advertised(&raw, &snapshot, &mut peeled)?;
-        let snapshot = match previous {
+        let snapshot = match &previous {
             // Nothing changed: what was computed for it stays valid.
             Some(p)
                 if p.snapshot.refs == snapshot.refs
@@ -86,9 +146,17 @@ impl Repository {
             {
                 p.snapshot.clone()
             }
-            _ => Arc::new(snapshot),
+            Some(p) => {
+                if !packs.begins_with(&p.snapshot.packs.load()) {
+                    self.recipes.retire(self.number, &packs);
+                }
+                snapshot.inherit(&p.snapshot)?;
+                Arc::new(snapshot)
+            }
+            None => Arc::new(snapshot),
         };
-        let generation = Generation { snapshot: snapshot.clone(), refs: raw.stamps, packs: pack_stamps };
+        let generation =
+            Generation { snapshot: snapshot.clone(), refs: raw.stamps, packs: pack_stamps, graph: graph_stamps };
         self.current.store(Some(Arc::new(generation)));
         Ok(snapshot)
     }
@@ -100,29 +168,51 @@ impl Repository {
         }
     }
 
-    /// The packs on disk now; those already open are kept open, and the same set stays the same.
+    /// The packs on disk now; those already open are kept open, and the same set stays the same. Packs that were added go
+    /// behind the others, so that places stay valid; any other change orders them anew.
     fn read_packs(&self, previous: Option<&Generation>) -> Result<(Arc<PackSet>, Stamps)> {
         let mut stamps = Stamps::new();
         let folder = self.root.join("objects/pack");
         stamps.take(folder.clone())?;
+        let joint = Stamp::of(&folder.join("multi-pack-index"))?;
         let listed = packs::list(&folder)?;
-        let Some(previous) = previous.map(|p| p.snapshot.packs.load_full()) else {
-            return Ok((Arc::new(PackSet::new(open_packs(listed)?, self.cache.clone())), stamps));
+        let Some(before) = previous.map(|p| p.snapshot.packs.load_full()) else {
+            let packs = arrange(open_packs(listed)?, &folder, self.cache.clone());
+            return Ok((Arc::new(packs), stamps.with(joint)));
         };
+        let same_index = previous.is_some_and(|p| p.packs.extra() == Some(joint));
         let (known, fresh): (Vec<_>, Vec<_>) = listed
             .into_iter()
-            .partition(|path| previous.packs().iter().any(|p| p.path().with_extension("idx") == *path));
-        if fresh.is_empty() && known.len() == previous.packs().len() {
-            return Ok((previous, stamps));
+            .partition(|path| before.packs().iter().any(|p| p.path().with_extension("idx") == *path));
+        let fresh = open_packs(fresh)?;
+        let all_there = known.len() == before.packs().len();
+        if same_index && all_there {
+            let packs = if fresh.is_empty() { before } else { Arc::new(before.with_more(fresh)) };
+            return Ok((packs, stamps.with(joint)));
         }
         let kept =
-            previous.packs().iter().filter(|p| known.contains(&p.path().with_extension("idx"))).cloned();
-        let kept: Vec<_> = kept.chain(open_packs(fresh)?).collect();
-        Ok((Arc::new(PackSet::new(kept, self.cache.clone())), stamps))
+            before.packs().iter().filter(|p| known.contains(&p.path().with_extension("idx"))).cloned();
+        let packs = arrange(kept.chain(fresh).collect(), &folder, self.cache.clone());
+        Ok((Arc::new(packs), stamps.with(joint)))
+    }
+
+    /// The commit-graph, read anew if its files changed.
+    fn read_graph(&self, previous: Option<&Generation>) -> Result<(Arc<Graph>, Stamps)> {
+        let objects = self.root.join("objects");
+        let mut stamps = Stamps::new();
+        stamps.take(chain::single_path(&objects))?;
+        stamps.take(chain::list_path(&objects))?;
+        if let Some(previous) = previous
+            && previous.graph.still_hold()?
+        {
+            return Ok((previous.snapshot.graph_to_keep(&objects), stamps));
+        }
+        Ok((Arc::new(Graph::open(&objects, 20)), stamps))
     }
 }
 
-fn head_itself() -> Result<RefName> {
+/// The name `HEAD`.
+pub(crate) fn head_itself() -> Result<RefName> {
     RefName::parse("HEAD").map_err(|e| RepoError::Invalid { what: e.to_string() })
 }
 

@@ -1,35 +1,29 @@
-//! Packs on their way out: which objects ([`select`]), in which form ([`plan`]), and their bytes ([`stream`]).
+//! Packs on their way out: which objects ([`select`]), in which form ([`plan`]), ready to be sent ([`recipe`]), and
+//! their bytes ([`stream`]).
 //!
 //! An answer is a recipe of byte ranges of stored packs, copied as they are wherever that is right; only what does not
 //! fit (deltas whose base stays here, loose objects) is made anew. Each object is sent once, and every base before what
-//! builds on it, so that no deltas can form a ring.
+//! builds on it, so that no deltas can form a ring. Recipes are kept and shared by all who ask the same ([`cache`]).
 
-mod plan;
-mod select;
+pub(crate) mod cache;
+mod filter;
+pub(crate) mod plan;
+pub(crate) mod recipe;
+pub(crate) mod select;
+mod sparse;
 mod stream;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use gix::hash::{Kind as HashKind, hasher};
 use slipway_core::Oid;
 
+pub use self::filter::{Filter, Sparse};
 pub use self::stream::PackStream;
-use crate::error::Result;
+use crate::error::{RepoError, Result};
+use crate::reach::Marks;
 use crate::snapshot::Snapshot;
-
-/// What is left out of a pack (git-rev-list(1), `--filter`). Objects asked for by id are sent all the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Filter {
-    /// Nothing.
-    #[default]
-    None,
-    /// All blobs.
-    BlobNone,
-    /// Blobs of so many bytes and more.
-    BlobLimit(u64),
-    /// Trees and blobs so many steps below a commit and deeper; its root tree is at 0.
-    Tree(u32),
-}
 
 /// What a client asks for.
 #[derive(Clone, Debug, Default)]
@@ -54,14 +48,82 @@ pub struct PackRequest {
     pub filter: Filter,
 }
 
+impl PackRequest {
+    /// A digest of everything that was asked, whatever its order. `tags` stands for the tags that may come along.
+    fn digest(&self, tags: [u8; 32]) -> Result<[u8; 32]> {
+        let mut hash = hasher(HashKind::Sha256);
+        for list in [&self.wants, &self.haves, &self.client_shallow, &self.shallow, &self.unshallow] {
+            let mut ids: Vec<&Oid> = list.iter().collect();
+            ids.sort_unstable();
+            ids.dedup();
+            hash.update(&(ids.len() as u64).to_be_bytes());
+            ids.iter().for_each(|id| hash.update(id.as_bytes()));
+        }
+        hash.update(&[u8::from(self.thin), u8::from(self.ofs_delta), u8::from(self.include_tag)]);
+        if self.include_tag {
+            hash.update(&tags);
+        }
+        hash.update(format!("{:?}", self.filter).as_bytes());
+        finish(hash)
+    }
+}
+
+fn finish(hash: gix::hash::Hasher) -> Result<[u8; 32]> {
+    let digest = hash.try_finalize().map_err(|e| RepoError::Invalid { what: e.to_string() })?;
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_bytes());
+    Ok(bytes)
+}
+
 impl Snapshot {
     /// Decides what to send and how; cheap to hold (file ranges, not bytes).
     ///
     /// # Errors
     /// [`crate::RepoError::Missing`] if the repository lacks something; [`crate::RepoError::Stopped`] once `stop` is set.
     pub fn pack(self: &Arc<Self>, request: &PackRequest, stop: &AtomicBool) -> Result<PackStream> {
-        let selected = select::select(self, request, stop)?;
+        let key = (self.repository, request.digest(self.tags_digest()?)?);
+        let recipe = self.recipes.get(key, || {
+            let selected = select::select(self, request, stop)?;
+            let plan = plan::plan(self, &selected, request, stop)?;
+            Ok(recipe::prepare(self, &plan, stop)?.0)
+        })?;
+        Ok(PackStream::new(recipe))
+    }
+
+    /// A pack of just these objects.
+    pub(crate) fn pack_of(
+        self: &Arc<Self>,
+        ids: &[Oid],
+        request: &PackRequest,
+        stop: &AtomicBool,
+    ) -> Result<PackStream> {
+        let packs = self.packs.load();
+        let mut taken = Marks::for_packs(&packs);
+        for id in ids {
+            taken.put(&packs, id);
+        }
+        let selected = select::Selected { taken: Arc::new(taken), edge: Marks::default() };
         let plan = plan::plan(self, &selected, request, stop)?;
-        Ok(PackStream::new(self.clone(), plan))
+        Ok(PackStream::new(Arc::new(recipe::prepare(self, &plan, stop)?.0)))
+    }
+
+    /// The same if the answer is at hand, without reading anything from disk.
+    pub fn pack_at_hand(&self, request: &PackRequest) -> Option<PackStream> {
+        let key = (self.repository, request.digest(*self.tags_digest.get()?).ok()?);
+        self.recipes.find(&key).map(PackStream::new)
+    }
+
+    /// Tells apart the states of the annotated tags.
+    fn tags_digest(&self) -> Result<[u8; 32]> {
+        if let Some(digest) = self.tags_digest.get() {
+            return Ok(*digest);
+        }
+        let mut hash = hasher(HashKind::Sha256);
+        for r in self.refs().iter().filter(|r| r.peeled.is_some()) {
+            hash.update(r.name.as_str().as_bytes());
+            hash.update(r.target.as_bytes());
+        }
+        let digest = finish(hash)?;
+        Ok(*self.tags_digest.get_or_init(|| digest))
     }
 }

@@ -1,21 +1,26 @@
 //! One generation of a repository: its refs and its packs, unchanging.
 
+use std::any::Any;
 use std::collections::HashSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use slipway_core::{Oid, RefName};
 
+use crate::bitmaps::Bitmaps;
 use crate::error::{RepoError, Result};
+use crate::formats::Midx;
 use crate::graph::Graph;
 use crate::loose::Loose;
+use crate::mapped::Mapped;
 use crate::object::{Kind, Object, Objects};
 use crate::pack::Pack;
-use crate::packs::{self, PackSet, Place};
+use crate::packs::{self, BaseCache, JointIndex, PackSet, Place};
 use crate::reach::Reach;
 use crate::refs::{Ref, Stamps};
+use crate::send::cache::Recipes;
 
 /// An immutable view of one generation. Send + Sync; hold it as long as you read.
 pub struct Snapshot {
@@ -28,7 +33,14 @@ pub struct Snapshot {
     pub(crate) rescanned: Mutex<Option<(Stamps, bool)>>,
     pub(crate) tips: OnceLock<HashSet<Oid>>,
     pub(crate) reach: Reach,
-    pub(crate) graph: Arc<Mutex<Graph>>,
+    pub(crate) graph: Arc<Graph>,
+    /// The repository's number in [`Recipes`].
+    pub(crate) repository: u64,
+    pub(crate) recipes: Arc<Recipes>,
+    pub(crate) tags_digest: OnceLock<[u8; 32]>,
+    /// Looked for when first asked for.
+    pub(crate) bitmaps: OnceLock<Option<Arc<Bitmaps>>>,
+    memo: OnceLock<Arc<dyn Any + Send + Sync>>,
     /// Which of the 256 folders of loose objects existed when first asked.
     loose_folders: OnceLock<Box<[bool; 256]>>,
 }
@@ -39,7 +51,8 @@ impl Snapshot {
         objects: PathBuf,
         head: RefName,
         packs: Arc<PackSet>,
-        graph: Arc<Mutex<Graph>>,
+        graph: Arc<Graph>,
+        (repository, recipes): (u64, Arc<Recipes>),
     ) -> Self {
         Self {
             objects,
@@ -50,6 +63,11 @@ impl Snapshot {
             tips: OnceLock::new(),
             reach: Reach::default(),
             graph,
+            repository,
+            recipes,
+            tags_digest: OnceLock::new(),
+            bitmaps: OnceLock::new(),
+            memo: OnceLock::new(),
             loose_folders: OnceLock::new(),
         }
     }
@@ -76,6 +94,13 @@ impl Snapshot {
             _ => &self.refs[..],
         };
         named.binary_search_by(|r| r.name.as_str().cmp(name)).ok().map(|i| &named[i])
+    }
+
+    /// What `make` makes of this generation, made once: a place for whoever shows it to keep how that looks. There is
+    /// room for one value; of another type it is made each time.
+    pub fn memo<T: Any + Send + Sync>(&self, make: impl Fn(&Self) -> T) -> Arc<T> {
+        let kept = self.memo.get_or_init(|| Arc::new(make(self)));
+        kept.clone().downcast().unwrap_or_else(|_| Arc::new(make(self)))
     }
 
     /// The name of the hash: `sha1`.
@@ -115,6 +140,11 @@ impl Snapshot {
             return Ok(None);
         }
         Ok(Loose::open(&self.objects, id)?.map(|loose| (loose.kind, loose.size)))
+    }
+
+    /// True if there may be loose objects.
+    pub(crate) fn has_loose(&self) -> bool {
+        (0..=255u8).any(|n| self.objects.join(format!("{n:02x}")).is_dir())
     }
 
     /// Packs first, then loose files, then packs that came since.
@@ -216,4 +246,36 @@ pub(crate) fn open_packs(indexes: Vec<PathBuf>) -> Result<Vec<Arc<Pack>>> {
     }
     opened.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
     Ok(opened.into_iter().map(|(_, _, pack)| pack).collect())
+}
+
+/// Puts packs in order: first those of the multi-pack index, or the one that has bitmaps; then as they came.
+pub(crate) fn arrange(mut packs: Vec<Arc<Pack>>, folder: &Path, cache: Arc<BaseCache>) -> PackSet {
+    let first = packs.iter().position(|pack| pack.path().with_extension("bitmap").exists());
+    if let Some(first) = first {
+        packs[..=first].rotate_right(1);
+    }
+    let Some(hash_len) = packs.first().map(|pack| pack.hash_len()) else { return PackSet::new(packs, cache) };
+    let path = folder.join("multi-pack-index");
+    let file = match Mapped::open(&path) {
+        Ok(data) => match Midx::parse(data, hash_len) {
+            Ok(file) => file,
+            Err(e) => {
+                tracing::warn!(path = %path.display(), "the multi-pack index is not used: {e}");
+                return PackSet::new(packs, cache);
+            }
+        },
+        Err(_) => return PackSet::new(packs, cache),
+    };
+    let mut numbers = Vec::with_capacity(file.packs() as usize);
+    for (number, place) in (0..file.packs()).zip(0usize..) {
+        let named = |pack: &Arc<Pack>| {
+            let name = pack.path().with_extension("idx");
+            name.file_name().and_then(|n| n.to_str()) == file.pack_name(number)
+        };
+        // Another program has removed a pack that the index still names: it is made anew soon.
+        let Some(at) = packs[place..].iter().position(named) else { return PackSet::new(packs, cache) };
+        packs[place..=place + at].rotate_right(1);
+        numbers.push(place as u32);
+    }
+    PackSet::with_index(packs, Some(Arc::new(JointIndex { file, numbers })), cache)
 }

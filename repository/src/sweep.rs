@@ -12,6 +12,9 @@ use crate::limits::REF_FOLDERS_DEEP_MAX;
 /// Names that our quarantine folders start with; git's own, so that `git gc` removes them too.
 pub(crate) const QUARANTINE: &str = "tmp_objdir-incoming-";
 
+/// Names that the files of answers start with, in `slipway/`; each is removed right after it is made.
+pub(crate) const SPOOL: &str = "answer-";
+
 /// A lock younger than this may belong to a plain git that works beside us.
 const LOCK_AGE_MIN: Duration = Duration::from_secs(60);
 /// The same for its quarantines, in which a long push may sit.
@@ -23,6 +26,10 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
         Some(number) if path.is_dir() && (is_ours(number) || is_older(path, GIT_QUARANTINE_AGE_MIN)) => {
             remove(fs::remove_dir_all(path), path)
         }
+        _ => Ok(()),
+    })?;
+    each(&root.join("slipway"), &mut |path, name| match name.strip_prefix(SPOOL) {
+        Some(number) if is_ours(number) => remove(fs::remove_file(path), path),
         _ => Ok(()),
     })?;
     for name in ["HEAD.lock", "packed-refs.lock", "packed-refs.new", "config.lock"] {

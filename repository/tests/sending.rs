@@ -15,14 +15,22 @@ use support::*;
 
 fn bytes_of(snapshot: &Arc<Snapshot>, request: &PackRequest, chunk: usize) -> Vec<u8> {
     let mut stream = snapshot.pack(request, &AtomicBool::new(false)).unwrap();
-    let (mut all, mut out) = (Vec::new(), Vec::new());
-    while stream.next_chunk(&mut out, chunk).unwrap() {
-        assert!(!out.is_empty() && out.len() <= chunk);
-        all.extend_from_slice(&out);
+    let (mut all, mut out) = (Vec::new(), vec![0; chunk]);
+    loop {
+        let got = stream.fill(&mut out).unwrap();
+        all.extend_from_slice(&out[..got]);
+        if got < chunk {
+            break;
+        }
     }
-    assert!(out.is_empty());
-    assert!(!stream.next_chunk(&mut out, chunk).unwrap());
+    assert_eq!(stream.fill(&mut out).unwrap(), 0);
+    assert_eq!(all.len() as u64, stream.bytes());
     assert_eq!(all[8..12], stream.objects().to_be_bytes());
+    // The answer at hand is the same, and its checksum needs no computing.
+    let mut again = snapshot.pack_at_hand(request).unwrap();
+    let mut same = vec![0; all.len()];
+    let got = again.fill_now(&mut same).unwrap();
+    assert!(got.is_none_or(|got| same[..got] == all[..got]));
     all
 }
 
@@ -63,7 +71,7 @@ impl Served {
         let lab = Lab::new();
         let (repository, path) = lab.create("app");
         import(&path, seed, commits);
-        match shape % 5 {
+        match shape % 7 {
             0 => {}
             1 => drop(git(&path, &["repack", "-adfq", "--depth=50", "--window=50"])),
             2 => {
@@ -73,6 +81,30 @@ impl Served {
                 git_in(&path, &["pack-objects", "--revs", "-q", "objects/pack/pack"], some.as_bytes());
             }
             3 => unpack(&lab, &path, seed),
+            5 => {
+                // Bitmaps of one pack, and pushes since.
+                let later = git(&path, &["rev-parse", "main"]);
+                git(&path, &["update-ref", "refs/heads/main", "main~5"]);
+                git(&path, &["repack", "-adbq", "--depth=20"]);
+                git(&path, &["commit-graph", "write", "--reachable", "--changed-paths", "--no-progress"]);
+                let rest = format!("{later}\n--not\n--all\n");
+                restore(&lab, seed, commits, &path, &rest);
+                git(&path, &["update-ref", "refs/heads/main", &later]);
+            }
+            6 => {
+                // Bitmaps of several packs that have objects in common, and pushes since.
+                let later = git(&path, &["rev-parse", "main"]);
+                git(&path, &["update-ref", "refs/heads/main", "main~5"]);
+                git(&path, &["repack", "-adq", "--depth=20"]);
+                for some in ["main~9", "main~2"] {
+                    let some = format!("{}\n", git(&path, &["rev-parse", some]));
+                    git_in(&path, &["pack-objects", "--revs", "-q", "objects/pack/pack"], some.as_bytes());
+                }
+                git(&path, &["multi-pack-index", "write", "--bitmap", "--no-progress"]);
+                let rest = format!("{later}\n--not\n--all\n");
+                restore(&lab, seed, commits, &path, &rest);
+                git(&path, &["update-ref", "refs/heads/main", &later]);
+            }
             _ => {
                 // Several packs pushed one after another, as we keep them.
                 let bare = lab.bare("from.git");
@@ -118,6 +150,19 @@ impl Served {
     }
 }
 
+/// Brings what `revs` name, from the same history made again, in a pack of its own.
+fn restore(lab: &Lab, seed: u64, commits: u64, path: &Path, revs: &str) {
+    let bare = lab.bare("again.git");
+    import(&bare, seed, commits);
+    let known = git(path, &["for-each-ref", "--format=^%(objectname)"]);
+    let revs = revs.replace("--not\n--all\n", &format!("{known}\n"));
+    let args = ["pack-objects", "--revs", "--thin", "--stdout", "-q", "--delta-base-offset"];
+    let pack = git_in(&bare, &args, revs.as_bytes());
+    if pack[8..12] != [0; 4] {
+        git_in(path, &["index-pack", "--stdin", "--fix-thin"], &pack);
+    }
+}
+
 /// Makes every object loose, but for half of them also packed.
 fn unpack(lab: &Lab, path: &Path, seed: u64) {
     let aside = lab.dir.path().join("aside");
@@ -137,7 +182,7 @@ fn unpack(lab: &Lab, path: &Path, seed: u64) {
 
 #[test]
 fn a_clone_is_everything_that_the_refs_reach() {
-    for shape in 0..5 {
+    for shape in 0..7 {
         let served = Served::new(100 + shape, 80, shape);
         let tips = served.tips();
         for (n, ofs_delta) in [(0, true), (1, false)] {
@@ -261,6 +306,51 @@ fn filters_leave_out_what_git_leaves_out() {
         let came = index(&client, &bytes_of(&served.snapshot(), &request, 4096), false);
         let theirs = reachable(&served.path, &[&format!("--filter={text}"), "main"]);
         assert_eq!(came, theirs, "{text}");
+    }
+    let patterns = "/*\n!/*/\n/dir0-0/\n!/dir0-0/*/\n*1.txt\n!file2.txt\n";
+    let blob =
+        oid(&String::from_utf8(git_in(&served.path, &["hash-object", "-w", "--stdin"], patterns.as_bytes()))
+            .unwrap());
+    let sparse = Filter::Sparse(Arc::new(Sparse::parse(patterns.as_bytes()).unwrap()));
+    let both = |a: &Filter, b: &Filter| Filter::All(vec![a.clone(), b.clone()]);
+    let sparse_text = format!("sparse:oid={blob}");
+    for (filter, text) in [
+        (Filter::Type(Kind::Commit), "object:type=commit".to_owned()),
+        (Filter::Type(Kind::Tree), "object:type=tree".to_owned()),
+        (Filter::Type(Kind::Blob), "object:type=blob".to_owned()),
+        (Filter::Type(Kind::Tag), "object:type=tag".to_owned()),
+        (sparse.clone(), sparse_text.clone()),
+    ] {
+        let request = PackRequest { filter, ..want(&[main]) };
+        let client = served.client(&format!("{}.git", text.replace([':', '=', '+'], "-")));
+        let came = index(&client, &bytes_of(&served.snapshot(), &request, 4096), false);
+        let theirs = reachable(&served.path, &[&format!("--filter={text}"), "main"]);
+        assert_eq!(came, theirs, "{text}");
+    }
+    // Combined: what both let through. git itself leaves some of that out: once one of its filters has seen a blob where
+    // another refuses it, it does not look at it again where both would take it.
+    let (limit, kind) = (Filter::BlobLimit(500), Filter::Type(Kind::Blob));
+    for (filter, first, second) in [
+        (both(&Filter::Tree(2), &limit), "tree:2", "blob:limit=500"),
+        (both(&sparse, &limit), sparse_text.as_str(), "blob:limit=500"),
+        (both(&kind, &Filter::Tree(2)), "object:type=blob", "tree:2"),
+    ] {
+        let request = PackRequest { filter, ..want(&[main]) };
+        let client = served.client(&format!("{first}+{second}.git").replace([':', '='], "-"));
+        let came = index(&client, &bytes_of(&served.snapshot(), &request, 4096), false);
+        let by = |filter: &str| reachable(&served.path, &[&format!("--filter={filter}"), "main"]);
+        let theirs: BTreeSet<Oid> = by(first).intersection(&by(second)).copied().collect();
+        assert_eq!(came, theirs, "{first} and {second}");
+        assert!(by(&format!("combine:{first}+{second}")).is_subset(&came), "{first} and {second}");
+    }
+    // A tree that was asked for by id: its entries are at depth 0.
+    let tree = oid(&git(&served.path, &["rev-parse", "main^{tree}"]));
+    for depth in 0..4 {
+        let request = PackRequest { filter: Filter::Tree(depth), ..want(&[tree]) };
+        let client = served.client(&format!("asked-{depth}.git"));
+        let came = index(&client, &bytes_of(&served.snapshot(), &request, 4096), false);
+        let filter = format!("--filter=tree:{depth}");
+        assert_eq!(came, reachable(&served.path, &[&filter, &tree.to_string()]), "{depth}");
     }
     // What was left out can be asked for by id.
     let blobs: Vec<Oid> =
@@ -413,15 +503,19 @@ fn readiness_is_reaching_something_common() {
 
 #[test]
 fn a_stream_goes_on_while_git_gc_takes_its_packs_away() {
-    for shape in 0..5 {
+    for shape in 0..7 {
         let served = Served::new(800 + shape, 60, shape);
         let mut stream = served.snapshot().pack(&want(&served.tips()), &AtomicBool::new(false)).unwrap();
-        let (mut all, mut out) = (Vec::new(), Vec::new());
-        assert!(stream.next_chunk(&mut out, 500).unwrap());
+        let (mut all, mut out) = (Vec::new(), vec![0; 500]);
+        assert_eq!(stream.fill(&mut out).unwrap(), 500);
         all.extend_from_slice(&out);
         git(&served.path, &["gc", "-q", "--prune=now"]);
-        while stream.next_chunk(&mut out, 500).unwrap() {
-            all.extend_from_slice(&out);
+        loop {
+            let got = stream.fill(&mut out).unwrap();
+            all.extend_from_slice(&out[..got]);
+            if got < 500 {
+                break;
+            }
         }
         let came = index(&served.client("c.git"), &all, true);
         assert_eq!(came, reachable(&served.path, &["--all"]));
@@ -440,4 +534,40 @@ fn large_loose_files_pass_through_without_being_held() {
     let client = lab.bare("client.git");
     assert_eq!(index(&client, &pack, true), BTreeSet::from([blob]));
     assert!(git_in(&client, &["cat-file", "blob", &blob.to_string()], b"") == large);
+}
+
+#[test]
+fn bitmaps_answer_large_fetches_as_walks_do() {
+    let served = Served::new(77, 2600, 0);
+    let path = &served.path;
+    let main = git(path, &["rev-parse", "main"]);
+    let line = git(path, &["rev-list", "--date-order", "main"]);
+    let line: Vec<&str> = line.lines().collect();
+    let some = line[line.len() * 9 / 10].to_owned();
+    let ask = |filter| PackRequest {
+        wants: served.tips(),
+        haves: vec![oid(&some)],
+        ofs_delta: true,
+        thin: true,
+        filter,
+        ..PackRequest::default()
+    };
+    let walked = bytes_of(&served.snapshot(), &ask(Filter::None), 1 << 16);
+    git(path, &["repack", "-adbq"]);
+    git(path, &["commit-graph", "write", "--reachable", "--no-progress"]);
+    let client = served.client("one.git");
+    git(&client, &["fetch", "-q", path.to_str().unwrap(), &format!("{some}:refs/heads/some")]);
+    let looked_up = bytes_of(&served.snapshot(), &ask(Filter::None), 1 << 16);
+    index(&client, &looked_up, true);
+    let missing = git_raw(&client, &["rev-list", "--objects", &main], b"");
+    assert!(missing.status.success(), "{}", String::from_utf8_lossy(&missing.stderr));
+    // Exact where the walk may send a little twice.
+    assert!(looked_up[8..12] <= walked[8..12]);
+    let no_blobs = bytes_of(&served.snapshot(), &ask(Filter::BlobNone), 1 << 16);
+    let came = index(&served.client("two.git"), &no_blobs, false);
+    let args = ["rev-list", "--objects", "--filter=blob:none", "--no-object-names", "--all"];
+    let expected = git(path, &[&args[..], &[&format!("^{some}")]].concat());
+    let expected: BTreeSet<Oid> = expected.lines().map(oid).collect();
+    assert!(expected.is_subset(&came));
+    assert_eq!(came.len(), expected.len());
 }

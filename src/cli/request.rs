@@ -65,13 +65,17 @@ fn segment(raw: &str) -> String {
     out
 }
 
-/// The API call for a verb. `Serve`, `Demo` and `Completions` have none: `None`.
+/// The API call for a verb. Those that the program itself carries out have none: `None`.
 ///
 /// # Errors
 /// A file that cannot be read, or a value that does not fit.
 pub(crate) fn request(verb: Verb, files: &mut dyn Files) -> Result<Option<Request>, Problem> {
     Ok(Some(match verb {
-        Verb::Serve(_) | Verb::Demo(_) | Verb::Completions { .. } => return Ok(None),
+        Verb::Serve(_)
+        | Verb::Demo(_)
+        | Verb::Completions { .. }
+        | Verb::UploadPack(_)
+        | Verb::ReceivePack(_) => return Ok(None),
         Verb::User(verb) => user(verb, files)?,
         Verb::Key(verb) => key(verb, files)?,
         Verb::Token(verb) => token(verb)?,

@@ -1,21 +1,25 @@
 //! Takes a push: commands, then the pack into quarantine, then the one acceptance path, then the report.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use slipway_core::accept::{Proposal, Verdict};
 use slipway_core::event::Cause;
-use slipway_core::{EventId, Oid, Problem, RefUpdate};
-use slipway_repository::{Progress, ReceiveLimits, Received};
+use slipway_core::{EventId, Oid, Problem, RefUpdate, UnixMillis};
+use slipway_repository::{Progress, ReceiveLimits, Received, Repository, Side, View};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Conversation, Opened, Shared, StopFlag, broken};
-use crate::limits::{BLAME_UPDATES_MAX, DRAIN_TIME, KEEPALIVE_PAUSE, PROGRESS_PAUSE};
+use super::certificate::{NonceRule, Signature, judge};
+use super::progress::Teller;
+use super::rules::{self, Alias};
+use super::{Conversation, Engine, Opened, StopFlag, broken};
+use crate::limits::{BLAME_UPDATES_MAX, DRAIN_TIME, KEEPALIVE_PAUSE};
 use crate::transport::{Input, InputReader, Output, Stop};
 use crate::wire::WireError;
+use crate::wire::advertise::Offer;
 use crate::wire::pktline::{Band, SideBand};
 use crate::wire::push::{Push, PushReader};
 use crate::wire::report::put_report;
@@ -31,10 +35,15 @@ enum Outcome {
 
 impl Conversation {
     /// Serves one push.
-    pub(crate) async fn receive_pack(&mut self, format: &'static str) -> Result<(), Stop> {
-        let Some(push) = self.read_push(format).await? else { return Ok(()) };
+    pub(crate) async fn receive_pack(&mut self, view: View, offer: Offer) -> Result<(), Stop> {
+        let Some(mut push) = self.read_push(view.snapshot.object_format()).await? else { return Ok(()) };
+        if let Some(id) = &push.session_id {
+            tracing::debug!(client_session = id, session = offer.session_id, "push");
+        }
+        // What was not offered counts for nothing, as in git.
+        push.atomic &= offer.atomic;
         let band = push.band;
-        let (outcome, mut input) = self.take_in(push).await?;
+        let (outcome, mut input) = self.take_in(push, view, offer).await?;
         let (push, outcome) = outcome;
         let refused = matches!(outcome, Outcome::Unpacked(_));
         if refused && self.stateless {
@@ -86,19 +95,26 @@ impl Conversation {
     }
 
     /// Runs the push on a blocking thread, the client kept informed. Gives the input back.
-    async fn take_in(&mut self, push: Push) -> Result<((Push, Outcome), Input), Stop> {
-        let permit = self.wait(push.band, self.shared.place(&self.shared.receivers)).await??;
+    async fn take_in(
+        &mut self,
+        push: Push,
+        view: View,
+        offer: Offer,
+    ) -> Result<((Push, Outcome), Input), Stop> {
+        let permit = self.wait(push.band, self.engine.place(&self.engine.receivers)).await??;
         let flag = StopFlag::default();
         let rest = self.take_rest();
         let (_, spare) = crate::transport::input();
         let reader = std::mem::replace(&mut self.input, spare).into_reader(rest);
         let job = Job {
-            shared: Arc::clone(&self.shared),
-            opened: Opened {
-                record: self.opened.record.clone(),
-                repository: Arc::clone(&self.opened.repository),
-                actor: self.opened.actor.clone(),
+            engine: Arc::clone(&self.engine),
+            opened: self.opened.clone(),
+            nonce: NonceRule {
+                seed: view.settings.receive.certificate_seed.clone(),
+                given: offer.nonce.filter(|_| !self.stateless),
+                slop_s: view.settings.receive.certificate_slop_s,
             },
+            view,
             push,
             reader,
             output: self.output.clone(),
@@ -123,7 +139,7 @@ impl Conversation {
         if push.band == SideBand::None {
             return Ok(());
         }
-        let (base, name) = (self.shared.base_url.trim_end_matches('/'), &self.opened.record.name);
+        let (base, name) = (self.engine.base_url.trim_end_matches('/'), &self.opened.name);
         let mut lines: Vec<String> = verdict.notices.clone();
         let builds = verdict.orders.builds.iter().map(|b| b.number);
         lines.extend(builds.map(|n| format!("build {n} → {base}/{name}/builds/{n}")));
@@ -145,10 +161,10 @@ impl Conversation {
     }
 
     async fn follow(&self, event: EventId, band: SideBand) -> Result<(), Stop> {
-        let mut lines = self.shared.follow.follow(event);
+        let mut lines = self.engine.follow.follow(event);
         let mut pause =
             tokio::time::interval_at(tokio::time::Instant::now() + KEEPALIVE_PAUSE, KEEPALIVE_PAUSE);
-        let end = tokio::time::sleep(self.shared.limits.follow_max);
+        let end = tokio::time::sleep(self.engine.limits.follow_max);
         tokio::pin!(end);
         loop {
             tokio::select! {
@@ -157,7 +173,7 @@ impl Conversation {
                     None => return Ok(()),
                 },
                 () = self.output.closed() => return Err(Stop::Gone),
-                () = self.shared.stop.cancelled() => {
+                () = self.engine.stop.cancelled() => {
                     return self.say(band, "The server is stopping; the work goes on when it is back.").await;
                 }
                 () = &mut end => return self.say(band, "This takes long; watch it on its page.").await,
@@ -183,8 +199,10 @@ fn put_outcome(push: &Push, outcome: &Outcome, out: &mut Vec<u8>) {
 
 /// A push on its blocking thread.
 struct Job {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     opened: Opened,
+    view: View,
+    nonce: NonceRule,
     push: Push,
     reader: InputReader,
     output: Output,
@@ -205,58 +223,129 @@ impl Job {
 
     fn receive(&mut self) -> Result<Received, Problem> {
         let repository = &self.opened.repository;
+        // As it is now: others may have pushed since the refs were told.
+        let shown = repository.view(Side::Push).map_err(Problem::from)?.snapshot;
         if !self.push.has_pack() {
-            return repository.received_nothing().map_err(Problem::from);
+            return Ok(Repository::received_nothing_onto(shown));
         }
-        let limits = &self.shared.limits;
+        let limits = &self.engine.limits;
         let limits = ReceiveLimits {
-            pack_bytes_max: limits.pack_bytes_max,
+            pack_bytes_max: limits
+                .pack_bytes_max
+                .min(self.view.settings.receive.pack_bytes_max.unwrap_or(u64::MAX)),
             objects_max: limits.objects_max,
             object_bytes_max: limits.object_bytes_max,
             depth_max: limits.delta_depth_max,
         };
         let band = if self.push.quiet { SideBand::None } else { self.push.band };
-        let teller =
-            Teller { output: &self.output, band, hears: &self.hears, last: std::cell::Cell::new(None) };
-        repository.receive(&mut self.reader, &limits, &|p| teller.tell(&p), &self.stop).map_err(Problem::from)
+        let teller = Teller::new(&self.output, band, &self.hears);
+        let tell = |p: Progress| teller.tell(&p);
+        repository.receive_onto(shown, &mut self.reader, &limits, &tell, &self.stop).map_err(Problem::from)
     }
 
     /// Checks what came, and asks the one acceptance path.
     fn judge(&self, received: &mut Received) -> Result<Outcome, Problem> {
         let mut answers: Vec<Result<(), Problem>> =
             self.push.commands.iter().map(|c| c.update.as_ref().map(drop).map_err(Clone::clone)).collect();
+        let mut remarks = Vec::new();
+        match self.check_certificate() {
+            Ok(remark) => remarks.extend(remark),
+            Err(problem) => answers.iter_mut().for_each(|a| *a = Err(problem.clone())),
+        }
+        self.check_rules(received, &mut answers);
+        let same = self.check_aliases(&mut answers);
         self.check_connected(received, &mut answers)?;
         if self.push.atomic && answers.iter().any(Result::is_err) {
             answers.iter_mut().filter(|a| a.is_ok()).for_each(|a| *a = Err(not_alone()));
         }
-        let updates: Vec<RefUpdate> = self
-            .push
-            .commands
-            .iter()
-            .zip(&answers)
-            .filter(|(_, answer)| answer.is_ok())
-            .filter_map(|(command, _)| command.update.as_ref().ok().cloned())
-            .collect();
+        let proposed: Vec<usize> =
+            (0..answers.len()).filter(|at| answers[*at].is_ok() && !same.contains_key(at)).collect();
+        let updates: Vec<RefUpdate> =
+            proposed.iter().filter_map(|at| self.push.commands[*at].update.as_ref().ok().cloned()).collect();
         if updates.is_empty() {
             let verdict =
-                Verdict { event: None, answers: Vec::new(), orders: Default::default(), notices: Vec::new() };
+                Verdict { event: None, answers: Vec::new(), orders: Default::default(), notices: remarks };
             return Ok(Outcome::Judged { answers, verdict });
         }
         let proposal = Proposal {
-            repo: self.opened.record.id,
-            repo_name: &self.opened.record.name,
+            repo: self.opened.id,
+            repo_name: &self.opened.name,
             actor: self.opened.actor.label(),
             cause: Cause::Push,
             updates,
             atomic: self.push.atomic,
             options: self.push.options.clone(),
         };
-        let verdict = self.shared.acceptance.accept(proposal, &*self.opened.repository, received)?;
+        let mut verdict = self.engine.acceptance.accept(proposal, &*self.opened.repository, received)?;
         let mut judged = verdict.answers.iter().cloned();
-        for answer in answers.iter_mut().filter(|a| a.is_ok()) {
-            *answer = judged.next().unwrap_or_else(|| Err(broken()));
+        for at in proposed {
+            answers[at] = judged.next().unwrap_or_else(|| Err(broken()));
         }
+        for (at, other) in same {
+            answers[at] = answers[other].clone();
+        }
+        verdict.notices.splice(0..0, remarks);
         Ok(Outcome::Judged { answers, verdict })
+    }
+
+    /// Judges the certificate, if there is one; a remark for the pusher if it is good for little.
+    fn check_certificate(&self) -> Result<Option<String>, Problem> {
+        let Some(certificate) = &self.push.certificate else { return Ok(None) };
+        let now = UnixMillis::from(SystemTime::now());
+        let Engine { signers, certificates, .. } = &*self.engine;
+        let judged =
+            judge(certificate, &self.push.options, &self.nonce, &self.opened, signers, certificates, now);
+        let signer = one_line(&certificate.pusher);
+        tracing::info!(signer, pushee = certificate.pushee, ?judged, "push certificate");
+        Ok(match judged? {
+            Signature::Good => None,
+            Signature::Unknown => {
+                Some("push certificate: signed by a key that this account does not have".to_owned())
+            }
+            Signature::Unchecked => {
+                Some("push certificate: this kind of signature is not checked".to_owned())
+            }
+        })
+    }
+
+    /// Asks the repository's own settings.
+    fn check_rules(&self, received: &Received, answers: &mut [Result<(), Problem>]) {
+        for (command, answer) in self.push.commands.iter().zip(answers.iter_mut()).filter(|(_, a)| a.is_ok())
+        {
+            if let Ok(update) = &command.update {
+                *answer = rules::check(&self.view, received, update);
+            }
+        }
+    }
+
+    /// Refuses updates that contradict one another through a symbolic ref. Gives those that merely repeat another one,
+    /// each with that one's number: they share its answer.
+    fn check_aliases(&self, answers: &mut [Result<(), Problem>]) -> BTreeMap<usize, usize> {
+        let updates: Vec<(usize, &RefUpdate)> = self
+            .push
+            .commands
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| answers[*at].is_ok())
+            .filter_map(|(at, command)| Some((at, command.update.as_ref().ok()?)))
+            .collect();
+        let mut same = BTreeMap::new();
+        for (at, alias) in rules::aliases(&self.view, &updates) {
+            match alias {
+                Alias::Same(other) => drop(same.insert(at, other)),
+                Alias::Contradicts(other) => {
+                    for at in [at, other] {
+                        answers[at] = Err(Problem::new(
+                            slipway_core::ProblemKind::Conflict,
+                            "inconsistent aliased update",
+                            "Push to the symbolic ref or to the ref that it names, not to both.",
+                        ));
+                    }
+                }
+            }
+        }
+        same.retain(|at, _| answers[*at].is_ok());
+        same
     }
 
     /// Every new tip must lead to objects that are here. If not, the refs to blame are found one by one.
@@ -270,6 +359,7 @@ impl Job {
             .commands
             .iter()
             .enumerate()
+            .filter(|(at, _)| answers[*at].is_ok())
             .filter_map(|(at, c)| c.update.as_ref().ok().filter(|u| !u.is_delete()).map(|u| (at, u.new)))
             .collect();
         let all: Vec<Oid> = tips.iter().map(|(_, id)| *id).collect();
@@ -293,36 +383,7 @@ impl Job {
 fn not_alone() -> Problem {
     Problem::new(
         slipway_core::ProblemKind::Conflict,
-        "The push was atomic and another of its refs was refused.",
+        "atomic push failure: another of its refs was refused",
         "See that ref's answer.",
     )
-}
-
-/// Tells the pusher how the pack comes along: now and then, and never so that anything waits for it.
-struct Teller<'a> {
-    output: &'a Output,
-    band: SideBand,
-    hears: &'a AtomicBool,
-    last: std::cell::Cell<Option<Instant>>,
-}
-
-impl Teller<'_> {
-    fn tell(&self, progress: &Progress) {
-        // Receiving is shown by the client itself ("Writing objects").
-        let Progress::Resolving { deltas, total } = progress else { return };
-        let (deltas, total) = (*deltas, *total);
-        let end = deltas >= total;
-        let early = self.last.get().is_some_and(|at| at.elapsed() < PROGRESS_PAUSE);
-        let hears = self.band != SideBand::None && self.hears.load(Ordering::Relaxed);
-        if !hears || total == 0 || (early && !end) {
-            return;
-        }
-        self.last.set(Some(Instant::now()));
-        let percent = u64::from(deltas) * 100 / u64::from(total).max(1);
-        let tail = if end { ", done.\n" } else { "\r" };
-        let mut out = Vec::new();
-        let line = format!("Resolving deltas: {percent:3}% ({deltas}/{total}){tail}");
-        self.band.put(&mut out, Band::Remark, line.as_bytes());
-        self.output.offer(Bytes::from(out));
-    }
 }

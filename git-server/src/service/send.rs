@@ -1,14 +1,12 @@
 //! Sends a pack: prepared on a blocking thread while the client is kept waiting, then pulled chunk by chunk at the
-//! client's pace.
+//! client's pace. A slow client holds no thread.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use slipway_core::Problem;
 use slipway_repository::{PackRequest, PackStream, Snapshot};
 
 use super::{Conversation, StopFlag, blocking};
-use crate::limits::PACK_CHUNK_BYTES;
 use crate::transport::Stop;
 use crate::wire::pktline::{Band, SideBand};
 use crate::wire::text::one_line;
@@ -37,26 +35,50 @@ impl Conversation {
         band: SideBand,
         quiet: bool,
     ) -> Result<(), Stop> {
-        let _sender = self.wait(band, self.shared.place(&self.shared.senders)).await??;
-        let builder = self.wait(band, self.shared.place(&self.shared.builders)).await??;
+        let _sender = self.wait(band, self.engine.place(&self.engine.senders)).await??;
+        let pack = match snapshot.pack_at_hand(&request) {
+            Some(pack) => pack,
+            None => self.build(snapshot, request, band).await?,
+        };
+        self.pass_on(pack, band, quiet).await
+    }
+
+    /// Makes the answer on a blocking thread.
+    async fn build(
+        &self,
+        snapshot: Arc<Snapshot>,
+        request: PackRequest,
+        band: SideBand,
+    ) -> Result<PackStream, Stop> {
+        let builder = self.wait(band, self.engine.place(&self.engine.builders)).await??;
         let flag = StopFlag::default();
         let stop = flag.share();
         let job = blocking(move || {
             let _builder = builder;
             snapshot.pack(&request, &stop).map_err(Problem::from)
         });
-        let mut pack = self.wait(band, job).await??;
+        Ok(self.wait(band, job).await??)
+    }
+
+    /// Passes a pack on to the client, at its pace.
+    async fn pass_on(&self, mut pack: PackStream, band: SideBand, quiet: bool) -> Result<(), Stop> {
         if !quiet && band != SideBand::None {
             let mut out = Vec::new();
             band.put(&mut out, Band::Remark, format!("Sending {} objects.\n", pack.objects()).as_bytes());
             self.output.send(out).await?;
         }
-        let mut raw = Vec::with_capacity(PACK_CHUNK_BYTES);
         loop {
-            let (next, buffer, framed) = self.wait(band, next_chunk(pack, raw, band)).await??;
-            (pack, raw) = (next, buffer);
-            match framed {
-                Some(framed) => self.output.send(framed).await?,
+            let mut chunk = self.engine.spare.take();
+            // What is in the page cache is copied here and now; a thread is taken only to wait for the disk.
+            if !chunk.fill_now(&mut pack, band)? {
+                let job = blocking(move || {
+                    chunk.fill(&mut pack, band)?;
+                    Ok((pack, chunk))
+                });
+                (pack, chunk) = self.wait(band, job).await??;
+            }
+            match chunk.into_bytes() {
+                Some(bytes) => self.output.send(bytes).await?,
                 None => break,
             }
         }
@@ -65,26 +87,4 @@ impl Conversation {
         }
         Ok(())
     }
-}
-
-/// Pulls and frames a chunk on a blocking thread. The thread is given back after each: a slow client holds none.
-async fn next_chunk(
-    mut pack: PackStream,
-    mut raw: Vec<u8>,
-    band: SideBand,
-) -> Result<(PackStream, Vec<u8>, Option<Bytes>), Problem> {
-    blocking(move || {
-        let more = pack.next_chunk(&mut raw, PACK_CHUNK_BYTES).map_err(Problem::from)?;
-        if !more {
-            return Ok((pack, raw, None));
-        }
-        if band == SideBand::None {
-            let whole = std::mem::replace(&mut raw, Vec::with_capacity(PACK_CHUNK_BYTES));
-            return Ok((pack, raw, Some(whole.into())));
-        }
-        let mut framed = Vec::with_capacity(raw.len() + raw.len() / 128 + 64);
-        band.put(&mut framed, Band::Data, &raw);
-        Ok((pack, raw, Some(framed.into())))
-    })
-    .await
 }

@@ -46,11 +46,17 @@ pub(super) async fn serve(shared: Arc<Shared>, fingerprint: Arc<str>, channel: C
             return;
         }
         (_, Err(problem)) => refuse(&write, &problem).await,
-        (Asked::Shell { terminal }, Ok(actor)) => greet(&write, &actor, &shared.base_url, terminal).await,
+        (Asked::Shell { terminal }, Ok(actor)) => {
+            greet(&write, &actor, &shared.engine.base_url, terminal).await
+        }
         (Asked::Exec { line, version }, Ok(actor)) => match parse(&line) {
             Ok(Exec::Git(service, name)) => {
                 let reader = Reading::new(read);
-                git(&shared, actor, name, service, version, reader, write).await;
+                git(&shared, actor, name, Talk::Git(service, version), reader, write).await;
+                return;
+            }
+            Ok(Exec::Archive(name)) => {
+                git(&shared, actor, name, Talk::Archive, Reading::new(read), write).await;
                 return;
             }
             Ok(Exec::Command(argv)) => command(&shared, actor, argv, read, &write).await,
@@ -103,26 +109,50 @@ async fn finish(write: &ChannelWriteHalf<Msg>, status: u32) {
     let _ = tokio::time::timeout(FLUSH_TIME, end).await;
 }
 
-/// One of git's two services.
+/// What is talked about.
+#[derive(Clone, Copy)]
+enum Talk {
+    Git(Service, Version),
+    Archive,
+}
+
+impl Talk {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Git(service, _) => service.name(),
+            Self::Archive => "git-upload-archive",
+        }
+    }
+
+    /// The service whose rights it takes.
+    fn rights(self) -> Service {
+        match self {
+            Self::Git(service, _) => service,
+            Self::Archive => Service::UploadPack,
+        }
+    }
+}
+
+/// One of git's services.
 async fn git(
     shared: &Arc<Shared>,
     actor: Actor,
     name: String,
-    service: Service,
-    version: Version,
+    talk: Talk,
     reader: Reading,
     write: ChannelWriteHalf<Msg>,
 ) {
     let started = std::time::Instant::now();
     let who = actor.label();
-    let opened = match shared.open(actor, super::exec::repository_name(&name).to_owned(), service).await {
+    let opened = match shared.open(actor, super::exec::repository_name(&name).to_owned(), talk.rights()).await
+    {
         Ok(opened) => opened,
         Err(problem) => {
             let mut out = Vec::new();
             put_error(&mut out, &problem.to_string());
             let _ = write.data_bytes(out).await;
             finish(&write, 1).await;
-            return info!(who, name, service = service.name(), %problem, "refused");
+            return info!(who, name, service = talk.name(), %problem, "refused");
         }
     };
     let (fed, input) = input();
@@ -138,13 +168,17 @@ async fn git(
         }
         (write, bytes)
     });
-    let ended =
-        Conversation::new(Arc::clone(shared), opened, version, false, input, output).run(service).await;
+    let version = if let Talk::Git(_, version) = talk { version } else { Version::default() };
+    let conversation = Conversation::new(Arc::clone(&shared.engine), opened, version, false, input, output);
+    let ended = match talk {
+        Talk::Git(service, _) => conversation.run(service).await,
+        Talk::Archive => conversation.archive().await,
+    };
     let flush = writing.abort_handle();
     let Ok(Ok((write, bytes))) = tokio::time::timeout(FLUSH_TIME, writing).await else {
         flush.abort();
         reading.abort();
-        return warn!(who, name, service = service.name(), "the client takes nothing more");
+        return warn!(who, name, service = talk.name(), "the client takes nothing more");
     };
     let (status, problem) = match &ended {
         Ok(()) => (0, None),
@@ -153,7 +187,7 @@ async fn git(
     };
     finish(&write, status).await;
     let seconds = started.elapsed().as_secs_f32();
-    info!(who, name, service = service.name(), bytes, seconds, problem, "served over SSH");
+    info!(who, name, service = talk.name(), bytes, seconds, problem, "served over SSH");
     // Read on until the client closes as well: what it still sends must not stop its other channels.
     let stop = reading.abort_handle();
     if tokio::time::timeout(Duration::from_secs(5), reading).await.is_err() {

@@ -10,6 +10,8 @@ use crate::wire::Service;
 pub(crate) enum Exec {
     /// One of git's two services at a repository. The name is as sent; the one authoriser judges it.
     Git(Service, String),
+    /// An archive of a repository's files (`git archive --remote`).
+    Archive(String),
     /// Anything else, as words.
     Command(Vec<String>),
 }
@@ -33,11 +35,7 @@ pub(crate) fn parse(raw: &[u8]) -> Result<Exec, Problem> {
             let service = Service::parse(verb).ok_or_else(|| invalid("There is no such service."))?;
             Ok(Exec::Git(service, repository(rest.trim())?))
         }
-        "git-upload-archive" => Err(Problem::new(
-            ProblemKind::Invalid,
-            "This server has no git archive --remote.",
-            "Download the archive from the repository's page, or clone with --depth 1.",
-        )),
+        "git-upload-archive" => Ok(Exec::Archive(repository(rest.trim())?)),
         "git-lfs-authenticate" | "git-lfs-transfer" => Err(Problem::new(
             ProblemKind::Invalid,
             "This server has no Git LFS.",
@@ -173,6 +171,7 @@ mod tests {
         ] {
             assert_eq!(name(line).as_deref(), Some("app"), "{line}");
         }
+        assert_eq!(parse(b"git-upload-archive '/app.git'").expect("valid"), Exec::Archive("app".into()));
         assert_eq!(name(r"git-upload-pack '/it'\''s'"), Some("it's".into()));
         assert_eq!(name(r"git-upload-pack '/a'\!'b'"), Some("a!b".into()));
     }
@@ -196,7 +195,6 @@ mod tests {
             "git-upload-pack 'a' --exec=x",
             "git-upload-pack a\u{0}b",
             "git-upload-pack 'a\nb'",
-            "git-upload-archive 'a'",
             "git-lfs-authenticate a download",
         ] {
             assert_eq!(name(line), None, "{line}");

@@ -31,14 +31,14 @@ impl GitServer {
     /// after it returns; `drain` waits for them.
     pub async fn serve_ssh(self, listener: TcpListener, host_keys: HostKeys, stop: CancellationToken) {
         let config = Arc::new(config(host_keys));
-        let places = Arc::new(Semaphore::new(self.shared.limits.connections_max));
-        let addresses = Arc::new(Addresses::new(self.shared.limits.connections_per_address_max));
+        let places = Arc::new(Semaphore::new(self.shared.engine.limits.connections_max));
+        let addresses = Arc::new(Addresses::new(self.shared.engine.limits.connections_per_address_max));
         let mut pause = ACCEPT_PAUSE.0;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = stop.cancelled() => return,
-                () = self.shared.stop.cancelled() => return,
+                () = self.shared.engine.stop.cancelled() => return,
             };
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
@@ -146,7 +146,7 @@ async fn connection(shared: Arc<Shared>, config: Arc<Config>, stream: TcpStream,
         _ = &mut running => {}
         () = watch.signed_in() => {}
         () = &mut grace => {}
-        () = shared.stop.cancelled() => {}
+        () = shared.engine.stop.cancelled() => {}
     }
     let Some(user) = watch.user() else {
         if watch.refused() {
@@ -166,7 +166,7 @@ async fn connection(shared: Arc<Shared>, config: Arc<Config>, stream: TcpStream,
         }
         if watch.channels() > 0 {
             idle_since = Instant::now();
-        } else if shared.stop.is_cancelled() || idle_since.elapsed() >= SSH_IDLE {
+        } else if shared.engine.stop.is_cancelled() || idle_since.elapsed() >= SSH_IDLE {
             break;
         }
     }

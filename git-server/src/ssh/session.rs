@@ -124,7 +124,7 @@ impl Handler for Session {
             reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
             return Ok(());
         };
-        if self.watch.channels() >= CHANNELS_MAX || self.shared.stop.is_cancelled() {
+        if self.watch.channels() >= CHANNELS_MAX || self.shared.engine.stop.is_cancelled() {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         }

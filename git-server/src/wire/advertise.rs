@@ -16,62 +16,131 @@ pub(crate) struct Advertised<'a> {
     pub(crate) format: &'static str,
 }
 
+/// What this server offers to one client at one repository, beyond what it offers to all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Offer {
+    /// One request and one answer at a time.
+    pub(crate) stateless: bool,
+    /// What this conversation is called in logs, where the repository says so.
+    pub(crate) session_id: Option<String>,
+    /// Filters.
+    pub(crate) filter: bool,
+    /// Wants by ref name.
+    pub(crate) ref_in_want: bool,
+    /// Whole answers through the side band.
+    pub(crate) sideband_all: bool,
+    /// The command `object-info`.
+    pub(crate) object_info: bool,
+    /// The command `bundle-uri`.
+    pub(crate) bundle_uri: bool,
+    /// Versions 0 and 1: wants that are tips of refs, shown or not.
+    pub(crate) tip: bool,
+    /// Versions 0 and 1: wants that refs reach.
+    pub(crate) reachable: bool,
+    /// All-or-nothing pushes.
+    pub(crate) atomic: bool,
+    /// Push options.
+    pub(crate) push_options: bool,
+    /// Push certificates, with this nonce in them.
+    pub(crate) nonce: Option<String>,
+}
+
 /// Writes the first message of a service. A client that asks receive-pack for version 2 is answered in version 0.
 pub(crate) fn put_advertisement(
     service: Service,
     version: Version,
-    stateless: bool,
+    offer: &Offer,
     state: &Advertised<'_>,
     out: &mut Vec<u8>,
 ) {
     match (service, version) {
-        (Service::UploadPack, Version::V2) => put_v2(state.format, out),
+        (Service::UploadPack, Version::V2) => put_v2(offer, state.format, out),
         (_, version) => {
             if version == Version::V1 {
                 put_line(out, "version 1");
             }
             match service {
-                Service::UploadPack => put_refs(state, &upload_capabilities(state, stateless), true, out),
-                Service::ReceivePack => put_refs(state, &receive_capabilities(state.format), false, out),
+                Service::UploadPack => put_refs(state, &upload_capabilities(offer, state), true, out),
+                Service::ReceivePack => {
+                    put_refs(state, &receive_capabilities(offer, state.format), false, out)
+                }
             }
         }
     }
 }
 
-fn put_v2(format: &str, out: &mut Vec<u8>) {
-    for line in [
-        "version 2",
-        &format!("agent={AGENT}"),
-        "ls-refs=unborn",
-        "fetch=shallow wait-for-done filter ref-in-want",
-        "server-option",
-        &format!("object-format={format}"),
-    ] {
-        put_line(out, line);
+fn put_v2(offer: &Offer, format: &str, out: &mut Vec<u8>) {
+    put_line(out, "version 2");
+    put_line(out, &format!("agent={AGENT}"));
+    put_line(out, "ls-refs=unborn");
+    let mut fetch = String::from("fetch=shallow wait-for-done");
+    for (word, offered) in
+        [("filter", offer.filter), ("ref-in-want", offer.ref_in_want), ("sideband-all", offer.sideband_all)]
+    {
+        if offered {
+            fetch.push(' ');
+            fetch.push_str(word);
+        }
+    }
+    put_line(out, &fetch);
+    put_line(out, "server-option");
+    put_line(out, &format!("object-format={format}"));
+    if let Some(id) = &offer.session_id {
+        put_line(out, &format!("session-id={id}"));
+    }
+    for (word, offered) in [("object-info", offer.object_info), ("bundle-uri", offer.bundle_uri)] {
+        if offered {
+            put_line(out, word);
+        }
     }
     put_flush(out);
 }
 
-fn upload_capabilities(state: &Advertised<'_>, stateless: bool) -> String {
-    let mut words = String::from(
-        "multi_ack thin-pack side-band side-band-64k ofs-delta shallow deepen-since deepen-not deepen-relative \
-         no-progress include-tag multi_ack_detailed allow-tip-sha1-in-want allow-reachable-sha1-in-want ",
-    );
-    if stateless {
-        words.push_str("no-done ");
+fn put_words(line: &mut String, words: &[(&str, bool)]) {
+    for (word, _) in words.iter().filter(|(_, offered)| *offered) {
+        line.push_str(word);
+        line.push(' ');
     }
-    if state.refs.iter().any(|r| r.name.as_str() == "HEAD") {
-        words.push_str(&format!("symref=HEAD:{} ", state.head));
-    }
-    words.push_str(&format!("filter object-format={} agent={AGENT}", state.format));
-    words
 }
 
-fn receive_capabilities(format: &str) -> String {
-    format!(
-        "report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta push-options \
-         object-format={format} agent={AGENT}"
-    )
+fn upload_capabilities(offer: &Offer, state: &Advertised<'_>) -> String {
+    let mut line = String::from(
+        "multi_ack thin-pack side-band side-band-64k ofs-delta shallow deepen-since deepen-not deepen-relative \
+         no-progress include-tag multi_ack_detailed ",
+    );
+    put_words(
+        &mut line,
+        &[
+            ("allow-tip-sha1-in-want", offer.tip),
+            ("allow-reachable-sha1-in-want", offer.reachable),
+            ("no-done", offer.stateless),
+        ],
+    );
+    if state.refs.iter().any(|r| r.name.as_str() == "HEAD" && r.symref.is_some()) {
+        line.push_str(&format!("symref=HEAD:{} ", state.head));
+    }
+    put_words(&mut line, &[("filter", offer.filter)]);
+    put_session(&mut line, offer);
+    line.push_str(&format!("object-format={} agent={AGENT}", state.format));
+    line
+}
+
+fn put_session(line: &mut String, offer: &Offer) {
+    if let Some(id) = &offer.session_id {
+        line.push_str(&format!("session-id={id} "));
+    }
+}
+
+fn receive_capabilities(offer: &Offer, format: &str) -> String {
+    let mut line = String::from("report-status report-status-v2 delete-refs side-band-64k quiet ");
+    put_words(&mut line, &[("atomic", offer.atomic), ("ofs-delta", true)]);
+    if let Some(nonce) = &offer.nonce {
+        line.push_str(&format!("push-cert={nonce} "));
+    }
+    put_words(&mut line, &[("push-options", offer.push_options)]);
+    put_session(&mut line, offer);
+    line.push_str(&format!("object-format={format} agent={AGENT}"));
+    line
 }
 
 /// The refs, capabilities behind the first. receive-pack leaves HEAD and peeled tags out.
@@ -107,10 +176,14 @@ mod tests {
     use super::*;
 
     fn say(service: Service, version: Version, refs: &[Ref]) -> String {
+        say_offer(service, version, refs, &Offer::default())
+    }
+
+    fn say_offer(service: Service, version: Version, refs: &[Ref], offer: &Offer) -> String {
         let head = RefName::parse("refs/heads/main").expect("valid");
         let mut out = Vec::new();
         let state = Advertised { refs, head: &head, format: "sha1" };
-        put_advertisement(service, version, false, &state, &mut out);
+        put_advertisement(service, version, offer, &state, &mut out);
         String::from_utf8(out).expect("text")
     }
 
@@ -144,6 +217,58 @@ mod tests {
         assert!(
             said.starts_with("000eversion 2\n") && said.ends_with("0000") && !said.contains("refs/heads")
         );
+    }
+
+    #[test]
+    fn what_is_offered_is_named_and_nothing_else() {
+        let offer = Offer {
+            stateless: true,
+            session_id: Some("s1".into()),
+            filter: true,
+            ref_in_want: true,
+            sideband_all: true,
+            object_info: true,
+            bundle_uri: true,
+            tip: true,
+            reachable: true,
+            atomic: true,
+            push_options: true,
+            nonce: Some("1-ab".into()),
+        };
+        for (service, version, words) in [
+            (
+                Service::UploadPack,
+                Version::V2,
+                &[
+                    "fetch=shallow wait-for-done filter ref-in-want sideband-all\n",
+                    "session-id=s1\n",
+                    "object-info\n",
+                    "bundle-uri\n",
+                ][..],
+            ),
+            (
+                Service::UploadPack,
+                Version::V0,
+                &[
+                    " allow-tip-sha1-in-want ",
+                    " allow-reachable-sha1-in-want ",
+                    " no-done ",
+                    " filter ",
+                    " session-id=s1 ",
+                ],
+            ),
+            (
+                Service::ReceivePack,
+                Version::V0,
+                &[" atomic ", " push-options ", " push-cert=1-ab ", " session-id=s1 "],
+            ),
+        ] {
+            let (all, none) = (say_offer(service, version, &refs(), &offer), say(service, version, &refs()));
+            for word in words {
+                assert!(all.contains(word), "{word:?} in {all}");
+                assert!(!none.contains(word), "{word:?} in {none}");
+            }
+        }
     }
 
     #[test]

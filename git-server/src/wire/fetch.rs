@@ -1,8 +1,8 @@
 //! What a fetch asks for: the arguments that versions 0, 1 and 2 share, line by line.
 
 use slipway_core::Oid;
-use slipway_repository::Filter;
 
+use super::filter::FilterSpec;
 use super::{WireError, push_bounded, read_oid, read_text};
 use crate::limits::{HAVES_MAX, NAMES_MAX, SHALLOWS_MAX, WANTS_MAX};
 
@@ -29,7 +29,7 @@ pub(crate) struct FetchArgs {
     /// Depth counts from the client's boundary.
     pub(crate) deepen_relative: bool,
     /// What to leave out.
-    pub(crate) filter: Option<Filter>,
+    pub(crate) filter: Option<FilterSpec>,
     /// No more haves will come.
     pub(crate) done: bool,
     /// Deltas may lean on objects that the client has.
@@ -42,6 +42,8 @@ pub(crate) struct FetchArgs {
     pub(crate) ofs_delta: bool,
     /// Never send a pack before `done`.
     pub(crate) wait_for_done: bool,
+    /// All of the answer goes through the side band.
+    pub(crate) sideband_all: bool,
 }
 
 impl FetchArgs {
@@ -62,7 +64,7 @@ impl FetchArgs {
         } else if let Some(name) = line.strip_prefix(b"deepen-not ") {
             push_bounded(&mut self.deepen_not, read_text(name, "a ref")?, "deepen-not lines", NAMES_MAX)?;
         } else if let Some(spec) = line.strip_prefix(b"filter ") {
-            if self.filter.replace(read_filter(spec)?).is_some() {
+            if self.filter.replace(FilterSpec::read(spec)?).is_some() {
                 return Err(WireError::Twice("filter"));
             }
         } else {
@@ -97,6 +99,7 @@ impl FetchArgs {
             b"ofs-delta" => self.ofs_delta = true,
             b"deepen-relative" => self.deepen_relative = true,
             b"wait-for-done" => self.wait_for_done = true,
+            b"sideband-all" => self.sideband_all = true,
             _ => {
                 if let Some(id) = line.strip_prefix(b"want ") {
                     self.want(id, format)?;
@@ -108,6 +111,8 @@ impl FetchArgs {
                         return Err(WireError::Twice("want-ref"));
                     }
                     push_bounded(&mut self.want_refs, name, "want-ref lines", NAMES_MAX)?;
+                } else if line.starts_with(b"packfile-uris ") {
+                    // The client may fetch some packs elsewhere; here it gets all of its objects from us.
                 } else if !self.take_boundary(line, format)? {
                     return Err(WireError::unexpected("an argument of fetch", line));
                 }
@@ -134,50 +139,9 @@ fn read_depth(raw: &[u8]) -> Result<Option<u32>, WireError> {
     }
 }
 
-/// Reads a filter-spec (git-rev-list, `--filter`).
-fn read_filter(raw: &[u8]) -> Result<Filter, WireError> {
-    let spec = read_text(raw, "a filter")?;
-    let unknown = || WireError::Filter(spec.chars().take(100).collect());
-    if spec == "blob:none" {
-        return Ok(Filter::BlobNone);
-    }
-    if let Some(size) = spec.strip_prefix("blob:limit=") {
-        let (digits, unit) = match size.as_bytes().last() {
-            Some(b'k' | b'K') => (&size[..size.len() - 1], 1024),
-            Some(b'm' | b'M') => (&size[..size.len() - 1], 1024 * 1024),
-            Some(b'g' | b'G') => (&size[..size.len() - 1], 1024 * 1024 * 1024),
-            _ => (size, 1),
-        };
-        let count: u64 = digits.parse().map_err(|_| unknown())?;
-        return Ok(Filter::BlobLimit(count.checked_mul(unit).ok_or_else(unknown)?));
-    }
-    if let Some(depth) = spec.strip_prefix("tree:") {
-        return Ok(Filter::Tree(depth.parse().map_err(|_| unknown())?));
-    }
-    Err(unknown())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn filters_are_read() {
-        assert!(matches!(read_filter(b"blob:none"), Ok(Filter::BlobNone)));
-        assert!(matches!(read_filter(b"blob:limit=10k"), Ok(Filter::BlobLimit(10_240))));
-        assert!(matches!(read_filter(b"tree:0"), Ok(Filter::Tree(0))));
-        for bad in [
-            "",
-            "blob",
-            "blob:limit=",
-            "blob:limit=99999999999999g",
-            "tree:-1",
-            "sparse:oid=x",
-            "combine:a+b",
-        ] {
-            assert!(read_filter(bad.as_bytes()).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn what_contradicts_itself_is_refused() {
@@ -189,16 +153,7 @@ mod tests {
         assert!(args.take(b"want-ref refs/heads/a", format).is_err());
         args.take(b"deepen 1", format).expect("fine");
         assert!(args.take(b"deepen-since 5", format).is_err());
-        for bad in [
-            "want 12",
-            "want ",
-            "deepen -1",
-            "deepen x",
-            "deepen 4294967296",
-            "packfile-uris https",
-            "nonsense",
-            "",
-        ] {
+        for bad in ["want 12", "want ", "deepen -1", "deepen x", "deepen 4294967296", "nonsense", ""] {
             assert!(FetchArgs::default().take(bad.as_bytes(), format).is_err(), "{bad:?}");
         }
         assert!(FetchArgs::default().take(format!("want {}", "a".repeat(64)).as_bytes(), format).is_err());

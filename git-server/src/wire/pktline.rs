@@ -110,12 +110,17 @@ impl Decoder {
     }
 }
 
+/// The four digits of a packet's length.
+fn digits(len: usize) -> [u8; 4] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [12, 8, 4, 0].map(|shift| DIGITS[len >> shift & 15])
+}
+
 /// Appends a packet of `parts`. They must fit into one; every caller sends lines that were bounded before.
 pub(crate) fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let room = PKT_BYTES_MAX - 4;
     let len = parts.iter().map(|p| p.len()).sum::<usize>().min(room) + 4;
-    out.extend([12, 8, 4, 0].map(|shift| DIGITS[len >> shift & 15]));
+    out.extend(digits(len));
     let mut left = len - 4;
     for part in parts {
         let take = part.len().min(left);
@@ -175,6 +180,19 @@ impl SideBand {
             Self::None => usize::MAX,
             Self::Small => BAND_1K_BYTES,
             Self::Large => BAND_64K_BYTES,
+        }
+    }
+
+    /// Bytes before the payload of a packet: its length and its band.
+    pub(crate) fn head_len(self) -> usize {
+        if self == Self::None { 0 } else { 5 }
+    }
+
+    /// Writes the [`SideBand::head_len`] bytes before a payload of `len` bytes, at most [`SideBand::room`].
+    pub(crate) fn put_head(self, band: Band, len: usize, out: &mut [u8]) {
+        if let [a, b, c, d, e] = out {
+            [*a, *b, *c, *d] = digits(len + 5);
+            *e = band as u8;
         }
     }
 

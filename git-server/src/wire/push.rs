@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use slipway_core::limits::{PUSH_OPTION_BYTES_MAX, PUSH_OPTIONS_MAX, PUSH_UPDATES_MAX};
 use slipway_core::{Oid, Problem, ProblemKind, RefName, RefUpdate};
 
+use super::certificate::{Certificate, CertificateReader};
 use super::pktline::{Packet, SideBand};
 use super::{WireError, push_bounded, read_oid, read_text};
 use crate::limits::{CAPABILITIES_BYTES_MAX, COMMAND_BYTES_MAX, SHALLOWS_MAX};
@@ -37,6 +38,10 @@ pub(crate) struct Push {
     pub(crate) quiet: bool,
     /// All or nothing.
     pub(crate) atomic: bool,
+    /// The certificate that the commands came in.
+    pub(crate) certificate: Option<Box<Certificate>>,
+    /// What the client calls its session.
+    pub(crate) session_id: Option<String>,
 }
 
 impl Push {
@@ -61,11 +66,13 @@ pub(crate) struct PushReader {
     names: HashSet<Vec<u8>>,
     first: bool,
     wants_options: bool,
+    certificate: CertificateReader,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Commands,
+    Certificate,
     Options,
 }
 
@@ -80,6 +87,7 @@ impl PushReader {
             names: HashSet::new(),
             first: true,
             wants_options: false,
+            certificate: CertificateReader::default(),
         }
     }
 
@@ -108,9 +116,18 @@ impl PushReader {
                 let line = packet.line().unwrap_or_default();
                 match stage {
                     Stage::Commands => self.take_command(line)?,
+                    Stage::Certificate => {
+                        if let Some(certificate) = self.certificate.take(data)? {
+                            self.stage = Stage::Commands;
+                            self.take_certificate(certificate)?;
+                        }
+                    }
                     Stage::Options => self.take_option(line)?,
                 }
                 Ok(None)
+            }
+            (Stage::Certificate, Packet::Flush) => {
+                Err(WireError::unexpected("the end of the push certificate", b"a flush"))
             }
             (Stage::Commands, Packet::Flush) if self.wants_options && !self.push.commands.is_empty() => {
                 self.stage = Stage::Options;
@@ -129,11 +146,18 @@ impl PushReader {
             Some(at) => (&line[..at], &line[at + 1..]),
             None => (line, &b""[..]),
         };
-        if line.starts_with(b"push-cert") {
-            return Err(WireError::unexpected("a command (this server takes no push certificates)", line));
-        }
         if std::mem::take(&mut self.first) {
             self.take_capabilities(capabilities)?;
+        }
+        if line == b"push-cert" {
+            if self.push.certificate.is_some() || !self.push.commands.is_empty() {
+                return Err(WireError::Twice("push-cert"));
+            }
+            self.stage = Stage::Certificate;
+            return Ok(());
+        }
+        if self.push.certificate.is_some() {
+            return Err(WireError::unexpected("no command beside those of the push certificate", line));
         }
         let command = self.read_command(line)?;
         push_bounded(&mut self.push.commands, command, "ref updates", PUSH_UPDATES_MAX)
@@ -159,6 +183,15 @@ impl PushReader {
         Ok(Command { raw_name: name.to_vec(), deletes: new.is_zero(), update })
     }
 
+    fn take_certificate(&mut self, certificate: Certificate) -> Result<(), WireError> {
+        for line in &certificate.commands {
+            let command = self.read_command(line)?;
+            push_bounded(&mut self.push.commands, command, "ref updates", PUSH_UPDATES_MAX)?;
+        }
+        self.push.certificate = Some(Box::new(certificate));
+        Ok(())
+    }
+
     fn take_capabilities(&mut self, raw: &[u8]) -> Result<(), WireError> {
         if raw.len() > CAPABILITIES_BYTES_MAX {
             return Err(WireError::TooMany { what: "bytes of capabilities", max: CAPABILITIES_BYTES_MAX });
@@ -174,6 +207,8 @@ impl PushReader {
                 _ => {
                     if let Some(format) = word.strip_prefix("object-format=") {
                         asked = format.to_owned();
+                    } else if let Some(id) = word.strip_prefix("session-id=") {
+                        self.push.session_id = Some(super::session_id(id));
                     }
                 }
             }
@@ -200,7 +235,8 @@ fn read_name(raw: &[u8]) -> Result<RefName, Problem> {
     let name = std::str::from_utf8(raw).map_err(|_| {
         refused(format!("The ref name {:?} is not UTF-8.", String::from_utf8_lossy(raw)), "Rename it.")
     })?;
-    RefName::parse(name).map_err(Problem::from)
+    let funny = |problem: Problem| refused(format!("funny refname: {}", problem.what), &problem.cure);
+    RefName::parse(name).map_err(|e| funny(Problem::from(e)))
 }
 
 fn twice(name: &[u8]) -> Problem {
@@ -268,6 +304,39 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_brings_the_commands() {
+        let command = format!("{ZERO} {ONE} refs/heads/main\n");
+        let lines: Vec<Vec<u8>> = [
+            "push-cert\0report-status push-options session-id=me",
+            "certificate version 0.1\n",
+            "pusher A <a@x> 1 +0000\n",
+            "push-option wait\n",
+            "\n",
+            &command,
+            "-----BEGIN SSH SIGNATURE-----\n",
+            "push-cert-end\n",
+        ]
+        .map(|l| l.as_bytes().to_vec())
+        .into();
+        let whole: Vec<Option<&[u8]>> =
+            lines.iter().map(|l| Some(l.as_slice())).chain([None, Some(b"wait".as_slice()), None]).collect();
+        let (push, _) = read(&whole, b"PACK").expect("valid");
+        let push = push.expect("whole");
+        assert_eq!((push.commands.len(), push.options.len(), push.session_id.as_deref()), (1, 1, Some("me")));
+        let certificate = push.certificate.expect("there");
+        assert_eq!(certificate.options, ["wait"]);
+        // Commands outside of the certificate, a flush inside, a second certificate.
+        let line = Some(command.as_bytes());
+        let outside: Vec<Option<&[u8]>> = whole[..8].iter().copied().chain([line]).collect();
+        let inside: Vec<Option<&[u8]>> = whole[..4].iter().copied().chain([None]).collect();
+        let twice: Vec<Option<&[u8]>> =
+            whole[..8].iter().copied().chain([Some(b"push-cert".as_slice())]).collect();
+        for bad in [outside, inside, twice] {
+            assert!(read(&bad, b"").is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn hostile_ref_names_are_refused_one_by_one() {
         for name in [
             "refs/heads/../../etc/passwd",
@@ -317,13 +386,8 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for bad in [
-            "",
-            "hello",
-            "push-cert\0",
-            &format!("{ONE} refs/heads/a"),
-            &format!("{ONE} {} refs/heads/a", &ONE[1..]),
-        ] {
+        for bad in ["", "hello", &format!("{ONE} refs/heads/a"), &format!("{ONE} {} refs/heads/a", &ONE[1..])]
+        {
             assert!(read(&[Some(bad.as_bytes())], b"").is_err(), "{bad:?}");
         }
         let sha256 = format!("{ZERO} {ONE} refs/heads/a\0object-format=sha256");

@@ -19,6 +19,8 @@ pub(crate) struct Wants {
     pub(crate) ack: AckMode,
     /// The pack may follow `ready` at once.
     pub(crate) no_done: bool,
+    /// What the client calls its session.
+    pub(crate) session_id: Option<String>,
 }
 
 /// Something whole was read.
@@ -137,6 +139,8 @@ fn read_capabilities(raw: &[u8], wants: &mut Wants, format: &'static str) -> Res
             _ => {
                 if let Some(format) = word.strip_prefix("object-format=") {
                     asked = format.to_owned();
+                } else if let Some(id) = word.strip_prefix("session-id=") {
+                    wants.session_id = Some(super::session_id(id));
                 }
             }
         }

@@ -1,7 +1,9 @@
 //! Version 2 of upload-pack: commands, each with capabilities and arguments, ended by a flush (gitprotocol-v2).
 
+use super::advertise::Offer;
 use super::fetch::FetchArgs;
 use super::ls_refs::LsRefs;
+use super::object_info::ObjectInfo;
 use super::pktline::Packet;
 use super::{WireError, read_text};
 use crate::limits::{CAPABILITIES_BYTES_MAX, NAMES_MAX};
@@ -13,6 +15,10 @@ pub(crate) enum Command {
     LsRefs(LsRefs),
     /// Fetch.
     Fetch(Box<FetchArgs>),
+    /// Tell sizes of objects.
+    ObjectInfo(ObjectInfo),
+    /// Tell where bundles are.
+    BundleUri,
     /// A flush in place of a command: the client has finished.
     End,
 }
@@ -21,7 +27,18 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct CommandReader {
     format: &'static str,
+    offer: Offer,
     stage: Stage,
+    notes: Notes,
+}
+
+/// What a client says beside its command: for the log alone.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Notes {
+    /// What its session is called there.
+    pub(crate) session_id: Option<String>,
+    /// `--server-option`s.
+    pub(crate) server_options: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -34,9 +51,39 @@ enum Stage {
 enum Open {
     LsRefs(LsRefs),
     Fetch(Box<FetchArgs>),
+    ObjectInfo(ObjectInfo),
+    BundleUri,
 }
 
 impl Open {
+    /// The command of that name, if it is offered.
+    fn named(name: &str, offer: &Offer) -> Option<Self> {
+        match name {
+            "ls-refs" => Some(Self::LsRefs(LsRefs::default())),
+            "fetch" => Some(Self::Fetch(Box::default())),
+            "object-info" if offer.object_info => Some(Self::ObjectInfo(ObjectInfo::default())),
+            "bundle-uri" if offer.bundle_uri => Some(Self::BundleUri),
+            _ => None,
+        }
+    }
+
+    fn take(&mut self, line: &[u8], format: &'static str, offer: &Offer) -> Result<(), WireError> {
+        match self {
+            Self::LsRefs(args) => args.take(line),
+            Self::Fetch(args) => {
+                let refused = (line == b"sideband-all" && !offer.sideband_all)
+                    || (line.starts_with(b"filter ") && !offer.filter)
+                    || (line.starts_with(b"want-ref ") && !offer.ref_in_want);
+                if refused {
+                    return Err(WireError::unexpected("an argument of fetch that is served here", line));
+                }
+                args.take(line, format)
+            }
+            Self::ObjectInfo(args) => args.take(line, format),
+            Self::BundleUri => Err(WireError::unexpected("no argument of bundle-uri", line)),
+        }
+    }
+
     fn close(self) -> Command {
         match self {
             Self::LsRefs(args) => Command::LsRefs(args),
@@ -44,6 +91,8 @@ impl Open {
                 args.tidy();
                 Command::Fetch(args)
             }
+            Self::ObjectInfo(args) => Command::ObjectInfo(args),
+            Self::BundleUri => Command::BundleUri,
         }
     }
 }
@@ -55,9 +104,14 @@ impl Default for Stage {
 }
 
 impl CommandReader {
-    /// For a repository of that object format.
-    pub(crate) fn new(format: &'static str) -> Self {
-        Self { format, stage: Stage::default() }
+    /// For a repository of that object format, and what is offered there.
+    pub(crate) fn new(format: &'static str, offer: Offer) -> Self {
+        Self { format, offer, stage: Stage::default(), notes: Notes::default() }
+    }
+
+    /// What the client said beside the commands read since the last call.
+    pub(crate) fn take_notes(&mut self) -> Notes {
+        std::mem::take(&mut self.notes)
     }
 
     /// True between two commands.
@@ -78,11 +132,8 @@ impl CommandReader {
                 let open = self.open()?;
                 return Ok(Some(open.close()));
             }
-            (Stage::Arguments(Open::LsRefs(args)), Packet::Data(_)) => {
-                args.take(packet.line().unwrap_or_default())?
-            }
-            (Stage::Arguments(Open::Fetch(args)), Packet::Data(_)) => {
-                args.take(packet.line().unwrap_or_default(), self.format)?;
+            (Stage::Arguments(open), Packet::Data(_)) => {
+                open.take(packet.line().unwrap_or_default(), self.format, &self.offer)?;
             }
             (Stage::Arguments(_), Packet::Flush) => {
                 if let Stage::Arguments(open) = std::mem::take(&mut self.stage) {
@@ -109,17 +160,23 @@ impl CommandReader {
         let line = read_text(line, "a command")?;
         match line.split_once('=').map_or((line.as_str(), ""), |(key, value)| (key, value)) {
             ("command", name) => {
-                let open = match name {
-                    "ls-refs" => Open::LsRefs(LsRefs::default()),
-                    "fetch" => Open::Fetch(Box::default()),
-                    _ => return Err(WireError::unexpected("the command ls-refs or fetch", name.as_bytes())),
-                };
+                let open = Open::named(name, &self.offer)
+                    .ok_or_else(|| WireError::unexpected("a command of this server", name.as_bytes()))?;
                 if command.replace(open).is_some() {
                     return Err(WireError::Twice("command"));
                 }
             }
             ("object-format", asked) => *format = Some(asked.to_owned()),
-            ("agent" | "server-option" | "session-id", _) => {}
+            ("agent", _) => {}
+            ("session-id", id) => self.notes.session_id = Some(super::session_id(id)),
+            ("server-option", option) => {
+                super::push_bounded(
+                    &mut self.notes.server_options,
+                    option.to_owned(),
+                    "server options",
+                    NAMES_MAX,
+                )?;
+            }
             _ => return Err(WireError::unexpected("a capability of this server", line.as_bytes())),
         }
         Ok(())
@@ -146,8 +203,11 @@ mod tests {
     use super::*;
 
     fn read(wire: &[u8]) -> Result<Vec<Command>, WireError> {
-        let (mut decoder, mut reader, mut seen) =
-            (Decoder::default(), CommandReader::new("sha1"), Vec::new());
+        let (mut decoder, mut reader, mut seen) = (
+            Decoder::default(),
+            CommandReader::new("sha1", Offer { filter: true, ..Offer::default() }),
+            Vec::new(),
+        );
         for byte in wire.chunks(1) {
             decoder.put(byte);
             while let Some(packet) = decoder.next()? {
@@ -176,6 +236,65 @@ mod tests {
         let commands =
             read(b"0014command=ls-refs\n00000014command=ls-refs\n00010009peel\n00000000").expect("valid");
         assert!(matches!(commands.as_slice(), [Command::LsRefs(_), Command::LsRefs(_), Command::End]));
+    }
+
+    #[test]
+    fn what_is_not_offered_is_not_taken() {
+        let everything = Offer {
+            filter: true,
+            ref_in_want: true,
+            sideband_all: true,
+            object_info: true,
+            bundle_uri: true,
+            ..Offer::default()
+        };
+        for wire in [
+            "0014command=object-info\n0000",
+            "0017command=bundle-uri\n0000",
+            "0013command=fetch\n00010011sideband-all\n0000",
+            "0013command=fetch\n00010015filter blob:none\n0000",
+            "0013command=fetch\n00010013want-ref HEAD\n0000",
+        ] {
+            // The lengths above are made right here, so that the lines stay readable.
+            let wire = fix(wire);
+            for (offer, taken) in [(Offer::default(), false), (everything.clone(), true)] {
+                let (mut decoder, mut reader) = (Decoder::default(), CommandReader::new("sha1", offer));
+                decoder.put(wire.as_bytes());
+                let mut result = Ok(None);
+                while let (Ok(None), Some(packet)) = (&result, decoder.next().expect("packets")) {
+                    result = reader.take(&packet);
+                }
+                assert_eq!(result.is_ok(), taken, "{wire}");
+            }
+        }
+    }
+
+    /// Packets with their lengths made right.
+    fn fix(wire: &str) -> String {
+        let mut out = String::new();
+        for line in wire.split_inclusive('\n') {
+            let specials = line.len() - line.trim_start_matches("0001").len();
+            let (special, rest) = line.split_at(specials);
+            out.push_str(special);
+            match rest {
+                "0000" => out.push_str(rest),
+                _ => out.push_str(&format!("{:04x}{}", rest.len(), &rest[4..])),
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn what_a_client_says_beside_its_command_is_kept_for_the_log() {
+        let mut reader = CommandReader::new("sha1", Offer::default());
+        for line in ["command=ls-refs", "session-id=a\x07b", "server-option=x=1", "server-option=y"] {
+            let packet = Packet::Data(line.as_bytes().to_vec().into());
+            assert!(reader.take(&packet).expect("valid").is_none());
+        }
+        let notes = reader.take_notes();
+        assert_eq!(notes.session_id.as_deref(), Some("a?b"));
+        assert_eq!(notes.server_options, ["x=1", "y"]);
+        assert_eq!(reader.take_notes(), Notes::default());
     }
 
     #[test]

@@ -25,6 +25,15 @@ pub(crate) async fn get(url: &str, credentials: Option<(&str, &str)>) -> Answer 
     send(Method::GET, url, credentials, &[], Bytes::new(), false).await
 }
 
+pub(crate) async fn post(
+    url: &str,
+    credentials: (&str, &str),
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> Answer {
+    send(Method::POST, url, Some(credentials), headers, body, false).await
+}
+
 async fn send(
     method: Method,
     url: &str,
@@ -48,9 +57,9 @@ async fn send(
     Answer { status: parts.status.as_u16(), headers: parts.headers, body }
 }
 
-const UPLOAD: (&str, &str) = ("content-type", "application/x-git-upload-pack-request");
-const RECEIVE: (&str, &str) = ("content-type", "application/x-git-receive-pack-request");
-const V2: (&str, &str) = ("git-protocol", "version=2");
+pub(crate) const UPLOAD: (&str, &str) = ("content-type", "application/x-git-upload-pack-request");
+pub(crate) const RECEIVE: (&str, &str) = ("content-type", "application/x-git-receive-pack-request");
+pub(crate) const V2: (&str, &str) = ("git-protocol", "version=2");
 const LS_REFS: &[u8] = b"0014command=ls-refs\n00010000";
 
 #[test]
@@ -119,6 +128,62 @@ fn a_request_may_be_compressed_but_may_not_explode() {
             let bomb = send(Method::POST, &url, None, &headers, gzip(&vec![b'0'; 32 << 20]), http2).await;
             assert!(text(&bomb.body).contains("ERR "), "{}", text(&bomb.body));
         }
+    });
+}
+
+#[test]
+fn methods_and_encodings_that_git_does_not_use_are_refused() {
+    let server = Server::start();
+    server.repo("open", true);
+    server.block_on(async {
+        let base = format!("http://{}/open", server.http);
+        let refs = format!("{base}/info/refs?service=git-upload-pack");
+        for http2 in [false, true] {
+            let head = send(Method::HEAD, &refs, None, &[], Bytes::new(), http2).await;
+            assert_eq!((head.status, head.body.len()), (200, 0));
+            for method in [Method::OPTIONS, Method::PUT, Method::DELETE] {
+                let answer = send(method.clone(), &refs, None, &[], Bytes::new(), http2).await;
+                assert_eq!(answer.status, 405, "{method}");
+            }
+        }
+        let url = format!("{base}/git-upload-pack");
+        let headers = [UPLOAD, ("content-encoding", "deflate")];
+        let answer = send(Method::POST, &url, None, &headers, Bytes::new(), false).await;
+        assert_eq!(answer.status, 415);
+    });
+}
+
+/// Talks HTTP/1.1 by hand: what comes back for these bytes within a moment.
+async fn raw(server: &Server, request: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(server.http).await.expect("connected");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = vec![0; 4096];
+    let read = tokio::time::timeout(std::time::Duration::from_secs(5), stream.read(&mut answer)).await;
+    answer.truncate(read.expect("an answer").expect("read"));
+    text(&answer)
+}
+
+#[test]
+fn who_may_not_is_told_so_before_the_body_is_asked_for() {
+    let server = Server::start();
+    server.person("dev", false);
+    server.repo("app", false);
+    server.grant("dev", "app", Role::Write);
+    let token = server.token("dev", &[Scope::RepoWrite], None);
+    server.block_on(async {
+        let request = |authorization: &str| {
+            format!(
+                "POST /app/git-receive-pack HTTP/1.1\r\nhost: x\r\n{authorization}content-type: {}\r\n\
+                 expect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n",
+                RECEIVE.1
+            )
+        };
+        assert!(raw(&server, &request("")).await.starts_with("HTTP/1.1 401"), "no body is wanted");
+        let basic = format!("authorization: Basic {}\r\n", STANDARD.encode(format!("dev:{token}")));
+        assert!(raw(&server, &request(&basic)).await.starts_with("HTTP/1.1 100"));
+        let bearer = format!("authorization: Bearer {token}\r\n");
+        assert!(raw(&server, &request(&bearer)).await.starts_with("HTTP/1.1 100"));
     });
 }
 

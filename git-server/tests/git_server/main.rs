@@ -1,8 +1,10 @@
 //! The Git server on loopback ports with a real store and real repositories, met by stock git and OpenSSH.
 
+mod certificates;
 mod everyday;
 mod http;
 mod push;
 mod refusals;
 mod server;
+mod settings;
 mod ssh;

@@ -26,7 +26,6 @@ fn what_is_not_offered_is_refused() {
     let server = Server::start();
     let ann = server.person("ann", true);
     for (command, sentence) in [
-        ("git-upload-archive 'app'", "no git archive --remote"),
         ("git-upload-pack 'app' 'b'", "not quoted as git does it"),
         ("git-upload-pack 'app'; id", "not quoted as git does it"),
         ("git-lfs-authenticate app download", "no Git LFS"),
@@ -145,4 +144,48 @@ fn draining_ends_idle_connections_and_takes_no_new_ones() {
     );
     assert!(idle.wait().expect("reaped").code().is_some());
     assert!(!ann.ssh(&[], &["x"]).output().expect("ssh runs").status.success());
+}
+
+#[test]
+fn archives_are_gits_and_of_refs_alone() {
+    let server = Server::start();
+    let dev = server.person("dev", false);
+    let path = server.repo("app", false);
+    server.grant("dev", "app", Role::Write);
+    let tree = dev.work_tree("tree", &[("a", "a"), ("dir/b", "b"), ("dir/deep/c", "c"), ("other/d", "d")]);
+    let url = dev.ssh_url("app");
+    dev.git(&tree, &["tag", "-a", "-m", "t", "v1"]);
+    dev.git(&tree, &["push", "-q", &url, "main", "v1"]);
+    let id = dev.git(&tree, &["rev-parse", "main"]).trim().to_owned();
+    let remote = format!("--remote={url}");
+    for args in [
+        &["main"][..],
+        &["v1"],
+        &["--prefix=x/y/", "main"],
+        &["main", "dir"],
+        &["main", "dir/deep", "a"],
+        &["--prefix=p/", "refs/heads/main", "other/d"],
+    ] {
+        let ours = dev.try_git(&tree, &[&["archive", &remote, "--format=tar"], args].concat());
+        assert!(ours.status.success(), "{args:?}: {}", text(&ours.stderr));
+        let theirs = dev.try_git(&tree, &[&["archive", "--format=tar"], args].concat());
+        assert!(ours.stdout == theirs.stdout, "{args:?}");
+    }
+    let packed = dev.try_git(&tree, &["archive", &remote, "--format=tgz", "main"]);
+    assert!(packed.status.success() && packed.stdout.starts_with(&[0x1f, 0x8b]));
+    let listed = dev.git(&tree, &["archive", &remote, "--list"]);
+    assert_eq!(listed, "tar\ntgz\ntar.gz\n");
+    dev.git(&path, &["config", "uploadpack.hideRefs", "refs/tags"]);
+    for (args, why) in [
+        (&[id.as_str()][..], "no such ref"),
+        (&["nothing"], "no such ref"),
+        (&["v1"], "no such ref"),
+        (&["main", "nothing"], "did not match any files"),
+    ] {
+        let out = dev.try_git(&tree, &[&["archive", &remote, "--format=tar"], args].concat());
+        assert!(!out.status.success() && text(&out.stderr).contains(why), "{args:?}: {}", text(&out.stderr));
+    }
+    let eve = server.person("eve", false);
+    let out = eve.try_git(&tree, &["archive", &format!("--remote={}", eve.ssh_url("app")), "main"]);
+    assert!(!out.status.success());
 }

@@ -1,4 +1,4 @@
-//! A commit's files as tar.gz, written while they are read. Knows the tree and its attributes, not HTTP.
+//! A commit's files as tar or tar.gz, written while they are read. Knows the tree and its attributes, not HTTP.
 //!
 //! The tar inside is byte for byte what `git archive --format=tar --prefix=…` writes, so the same commit always gives
 //! the same bytes: owner root, times of the commit, a pax comment with its id. `export-ignore` is obeyed from the
@@ -30,14 +30,53 @@ use ustar::{Member, Ustar};
 
 const EXPORT_IGNORE: &str = "export-ignore";
 
-/// Writes the archive of the commit (or tree) `id`, every path below the folder `prefix` ("" for none).
+/// What an archive is packed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArchiveForm {
+    /// Plain tar.
+    Tar,
+    /// tar, compressed with gzip.
+    TarGz,
+}
+
+/// Which files an archive has, and where in it they lie.
+pub(crate) struct Extent<'a> {
+    /// The folder that everything goes into; "" for none.
+    pub(crate) prefix: &'a str,
+    /// Files and folders that are in it; all if empty.
+    pub(crate) paths: &'a [String],
+}
+
+/// Writes the archive of the commit (or tree) `id`.
 pub(crate) fn archive(
     objects: &dyn Objects,
+    form: ArchiveForm,
     id: &Oid,
-    prefix: &str,
+    extent: &Extent<'_>,
     out: &mut dyn Write,
     stop: &AtomicBool,
 ) -> Result<()> {
+    match form {
+        ArchiveForm::Tar => {
+            let out = write_tar(objects, id, extent, out, stop)?;
+            out.flush().map_err(sent)
+        }
+        ArchiveForm::TarGz => {
+            let out = GzEncoder::new(out, Compression::new(6));
+            let mut out = write_tar(objects, id, extent, out, stop)?;
+            out.try_finish().and_then(|()| out.get_mut().flush()).map_err(sent)
+        }
+    }
+}
+
+fn write_tar<W: Write>(
+    objects: &dyn Objects,
+    id: &Oid,
+    extent: &Extent<'_>,
+    out: W,
+    stop: &AtomicBool,
+) -> Result<W> {
+    let prefix = extent.prefix;
     let root = peel_tree(objects, id)?.ok_or(RepoError::Missing { id: *id })?;
     let commit = Link::peel(objects, id)?;
     let parts = path::components(prefix).ok_or_else(|| RepoError::Invalid {
@@ -48,8 +87,12 @@ pub(crate) fn archive(
         prefix.push(b'/');
     }
     let time = commit.as_ref().map_or(0, |link| u64::try_from(link.date).unwrap_or(0));
-    let out = GzEncoder::new(out, Compression::new(6));
     let mut writer = Writer {
+        paths: extent
+            .paths
+            .iter()
+            .map(|path| path::to_bytes(path.trim_end_matches('/')).into_owned())
+            .collect(),
         objects,
         stop,
         tar: Ustar::new(out, time),
@@ -65,8 +108,7 @@ pub(crate) fn archive(
         writer.tar.member(&Member::folder(&whole, &root)).map_err(sent)?;
     }
     walk(objects, &root, b"", &mut |step| writer.step(step))?;
-    let mut out = writer.tar.finish().map_err(sent)?;
-    out.try_finish().and_then(|()| out.get_mut().flush()).map_err(sent)
+    writer.tar.finish().map_err(sent)
 }
 
 fn sent(source: std::io::Error) -> RepoError {
@@ -79,6 +121,8 @@ struct Writer<'a, W: Write> {
     tar: Ustar<W>,
     ignored: Ignored,
     prefix: Vec<u8>,
+    /// What is in it; all if empty.
+    paths: Vec<Vec<u8>>,
     /// Folders entered, by path and id, and whether they are written: a folder is when something in it is.
     pending: Vec<(Vec<u8>, Oid, bool)>,
 }
@@ -90,7 +134,7 @@ impl<W: Write> Writer<'_, W> {
         }
         match step {
             Step::Enter(full, tree, id) => {
-                if !full.is_empty() && self.ignored.matches(full, true) {
+                if !full.is_empty() && (!self.leads_in(full) || self.ignored.matches(full, true)) {
                     return Ok(Flow::Skip);
                 }
                 self.ignored.enter(self.objects, full, tree)?;
@@ -101,6 +145,9 @@ impl<W: Write> Writer<'_, W> {
                 self.pending.pop();
             }
             Step::File(full, row) => {
+                if !self.is_in(full) {
+                    return Ok(Flow::Go);
+                }
                 // As in git, the folder of a file that is left out is there.
                 self.folders()?;
                 if !self.ignored.matches(full, row.mode == Mode::Submodule) {
@@ -109,6 +156,16 @@ impl<W: Write> Writer<'_, W> {
             }
         }
         Ok(Flow::Go)
+    }
+
+    /// True if the path is one of those asked for, or below one.
+    fn is_in(&self, path: &[u8]) -> bool {
+        self.paths.is_empty() || self.paths.iter().any(|asked| asked.is_empty() || below(path, asked))
+    }
+
+    /// True if something asked for is the folder, lies in it or has it in itself.
+    fn leads_in(&self, folder: &[u8]) -> bool {
+        self.is_in(folder) || self.paths.iter().any(|asked| below(asked, folder))
     }
 
     fn full(&self, path: &[u8], end: &[u8]) -> Vec<u8> {
@@ -152,6 +209,10 @@ impl<W: Write> Writer<'_, W> {
         }
         Ok(())
     }
+}
+
+fn below(path: &[u8], folder: &[u8]) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// The `export-ignore` attributes of the folders entered.

@@ -1,5 +1,6 @@
 //! In which form each object is sent: ranges of stored packs as they are, deltas with another base distance, or anew.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,8 +9,7 @@ use slipway_core::Oid;
 use super::select::Selected;
 use super::{Filter, PackRequest};
 use crate::error::{RepoError, Result};
-use crate::limits::BUFFER_BYTES;
-use crate::pack::{EntryKind, HEADER_BYTES_MAX, Pack, parse_header};
+use crate::pack::{EntryKind, Pack, Window};
 use crate::packs::{PackSet, Place, our_id, ref_base};
 use crate::snapshot::Snapshot;
 
@@ -18,6 +18,8 @@ use crate::snapshot::Snapshot;
 pub(crate) enum Item {
     /// Entries as they are in the pack, from `start` to `end`.
     Run { pack: u32, start: u64, end: u64 },
+    /// One whole object, before others of its pack that build on it and are stored ahead of it.
+    Early { pack: u32, start: u64, end: u64 },
     /// One delta, its header made anew.
     Delta { pack: u32, start: u64, end: u64, base: Base },
     /// One object, not as a delta.
@@ -40,6 +42,8 @@ impl Item {
     pub(crate) fn source(&self) -> (u32, u64) {
         match self {
             Item::Run { pack, start, .. } | Item::Delta { pack, start, .. } => (*pack, *start),
+            // Not found by its place: who looks for it knows where it went.
+            Item::Early { pack, .. } => (*pack, 0),
             Item::Whole { place, start } => (place.pack, *start),
             Item::Loose(_) => (u32::MAX, 0),
         }
@@ -54,49 +58,67 @@ pub(crate) struct Plan {
     pub(crate) count: u32,
 }
 
-/// Plans the answer.
+/// What the receiver of a pack can read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reads {
+    /// Deltas that name their base by distance.
+    pub(crate) ofs: bool,
+    /// Deltas whose base it has and is not sent.
+    pub(crate) thin: bool,
+}
+
+/// Plans the answer to a request.
 pub(crate) fn plan(
     snapshot: &Snapshot,
     selected: &Selected,
     request: &PackRequest,
     stop: &AtomicBool,
 ) -> Result<Plan> {
-    let packs = snapshot.packs.load_full();
-    let count = selected.packed.len() + selected.loose.len();
-    let count = u32::try_from(count).map_err(|_| RepoError::TooMuch {
+    // A client that filters may lack what an unfiltered one has.
+    let thin = request.thin && request.filter == Filter::None;
+    plan_from(snapshot.packs.load_full(), selected, Reads { ofs: request.ofs_delta, thin }, stop)
+}
+
+/// Plans a pack of selected objects of these packs.
+pub(crate) fn plan_from(
+    packs: Arc<PackSet>,
+    selected: &Selected,
+    reads: Reads,
+    stop: &AtomicBool,
+) -> Result<Plan> {
+    let mut loose: Vec<Oid> = selected.taken.loose().copied().collect();
+    loose.sort_unstable();
+    let count = u32::try_from(selected.taken.count()).map_err(|_| RepoError::TooMuch {
         what: "the number of objects in one pack",
         max: u64::from(u32::MAX),
     })?;
-    // A client that filters may lack what an unfiltered one has.
-    let thin = request.thin && request.filter == Filter::None;
     let mut planner = Planner {
         packs: &packs,
         selected,
-        ofs: request.ofs_delta,
-        thin,
+        ofs: reads.ofs,
+        thin: reads.thin,
         items: Vec::new(),
         pack: 0,
         run_start: None,
+        early: BTreeSet::new(),
     };
-    let mut by_pack: Vec<Vec<u32>> = vec![Vec::new(); packs.packs().len()];
-    for place in &selected.packed {
-        by_pack[place.pack as usize].push(place.position);
-    }
-    for (number, mut positions) in (0u32..).zip(by_pack) {
-        let pack = &packs.packs()[number as usize];
+    for (pack, number) in packs.packs().iter().zip(0u32..) {
         planner.pack = number;
-        if positions.len() == pack.count() as usize && request.ofs_delta && !positions.is_empty() {
+        let taken = selected.taken.packed().count_in(packs.ranks(number));
+        if taken == pack.count() as usize && reads.ofs && taken > 0 {
             // All of it: bases are inside, and before what builds on them or named by id.
             planner.items.push(Item::Run { pack: number, start: 12, end: pack.entries_end() });
-            continue;
+        } else if taken > 0 {
+            planner.pack_entries(pack, taken, stop)?;
         }
-        positions.sort_unstable_by_key(|position| pack.offset_at(*position));
-        planner.pack_entries(pack, &positions, stop)?;
     }
     let mut items = planner.items;
-    items.extend((0..selected.loose.len() as u32).map(Item::Loose));
-    Ok(Plan { packs, items, loose: selected.loose.clone(), count })
+    items.extend((0..loose.len() as u32).map(Item::Loose));
+    Ok(Plan { packs, items, loose, count })
 }
+
+/// From this share of a pack's objects on they are found by going through all of it in order.
+const MANY: usize = 16;
 
 struct Planner<'a> {
     packs: &'a PackSet,
@@ -107,6 +129,8 @@ struct Planner<'a> {
     pack: u32,
     /// Where the run that is being built starts; its end is the last item's.
     run_start: Option<u64>,
+    /// Offsets, in the pack at hand, of the whole objects that go before all others.
+    early: BTreeSet<u64>,
 }
 
 /// What is to become of one entry.
@@ -115,25 +139,68 @@ enum Form {
     /// As it is if its base, at this offset, is in the same run; with another distance otherwise.
     NearBase(u64),
     OtherBase(Base),
+    /// As a delta on a whole object that is stored further on: that one goes first.
+    LaterBase(u64),
     Whole,
 }
 
 impl Planner<'_> {
-    fn pack_entries(&mut self, pack: &Arc<Pack>, positions: &[u32], stop: &AtomicBool) -> Result<()> {
-        self.run_start = None;
-        let mut window = Window { start: 0, bytes: Vec::new() };
-        for &position in positions {
-            if stop.load(Ordering::Relaxed) {
-                return Err(RepoError::Stopped);
-            }
-            let start = pack.offset_at(position);
-            let rank =
-                pack.rank_of(start).ok_or_else(|| pack.broken(start, "its index has no such entry"))?;
-            let end = pack.end_of_rank(rank);
-            let place = Place { pack: self.pack, position };
-            let form = self.form(pack, start, window.header(pack, start)?)?;
-            self.add(place, start, end, form);
+    fn pack_entries(&mut self, pack: &Arc<Pack>, taken: usize, stop: &AtomicBool) -> Result<()> {
+        let first = self.items.len();
+        self.entries(pack, taken, stop)?;
+        let early = std::mem::take(&mut self.early);
+        let mut before = Vec::with_capacity(early.len());
+        for start in early {
+            let rank = pack.rank_of(start).ok_or_else(|| pack.broken(start, "its index has no such entry"))?;
+            before.push(Item::Early { pack: self.pack, start, end: pack.end_of_rank(rank) });
         }
+        drop(self.items.splice(first..first, before));
+        Ok(())
+    }
+
+    fn entries(&mut self, pack: &Arc<Pack>, taken: usize, stop: &AtomicBool) -> Result<()> {
+        self.run_start = None;
+        let mut window = Window::default();
+        let ranks = self.packs.ranks(self.pack);
+        let bits = self.selected.taken.packed();
+        if taken >= pack.count() as usize / MANY {
+            for rank in 0..pack.count() as usize {
+                let position = pack.at_rank(rank);
+                if bits.has(ranks.start + position as usize) {
+                    self.entry(pack, position, pack.end_of_rank(rank), &mut window, stop)?;
+                }
+            }
+            return Ok(());
+        }
+        let start = ranks.start;
+        let mut positions: Vec<u32> = bits.iter_in(ranks).map(|rank| (rank - start) as u32).collect();
+        positions.sort_unstable_by_key(|position| pack.offset_at(*position));
+        for position in positions {
+            let offset = pack.offset_at(position);
+            let rank =
+                pack.rank_of(offset).ok_or_else(|| pack.broken(offset, "its index has no such entry"))?;
+            self.entry(pack, position, pack.end_of_rank(rank), &mut window, stop)?;
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        pack: &Arc<Pack>,
+        position: u32,
+        end: u64,
+        window: &mut Window,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        if stop.load(Ordering::Relaxed) {
+            return Err(RepoError::Stopped);
+        }
+        let start = pack.offset_at(position);
+        if self.early.contains(&start) {
+            return Ok(());
+        }
+        let form = self.form(pack, start, window.header(pack, start)?)?;
+        self.add(Place { pack: self.pack, position }, start, end, form);
         Ok(())
     }
 
@@ -144,6 +211,18 @@ impl Planner<'_> {
         let run_start = if joins { self.run_start } else { None };
         match form {
             Form::OtherBase(base) => self.items.push(Item::Delta { pack, start, end, base }),
+            Form::LaterBase(offset) => {
+                self.early.insert(offset);
+                // It names its base by id, or it would not be stored before it.
+                match self.ofs {
+                    true => {
+                        let base = Base::Sent { pack, offset };
+                        self.items.push(Item::Delta { pack, start, end, base });
+                    }
+                    false => self.items.push(Item::Run { pack, start, end }),
+                }
+                self.run_start = Some(start);
+            }
             Form::Whole => self.items.push(Item::Whole { place, start }),
             Form::NearBase(offset) if run_start.is_none_or(|run| offset < run) => {
                 self.items.push(Item::Delta { pack, start, end, base: Base::Sent { pack, offset } });
@@ -172,11 +251,15 @@ impl Planner<'_> {
         };
         let rank =
             pack.rank_of(base_offset).ok_or_else(|| pack.broken(start, "its delta's base is no entry"))?;
-        let position = pack.order()[rank];
+        let position = pack.at_rank(rank);
         let here = Place { pack: self.pack, position };
         if self.selected.taken.has_place(self.packs, here) {
             return Ok(match (base_offset < start, by_distance) {
-                // Stored before its base: sent so it could close a ring with deltas of other packs.
+                // Stored before its base: sent so it could close a ring with deltas of other packs, unless the base
+                // is none.
+                (false, _) if matches!(pack.header(base_offset)?.kind, EntryKind::Whole(_)) => {
+                    Form::LaterBase(base_offset)
+                }
                 (false, _) => Form::Whole,
                 (true, true) if self.ofs => Form::NearBase(base_offset),
                 (true, true) => Form::OtherBase(Base::Named(here)),
@@ -194,28 +277,5 @@ impl Planner<'_> {
             return Ok(Form::OtherBase(Base::Named(chosen)));
         }
         Ok(Form::Whole)
-    }
-}
-
-/// Reads headers in ascending order through one buffer.
-struct Window {
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl Window {
-    fn header(&mut self, pack: &Pack, offset: u64) -> Result<EntryKind> {
-        let mut at = offset.wrapping_sub(self.start);
-        let whole = at.checked_add(HEADER_BYTES_MAX as u64).is_some_and(|end| end <= self.bytes.len() as u64);
-        if offset < self.start || !whole {
-            self.bytes.resize(BUFFER_BYTES, 0);
-            let got = pack.read_raw(&mut self.bytes, offset)?;
-            self.bytes.truncate(got);
-            self.start = offset;
-            at = 0;
-        }
-        let raw = self.bytes.get(at as usize..).unwrap_or_default();
-        let header = parse_header(raw, offset, pack.hash_len());
-        header.map(|h| h.kind).ok_or_else(|| pack.broken(offset, "its header is not valid"))
     }
 }

@@ -3,30 +3,29 @@
 //! Commits are coloured from both sides, newest first. Trees are walked with one set of what was seen; before
 //! that, the trees of the nearest commits that the client has are laid beside each new one's, and everything met on the
 //! way down the changed paths is marked as the client's. Where a file came back unchanged from elsewhere it may be sent again, as
-//! git's own sparse walk does; that costs bytes, never correctness.
+//! git's own sparse walk does; that costs bytes, never correctness. Who wants all that the refs reach and has nothing is
+//! given what is known of that, without a walk.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use slipway_core::Oid;
 
-use super::{Filter, PackRequest};
+use super::PackRequest;
+use super::filter::{Filter, FilteredWalk};
 use crate::error::{RepoError, Result};
-use crate::graph::{Graph, Node};
-use crate::limits::{LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX};
+use crate::graph::{Commit, Graph, Node};
+use crate::limits::{LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX, WALKED_COMMITS_MAX};
 use crate::links::{TreeEntries, tag_target};
 use crate::object::{Kind, Objects};
-use crate::packs::Place;
 use crate::reach::Marks;
 use crate::snapshot::Snapshot;
 
 /// The objects of an answer.
-#[derive(Default)]
 pub(crate) struct Selected {
-    pub(crate) packed: Vec<Place>,
-    pub(crate) loose: Vec<Oid>,
-    /// All of the above.
-    pub(crate) taken: Marks,
+    /// All of them.
+    pub(crate) taken: Arc<Marks>,
     /// Some of what the client has: good for bases of thin deltas.
     pub(crate) edge: Marks,
 }
@@ -41,12 +40,15 @@ struct Select<'a> {
     snapshot: &'a Snapshot,
     request: &'a PackRequest,
     stop: &'a AtomicBool,
-    out: Selected,
-    /// For filters by depth: the least depth at which a tree was walked.
-    depths: HashMap<Oid, u32>,
+    taken: Marks,
+    edge: Marks,
+    /// The walk over trees, where a filter leaves something out.
+    filtered: Option<FilteredWalk>,
     /// Pairs of trees that were laid beside one another.
     beside: HashSet<(Oid, Oid)>,
     buffers: (Vec<u8>, Vec<u8>),
+    /// With more commits than this to send, bitmaps are asked instead.
+    commits_max: usize,
 }
 
 /// A commit to send: its id, its tree, and trees that the client has close by.
@@ -61,56 +63,112 @@ type Starts = (Vec<Oid>, Vec<(Oid, Kind)>);
 
 /// Selects the objects of an answer.
 pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBool) -> Result<Selected> {
+    if wants_everything(snapshot, request) {
+        let edge = Marks::default();
+        return Ok(Selected { taken: snapshot.all_reachable(stop)?, edge });
+    }
+    let packs = snapshot.packs.load();
     let mut select = Select {
         snapshot,
         request,
         stop,
-        out: Selected::default(),
-        depths: HashMap::new(),
+        taken: Marks::for_packs(&packs),
+        edge: Marks::for_packs(&packs),
+        filtered: (request.filter != Filter::None).then(|| FilteredWalk::new(&request.filter)),
         beside: HashSet::new(),
         buffers: Default::default(),
+        commits_max: usize::MAX,
     };
-    let (commits, others) = select.starts()?;
-    let chosen = select.commits(&commits)?;
-    for commit in &chosen {
-        select.take(&commit.id);
+    if select.bitmaps_serve() {
+        select.commits_max = WALKED_COMMITS_MAX;
     }
-    for commit in &chosen {
-        for edge in &commit.edges {
-            select.mark_edges(&commit.tree, edge)?;
-        }
-    }
-    for (id, kind) in &others {
-        select.take(id);
-        if *kind == Kind::Tree {
-            select.tree(id, true)?;
-        }
-    }
-    for commit in &chosen {
-        select.tree(&commit.tree, false)?;
-    }
-    if request.include_tag {
-        select.tags()?;
-    }
-    Ok(select.out)
+    select.run()?;
+    let Select { taken, edge, .. } = select;
+    Ok(Selected { taken: Arc::new(taken), edge })
+}
+
+fn wants_everything(snapshot: &Snapshot, request: &PackRequest) -> bool {
+    let cut = [&request.haves, &request.client_shallow, &request.shallow, &request.unshallow];
+    request.filter == Filter::None
+        && cut.iter().all(|list| list.is_empty())
+        && snapshot.is_everything(&request.wants.iter().collect())
 }
 
 impl Select<'_> {
+    fn run(&mut self) -> Result<()> {
+        let (commits, others) = self.starts()?;
+        let many = self.request.haves.is_empty() && self.bitmaps_serve();
+        if many && self.by_bitmaps(&commits)? {
+            return self.finish(&others);
+        }
+        let chosen = match self.commits(&commits)? {
+            Some(chosen) => chosen,
+            None if self.by_bitmaps(&commits)? => return self.finish(&others),
+            None => {
+                self.commits_max = usize::MAX;
+                self.commits(&commits)?.unwrap_or_default()
+            }
+        };
+        let all = self.filtered.as_ref().is_none_or(|walk| walk.sends(Kind::Commit));
+        let by_id: HashSet<&Oid> = if all { HashSet::new() } else { commits.iter().collect() };
+        for commit in chosen.iter().filter(|commit| all || by_id.contains(&commit.id)) {
+            self.take(&commit.id);
+        }
+        for commit in &chosen {
+            for edge in &commit.edges {
+                self.mark_edges(&commit.tree, edge)?;
+            }
+        }
+        for commit in &chosen {
+            self.tree(&commit.tree, false)?;
+        }
+        self.finish(&others)
+    }
+
+    /// Takes what is wanted and is no commit, and tags that come along.
+    fn finish(&mut self, others: &[(Oid, Kind)]) -> Result<()> {
+        for (id, kind) in others {
+            self.take(id);
+            if *kind == Kind::Tree {
+                self.tree(id, true)?;
+            }
+        }
+        if self.request.include_tag { self.tags() } else { Ok(()) }
+    }
+
+    /// True if bitmaps can tell what is asked for: nothing is cut off, and nothing but all blobs left out.
+    fn bitmaps_serve(&self) -> bool {
+        let PackRequest { client_shallow, shallow, unshallow, filter, .. } = self.request;
+        let whole = client_shallow.is_empty() && shallow.is_empty() && unshallow.is_empty();
+        whole && matches!(filter, Filter::None | Filter::BlobNone) && self.snapshot.bitmaps().is_some()
+    }
+
+    /// Takes what the commits reach and the haves do not, by bitmaps; false if there are none.
+    fn by_bitmaps(&mut self, commits: &[Oid]) -> Result<bool> {
+        if !self.bitmaps_serve() {
+            return Ok(false);
+        }
+        let (snapshot, haves) = (self.snapshot, &self.request.haves);
+        let Some(mut wanted) = snapshot.reach_of(commits, self.stop)? else { return Ok(false) };
+        if !haves.is_empty() {
+            let Some(had) = snapshot.reach_of(haves, self.stop)? else { return Ok(false) };
+            wanted.remove(&had);
+            self.edge = had;
+        }
+        if self.request.filter == Filter::BlobNone && !snapshot.without_blobs(&mut wanted)? {
+            return Ok(false);
+        }
+        self.taken.add(&wanted);
+        Ok(true)
+    }
+
     fn go_on(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) { Err(RepoError::Stopped) } else { Ok(()) }
     }
 
     /// Puts an object into the answer; false if it is in.
     fn take(&mut self, id: &Oid) -> bool {
-        let packs = self.snapshot.packs.load();
-        if !self.out.taken.put(&packs, id) {
-            return false;
-        }
-        match packs.locate(id) {
-            Some(place) => self.out.packed.push(place),
-            None => self.out.loose.push(*id),
-        }
-        true
+        self.taken.put(&self.snapshot.packs.load(), id)
     }
 
     /// Follows the wants' tags, which are taken, to commits, and to trees and blobs.
@@ -143,68 +201,71 @@ impl Select<'_> {
         Ok((commits, others))
     }
 
-    /// The commits to send, newest first.
-    fn commits(&mut self, wants: &[Oid]) -> Result<Vec<Chosen>> {
-        let snapshot = self.snapshot;
-        let mut graph = snapshot.graph();
-        let nodes = |graph: &mut Graph, ids: &[Oid]| -> Result<HashSet<Node>> {
-            let mut found = HashSet::with_capacity(ids.len());
-            for id in ids {
-                found.extend(snapshot.commit_of(graph, id)?);
-            }
-            Ok(found)
-        };
-        let had_cuts = nodes(&mut graph, &self.request.client_shallow)?;
-        let gone = nodes(&mut graph, &self.request.unshallow)?;
-        let mut cuts = nodes(&mut graph, &self.request.shallow)?;
+    fn nodes(&self, ids: &[Oid]) -> Result<HashSet<Node>> {
+        let mut found = HashSet::with_capacity(ids.len());
+        for id in ids {
+            found.extend(self.snapshot.commit_of(id)?);
+        }
+        Ok(found)
+    }
+
+    /// The commits to send, newest first; `None` if they are many and bitmaps will tell sooner.
+    fn commits(&mut self, wants: &[Oid]) -> Result<Option<Vec<Chosen>>> {
+        let (snapshot, graph) = (self.snapshot, self.snapshot.graph());
+        let had_cuts = self.nodes(&self.request.client_shallow)?;
+        let gone = self.nodes(&self.request.unshallow)?;
+        let mut cuts = self.nodes(&self.request.shallow)?;
         cuts.extend(had_cuts.difference(&gone));
-        let mut colours = Colours::default();
+        let mut colours = Colours::new(snapshot, graph);
         for id in wants {
             let node = graph.find(snapshot, id)?.ok_or(RepoError::Missing { id: *id })?;
-            colours.paint(&graph, node, WANT);
+            colours.paint(node, WANT)?;
         }
         // The client has these commits but not their parents, which it gets now.
         for &node in &gone {
-            for parent in graph.parents(node).to_vec() {
-                graph.load(snapshot, parent)?;
-                colours.paint(&graph, parent, WANT);
+            for &parent in graph.commit(snapshot, node)?.parents.iter() {
+                colours.paint(parent, WANT)?;
             }
         }
-        let haves = nodes(&mut graph, &self.request.haves)?;
+        let haves = self.nodes(&self.request.haves)?;
         for &node in &haves {
-            colours.paint(&graph, node, HAVE);
+            colours.paint(node, HAVE)?;
         }
         let mut listed = Vec::new();
-        while let Some(node) = colours.pop(&graph) {
+        while let Some((node, commit)) = colours.pop()? {
             self.go_on()?;
+            if listed.len() >= self.commits_max {
+                return Ok(None);
+            }
             let had = colours.has(node, HAVE);
+            let cut = if had { had_cuts.contains(&node) } else { cuts.contains(&node) };
+            if !cut {
+                for &parent in commit.parents.iter() {
+                    colours.paint(parent, if had { HAVE } else { WANT })?;
+                }
+            }
             if !had {
-                listed.push(node);
-            }
-            if if had { had_cuts.contains(&node) } else { cuts.contains(&node) } {
-                continue;
-            }
-            for i in 0..graph.parents(node).len() {
-                let parent = graph.parents(node)[i];
-                graph.load(snapshot, parent)?;
-                colours.paint(&graph, parent, if had { HAVE } else { WANT });
+                listed.push((node, commit));
             }
         }
-        listed.retain(|node| !colours.has(*node, HAVE));
-        let mut nearby: Vec<Node> = haves.into_iter().collect();
-        nearby.sort_unstable_by_key(|node| std::cmp::Reverse(graph.date(*node)));
+        listed.retain(|(node, _)| !colours.has(*node, HAVE));
+        let mut nearby = Vec::with_capacity(haves.len());
+        for node in haves {
+            nearby.push((graph.commit(snapshot, node)?.date, node));
+        }
+        nearby.sort_unstable_by_key(|(date, _)| std::cmp::Reverse(*date));
         nearby.truncate(EDGES_MAX);
-        let mut edges = close_by(&graph, &colours, &listed, &nearby);
+        let nearby: Vec<Node> = nearby.into_iter().map(|(_, node)| node).collect();
+        let mut edges = close_by(&colours, &listed, &nearby);
         let mut chosen = Vec::with_capacity(listed.len());
-        for node in listed {
+        for (node, commit) in listed {
             let mut trees = Vec::new();
             for edge in edges.remove(&node).unwrap_or_default() {
-                graph.load(snapshot, edge)?;
-                trees.push(graph.tree(edge));
+                trees.push(graph.commit(snapshot, edge)?.tree);
             }
-            chosen.push(Chosen { id: graph.id(node), tree: graph.tree(node), edges: trees });
+            chosen.push(Chosen { id: graph.id(node), tree: commit.tree, edges: trees });
         }
-        Ok(chosen)
+        Ok(Some(chosen))
     }
 
     /// Lays a tree that the client has beside a new one and marks what it has as far down as both differ.
@@ -212,7 +273,7 @@ impl Select<'_> {
         let packs = self.snapshot.packs.load_full();
         let mut pairs = vec![(*new, *old)];
         let (mut new_data, mut old_data) = std::mem::take(&mut self.buffers);
-        self.out.edge.put(&packs, old);
+        self.edge.put(&packs, old);
         while let Some((new, old)) = pairs.pop() {
             self.go_on()?;
             if new == old || !self.beside.insert((new, old)) {
@@ -229,7 +290,7 @@ impl Select<'_> {
                 if entry.kind().is_none() {
                     continue;
                 }
-                self.out.edge.put(&packs, &entry.id);
+                self.edge.put(&packs, &entry.id);
                 if entry.kind() != Some(Kind::Tree) {
                     continue;
                 }
@@ -249,27 +310,40 @@ impl Select<'_> {
     /// Takes a tree and everything below it that is neither taken nor the client's, as the filter allows. The root
     /// itself was asked for by id if it is `explicit`.
     fn tree(&mut self, root: &Oid, explicit: bool) -> Result<()> {
-        let filter = &self.request.filter;
-        let depth_max = if let Filter::Tree(depth) = filter { *depth } else { u32::MAX };
-        let by_depth = depth_max != u32::MAX;
-        let mut open = vec![(*root, 0u32)];
+        match self.filtered.take() {
+            Some(mut walk) => {
+                let done = self.filtered_tree(root, explicit, &mut walk);
+                self.filtered = Some(walk);
+                done
+            }
+            None => self.whole_tree(root, explicit),
+        }
+    }
+
+    fn filtered_tree(&mut self, root: &Oid, explicit: bool, walk: &mut FilteredWalk) -> Result<()> {
+        let Self { snapshot, stop, taken, edge, .. } = self;
+        let packs = snapshot.packs.load_full();
+        walk.walk(*snapshot, root, explicit, &|id| edge.has(&packs, id), &mut |id| {
+            if stop.load(Ordering::Relaxed) {
+                return Err(RepoError::Stopped);
+            }
+            taken.put(&snapshot.packs.load(), id);
+            Ok(())
+        })
+    }
+
+    fn whole_tree(&mut self, root: &Oid, explicit: bool) -> Result<()> {
+        let mut open = vec![*root];
+        let mut is_root = explicit;
         let (mut data, other) = std::mem::take(&mut self.buffers);
         let packs = self.snapshot.packs.load_full();
-        while let Some((id, depth)) = open.pop() {
+        while let Some(id) = open.pop() {
             self.go_on()?;
-            let is_root = explicit && depth == 0;
-            if !is_root && (depth >= depth_max || self.out.edge.has(&packs, &id)) {
+            let asked = std::mem::take(&mut is_root);
+            if !asked && self.edge.has(&packs, &id) {
                 continue;
             }
-            let new = self.take(&id);
-            if by_depth {
-                // Seen before, but deeper down: then what is below it may have been left out.
-                let before = self.depths.entry(id).or_insert(u32::MAX);
-                if *before <= depth {
-                    continue;
-                }
-                *before = depth;
-            } else if !new && !is_root {
+            if !self.take(&id) && !asked {
                 continue;
             }
             let kind = self.snapshot.read(&id, LINKED_OBJECT_BYTES_MAX, &mut data)?;
@@ -279,15 +353,11 @@ impl Select<'_> {
             for entry in TreeEntries::new(&data, id.as_bytes().len()) {
                 let entry = entry.map_err(|why| RepoError::BrokenObject { id, why: why.into() })?;
                 match entry.kind() {
-                    Some(Kind::Tree) => open.push((entry.id, depth + 1)),
-                    Some(_) => {
-                        let asked =
-                            depth.saturating_add(1) < depth_max && !self.out.edge.has(&packs, &entry.id);
-                        if asked && self.passes(&entry.id)? {
-                            self.take(&entry.id);
-                        }
+                    Some(Kind::Tree) => open.push(entry.id),
+                    Some(_) if !self.edge.has(&packs, &entry.id) => {
+                        self.take(&entry.id);
                     }
-                    None => {}
+                    Some(_) | None => {}
                 }
             }
         }
@@ -295,24 +365,12 @@ impl Select<'_> {
         Ok(())
     }
 
-    /// True if the filter lets the blob through.
-    fn passes(&self, blob: &Oid) -> Result<bool> {
-        match self.request.filter {
-            Filter::BlobNone => Ok(false),
-            Filter::BlobLimit(limit) => {
-                let size = self.snapshot.object_size(blob)?.ok_or(RepoError::Missing { id: *blob })?.1;
-                Ok(size < limit)
-            }
-            Filter::None | Filter::Tree(_) => Ok(true),
-        }
-    }
-
     /// Takes annotated tags of what is taken, and the tags between.
     fn tags(&mut self) -> Result<()> {
         let snapshot = self.snapshot;
         for r in snapshot.refs() {
             let Some(peeled) = r.peeled.filter(|_| r.name.as_tag().is_some()) else { continue };
-            if !self.out.taken.has(&snapshot.packs.load(), &peeled) {
+            if !self.taken.has(&snapshot.packs.load(), &peeled) {
                 continue;
             }
             let mut id = r.target;
@@ -333,15 +391,15 @@ impl Select<'_> {
 }
 
 /// For each commit to send (newest first) the nearest ones that the client has, `nearby` where none is an ancestor.
-fn close_by(graph: &Graph, colours: &Colours, listed: &[Node], nearby: &[Node]) -> HashMap<Node, Vec<Node>> {
+fn close_by(colours: &Colours<'_>, listed: &[(Node, Commit)], nearby: &[Node]) -> HashMap<Node, Vec<Node>> {
     let mut edges: HashMap<Node, Vec<Node>> = HashMap::new();
     if nearby.is_empty() {
         return edges;
     }
     // Parents first: a commit none of whose parents the client has takes over what was close to its parents.
-    for &node in listed.iter().rev() {
+    for (node, commit) in listed.iter().rev() {
         let mut close: Vec<Node> = Vec::new();
-        for parent in graph.parents(node) {
+        for parent in commit.parents.iter() {
             let of_parent = edges.get(parent).map_or(&[][..], Vec::as_slice);
             let had = colours.has(*parent, HAVE).then_some(parent);
             close.extend(had.into_iter().chain(of_parent));
@@ -352,7 +410,7 @@ fn close_by(graph: &Graph, colours: &Colours, listed: &[Node], nearby: &[Node]) 
         close.sort_unstable();
         close.dedup();
         close.truncate(EDGES_MAX);
-        edges.insert(node, close);
+        edges.insert(*node, close);
     }
     edges
 }
@@ -362,9 +420,10 @@ fn slashed(name: &[u8]) -> impl Iterator<Item = u8> {
 }
 
 /// Colours of commits and the queue of those whose parents are not coloured yet.
-#[derive(Default)]
-struct Colours {
-    of: Vec<u8>,
+struct Colours<'a> {
+    snapshot: &'a Snapshot,
+    graph: &'a Graph,
+    of: HashMap<Node, u8>,
     queue: BinaryHeap<(i64, Node)>,
     /// Queued commits that only the wants reach.
     fresh: usize,
@@ -372,49 +431,51 @@ struct Colours {
     oldest: Option<i64>,
 }
 
-impl Colours {
-    fn has(&self, node: Node, colour: u8) -> bool {
-        self.of.get(node as usize).is_some_and(|c| c & colour != 0)
+impl<'a> Colours<'a> {
+    fn new(snapshot: &'a Snapshot, graph: &'a Graph) -> Self {
+        Self { snapshot, graph, of: HashMap::new(), queue: BinaryHeap::new(), fresh: 0, oldest: None }
     }
 
-    fn paint(&mut self, graph: &Graph, node: Node, colour: u8) {
-        let at = node as usize;
-        if at >= self.of.len() {
-            self.of.resize((at + 1).max(graph.len()), 0);
-        }
-        let before = self.of[at];
+    fn has(&self, node: Node, colour: u8) -> bool {
+        self.of.get(&node).is_some_and(|c| c & colour != 0)
+    }
+
+    fn paint(&mut self, node: Node, colour: u8) -> Result<()> {
+        let of = self.of.entry(node).or_insert(0);
+        let before = *of;
+        *of |= colour;
         // What the client has stays so, and its ancestors are coloured already.
         if before & (colour | HAVE) == colour || before & HAVE != 0 {
-            self.of[at] |= colour;
-            return;
+            return Ok(());
         }
-        self.of[at] |= colour | QUEUED;
+        *of |= QUEUED;
         if before & QUEUED != 0 {
             // In the queue as wanted, now as had.
             self.fresh -= 1;
-            return;
+            return Ok(());
         }
-        self.queue.push((graph.date(node), node));
+        self.queue.push((self.graph.commit(self.snapshot, node)?.date, node));
         if colour == WANT {
             self.fresh += 1;
         }
+        Ok(())
     }
 
     /// The newest commit whose parents are to be coloured; `None` once nothing can change the answer. Beyond the last
     /// wanted commit, had ones are followed as long as they are no older than it: theirs may be among the listed.
-    fn pop(&mut self, graph: &Graph) -> Option<Node> {
-        let (date, node) = *self.queue.peek()?;
+    fn pop(&mut self) -> Result<Option<(Node, Commit)>> {
+        let Some(&(date, node)) = self.queue.peek() else { return Ok(None) };
         if self.fresh == 0 && self.oldest.is_none_or(|oldest| date < oldest) {
-            return None;
+            return Ok(None);
         }
         self.queue.pop();
-        let colour = &mut self.of[node as usize];
+        let commit = self.graph.commit(self.snapshot, node)?;
+        let colour = self.of.entry(node).or_insert(0);
         *colour &= !QUEUED;
         if *colour & HAVE == 0 {
             self.fresh -= 1;
-            let date = graph.date(node);
             self.oldest = Some(self.oldest.map_or(date, |oldest| oldest.min(date)));
         }
-        Some(node)
+        Ok(Some((node, commit)))
     }
 }

@@ -1,0 +1,73 @@
+//! What a repository's own settings have against an update, in git's words. Whether the actor may push at all was
+//! decided before; protected branches and the rest come after, in the one acceptance path.
+
+use std::collections::HashMap;
+
+use slipway_core::{Problem, ProblemKind, RefName, RefUpdate};
+use slipway_repository::{Guard, Received, View};
+
+/// Judges one update.
+pub(super) fn check(view: &View, received: &Received, update: &RefUpdate) -> Result<(), Problem> {
+    let settings = &view.settings.receive;
+    let hides = |name: &RefName| view.settings.hidden_from_push.hides(name.as_str());
+    // A symbolic ref is no way around: the update would move what it names.
+    let target = view.whole.find_ref(update.name.as_str()).and_then(|r| r.symref.as_ref());
+    if hides(&update.name) || target.is_some_and(hides) {
+        return Err(denied("deny updating a hidden ref", "Push to another ref."));
+    }
+    let is_branch = update.name.as_branch().is_some();
+    let is_current = view.whole.head() == &update.name;
+    if update.is_delete() {
+        if settings.deny_deletes && is_branch {
+            return Err(denied(
+                "deletion prohibited",
+                "This repository keeps its branches (receive.denyDeletes).",
+            ));
+        }
+        if is_current && !update.is_create() && settings.delete_current == Guard::Refuse {
+            let cure = "Make another branch the current one first.";
+            return Err(denied("deletion of the current branch prohibited", cure));
+        }
+        return Ok(());
+    }
+    if view.settings.has_work_tree && is_current && settings.current_branch == Guard::Refuse {
+        let cure = "Push to another branch: this one's files lie in a work tree.";
+        return Err(denied("branch is currently checked out", cure));
+    }
+    let moves = is_branch && !update.is_create() && update.old != update.new;
+    if moves && settings.deny_non_fast_forwards {
+        // What is no commit, or is not there, is left to the compare-and-swap and its words.
+        let forward = received.is_ancestor(&update.old, &update.new).unwrap_or(false);
+        if !forward {
+            return Err(denied("non-fast-forward", "Fetch, integrate what others pushed, and push again."));
+        }
+    }
+    Ok(())
+}
+
+fn denied(what: &str, cure: &str) -> Problem {
+    Problem::new(ProblemKind::Denied, what, cure)
+}
+
+/// What to do with an update that names a symbolic ref whose target is updated by the same push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Alias {
+    /// It asks for what the other update (by number) does.
+    Same(usize),
+    /// It contradicts the other update (by number).
+    Contradicts(usize),
+}
+
+/// Finds updates of symbolic refs beside updates of what they name, by number.
+pub(super) fn aliases(view: &View, updates: &[(usize, &RefUpdate)]) -> Vec<(usize, Alias)> {
+    let by_name: HashMap<&RefName, (usize, &RefUpdate)> =
+        updates.iter().map(|(number, update)| (&update.name, (*number, *update))).collect();
+    let mut found = Vec::new();
+    for (number, update) in updates.iter().filter(|(_, update)| !update.is_delete()) {
+        let symref = view.whole.find_ref(update.name.as_str()).and_then(|r| r.symref.as_ref());
+        let Some((other, target)) = symref.and_then(|name| by_name.get(name)) else { continue };
+        let same = target.old == update.old && target.new == update.new;
+        found.push((*number, if same { Alias::Same(*other) } else { Alias::Contradicts(*other) }));
+    }
+    found
+}

@@ -1,0 +1,278 @@
+//! Reachability bitmaps of one generation: what a commit reaches, looked up instead of walked to.
+//!
+//! They cover the packs of the multi-pack index, or one pack; commits that came since are walked, and only what is new
+//! in them is looked at. Their numbers are the packs' own order; what leaves here is a set by place.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use slipway_core::Oid;
+
+use crate::bits::Bits;
+use crate::error::{RepoError, Result};
+use crate::formats::{BitmapFile, Broken};
+use crate::graph::{Graph, Node};
+use crate::mapped::Mapped;
+use crate::object::Kind;
+use crate::packs::{JointIndex, PackSet, gix_id};
+use crate::reach::Marks;
+use crate::snapshot::Snapshot;
+
+/// The bitmaps of a set of packs.
+pub(crate) struct Bitmaps {
+    file: BitmapFile<Mapped>,
+    cover: Cover,
+    blobs: OnceLock<Bits>,
+}
+
+/// What the bits stand for.
+enum Cover {
+    /// The objects of the set's first pack.
+    First,
+    /// The objects of the multi-pack index.
+    Joint(Arc<JointIndex>),
+}
+
+impl Bitmaps {
+    /// Opens the bitmaps that belong to these packs; `None` if there are none, or (loudly) if they are broken.
+    pub(crate) fn open(packs: &PackSet) -> Option<Self> {
+        let first = packs.packs().first()?;
+        let hash_len = first.hash_len();
+        let (path, cover, count, checksum) = match packs.index() {
+            Some(index) => {
+                let checksum = index.file.checksum().to_vec();
+                let name = format!("multi-pack-index-{}.bitmap", hex::encode(&checksum));
+                (first.path().with_file_name(name), Cover::Joint(index.clone()), index.file.count(), checksum)
+            }
+            None => {
+                let checksum = first.checksum().as_bytes().to_vec();
+                (first.path().with_extension("bitmap"), Cover::First, first.count(), checksum)
+            }
+        };
+        let data = Mapped::open(&path).ok()?;
+        match BitmapFile::parse(data, hash_len, count) {
+            Ok(file) if file.checksum() == checksum => Some(Self { file, cover, blobs: OnceLock::new() }),
+            Ok(_) => None,
+            Err(e) => {
+                tracing::warn!(path = %path.display(), "bitmaps are not used: {e}");
+                None
+            }
+        }
+    }
+
+    /// How many commits have one.
+    pub(crate) fn len(&self) -> u32 {
+        self.file.len()
+    }
+
+    /// The position in the index of the object, by which its bitmap is found.
+    fn position(&self, packs: &PackSet, id: &Oid) -> Option<u32> {
+        match &self.cover {
+            Cover::First => packs.packs().first()?.lookup(&gix_id(id)),
+            Cover::Joint(index) => index.file.find(id.as_bytes()).ok()?.map(|found| found.position),
+        }
+    }
+
+    /// The bit that stands for the object at a position of the index.
+    fn bit(&self, packs: &PackSet, position: u32) -> Option<usize> {
+        match &self.cover {
+            Cover::First => {
+                let pack = packs.packs().first()?;
+                pack.rank_of(pack.offset_at(position))
+            }
+            Cover::Joint(index) => index.file.bit_of_position(position).map(|bit| bit as usize),
+        }
+    }
+
+    /// The set by place of what the bits stand for.
+    fn marks(&self, packs: &PackSet, bits: &Bits) -> Result<Marks, Broken> {
+        let mut marks = Marks::for_packs(packs);
+        match &self.cover {
+            Cover::First => {
+                let count = packs.packs().first().map_or(0, |p| p.count() as usize);
+                mark_pack(packs, 0, bits, 0..count, &mut marks);
+            }
+            Cover::Joint(index) => {
+                for (pack, number) in (0u32..).zip(&index.numbers) {
+                    let range = index.file.bits_of_pack(pack);
+                    let range = range.ok_or(Broken("its bits cannot be told apart by packs"))?;
+                    let range = range.start as usize..range.end as usize;
+                    if Some(pack) == index.file.preferred_pack() {
+                        mark_pack(packs, *number, bits, range, &mut marks);
+                    } else {
+                        mark_some(packs, index, *number, bits, range, &mut marks)?;
+                    }
+                }
+            }
+        }
+        Ok(marks)
+    }
+}
+
+/// The bits of a pack all of whose objects have one, in its own order.
+fn mark_pack(packs: &PackSet, number: u32, bits: &Bits, range: std::ops::Range<usize>, marks: &mut Marks) {
+    let (pack, ranks) = (&packs.packs()[number as usize], packs.ranks(number));
+    if range.len() == ranks.len() && bits.all_set(range.start, range.end) {
+        marks.put_ranks(ranks);
+        return;
+    }
+    let first = range.start;
+    for bit in bits.iter_in(range).take_while(|bit| bit - first < ranks.len()) {
+        marks.put_rank(ranks.start + pack.at_rank(bit - first) as usize);
+    }
+}
+
+/// The bits of a pack some of whose objects were taken from others: they are in its order, so both are walked together.
+fn mark_some(
+    packs: &PackSet,
+    index: &JointIndex,
+    number: u32,
+    bits: &Bits,
+    range: std::ops::Range<usize>,
+    marks: &mut Marks,
+) -> Result<(), Broken> {
+    let (pack, ranks) = (&packs.packs()[number as usize], packs.ranks(number));
+    let mut rank = 0;
+    for bit in bits.iter_in(range) {
+        let position = index.file.position_of_bit(bit as u32).ok_or(Broken("it has too few bits"))?;
+        let offset = index.file.at(position)?.offset;
+        while rank < ranks.len() && pack.offset_at(pack.at_rank(rank)) < offset {
+            rank += 1;
+        }
+        if rank >= ranks.len() {
+            return Err(Broken("it names an object that is not in its pack"));
+        }
+        marks.put_rank(ranks.start + pack.at_rank(rank) as usize);
+    }
+    Ok(())
+}
+
+/// Everything that some commits reach, in the making.
+struct Union<'a> {
+    snapshot: &'a Snapshot,
+    bitmaps: &'a Bitmaps,
+    packs: Arc<PackSet>,
+    bits: Bits,
+    seen: Bits,
+    /// Commits that have no bitmap and are in none so far.
+    bare: Vec<Node>,
+}
+
+impl Union<'_> {
+    fn graph(&self) -> &Graph {
+        self.snapshot.graph()
+    }
+
+    /// True if what the commit reaches is in by now: it is in another's bitmap, or its own was put in.
+    fn covered(&mut self, node: Node) -> Result<bool, Broken> {
+        let id = self.graph().id(node);
+        let Some(position) = self.bitmaps.position(&self.packs, &id) else { return Ok(false) };
+        if self.bitmaps.bit(&self.packs, position).is_some_and(|bit| self.bits.has(bit)) {
+            return Ok(true);
+        }
+        let Some(number) = self.bitmaps.file.find(position) else { return Ok(false) };
+        self.bits.or(&self.bitmaps.file.reach(number)?);
+        Ok(true)
+    }
+}
+
+impl Snapshot {
+    /// The bitmaps, if there are any.
+    pub(crate) fn bitmaps(&self) -> Option<&Bitmaps> {
+        self.bitmaps.get_or_init(|| Bitmaps::open(&self.packs.load()).map(Arc::new)).as_deref()
+    }
+
+    /// Everything that the commits reach, by bitmaps as far as there are any; `None` if there are none, or broken ones.
+    /// `stop` is looked at between commits.
+    pub(crate) fn reach_of(&self, commits: &[Oid], stop: &AtomicBool) -> Result<Option<Marks>> {
+        let Some(bitmaps) = self.bitmaps() else { return Ok(None) };
+        let mut union = Union {
+            snapshot: self,
+            bitmaps,
+            packs: self.packs.load_full(),
+            bits: Bits::default(),
+            seen: Bits::default(),
+            bare: Vec::new(),
+        };
+        let found = union.gather(commits, stop)?;
+        let Union { packs, bits, bare, .. } = union;
+        let marks = match found.and_then(|()| bitmaps.marks(&packs, &bits)) {
+            Ok(marks) => marks,
+            Err(e) => {
+                tracing::warn!(objects = %self.objects.display(), "bitmaps are not used: {e}");
+                return Ok(None);
+            }
+        };
+        let mut marks = marks;
+        for node in bare {
+            if stop.load(Ordering::Relaxed) {
+                return Err(RepoError::Stopped);
+            }
+            // A bitmap that came later in the walk may have brought it.
+            if marks.put(&self.packs.load(), &self.graph().id(node)) {
+                let tree = self.graph().commit(self, node)?.tree;
+                self.mark_tree(&tree, &mut marks)?;
+            }
+        }
+        Ok(Some(marks))
+    }
+
+    /// Of these objects, those that are blobs as far as bitmaps tell, taken out; the rest is for the caller to look at.
+    pub(crate) fn without_blobs(&self, marks: &mut Marks) -> Result<bool> {
+        let Some(bitmaps) = self.bitmaps() else { return Ok(false) };
+        let packs = self.packs.load_full();
+        let blobs = match bitmaps.blobs.get() {
+            Some(blobs) => Ok(blobs),
+            None => bitmaps
+                .file
+                .kind(Kind::Blob)
+                .and_then(|kind| kind.decode())
+                .map(|bits| bitmaps.blobs.get_or_init(|| bits)),
+        };
+        match blobs.and_then(|bits| bitmaps.marks(&packs, bits)) {
+            Ok(blobs) => {
+                marks.remove(&blobs);
+                Ok(true)
+            }
+            Err(_) => Ok(false),
+        }
+    }
+}
+
+impl Union<'_> {
+    /// Walks from the commits to such as have bitmaps.
+    fn gather(&mut self, commits: &[Oid], stop: &AtomicBool) -> Result<Result<(), Broken>> {
+        let mut starts = Vec::with_capacity(commits.len());
+        for id in commits {
+            if let Some(node) = self.snapshot.commit_of(id)? {
+                starts.push((self.graph().commit(self.snapshot, node)?.date, node));
+            }
+        }
+        // The newest first: nearly always it reaches nearly all the others.
+        starts.sort_unstable_by_key(|start| std::cmp::Reverse(*start));
+        for (_, node) in starts {
+            if self.seen.has(node as usize) {
+                continue;
+            }
+            let mut open = vec![node];
+            while let Some(node) = open.pop() {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(RepoError::Stopped);
+                }
+                if !self.seen.put(node as usize) {
+                    continue;
+                }
+                match self.covered(node) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        self.bare.push(node);
+                        let commit = self.graph().commit(self.snapshot, node)?;
+                        open.extend(commit.parents.iter());
+                    }
+                    Err(e) => return Ok(Err(e)),
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+}

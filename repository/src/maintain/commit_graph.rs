@@ -1,0 +1,93 @@
+//! The commit-graph of all that refs reach, with what each commit changed. Filters that an earlier graph has are taken
+//! over.
+
+use std::fs::File;
+use std::io::{BufWriter, ErrorKind};
+use std::sync::atomic::AtomicBool;
+
+use super::changes::{Change, each_change};
+use super::go_on;
+use crate::error::{RepoError, Result};
+use crate::formats::commit_graph::bloom::{ChangedPaths, Settings};
+use crate::formats::commit_graph::write::Writer;
+use crate::formats::commit_graph::{BrokenGraph, chain};
+use crate::graph::{Ancestors, Commit, Node};
+use crate::repositories::sync_folder;
+use crate::repository::Repository;
+use crate::snapshot::Snapshot;
+
+impl Repository {
+    /// Writes the commit-graph, unless it has everything already.
+    pub(super) fn write_commit_graph(&self, stop: &AtomicBool) -> Result<()> {
+        let snapshot = self.snapshot()?;
+        let graph = snapshot.graph();
+        let mut walk = Ancestors::default();
+        for id in &snapshot.roots()?.commits {
+            if let Some(node) = graph.find(&*snapshot, id)? {
+                walk.start(graph, &*snapshot, node)?;
+            }
+        }
+        let stored = graph.file().map_or(0, |file| file.len());
+        let (mut writer, mut fresh) = (Writer::new(20), 0);
+        let mut paths = ChangedPaths::default();
+        let broken = |e: BrokenGraph| RepoError::Invalid { what: format!("the commit-graph {}", e.0) };
+        while let Some((node, commit)) = walk.step(graph, &*snapshot)? {
+            go_on(stop)?;
+            fresh += u32::from(node >= stored);
+            let filter = filter(&snapshot, node, &commit, &mut paths)?;
+            let parents: Vec<_> = commit.parents.iter().map(|parent| graph.id(*parent)).collect();
+            writer.add(&graph.id(node), &commit.tree, &parents, commit.date, &filter).map_err(broken)?;
+        }
+        if writer.len() == 0 || (fresh == 0 && writer.len() == stored as usize) {
+            return Ok(());
+        }
+        let path = chain::single_path(&snapshot.objects);
+        let folder = path.parent().unwrap_or(&snapshot.objects);
+        let lock = path.with_extension("lock");
+        std::fs::create_dir_all(folder).map_err(RepoError::io("create", folder))?;
+        let file = match File::create_new(&lock) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(RepoError::Maintained),
+            Err(e) => return Err(RepoError::io("create", &lock)(e)),
+        };
+        let sorted = writer.sort().map_err(broken);
+        let done = sorted.and_then(|sorted| {
+            let mut out = BufWriter::with_capacity(64 << 10, file);
+            sorted.write(&mut out).map_err(RepoError::io("write", &lock))?;
+            let file = out.into_inner().map_err(|e| RepoError::io("write", &lock)(e.into_error()))?;
+            file.sync_all().map_err(RepoError::io("flush", &lock))?;
+            std::fs::rename(&lock, &path).map_err(RepoError::io("rename", &path))
+        });
+        if done.is_err() {
+            let _ = std::fs::remove_file(&lock);
+        }
+        done?;
+        sync_folder(folder)?;
+        // git reads the single file first; a chain beside it would only age.
+        super::remove(&chain::list_path(&snapshot.objects))
+    }
+}
+
+/// The filter of what the commit changed, from the earlier graph if it has one.
+fn filter(snapshot: &Snapshot, node: Node, commit: &Commit, paths: &mut ChangedPaths) -> Result<Vec<u8>> {
+    let graph = snapshot.graph();
+    if let Some(file) = graph.file().filter(|file| node < file.len())
+        && let Ok(Some((stored, settings))) = file.filter(node)
+        && settings == Settings::WRITTEN
+    {
+        return Ok(stored.to_vec());
+    }
+    let beside = match commit.parents.first() {
+        Some(parent) => Some(graph.commit(snapshot, *parent)?.tree),
+        None => None,
+    };
+    let mut room = true;
+    each_change(snapshot, beside.as_ref(), &commit.tree, &mut |change| {
+        let (Change::Added { file, path, .. } | Change::Removed { file, path }) = change;
+        if file {
+            room = paths.add(path);
+        }
+        Ok(room)
+    })?;
+    Ok(paths.filter())
+}

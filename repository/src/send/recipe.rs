@@ -1,0 +1,426 @@
+//! An answer ready to be sent, as often as it is asked for: ranges of stored packs, and between them the bytes that had
+//! to be made. Bytes are made once, kept in memory while they are few and in a file without a name beyond that; the
+//! checksum is known once somebody has sent it all.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use flate2::Compression;
+use flate2::bufread::ZlibEncoder;
+use flate2::read::ZlibDecoder;
+use sha1::{Digest, Sha1};
+use slipway_core::Oid;
+
+use super::plan::{Base, Item, Plan};
+use crate::error::{RepoError, Result};
+use crate::limits::{BUFFER_BYTES, COPIED_ENTRY_BYTES_MAX, LINKED_OBJECT_BYTES_MAX, MADE_MEMORY_BYTES_MAX};
+use crate::loose::{Loose, path_of};
+use crate::object::{Kind, Objects};
+use crate::pack::{write_distance, write_type_and_size};
+use crate::packs::PackSet;
+use crate::snapshot::Snapshot;
+use crate::sweep::SPOOL;
+
+/// A finished answer.
+pub(crate) struct Recipe {
+    packs: Arc<PackSet>,
+    made: Made,
+    pieces: Vec<Piece>,
+    objects: u32,
+    /// Bytes before the checksum.
+    len: u64,
+    trailer: OnceLock<[u8; 20]>,
+    /// Somebody computes the checksum while sending.
+    claimed: AtomicBool,
+    /// Held while the checksum is computed on its own.
+    summing: Mutex<()>,
+}
+
+/// A stretch of the answer, up to where the next one begins.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    /// Where in the answer.
+    begins: u64,
+    /// Where in its source.
+    from: u64,
+    /// A pack's number, or [`MADE`].
+    source: u32,
+}
+
+const MADE: u32 = u32::MAX;
+
+impl Recipe {
+    /// How many objects it has.
+    pub(crate) fn objects(&self) -> u32 {
+        self.objects
+    }
+
+    /// Bytes before the checksum.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Bytes of memory that it takes.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Self>() + self.pieces.len() * size_of::<Piece>() + self.made.memory.len()
+    }
+
+    /// Bytes of disk that only it takes.
+    pub(crate) fn disk(&self) -> u64 {
+        self.made.filed
+    }
+
+    /// True if every pack that it needs is among these: none was retired.
+    pub(crate) fn stands_on(&self, packs: &PackSet) -> bool {
+        self.packs.packs().iter().all(|ours| packs.packs().iter().any(|p| Arc::ptr_eq(p, ours)))
+    }
+
+    /// The checksum if it is known.
+    pub(crate) fn known_trailer(&self) -> Option<[u8; 20]> {
+        self.trailer.get().copied()
+    }
+
+    /// True for one caller: who sends it all and tells the checksum.
+    pub(crate) fn claim(&self) -> bool {
+        !self.claimed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Tells the checksum.
+    pub(crate) fn tell(&self, trailer: [u8; 20]) {
+        let _ = self.trailer.set(trailer);
+    }
+
+    /// The checksum, computed over everything if nobody told it. Reads the whole answer then.
+    pub(crate) fn trailer(&self) -> Result<[u8; 20]> {
+        // The guarded value is (): a panic leaves nothing half-done.
+        let _turn = self.summing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = self.known_trailer() {
+            return Ok(known);
+        }
+        let mut hash = Sha1::new();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let (mut at, mut piece) = (0, 0);
+        while at < self.len {
+            let got = self.read(&mut buffer, at, &mut piece, false)?.unwrap_or_default();
+            hash.update(&buffer[..got]);
+            at += got as u64;
+        }
+        let sum: [u8; 20] = hash.finalize().into();
+        self.tell(sum);
+        Ok(sum)
+    }
+
+    /// Fills `out` from byte `at` of the answer, which is in piece number `piece` (moved on), with what one read gives:
+    /// at least one byte. `None` if it would have to wait for the disk and `now` says not to.
+    pub(crate) fn read(&self, out: &mut [u8], at: u64, piece: &mut usize, now: bool) -> Result<Option<usize>> {
+        let ends = |piece: usize| self.pieces.get(piece + 1).map_or(self.len, |next| next.begins);
+        while ends(*piece) <= at && *piece + 1 < self.pieces.len() {
+            *piece += 1;
+        }
+        let Some(here) = self.pieces.get(*piece) else { return Ok(Some(0)) };
+        let room = usize::try_from(ends(*piece) - at).unwrap_or(usize::MAX).min(out.len());
+        let (out, from) = (&mut out[..room], here.from + (at - here.begins));
+        if here.source == MADE {
+            return self.made.read(out, from, now);
+        }
+        let pack = &self.packs.packs()[here.source as usize];
+        let got = if now { pack.read_now(out, from)? } else { Some(pack.read_raw(out, from)?) };
+        match got {
+            Some(0) if room > 0 => Err(pack.broken(from, "it ends early")),
+            got => Ok(got),
+        }
+    }
+}
+
+/// Bytes that are stored nowhere else: in memory up to a bound, and then in a file that has no name.
+#[derive(Default)]
+struct Made {
+    memory: Vec<u8>,
+    file: Option<File>,
+    /// Bytes in the file.
+    filed: u64,
+    folder: PathBuf,
+}
+
+impl Made {
+    fn len(&self) -> u64 {
+        self.filed + self.memory.len() as u64
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.memory.extend_from_slice(bytes);
+        if self.memory.len() > MADE_MEMORY_BYTES_MAX { self.spill() } else { Ok(()) }
+    }
+
+    /// Moves what is in memory to the file.
+    fn spill(&mut self) -> Result<()> {
+        if self.file.is_none() {
+            self.file = Some(nameless(&self.folder)?);
+        }
+        if let Some(file) = &self.file {
+            file.write_all_at(&self.memory, self.filed)
+                .map_err(RepoError::io("write", &self.folder.join(SPOOL)))?;
+            self.filed += self.memory.len() as u64;
+            self.memory = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Nothing more is put.
+    fn close(&mut self) -> Result<()> {
+        if self.file.is_some() { self.spill() } else { Ok(self.memory.shrink_to_fit()) }
+    }
+
+    fn read(&self, out: &mut [u8], from: u64, now: bool) -> Result<Option<usize>> {
+        let Some(file) = &self.file else {
+            let from = usize::try_from(from).unwrap_or(usize::MAX);
+            let bytes = self.memory.get(from..).unwrap_or_default();
+            let got = bytes.len().min(out.len());
+            out[..got].copy_from_slice(&bytes[..got]);
+            return Ok(Some(got));
+        };
+        let got = if now { crate::pack::read_now(file, out, from) } else { file.read_at(out, from).map(Some) };
+        let path = self.folder.join(SPOOL);
+        match got.map_err(RepoError::io("read", &path))? {
+            Some(0) if !out.is_empty() => {
+                Err(RepoError::io("read", &path)(io::ErrorKind::UnexpectedEof.into()))
+            }
+            got => Ok(got),
+        }
+    }
+}
+
+/// A file in the folder that is gone from it already.
+fn nameless(folder: &Path) -> Result<File> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    fs::create_dir_all(folder).map_err(RepoError::io("create", folder))?;
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = folder.join(format!("{SPOOL}{}-{number}", std::process::id()));
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(&path);
+    let file = file.map_err(RepoError::io("create", &path))?;
+    fs::remove_file(&path).map_err(RepoError::io("remove", &path))?;
+    Ok(file)
+}
+
+/// Carries a plan out. Also tells where each of its items began.
+pub(crate) fn prepare(snapshot: &Snapshot, plan: &Plan, stop: &AtomicBool) -> Result<(Recipe, Vec<u64>)> {
+    let root = snapshot.objects.parent().unwrap_or(&snapshot.objects);
+    let mut kitchen = Kitchen {
+        snapshot,
+        plan,
+        made: Made { folder: root.join("slipway"), ..Made::default() },
+        pieces: Vec::new(),
+        begun: Vec::with_capacity(plan.items.len()),
+        early: HashMap::new(),
+        len: 0,
+    };
+    let mut head = Vec::from(*b"PACK\0\0\0\x02");
+    head.extend_from_slice(&plan.count.to_be_bytes());
+    kitchen.make(&head)?;
+    for item in &plan.items {
+        if stop.load(Ordering::Relaxed) {
+            return Err(RepoError::Stopped);
+        }
+        kitchen.begun.push(kitchen.len);
+        kitchen.item(item)?;
+    }
+    let Kitchen { mut made, mut pieces, begun, len, .. } = kitchen;
+    made.close()?;
+    pieces.shrink_to_fit();
+    let trailer = whole_pack(plan).transpose()?.flatten();
+    let recipe = Recipe {
+        packs: plan.packs.clone(),
+        made,
+        pieces,
+        objects: plan.count,
+        len,
+        trailer: trailer.map(OnceLock::from).unwrap_or_default(),
+        claimed: AtomicBool::new(false),
+        summing: Mutex::default(),
+    };
+    Ok((recipe, begun))
+}
+
+/// The checksum of a pack that is sent as it is stored.
+fn whole_pack(plan: &Plan) -> Option<Result<Option<[u8; 20]>>> {
+    let [Item::Run { pack, start: 12, end }] = plan.items[..] else { return None };
+    let pack = &plan.packs.packs()[pack as usize];
+    (end == pack.entries_end()).then(|| pack.own_trailer())
+}
+
+/// A recipe in the making.
+struct Kitchen<'a> {
+    snapshot: &'a Snapshot,
+    plan: &'a Plan,
+    made: Made,
+    pieces: Vec<Piece>,
+    /// Where each item began in the answer.
+    begun: Vec<u64>,
+    /// Where the entries went that are ahead of their order.
+    early: HashMap<(u32, u64), u64>,
+    len: u64,
+}
+
+impl Kitchen<'_> {
+    fn piece(&mut self, source: u32, from: u64, len: u64) {
+        let joins = self
+            .pieces
+            .last()
+            .is_some_and(|last| last.source == source && last.from + (self.len - last.begins) == from);
+        if !joins && len > 0 {
+            self.pieces.push(Piece { begins: self.len, from, source });
+        }
+        self.len += len;
+    }
+
+    fn make(&mut self, bytes: &[u8]) -> Result<()> {
+        let from = self.made.len();
+        self.made.put(bytes)?;
+        self.piece(MADE, from, bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Small stretches are copied: a piece of their own and a read for each would cost more.
+    fn copy(&mut self, pack: u32, start: u64, end: u64) -> Result<()> {
+        if end - start > COPIED_ENTRY_BYTES_MAX as u64 {
+            self.piece(pack, start, end - start);
+            return Ok(());
+        }
+        let stored = &self.plan.packs.packs()[pack as usize];
+        let mut bytes = [0; COPIED_ENTRY_BYTES_MAX];
+        let bytes = &mut bytes[..(end - start) as usize];
+        if stored.read_raw(bytes, start)? < bytes.len() {
+            return Err(stored.broken(start, "it ends early"));
+        }
+        self.make(bytes)
+    }
+
+    fn item(&mut self, item: &Item) -> Result<()> {
+        match *item {
+            Item::Run { pack, start, end } => self.copy(pack, start, end),
+            Item::Early { pack, start, end } => {
+                self.early.insert((pack, start), self.len);
+                self.copy(pack, start, end)
+            }
+            Item::Delta { pack, start, end, base } => self.delta(pack, start, end, base),
+            Item::Whole { place, .. } => {
+                let mut data = Vec::new();
+                let kind = self.plan.packs.read(place, u64::MAX, &mut data)?;
+                self.whole(kind, &data)
+            }
+            Item::Loose(number) => {
+                let plan = self.plan;
+                self.loose(&plan.loose[number as usize])
+            }
+        }
+    }
+
+    fn whole(&mut self, kind: Kind, data: &[u8]) -> Result<()> {
+        let mut bytes = Vec::with_capacity(data.len() / 2 + 64);
+        write_type_and_size(kind.pack_code(), data.len() as u64, &mut bytes);
+        ZlibEncoder::new(data, Compression::default())
+            .read_to_end(&mut bytes)
+            .map_err(RepoError::io("compress from", &self.snapshot.objects))?;
+        self.make(&bytes)
+    }
+
+    fn delta(&mut self, pack: u32, start: u64, end: u64, base: Base) -> Result<()> {
+        let header = self.plan.packs.packs()[pack as usize].header(start)?;
+        let mut bytes = Vec::with_capacity(48);
+        match base {
+            Base::Sent { pack, offset } => {
+                write_type_and_size(6, header.size, &mut bytes);
+                write_distance(self.len - self.sent_at(pack, offset)?, &mut bytes);
+            }
+            Base::Named(place) => {
+                write_type_and_size(7, header.size, &mut bytes);
+                bytes.extend_from_slice(self.plan.packs.id(place).as_bytes());
+            }
+        }
+        self.make(&bytes)?;
+        self.copy(pack, header.data_offset, end)
+    }
+
+    /// Where in the answer the entry stored at `offset` of a pack was put.
+    fn sent_at(&self, pack: u32, offset: u64) -> Result<u64> {
+        if let Some(at) = self.early.get(&(pack, offset)) {
+            return Ok(*at);
+        }
+        let items = &self.plan.items[..self.begun.len()];
+        let after = items.partition_point(|item| item.source() <= (pack, offset));
+        let number = after.checked_sub(1);
+        let found = number.and_then(|n| {
+            let (p, start) = items[n].source();
+            (p == pack && start <= offset).then(|| self.begun[n] + (offset - start))
+        });
+        found.ok_or_else(|| {
+            self.plan.packs.packs()[pack as usize].broken(offset, "its place in the answer is lost")
+        })
+    }
+
+    /// Loose objects are one stream with their header inside: they are inflated and deflated on the way.
+    fn loose(&mut self, id: &Oid) -> Result<()> {
+        let objects = &self.snapshot.objects;
+        let mut data = Vec::new();
+        let Some(loose) = Loose::open(objects, id)? else {
+            // Packed by another program since the plan was made.
+            let kind = self.snapshot.read(id, u64::MAX, &mut data)?.ok_or(RepoError::Missing { id: *id })?;
+            return self.whole(kind, &data);
+        };
+        if loose.size <= LINKED_OBJECT_BYTES_MAX.min(1 << 20) {
+            loose.read(id, objects, &mut data)?;
+            return self.whole(loose.kind, &data);
+        }
+        let mut head = Vec::new();
+        write_type_and_size(loose.kind.pack_code(), loose.size, &mut head);
+        self.make(&head)?;
+        let path = path_of(objects, id);
+        let failed = RepoError::io("read", &path);
+        let mut stream = match stream(&path, loose.header_len() as u64, loose.size) {
+            Ok(stream) => stream,
+            Err(e) => return Err(failed(e)),
+        };
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(n) => self.make(&buffer[..n])?,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(RepoError::io("read", &path)(e)),
+            }
+        }
+    }
+}
+
+/// The content of a loose object, packed.
+fn stream(path: &Path, header: u64, size: u64) -> io::Result<impl Read> {
+    let mut inflated = ZlibDecoder::new(File::open(path)?);
+    io::copy(&mut Read::by_ref(&mut inflated).take(header), &mut io::sink())?;
+    let exact = Exact { source: inflated, left: size };
+    Ok(ZlibEncoder::new(io::BufReader::new(exact), Compression::fast()))
+}
+
+/// A source that must have just so many bytes.
+struct Exact<R> {
+    source: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Exact<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.source.read(buffer)?;
+        self.left = self
+            .left
+            .checked_sub(n as u64)
+            .ok_or_else(|| io::Error::other("the object is longer than it says"))?;
+        if n == 0 && self.left > 0 && !buffer.is_empty() {
+            return Err(io::Error::other("the object is shorter than it says"));
+        }
+        Ok(n)
+    }
+}

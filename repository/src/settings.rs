@@ -1,0 +1,356 @@
+//! What a repository's own `config` file says about serving it (git-config(1): `uploadpack.*`, `receive.*`,
+//! `transfer.*`, `uploadpackfilter.*`, `bundle.*`). Keys that are not set leave things as Slipway has them; `include.path`
+//! is not followed. Parsing is gix's; what the keys mean is here.
+
+mod hidden;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use gix::config::file::Metadata;
+use gix::config::file::init::Options;
+
+pub use self::hidden::Hidden;
+use crate::error::{RepoError, Result};
+use crate::limits::{CONFIG_BYTES_MAX, CONFIG_VALUES_MAX};
+
+/// What to do with a change that git guards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Let it through.
+    Allow,
+    /// Let it through with a remark.
+    Warn,
+    /// Refuse it.
+    Refuse,
+}
+
+/// How fetches are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadSettings {
+    /// `uploadpack.allowFilter`.
+    pub filter: bool,
+    /// `uploadpack.allowRefInWant`.
+    pub ref_in_want: bool,
+    /// `uploadpack.allowTipSHA1InWant`, set on purpose: objects that hidden refs point at may be asked for by id.
+    pub hidden_tips: bool,
+    /// `uploadpack.allowReachableSHA1InWant`: objects that are reachable from the refs shown, and not their tips alone.
+    /// Versions 0 and 1 ask; in version 2 it is so always.
+    pub reachable: bool,
+    /// `uploadpack.allowAnySHA1InWant`: whatever is stored may be asked for.
+    pub any: bool,
+    /// `uploadpack.allowSidebandAll`.
+    pub sideband_all: bool,
+    /// `transfer.advertiseObjectInfo`.
+    pub object_info: bool,
+    /// `uploadpack.advertiseBundleURIs`.
+    pub bundle_uris: bool,
+    /// `uploadpackfilter.allow`: filters that no key of their own names.
+    pub other_filters: bool,
+    /// `uploadpackfilter.NAME.allow`.
+    pub filters: BTreeMap<String, bool>,
+    /// `uploadpackfilter.tree.maxDepth`.
+    pub tree_depth_max: Option<u64>,
+}
+
+impl UploadSettings {
+    /// True if filters of that name (`blob:none`, `tree`, …) are served.
+    pub fn allows_filter(&self, name: &str) -> bool {
+        self.filters.get(name).copied().unwrap_or(self.other_filters)
+    }
+}
+
+/// How pushes are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiveSettings {
+    /// `receive.denyDeletes`.
+    pub deny_deletes: bool,
+    /// `receive.denyNonFastForwards`: of branches.
+    pub deny_non_fast_forwards: bool,
+    /// `receive.denyCurrentBranch`: where there is a work tree.
+    pub current_branch: Guard,
+    /// `receive.denyDeleteCurrent`.
+    pub delete_current: Guard,
+    /// `receive.maxInputSize`, in bytes.
+    pub pack_bytes_max: Option<u64>,
+    /// `receive.advertiseAtomic`.
+    pub atomic: bool,
+    /// `receive.advertisePushOptions`.
+    pub push_options: bool,
+    /// `receive.certNonceSeed`: with it push certificates are taken.
+    pub certificate_seed: Option<String>,
+    /// `receive.certNonceSlop`, in seconds.
+    pub certificate_slop_s: Option<u64>,
+}
+
+/// A repository's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Fetches.
+    pub upload: UploadSettings,
+    /// Pushes.
+    pub receive: ReceiveSettings,
+    /// `transfer.advertiseSID`.
+    pub session_id: bool,
+    /// `bundle.*`: key and value, in order.
+    pub bundles: Vec<(String, String)>,
+    /// `core.bare` is false: there is a work tree.
+    pub has_work_tree: bool,
+    /// Refs that fetches do not see: `transfer.hideRefs` and `uploadpack.hideRefs`.
+    pub hidden_from_fetch: Hidden,
+    /// Refs that pushes do not see: `transfer.hideRefs` and `receive.hideRefs`.
+    pub hidden_from_push: Hidden,
+}
+
+impl Default for Settings {
+    /// As Slipway serves a repository whose config says nothing.
+    fn default() -> Self {
+        Self {
+            upload: UploadSettings {
+                filter: true,
+                ref_in_want: true,
+                hidden_tips: false,
+                reachable: true,
+                any: false,
+                sideband_all: false,
+                object_info: false,
+                bundle_uris: false,
+                other_filters: true,
+                filters: BTreeMap::new(),
+                tree_depth_max: None,
+            },
+            receive: ReceiveSettings {
+                deny_deletes: false,
+                deny_non_fast_forwards: false,
+                current_branch: Guard::Refuse,
+                delete_current: Guard::Refuse,
+                pack_bytes_max: None,
+                atomic: true,
+                push_options: true,
+                certificate_seed: None,
+                certificate_slop_s: None,
+            },
+            session_id: false,
+            bundles: Vec::new(),
+            has_work_tree: false,
+            hidden_from_fetch: Hidden::default(),
+            hidden_from_push: Hidden::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// As git serves a repository whose config says nothing.
+    pub fn of_git() -> Self {
+        let mut settings = Self::default();
+        settings.upload.filter = false;
+        settings.upload.ref_in_want = false;
+        settings.upload.reachable = false;
+        settings.receive.push_options = false;
+        settings
+    }
+
+    /// Reads config files on top of these settings, one after another; those that do not exist are left out.
+    pub(crate) fn read(mut self, paths: &[&Path]) -> Result<Self> {
+        let mut tip = None;
+        for path in paths {
+            for (key, value) in entries(path)? {
+                if key == "uploadpack.allowtipsha1inwant" {
+                    tip = Some(truth(&key, value.as_deref())?);
+                }
+                self.take(&key, value.as_deref())?;
+            }
+        }
+        self.upload.hidden_tips = tip.unwrap_or(false) || self.upload.any;
+        self.upload.reachable |= self.upload.any;
+        Ok(self)
+    }
+
+    /// Takes a key (section and name in lower case) with its value; a key alone means yes.
+    fn take(&mut self, key: &str, value: Option<&str>) -> Result<()> {
+        let yes = || truth(key, value);
+        let (upload, receive) = (&mut self.upload, &mut self.receive);
+        match key {
+            "core.bare" => self.has_work_tree = !yes()?,
+            "uploadpack.allowfilter" => upload.filter = yes()?,
+            "uploadpack.allowrefinwant" => upload.ref_in_want = yes()?,
+            "uploadpack.allowreachablesha1inwant" => upload.reachable = yes()?,
+            "uploadpack.allowanysha1inwant" => upload.any = yes()?,
+            "uploadpack.allowsidebandall" => upload.sideband_all = yes()?,
+            "uploadpack.advertisebundleuris" => upload.bundle_uris = yes()?,
+            "transfer.advertiseobjectinfo" => upload.object_info = yes()?,
+            "transfer.advertisesid" => self.session_id = yes()?,
+            "uploadpackfilter.allow" => upload.other_filters = yes()?,
+            "uploadpackfilter.tree.maxdepth" => upload.tree_depth_max = Some(number(key, value)?),
+            "receive.denydeletes" => receive.deny_deletes = yes()?,
+            "receive.denynonfastforwards" => receive.deny_non_fast_forwards = yes()?,
+            "receive.denycurrentbranch" => receive.current_branch = guard(key, value)?,
+            "receive.denydeletecurrent" => receive.delete_current = guard(key, value)?,
+            "receive.maxinputsize" => {
+                receive.pack_bytes_max = Some(number(key, value)?).filter(|max| *max > 0);
+            }
+            "receive.advertiseatomic" => receive.atomic = yes()?,
+            "receive.advertisepushoptions" => receive.push_options = yes()?,
+            "receive.certnonceseed" => {
+                receive.certificate_seed = value.filter(|v| !v.is_empty()).map(str::to_owned);
+            }
+            "receive.certnonceslop" => receive.certificate_slop_s = Some(number(key, value)?),
+            "transfer.hiderefs" | "uploadpack.hiderefs" | "receive.hiderefs" => {
+                let rule = value.ok_or_else(|| wrong(key, "has no value"))?;
+                if key != "receive.hiderefs" {
+                    self.hidden_from_fetch.add(rule);
+                }
+                if key != "uploadpack.hiderefs" {
+                    self.hidden_from_push.add(rule);
+                }
+            }
+            _ => {
+                if let Some(name) =
+                    key.strip_prefix("uploadpackfilter.").and_then(|k| k.strip_suffix(".allow"))
+                {
+                    let allowed = yes()?;
+                    upload.filters.insert(name.to_owned(), allowed);
+                } else if key.starts_with("bundle.") {
+                    self.bundles.push((key.to_owned(), value.unwrap_or_default().to_owned()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn wrong(key: &str, why: &str) -> RepoError {
+    RepoError::Invalid { what: format!("the repository's config cannot be obeyed: {key} {why}") }
+}
+
+fn truth(key: &str, value: Option<&str>) -> Result<bool> {
+    match value {
+        None => Ok(true),
+        Some(value) => gix::config::Boolean::try_from(gix::bstr::BStr::new(value))
+            .map(|b| b.0)
+            .map_err(|_| wrong(key, &format!("is neither true nor false but {value:?}"))),
+    }
+}
+
+fn number(key: &str, value: Option<&str>) -> Result<u64> {
+    let read = |v: &str| gix::config::Integer::try_from(gix::bstr::BStr::new(v)).ok()?.to_decimal();
+    value
+        .and_then(read)
+        .and_then(|n| u64::try_from(n).ok())
+        .ok_or_else(|| wrong(key, &format!("is no number of at least 0 but {:?}", value.unwrap_or_default())))
+}
+
+/// `ignore`, `warn`, `refuse`, `updateInstead` (which needs a work tree to update, and is refused here), or a truth.
+fn guard(key: &str, value: Option<&str>) -> Result<Guard> {
+    match value.map(str::to_ascii_lowercase).as_deref() {
+        Some("ignore") => Ok(Guard::Allow),
+        Some("warn") => Ok(Guard::Warn),
+        Some("refuse" | "updateinstead") => Ok(Guard::Refuse),
+        _ => Ok(if truth(key, value)? { Guard::Refuse } else { Guard::Allow }),
+    }
+}
+
+/// Every key of a config file with its value, in order. Sections and names in lower case, subsections as they are.
+fn entries(path: &Path) -> Result<Vec<(String, Option<String>)>> {
+    let mut text = Vec::new();
+    match File::open(path) {
+        Ok(file) => {
+            let read = file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut text);
+            read.map_err(RepoError::io("read", path))?;
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(RepoError::io("read", path)(e)),
+    }
+    let refuse =
+        |why: String| RepoError::Invalid { what: format!("{} cannot be obeyed: {why}", path.display()) };
+    if text.len() as u64 > CONFIG_BYTES_MAX {
+        return Err(refuse(format!("it is larger than {CONFIG_BYTES_MAX} bytes")));
+    }
+    let file = gix::config::File::from_bytes_no_includes(&text, Metadata::api(), Options::default())
+        .map_err(|e| refuse(e.to_string()))?;
+    let mut found = Vec::new();
+    for section in file.sections() {
+        let header = section.header();
+        let prefix = match header.subsection_name() {
+            Some(sub) => format!("{}.{sub}", header.name().to_string().to_ascii_lowercase()),
+            None => header.name().to_string().to_ascii_lowercase(),
+        };
+        for (name, value) in section.body() {
+            // A name alone and a name with an empty value look alike here; they mean yes and no.
+            let alone = value.is_empty() && section.body().value_implicit(&name) == Some(None);
+            let value = (!alone).then(|| value.to_string());
+            found.push((format!("{prefix}.{}", name.to_ascii_lowercase()), value));
+            if found.len() > CONFIG_VALUES_MAX {
+                return Err(refuse(format!("it has more than {CONFIG_VALUES_MAX} values")));
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("written");
+        Settings::default().read(&[file.path()])
+    }
+
+    #[test]
+    fn an_empty_config_leaves_everything_as_it_is() {
+        assert_eq!(read("").expect("fine"), Settings::default());
+        assert_eq!(read("[core]\n\tbare = true\n").expect("fine"), Settings::default());
+        assert_eq!(
+            Settings::default().read(&[Path::new("/nowhere/config")]).expect("fine"),
+            Settings::default()
+        );
+    }
+
+    #[test]
+    fn keys_are_read_as_git_reads_them() {
+        let settings = read(
+            "[uploadpack]\n\tAllowFilter = no\n\tallowTipSHA1InWant\n\thideRefs = refs/a\n\
+             [receive]\n\tdenyDeletes = on\n\tmaxInputSize = 2k\n\tcertNonceSeed = s3\n\tcertNonceSlop = 60\n\
+             [transfer]\n\thideRefs = refs/b\n\thideRefs = !refs/b/c\n\
+             [uploadpackfilter]\n\tallow = false\n[uploadpackfilter \"blob:none\"]\n\tallow = true\n\
+             [uploadpackfilter \"tree\"]\n\tallow = true\n\tmaxDepth = 3\n\
+             [bundle]\n\tversion = 1\n[bundle \"Base\"]\n\turi = https://x/y\n",
+        )
+        .expect("fine");
+        assert!(!settings.upload.filter && settings.upload.hidden_tips && settings.receive.deny_deletes);
+        assert_eq!(settings.receive.pack_bytes_max, Some(2048));
+        assert_eq!(settings.receive.certificate_seed.as_deref(), Some("s3"));
+        assert!(settings.upload.allows_filter("blob:none") && !settings.upload.allows_filter("sparse:oid"));
+        assert_eq!(settings.upload.tree_depth_max, Some(3));
+        let bundles = [("bundle.version", "1"), ("bundle.Base.uri", "https://x/y")];
+        assert_eq!(settings.bundles, bundles.map(|(k, v)| (k.to_owned(), v.to_owned())));
+        for (name, fetch, push) in [
+            ("refs/a/x", true, false),
+            ("refs/b", true, true),
+            ("refs/b/c/d", false, false),
+            ("refs/heads/main", false, false),
+        ] {
+            assert_eq!(settings.hidden_from_fetch.hides(name), fetch, "{name}");
+            assert_eq!(settings.hidden_from_push.hides(name), push, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_obeyed_is_an_error_and_never_ignored() {
+        for bad in [
+            "[receive]\n\tdenyDeletes = maybe\n",
+            "[receive]\n\tmaxInputSize = many\n",
+            "[transfer]\n\thideRefs\n",
+            "[transfer\n",
+            "[uploadpackfilter \"tree\"]\n\tallow = 2x\n",
+        ] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+        let long = format!("[a]\n{}", "\tb = c\n".repeat(CONFIG_VALUES_MAX + 1));
+        assert!(read(&long).is_err());
+    }
+}

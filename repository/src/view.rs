@@ -1,0 +1,114 @@
+//! What one of the two services shows of a repository: its settings, and its current generation without the refs that
+//! they hide. What only hidden refs reach is not reachable in such a view: it is neither sent nor acknowledged nor built
+//! upon.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use slipway_core::RefName;
+
+use crate::error::Result;
+use crate::refs::Stamps;
+use crate::repository::Repository;
+use crate::settings::{Hidden, Settings};
+use crate::snapshot::Snapshot;
+
+/// Which service asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Fetch and clone.
+    Fetch,
+    /// Push.
+    Push,
+}
+
+/// One generation as a service shows it.
+#[derive(Clone)]
+pub struct View {
+    /// What the repository's config says.
+    pub settings: Arc<Settings>,
+    /// The generation without hidden refs.
+    pub snapshot: Arc<Snapshot>,
+    /// The generation with all refs.
+    pub whole: Arc<Snapshot>,
+}
+
+/// Settings and views that were made, kept until what they were made of changes.
+pub(crate) struct Views {
+    base: Settings,
+    files: Vec<PathBuf>,
+    read: Mutex<Option<(Arc<Settings>, Stamps)>>,
+    fetch: Mutex<Option<View>>,
+    push: Mutex<Option<View>>,
+}
+
+impl Views {
+    /// Of a repository whose settings come from `files`, on top of `base`.
+    pub(crate) fn new(base: Settings, files: Vec<PathBuf>) -> Self {
+        Self { base, files, read: Mutex::default(), fetch: Mutex::default(), push: Mutex::default() }
+    }
+}
+
+impl Repository {
+    /// What its config says (read again when it changes).
+    pub fn settings(&self) -> Result<Arc<Settings>> {
+        let views = self.views();
+        let mut read = views.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((settings, stamps)) = &*read
+            && stamps.still_hold()?
+        {
+            return Ok(settings.clone());
+        }
+        let mut stamps = Stamps::new();
+        for file in &views.files {
+            stamps.take(file.clone())?;
+        }
+        let paths: Vec<&Path> = views.files.iter().map(PathBuf::as_path).collect();
+        let fresh = views.base.clone().read(&paths)?;
+        let settings = match &*read {
+            Some((before, _)) if **before == fresh => before.clone(),
+            _ => Arc::new(fresh),
+        };
+        *read = Some((settings.clone(), stamps));
+        Ok(settings)
+    }
+
+    /// The current generation as that service shows it.
+    pub fn view(&self, side: Side) -> Result<View> {
+        let settings = self.settings()?;
+        let whole = self.snapshot()?;
+        let (hidden, kept) = match side {
+            Side::Fetch => (&settings.hidden_from_fetch, &self.views().fetch),
+            Side::Push => (&settings.hidden_from_push, &self.views().push),
+        };
+        if hidden.is_empty() {
+            return Ok(View { settings, snapshot: whole.clone(), whole });
+        }
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(view) = &*kept
+            && Arc::ptr_eq(&view.whole, &whole)
+            && Arc::ptr_eq(&view.settings, &settings)
+        {
+            return Ok(view.clone());
+        }
+        let snapshot = Arc::new(whole.without(hidden)?);
+        let view = View { settings, snapshot, whole };
+        *kept = Some(view.clone());
+        Ok(view)
+    }
+}
+
+impl Snapshot {
+    /// The same generation without some of its refs. HEAD goes with the branch that it names.
+    fn without(&self, hidden: &Hidden) -> Result<Self> {
+        let is_hidden = |name: &RefName| hidden.hides(name.as_str());
+        let head = if is_hidden(&self.head) { crate::repository::head_itself()? } else { self.head.clone() };
+        let answers = (self.repository, self.recipes.clone());
+        let mut view =
+            Self::new(self.objects.clone(), head, self.packs.load_full(), self.graph.clone(), answers);
+        let shown =
+            self.refs.iter().filter(|r| !is_hidden(&r.name) && !r.symref.as_ref().is_some_and(is_hidden));
+        view.refs = shown.cloned().collect();
+        Ok(view)
+    }
+}
