@@ -146,7 +146,7 @@ fn crowd(site: &Site, subject: &Subject, clients: usize, streams: usize) -> Outc
     Ok(Crowd {
         wall_ms: ms(costed.wall) / served,
         cpu_ms: ms(costed.cpu) / served,
-        growth_mib: watch.peaks().growth.anonymous as f64 / MIB / streams as f64,
+        growth_mib: watch.peaks().growth.anonymous as f64 / MIB / served.min(streams as f64),
         refused: refusals.len() as f64,
     })
 }
