@@ -29,6 +29,7 @@ use self::input::Input;
 use self::resolve::{Resolve, no_base, waiting};
 use self::scan::{Scan, Scanned};
 use crate::error::{RepoError, Result};
+use crate::gate::Pass;
 use crate::limits::{COMPARE_BYTES_MAX, DELTA_RESULT_BYTES_MAX, GITMODULES_BYTES_MAX};
 use crate::object::{Kind, Objects};
 use crate::pack::Pack;
@@ -82,6 +83,8 @@ pub enum Progress {
 pub struct Received {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) incoming: Option<IncomingPack>,
+    /// Keeps what it builds upon from being dropped.
+    pub(crate) _pass: Pass,
     /// Set once [`Received::check_connected`] found nothing missing.
     pub(crate) checked: AtomicBool,
 }
@@ -111,6 +114,7 @@ impl Repository {
         progress: &dyn Fn(Progress),
         stop: &AtomicBool,
     ) -> Result<Received> {
+        let _pass = self.gate().enter();
         let snapshot = self.view(Side::Push)?.snapshot;
         let quarantine = Quarantine::new(&snapshot.objects)?;
         let path = quarantine.path().join("incoming.pack");
@@ -119,7 +123,7 @@ impl Repository {
         let input = Input::new(pack, &file, &path, limits.pack_bytes_max, stop);
         let scanned = Scan::new(input, limits).run(progress)?;
         if scanned.entries.all.is_empty() {
-            return Ok(Received { snapshot, incoming: None, checked: AtomicBool::new(false) });
+            return Ok(Received { snapshot, incoming: None, _pass, checked: AtomicBool::new(false) });
         }
         let ingest = Ingest { snapshot: &snapshot, file: &file, path: &path, limits, progress, stop };
         let Finished { index, outside, bases, gitmodules } = ingest.finish(scanned)?;
@@ -128,15 +132,17 @@ impl Repository {
         let objects = snapshot.objects.clone();
         let incoming =
             IncomingPack { packs, path: index, objects, outside, bases, quarantine: Some(quarantine) };
-        let received = Received { snapshot, incoming: Some(incoming), checked: AtomicBool::new(false) };
+        let received =
+            Received { snapshot, incoming: Some(incoming), _pass, checked: AtomicBool::new(false) };
         received.check_gitmodules(&gitmodules)?;
         Ok(received)
     }
 
     /// For pushes without a pack (deletes, refs to known objects) and as `Incoming` over what is stored.
     pub fn received_nothing(&self) -> Result<Received> {
+        let _pass = self.gate().enter();
         let snapshot = self.view(Side::Push)?.snapshot;
-        Ok(Received { snapshot, incoming: None, checked: AtomicBool::new(false) })
+        Ok(Received { snapshot, incoming: None, _pass, checked: AtomicBool::new(false) })
     }
 }
 
