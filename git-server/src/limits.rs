@@ -65,6 +65,12 @@ pub(crate) const GZIP_STEP_BYTES: usize = 1024;
 /// Compressed bytes inflated before what came of them is handed on.
 pub(crate) const GZIP_SLICE_BYTES: usize = 8 * 1024;
 
+/// Largest request that is read whole before it is looked at, in bytes.
+pub(crate) const QUICK_REQUEST_BYTES: u64 = 64 * 1024;
+/// Largest pack that is put into an answer whole, in bytes.
+pub(crate) const QUICK_PACK_BYTES: u64 = 256 * 1024;
+/// How long such a request may take before it becomes a conversation that keeps its client waiting.
+pub(crate) const QUICK_TIME: Duration = Duration::from_millis(500);
 /// Pause between two keepalive packets while a client waits.
 pub(crate) const KEEPALIVE_PAUSE: Duration = Duration::from_secs(5);
 /// Shortest pause between two progress lines.

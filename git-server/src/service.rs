@@ -8,6 +8,8 @@ pub(crate) mod certificate;
 pub(crate) mod chunk;
 mod filter;
 mod offer;
+mod progress;
+pub(crate) mod quick;
 pub(crate) mod receive;
 mod rules;
 pub(crate) mod send;
@@ -27,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use self::certificate::{Certificates, Signers};
 use self::offer::offer;
+use self::quick::Pending;
 use crate::authenticate::Authenticator;
 use crate::limits::{KEEPALIVE_PAUSE, Limits, REQUEST_BYTES_MAX};
 use crate::ports::{Commands, Follow};
@@ -84,7 +87,13 @@ impl Shared {
         blocking(move || shared.open_blocking(actor, &name, service)).await
     }
 
-    fn open_blocking(&self, actor: Actor, name: &str, service: Service) -> Result<Opened, Problem> {
+    /// [`Shared::open`] on a thread that may block.
+    pub(crate) fn open_blocking(
+        &self,
+        actor: Actor,
+        name: &str,
+        service: Service,
+    ) -> Result<Opened, Problem> {
         let record = match RepoName::parse(name) {
             Ok(parsed) => self.store.repo_by_name(&parsed)?,
             Err(_) => None,
@@ -230,6 +239,17 @@ impl Conversation {
         let (opened, stateless) = (self.opened.clone(), self.stateless);
         let (view, offer) = blocking(move || look(&opened, service, stateless)).await?;
         self.serve(service, view, offer).await
+    }
+
+    /// Sends a pack that a quick answer left to be made, and what comes before it.
+    pub(crate) async fn go_on(mut self, pending: Pending) -> Result<(), Stop> {
+        let Pending { view, head, request, quiet } = pending;
+        let result = async {
+            self.output.send(head).await?;
+            self.send_pack(view.snapshot, request, SideBand::Large, quiet).await
+        };
+        let result = result.await;
+        self.tell(result).await
     }
 
     /// Tells the client what went wrong, if that is still to be done.

@@ -14,6 +14,7 @@ pub(crate) mod negotiate;
 pub(crate) mod object_info;
 pub(crate) mod pktline;
 pub(crate) mod push;
+pub(crate) mod ref_table;
 pub(crate) mod report;
 pub(crate) mod text;
 pub(crate) mod upload_v0;

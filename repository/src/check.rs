@@ -3,6 +3,8 @@
 //!
 //! The rules are those listed in git-fsck(1), "FSCK MESSAGES". Pure.
 
+use std::cmp::Ordering;
+
 use slipway_core::Oid;
 
 use crate::links::{TreeEntries, TreeEntry, commit_head, tag_target};
@@ -17,8 +19,8 @@ pub(crate) fn check(
 ) -> Result<(), String> {
     match kind {
         Kind::Blob => Ok(()),
-        Kind::Commit => commit(data),
-        Kind::Tag => tag(data),
+        Kind::Commit => commit(data, hash_len),
+        Kind::Tag => tag(data, hash_len),
         Kind::Tree => tree(data, hash_len, gitmodules),
     }
 }
@@ -30,20 +32,11 @@ fn tree(data: &[u8], hash_len: usize, gitmodules: &mut dyn FnMut(Oid)) -> Result
     let mut files: Vec<&[u8]> = Vec::new();
     for entry in TreeEntries::new(data, hash_len) {
         let entry = entry?;
-        if name(&entry)? {
+        if self::entry(&entry)? {
             gitmodules(entry.id);
         }
-        if entry.id.is_zero() {
-            return Err(format!("its entry {} has the zero id", shown(entry.name)));
-        }
         if let Some(before) = previous {
-            match order(&before).cmp(order(&entry)) {
-                std::cmp::Ordering::Less => {}
-                std::cmp::Ordering::Equal => return Err(format!("it has {} twice", shown(entry.name))),
-                std::cmp::Ordering::Greater => {
-                    return Err(format!("its entry {} is out of order", shown(entry.name)));
-                }
-            }
+            in_order(&before, &entry)?;
         }
         while files.last().is_some_and(|f| !entry.name.starts_with(f)) {
             files.pop();
@@ -60,13 +53,37 @@ fn tree(data: &[u8], hash_len: usize, gitmodules: &mut dyn FnMut(Oid)) -> Result
     Ok(())
 }
 
-fn is_folder(entry: &TreeEntry<'_>) -> bool {
+/// Checks one entry of a tree by itself; true if some system takes its name for `.gitmodules`.
+pub(crate) fn entry(entry: &TreeEntry<'_>) -> Result<bool, String> {
+    let is_modules = name(entry)?;
+    if entry.id.is_zero() {
+        return Err(format!("its entry {} has the zero id", shown(entry.name)));
+    }
+    Ok(is_modules)
+}
+
+/// Checks that an entry may follow another.
+pub(crate) fn in_order(before: &TreeEntry<'_>, entry: &TreeEntry<'_>) -> Result<(), String> {
+    match compare(before, entry) {
+        Ordering::Less => Ok(()),
+        Ordering::Equal => Err(format!("it has {} twice", shown(entry.name))),
+        Ordering::Greater => Err(format!("its entry {} is out of order", shown(entry.name))),
+    }
+}
+
+pub(crate) fn is_folder(entry: &TreeEntry<'_>) -> bool {
     entry.mode & 0o170_000 == 0o040_000
 }
 
 /// Folders sort as if their names ended in a slash.
-fn order<'a>(entry: &TreeEntry<'a>) -> impl Iterator<Item = u8> + use<'a> {
-    entry.name.iter().copied().chain(is_folder(entry).then_some(b'/'))
+pub(crate) fn compare(a: &TreeEntry<'_>, b: &TreeEntry<'_>) -> Ordering {
+    let common = a.name.len().min(b.name.len());
+    let rest = |e: &TreeEntry<'_>| match e.name.get(common) {
+        Some(&byte) => (byte, e.name.len() > common + 1 || is_folder(e)),
+        None if is_folder(e) => (b'/', false),
+        None => (0, false),
+    };
+    a.name[..common].cmp(&b.name[..common]).then_with(|| rest(a).cmp(&rest(b)))
 }
 
 /// Checks an entry's name; true if it is one that some system takes for `.gitmodules`.
@@ -105,15 +122,17 @@ fn name(entry: &TreeEntry<'_>) -> Result<bool, String> {
     Ok(modules)
 }
 
-fn shown(name: &[u8]) -> String {
+/// A name as it is told to people.
+pub(crate) fn shown(name: &[u8]) -> String {
     let cut: String = String::from_utf8_lossy(name).chars().take(100).collect();
     format!("{cut:?}")
 }
 
-fn commit(data: &[u8]) -> Result<(), String> {
+fn commit(data: &[u8], hash_len: usize) -> Result<(), String> {
     let mut lines = header(data)?;
-    if commit_head(data).is_none() {
-        return Err("it does not start with a tree and parents".into());
+    let head = commit_head(data).ok_or("it does not start with a tree and parents")?;
+    if head.parents.iter().chain([&head.tree]).any(|id| id.as_bytes().len() != hash_len) {
+        return Err("it names an object by an id of another hash".into());
     }
     let mut line = lines.next().unwrap_or_default();
     line = if line.starts_with(b"tree ") { lines.next().unwrap_or_default() } else { line };
@@ -130,11 +149,14 @@ fn commit(data: &[u8]) -> Result<(), String> {
     ident(committer, "committer")
 }
 
-fn tag(data: &[u8]) -> Result<(), String> {
+fn tag(data: &[u8], hash_len: usize) -> Result<(), String> {
     let mut lines = header(data)?;
     let Some((target, _)) = tag_target(data) else {
         return Err("it does not start with an object and its type".into());
     };
+    if target.as_bytes().len() != hash_len {
+        return Err("it names an object by an id of another hash".into());
+    }
     if target.is_zero() {
         return Err("it points at the zero id".into());
     }
@@ -288,6 +310,7 @@ mod tests {
             assert!(check(Kind::Commit, bad.as_bytes(), 20, &mut |_| {}).is_err(), "{bad:?}");
         }
         assert!(check(Kind::Commit, b"", 20, &mut |_| {}).is_err());
+        assert!(check(Kind::Commit, good.as_bytes(), 32, &mut |_| {}).is_err(), "ids of another hash");
         let tag = format!("object {id}\ntype commit\ntag v1\ntagger T <t@x> 1 +0000\n\nm\n");
         check(Kind::Tag, tag.as_bytes(), 20, &mut |_| {}).expect("fine");
         for (from, to) in [("object", "o"), ("type commit", "type x"), ("tag v1", "tg v1"), ("<t@x>", "t")] {

@@ -67,6 +67,7 @@ impl Check<'_> {
                 Some(_) => {}
             }
         }
+        let bases: HashSet<Oid> = incoming.bases.iter().copied().collect();
         // What a delta was based on must not tell the pusher what he may not see.
         for id in &incoming.bases {
             match snapshot.object_size(id)? {
@@ -81,7 +82,7 @@ impl Check<'_> {
         for id in content {
             self.go_on()?;
             if !snapshot.content_is_reachable(&id)? {
-                if incoming.bases.contains(&id) {
+                if bases.contains(&id) {
                     return Err(RepoError::NotConnected { id });
                 }
                 missing.insert(id);

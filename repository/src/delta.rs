@@ -85,6 +85,49 @@ pub(crate) fn apply(
     Ok(())
 }
 
+/// A part of the result that is copied from the base.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copied {
+    /// Where in the base it starts, and where in the result, in bytes.
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) len: usize,
+}
+
+/// The copied parts, in the order of the result, of a delta that was applied before.
+pub(crate) fn copies(delta: &[u8]) -> impl Iterator<Item = Copied> + '_ {
+    let start = sizes(delta).map_or(delta.len(), |(_, _, start)| start);
+    let mut rest = delta.get(start..).unwrap_or_default();
+    let mut to = 0usize;
+    std::iter::from_fn(move || {
+        while let Some((&op, tail)) = rest.split_first() {
+            rest = tail;
+            if op & 0x80 == 0 {
+                rest = rest.get(usize::from(op)..).unwrap_or_default();
+                to += usize::from(op);
+                continue;
+            }
+            let mut arg = |bit: u8| {
+                let (byte, tail) = if op & (1 << bit) == 0 {
+                    (0, rest)
+                } else {
+                    rest.split_first().map_or((0, rest), |(b, t)| (*b, t))
+                };
+                rest = tail;
+                usize::from(byte)
+            };
+            let from = arg(0) | arg(1) << 8 | arg(2) << 16 | arg(3) << 24;
+            let len = match arg(4) | arg(5) << 8 | arg(6) << 16 {
+                0 => 0x10000,
+                len => len,
+            };
+            to = to.saturating_add(len);
+            return Some(Copied { from, to: to - len, len });
+        }
+        None
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -140,6 +140,12 @@ pub enum RepoError {
     /// Objects were to be published before anyone looked whether they are connected.
     #[error("the received objects were not checked for connectivity")]
     Unchecked,
+    /// Something here went wrong that never should.
+    #[error("{what}")]
+    Fault {
+        /// What happened, as a sentence's core.
+        what: &'static str,
+    },
     /// A ref is not where the asker believed.
     #[error("{name} has moved: it is at {is}, not at {expected}")]
     RefMoved {
@@ -283,7 +289,9 @@ impl From<RepoError> for Problem {
                 (K::Invalid, "Push from a complete clone; if it is shallow, run git fetch --unshallow first.")
             }
             RepoError::Maintained => (K::Busy, "Try again once that is done."),
-            RepoError::Unchecked => (K::Broken, "This is a fault of the server; report it."),
+            RepoError::Unchecked | RepoError::Fault { .. } => {
+                (K::Broken, "This is a fault of the server; report it.")
+            }
             RepoError::RefMoved { .. } => (K::Conflict, "Fetch, then push again."),
             RepoError::RefConflict { .. } => {
                 (K::Conflict, "Choose another name, or delete the other ref first.")

@@ -6,6 +6,9 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::limits::BUFFER_BYTES;
 
+/// Room beyond an object's end, in bytes, with which its last bytes are inflated as fast as the others.
+pub(crate) const FAST_ROOM: usize = 320;
+
 /// Why inflating stopped.
 #[derive(Debug)]
 pub(crate) enum InflateError {
@@ -40,7 +43,7 @@ pub(crate) fn inflate_exact(
 ) -> Result<(), InflateError> {
     out.clear();
     // What the stream says it makes is not trusted with memory ahead of its bytes.
-    out.reserve(usize::try_from(size).unwrap_or(usize::MAX).min(1 << 20) + 1);
+    out.reserve(usize::try_from(size).unwrap_or(usize::MAX).min(1 << 20) + FAST_ROOM);
     let made = inflate_prefix(source, offset, size, out, true)?;
     if made { Ok(()) } else { Err(InflateError::Broken("it is shorter than it says")) }
 }
@@ -67,9 +70,8 @@ pub(crate) fn inflate_prefix(
             }
             let mut input = &buffer[..got];
             loop {
-                // One byte more than the goal, so that a stream that makes too much shows itself.
-                let room = (goal - out.len() + 1).min(1 << 20);
-                out.reserve(room);
+                // More than the goal, so that a stream that makes too much shows itself.
+                out.reserve((goal - out.len()).min(1 << 20) + FAST_ROOM);
                 let (before_in, before_out) = (state.total_in(), out.len());
                 let status = state
                     .decompress_vec(input, out, FlushDecompress::None)

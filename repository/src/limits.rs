@@ -88,6 +88,41 @@ pub(crate) const BUFFER_BYTES: usize = 64 << 10;
 pub(crate) const LINKED_OBJECT_BYTES_MAX: u64 = 256 << 20;
 /// The buffer that an incoming pack passes through, in bytes.
 pub(crate) const RECEIVE_BUFFER_BYTES: usize = 256 << 10;
+/// Free room in that buffer below which it is emptied before more is read, in bytes.
+pub(crate) const RECEIVE_READ_BYTES_MIN: usize = 16 << 10;
+/// Most threads that work on one received pack.
+pub(crate) const RECEIVE_THREADS_MAX: usize = 16;
+/// Packs of fewer objects are worked on by one thread.
+pub(crate) const PARALLEL_FROM: u32 = 1000;
+/// Most threads that hash while a pack arrives: one inflates no faster than they work.
+pub(crate) const SCAN_HELPERS_MAX: usize = 3;
+/// Bytes and objects of which such a thread gets a batch, and how many batches there are for each thread.
+pub(crate) const BATCH_BYTES: usize = 256 << 10;
+pub(crate) const BATCH_OBJECTS: usize = 256;
+pub(crate) const BATCHES_PER_THREAD: usize = 4;
+/// Larger objects are not handed over, in bytes.
+pub(crate) const BATCH_OBJECT_BYTES_MAX: u64 = 1 << 20;
+/// Packs of more objects have their links remembered by fingerprint.
+pub(crate) const EXACT_LINKS_OBJECTS_MAX: u32 = 200_000;
+/// Most different objects that those of a received pack may point at.
+pub(crate) const LINKS_MAX: usize = 24_000_000;
+/// Most of them that are not in the pack.
+pub(crate) const OUTSIDE_LINKS_MAX: usize = 4_000_000;
+/// Parts of the set of links, so that threads seldom wait for one another.
+pub(crate) const LINK_SHARDS: usize = 64;
+/// Links that a thread remembers as known.
+pub(crate) const RECENT_LINKS: usize = 16 << 10;
+/// Most objects of a pack that are told to have nothing in it pointing at them.
+pub(crate) const UNLINKED_MAX: usize = 10_000;
+/// Most different `.gitmodules` in one received pack.
+pub(crate) const GITMODULES_FILES_MAX: usize = 100_000;
+/// Windows for reading a received pack again, in bytes: where reading jumps, and where it goes on.
+pub(crate) const READ_JUMP_BYTES: usize = 4 << 10;
+pub(crate) const READ_AHEAD_BYTES: usize = 64 << 10;
+/// From this many bytes on, only one thread at a time makes objects from deltas.
+pub(crate) const LARGE_BYTES: u64 = 16 << 20;
+/// Packs of fewer objects are stored without a reverse index.
+pub(crate) const REVERSE_FROM: usize = 1000;
 /// Largest commit, tag or tree that is accepted, in bytes.
 pub(crate) const RECEIVED_LINKED_BYTES_MAX: u64 = 64 << 20;
 /// Decoded delta bases held while a received pack is resolved, in bytes; one base and one result may come on top.

@@ -1,5 +1,6 @@
 //! What objects point at: the links inside commits, trees and tags. Pure parsing, of the parts that links need.
 
+use gix::bstr::ByteSlice;
 use slipway_core::Oid;
 
 use crate::error::{RepoError, Result};
@@ -78,8 +79,17 @@ impl<'a> TreeEntries<'a> {
         Self { rest: data, hash_len }
     }
 
+    /// Bytes that were not read yet.
+    pub(crate) fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     fn take(&mut self) -> Option<TreeEntry<'a>> {
-        let space = self.rest.iter().take(12).position(|&b| b == b' ')?;
+        // Five or six digits, nearly always.
+        let space = match self.rest {
+            [_, _, _, _, _, b' ', ..] => 5,
+            _ => self.rest.iter().take(12).position(|&b| b == b' ')?,
+        };
         let mut mode = 0u32;
         for &digit in &self.rest[..space] {
             if !(b'0'..=b'7').contains(&digit) {
@@ -88,7 +98,7 @@ impl<'a> TreeEntries<'a> {
             mode = mode << 3 | u32::from(digit - b'0');
         }
         let after = &self.rest[space + 1..];
-        let end = after.iter().position(|&b| b == 0)?;
+        let end = after.find_byte(0)?;
         let id = Oid::from_bytes(after.get(end + 1..end + 1 + self.hash_len)?)?;
         self.rest = &after[end + 1 + self.hash_len..];
         (space > 0).then_some(TreeEntry { mode, name: &after[..end], id })

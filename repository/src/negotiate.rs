@@ -198,8 +198,7 @@ impl Snapshot {
         open.extend(heads);
         while let Some(node) = open.pop() {
             let commit = graph.commit(self, node)?;
-            let is_in =
-                !excluded.contains(&node) && deepen.since.is_none_or(|since| commit.date >= since);
+            let is_in = !excluded.contains(&node) && deepen.since.is_none_or(|since| commit.date >= since);
             if !is_in || !inside.insert(node) {
                 continue;
             }

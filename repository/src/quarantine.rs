@@ -1,6 +1,7 @@
 //! A folder for objects that nobody shall see yet. It goes when it is dropped.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,9 +17,13 @@ impl Quarantine {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = objects.join(format!("{QUARANTINE}{}-{number}", std::process::id()));
-        // Left by a crashed process of the same id, if anything is there.
-        let _ = fs::remove_dir_all(&path);
-        fs::DirBuilder::new().mode(0o700).create(&path).map_err(RepoError::io("create", &path))?;
+        let create = || fs::DirBuilder::new().mode(0o700).create(&path);
+        let made = create().or_else(|e| match e.kind() {
+            // Left by a crashed process of the same id.
+            ErrorKind::AlreadyExists => fs::remove_dir_all(&path).and_then(|()| create()),
+            _ => Err(e),
+        });
+        made.map_err(RepoError::io("create", &path))?;
         Ok(Self(path))
     }
 

@@ -1,46 +1,56 @@
 //! Taking a pack in: streamed into quarantine, indexed, every object checked. Nothing is visible until
 //! [`Received::publish`].
 //!
-//! Two passes: [`scan`] while the bytes arrive, [`resolve`] over the file. Memory is about a hundred bytes an object,
-//! one commit, tag or tree, and a budget of delta bases; a pack never sits in memory. Whether the objects hang together
-//! with the repository's refs is [`crate::connected`]'s question.
+//! Two passes: [`scan`] while the bytes arrive, [`resolve`] over the file; of large packs each on several threads.
+//! Memory is some sixty bytes an object, a buffer, one object a thread and a budget of delta bases; a pack of more than
+//! a buffer never sits in memory. Whether the objects hang together with the repository's refs is
+//! [`crate::connected`]'s question.
 
+mod admit;
+mod digest;
 mod entries;
 mod gitmodules;
 mod index_file;
+mod ingest;
 mod input;
+mod links;
+mod pool;
+mod publish;
+mod reader;
 mod resolve;
 mod scan;
 mod thin;
+mod tree;
+mod turns;
 
-use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use gix::hash::Kind as HashKind;
 use slipway_core::Oid;
 
-pub(crate) use self::entries::two_kinds;
-use self::entries::{Needed, RawId, oid};
+use self::digest::hash_named;
+use self::entries::Entries;
+use self::ingest::{Finished, Ingest, ids_of};
 use self::input::Input;
-use self::resolve::{Resolve, no_base, waiting};
-use self::scan::{Scan, Scanned};
+use self::links::Rest;
+pub(crate) use self::links::two_kinds;
+use self::publish::{Flush, Keep};
+use self::scan::Scan;
 use crate::error::{RepoError, Result};
 use crate::gate::Pass;
-use crate::limits::{COMPARE_BYTES_MAX, DELTA_RESULT_BYTES_MAX, GITMODULES_BYTES_MAX};
+use crate::limits::{EXACT_LINKS_OBJECTS_MAX, GITMODULES_BYTES_MAX, PARALLEL_FROM, RECEIVE_THREADS_MAX};
 use crate::object::{Kind, Objects};
 use crate::pack::Pack;
 use crate::packs::{BaseCache, PackSet};
 use crate::quarantine::Quarantine;
-use crate::repositories::sync_folder;
 use crate::repository::Repository;
 use crate::snapshot::Snapshot;
 use crate::view::Side;
 
-/// What a pack may have.
+/// What a pack may have, and how it is worked on.
 #[derive(Clone, Copy, Debug)]
 pub struct ReceiveLimits {
     /// Most bytes of the pack itself.
@@ -51,12 +61,37 @@ pub struct ReceiveLimits {
     pub object_bytes_max: u64,
     /// Longest chain of deltas.
     pub depth_max: u32,
+    /// Threads that work on one pack; 0 for as many as the machine has processors.
+    pub threads: usize,
+    /// Packs of fewer objects are worked on by one thread: starting others would take longer.
+    pub parallel_from: u32,
+    /// Packs that announce more objects have their links remembered by fingerprint, which takes a third of the memory.
+    pub exact_links_max: u32,
 }
 
 impl Default for ReceiveLimits {
     /// 4 GiB, 20 million objects, 2 GiB an object, and chains as long as git makes them at most (4095).
     fn default() -> Self {
-        Self { pack_bytes_max: 4 << 30, objects_max: 20_000_000, object_bytes_max: 2 << 30, depth_max: 4095 }
+        Self {
+            pack_bytes_max: 4 << 30,
+            objects_max: 20_000_000,
+            object_bytes_max: 2 << 30,
+            depth_max: 4095,
+            threads: 0,
+            parallel_from: PARALLEL_FROM,
+            exact_links_max: EXACT_LINKS_OBJECTS_MAX,
+        }
+    }
+}
+
+impl ReceiveLimits {
+    /// How many threads work on one large pack.
+    fn threads(&self) -> usize {
+        let asked = match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+            asked => asked,
+        };
+        asked.min(RECEIVE_THREADS_MAX)
     }
 }
 
@@ -92,12 +127,23 @@ pub struct Received {
 /// The pack in quarantine.
 pub(crate) struct IncomingPack {
     pub(crate) packs: PackSet,
+    /// Its index in quarantine, and the name that its files get.
     path: PathBuf,
+    name: String,
     objects: PathBuf,
     /// Links that leave the pack, and the kinds they must lead to.
     pub(crate) outside: Vec<(Oid, Kind)>,
-    /// Objects of the repository that deltas were based on.
+    /// Objects of the repository that deltas were based on, and that are therefore in the pack too.
     pub(crate) bases: Vec<Oid>,
+    /// Objects that were sent and that no other object of the pack points at; `None` if there are more than
+    /// `UNLINKED_MAX`. A pack whose unlinked objects are all pushed tips has nothing that no ref will reach.
+    #[cfg_attr(not(test), expect(dead_code, reason = "bookkeeping of what refs reach will ask"))]
+    pub(crate) unlinked: Option<Vec<Oid>>,
+    has_reverse: bool,
+    /// There until the pack is published.
+    flush: Option<Flush>,
+    /// There from then on, until the refs were moved and this goes.
+    keep: Option<Keep>,
     quarantine: Option<Quarantine>,
 }
 
@@ -114,190 +160,95 @@ impl Repository {
         progress: &dyn Fn(Progress),
         stop: &AtomicBool,
     ) -> Result<Received> {
-        let _pass = self.gate().enter();
-        let snapshot = self.view(Side::Push)?.snapshot;
-        let quarantine = Quarantine::new(&snapshot.objects)?;
-        let path = quarantine.path().join("incoming.pack");
-        let file = File::options().read(true).write(true).create_new(true).open(&path);
-        let file = file.map_err(RepoError::io("create", &path))?;
-        let input = Input::new(pack, &file, &path, limits.pack_bytes_max, stop);
-        let scanned = Scan::new(input, limits).run(progress)?;
-        if scanned.entries.all.is_empty() {
-            return Ok(Received { snapshot, incoming: None, _pass, checked: AtomicBool::new(false) });
-        }
-        let ingest = Ingest { snapshot: &snapshot, file: &file, path: &path, limits, progress, stop };
-        let Finished { index, outside, bases, gitmodules } = ingest.finish(scanned)?;
-        let pack = Pack::open(&index, gix::hash::Kind::Sha1)?;
-        let packs = PackSet::new(vec![Arc::new(pack)], Arc::new(BaseCache::default()));
-        let objects = snapshot.objects.clone();
-        let incoming =
-            IncomingPack { packs, path: index, objects, outside, bases, quarantine: Some(quarantine) };
-        let received =
-            Received { snapshot, incoming: Some(incoming), _pass, checked: AtomicBool::new(false) };
-        received.check_gitmodules(&gitmodules)?;
-        Ok(received)
+        // The gate first: what the snapshot has stays until the refs have moved.
+        let pass = self.gate().enter();
+        let snapshot = self.snapshot()?;
+        let hash = hash_named(snapshot.object_format());
+        receive((snapshot, pass), hash, pack, limits, progress, stop)
+    }
+
+    /// The same for somebody who sees no more than a service shows ([`Repository::view`]): what only other refs reach
+    /// cannot be built upon.
+    ///
+    /// # Errors
+    /// As for [`Repository::receive`].
+    pub fn receive_as(
+        &self,
+        side: Side,
+        pack: &mut dyn Read,
+        limits: &ReceiveLimits,
+        progress: &dyn Fn(Progress),
+        stop: &AtomicBool,
+    ) -> Result<Received> {
+        let pass = self.gate().enter();
+        let snapshot = self.view(side)?.snapshot;
+        let hash = hash_named(snapshot.object_format());
+        receive((snapshot, pass), hash, pack, limits, progress, stop)
     }
 
     /// For pushes without a pack (deletes, refs to known objects) and as `Incoming` over what is stored.
     pub fn received_nothing(&self) -> Result<Received> {
-        let _pass = self.gate().enter();
-        let snapshot = self.view(Side::Push)?.snapshot;
-        Ok(Received { snapshot, incoming: None, _pass, checked: AtomicBool::new(false) })
+        let pass = self.gate().enter();
+        Ok(Received::nothing(self.snapshot()?, pass))
+    }
+
+    /// The same for somebody who sees no more than a service shows.
+    pub fn received_nothing_as(&self, side: Side) -> Result<Received> {
+        let pass = self.gate().enter();
+        Ok(Received::nothing(self.view(side)?.snapshot, pass))
     }
 }
 
-/// The second half of taking a pack in: everything after its last byte came.
-struct Ingest<'a> {
-    snapshot: &'a Snapshot,
-    file: &'a File,
-    path: &'a Path,
-    limits: &'a ReceiveLimits,
-    progress: &'a dyn Fn(Progress),
-    stop: &'a AtomicBool,
-}
-
-/// An indexed pack.
-struct Finished {
-    index: PathBuf,
-    /// Links that leave the pack.
-    outside: Vec<(Oid, Kind)>,
-    /// What its deltas borrowed.
-    bases: Vec<Oid>,
-    gitmodules: BTreeSet<Oid>,
-}
-
-impl Ingest<'_> {
-    fn finish(&self, mut scanned: Scanned) -> Result<Finished> {
-        self.compare_whole(&scanned)?;
-        scanned.entries.by_offset.sort_unstable();
-        scanned.entries.by_id.sort_unstable();
-        let arrived = scanned.entries.all.len();
-        let end = self.resolve_all(&mut scanned)?;
-        let Scanned { mut entries, mut needed, mut trailer, .. } = scanned;
-        let gitmodules = std::mem::take(&mut needed.gitmodules);
-        let bases: Vec<Oid> = entries.all[arrived..].iter().map(|e| oid(&e.id)).collect();
-        if !bases.is_empty() {
-            trailer = thin::recount(self.file, self.path, entries.all.len() as u32, end)?;
-        }
-        let mut file = self.file;
-        file.write_all(&trailer).map_err(RepoError::io("write", self.path))?;
-        entries.all.sort_unstable_by_key(|e| e.id);
-        if let Some(twins) = entries.all.windows(2).find(|w| w[0].id == w[1].id) {
-            return Err(RepoError::bad_pack(format!("it has object {} twice", oid(&twins[0].id))));
-        }
-        let outside = links_out(&entries.all, needed)?;
-        let name = format!("pack-{}", hex::encode(trailer));
-        let index = self.path.with_file_name(format!("{name}.idx"));
-        index_file::write_index(&index, &entries.all, &trailer)?;
-        index_file::write_reverse(&index.with_extension("rev"), &entries.all, &trailer)?;
-        let pack = index.with_extension("pack");
-        fs::rename(self.path, &pack).map_err(RepoError::io("rename", &pack))?;
-        Ok(Finished { index, outside, bases, gitmodules })
+/// [`Repository::receive`] in front of a snapshot whose ids are made by `hash`, and whose objects stay while the pass is
+/// held.
+fn receive(
+    (snapshot, pass): (Arc<Snapshot>, Pass),
+    hash: HashKind,
+    pack: &mut dyn Read,
+    limits: &ReceiveLimits,
+    progress: &dyn Fn(Progress),
+    stop: &AtomicBool,
+) -> Result<Received> {
+    let quarantine = Quarantine::new(&snapshot.objects)?;
+    let path = quarantine.path().join("incoming.pack");
+    let file = index_file::create_final(&path).map_err(RepoError::io("create", &path))?;
+    let input = Input::new(pack, &file, &path, hash, limits.pack_bytes_max, stop);
+    let scanned = Scan::new(input, limits, Entries::new(hash)).run(progress)?;
+    if scanned.entries.len() == 0 {
+        return Ok(Received::nothing(snapshot, pass));
     }
-
-    /// Resolves every delta, bringing in bases that only the repository has. Returns where the entries end.
-    fn resolve_all(&self, scanned: &mut Scanned) -> Result<u64> {
-        let mut end = scanned.end;
-        let deltas = scanned.entries.deltas() as u32;
-        if deltas == 0 {
-            return Ok(end);
-        }
-        let arrived = scanned.entries.all.len() as u32;
-        let compare = |id: &RawId, kind: Kind, data: &[u8]| self.compare(id, kind, data);
-        let mut resolve = Resolve {
-            file: self.file,
-            entries: &mut scanned.entries,
-            needed: &mut scanned.needed,
-            inflated: &mut scanned.inflated,
-            limits: self.limits,
-            packed_bytes: scanned.end,
-            stop: self.stop,
-            progress: self.progress,
-            compare: &compare,
-            base_of: HashMap::new(),
-            resolved: 0,
-            held: 0,
-        };
-        for number in 0..arrived {
-            // A delta resolved on the way was the base of what builds on it already.
-            if !resolve.base_of.contains_key(&number) {
-                resolve.from(number)?;
-            }
-        }
-        for id in waiting(resolve.entries) {
-            if waiting_for(&id, resolve.entries) {
-                let mut data = Vec::new();
-                let max = self.limits.object_bytes_max.min(DELTA_RESULT_BYTES_MAX);
-                // Missing ones may yet turn out to be made from a delta on another.
-                let Some(kind) = self.snapshot.read(&oid(&id), max, &mut data)? else { continue };
-                let (entry, after) = thin::append(self.file, self.path, end, id, kind, &data)?;
-                end = after;
-                resolve.entries.all.push(entry);
-                resolve.from(resolve.entries.all.len() as u32 - 1)?;
-            }
-        }
-        (self.progress)(Progress::Resolving { deltas: resolve.resolved, total: deltas });
-        if let Some(id) = waiting(resolve.entries).first() {
-            return Err(no_base(id));
-        }
-        match resolve.entries.all.iter().find(|e| e.kind.is_none()) {
-            Some(e) => Err(RepoError::bad_pack(format!("the delta at byte {} leads to no object", e.offset))),
-            None => Ok(end),
-        }
-    }
-
-    /// Compares objects that came whole with stored ones of the same id.
-    fn compare_whole(&self, scanned: &Scanned) -> Result<()> {
-        for entry in &scanned.entries.all {
-            let Some(kind) = entry.kind else { continue };
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(RepoError::Stopped);
-            }
-            let Some((_, size)) = self.snapshot.stored(&oid(&entry.id))? else { continue };
-            if size <= COMPARE_BYTES_MAX {
-                self.compare(&entry.id, kind, &resolve::read_entry(self.file, entry.offset)?)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// An id that is stored already must have the same content: whoever made a collision that the hash did not notice
-    /// is stopped here. Objects too large to hold twice are trusted to the hash.
-    fn compare(&self, id: &RawId, kind: Kind, data: &[u8]) -> Result<()> {
-        let id = oid(id);
-        let Some((stored_kind, size)) = self.snapshot.stored(&id)? else { return Ok(()) };
-        if stored_kind != kind || size != data.len() as u64 {
-            return Err(RepoError::Collision { id });
-        }
-        if size > COMPARE_BYTES_MAX {
-            return Ok(());
-        }
-        let mut stored = Vec::new();
-        match self.snapshot.read(&id, size, &mut stored)? {
-            Some(_) if stored != data => Err(RepoError::Collision { id }),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// True if deltas still wait for the object: nothing resolved meanwhile turned out to be it.
-fn waiting_for(id: &RawId, entries: &entries::Entries) -> bool {
-    let from = entries.by_id.partition_point(|(b, _)| b < id);
-    entries.by_id[from..]
-        .iter()
-        .take_while(|(b, _)| b == id)
-        .any(|(_, d)| entries.all[*d as usize].kind.is_none())
-}
-
-fn links_out(all: &[entries::Entry], mut needed: Needed) -> Result<Vec<(Oid, Kind)>> {
-    for entry in all {
-        let kind = entry.kind.ok_or_else(|| RepoError::bad_pack("a delta was not resolved"))?;
-        needed.strike(&entry.id, kind)?;
-    }
-    Ok(needed.into_rest())
+    let ingest = Ingest { snapshot: &snapshot, file: &file, path: &path, limits, progress, stop };
+    let Finished { trailer, flush, has_reverse, rest, bases, unlinked, gitmodules } =
+        ingest.finish(scanned)?;
+    let path = path.with_extension("idx");
+    let packs = PackSet::new(vec![Arc::new(Pack::open(&path, hash)?)], Arc::new(BaseCache::default()));
+    let outside = match rest {
+        Rest::Exact(links) => links,
+        Rest::Prints(left) => ids_of(&left, &packs, stop)?,
+    };
+    let incoming = IncomingPack {
+        packs,
+        path,
+        name: format!("pack-{trailer}.idx"),
+        objects: snapshot.objects.clone(),
+        outside,
+        bases,
+        unlinked,
+        has_reverse,
+        flush: Some(flush),
+        keep: None,
+        quarantine: Some(quarantine),
+    };
+    let received = Received { incoming: Some(incoming), ..Received::nothing(snapshot, pass) };
+    received.check_gitmodules(&gitmodules)?;
+    Ok(received)
 }
 
 impl Received {
+    fn nothing(snapshot: Arc<Snapshot>, pass: Pass) -> Self {
+        Self { snapshot, incoming: None, _pass: pass, checked: AtomicBool::new(false) }
+    }
+
     /// How many objects came, borrowed bases counted.
     pub fn object_count(&self) -> u32 {
         self.incoming.as_ref().map_or(0, |i| i.packs.count() as u32)
@@ -308,7 +259,7 @@ impl Received {
         self.checked.store(true, Ordering::Release);
     }
 
-    fn check_gitmodules(&self, blobs: &BTreeSet<Oid>) -> Result<()> {
+    fn check_gitmodules(&self, blobs: &[Oid]) -> Result<()> {
         let mut data = Vec::new();
         for id in blobs {
             let refuse = |why: String| RepoError::BadObject { id: *id, kind: Kind::Blob, why };
@@ -325,7 +276,8 @@ impl Received {
         Ok(())
     }
 
-    /// Moves the objects out of quarantine, durable on return. Doing it again changes nothing.
+    /// Moves the objects out of quarantine, durable on return. Doing it again changes nothing. Until this is dropped,
+    /// `git gc` leaves the pack alone: no ref leads to it yet.
     ///
     /// # Errors
     /// [`RepoError::Unchecked`] if [`Received::check_connected`] did not pass before.
@@ -337,26 +289,7 @@ impl Received {
         if !self.checked.load(Ordering::Acquire) {
             return Err(RepoError::Unchecked);
         }
-        let folder = incoming.objects.join("pack");
-        fs::create_dir_all(&folder).map_err(RepoError::io("create", &folder))?;
-        let name = incoming.path.file_name().unwrap_or_default();
-        let target = folder.join(name);
-        // The index comes last: a pack without one does not exist for anybody.
-        for extension in ["pack", "rev", "idx"] {
-            let from = incoming.path.with_extension(extension);
-            let file = File::open(&from).map_err(RepoError::io("open", &from))?;
-            file.set_permissions(fs::Permissions::from_mode(0o444))
-                .map_err(RepoError::io("protect", &from))?;
-            file.sync_all().map_err(RepoError::io("flush", &from))?;
-        }
-        // The same pack may be here already: then its files are the same, byte for byte.
-        for extension in ["pack", "rev", "idx"] {
-            let to = target.with_extension(extension);
-            fs::rename(incoming.path.with_extension(extension), &to).map_err(RepoError::io("rename", &to))?;
-        }
-        sync_folder(&folder)?;
-        incoming.quarantine = None;
-        Ok(())
+        incoming.publish()
     }
 }
 
@@ -379,3 +312,6 @@ impl Objects for Received {
         self.snapshot.header(id)
     }
 }
+
+#[cfg(test)]
+mod tests;

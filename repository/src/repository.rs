@@ -10,12 +10,12 @@ use arc_swap::ArcSwapOption;
 use slipway_core::{Oid, RefName};
 
 use crate::error::{RepoError, Result};
-use crate::limits::PEEL_DEPTH_MAX;
-use crate::object::Kind;
-use crate::packs::{self, BaseCache, PackSet};
 use crate::formats::commit_graph::chain;
 use crate::gate::Gate;
 use crate::graph::Graph;
+use crate::limits::PEEL_DEPTH_MAX;
+use crate::object::Kind;
+use crate::packs::{self, BaseCache, PackSet};
 use crate::refs::{RawRefs, Ref, Stamp, Stamps, Value};
 use crate::send::cache::Recipes;
 use crate::settings::Settings;
@@ -104,11 +104,6 @@ impl Repository {
         self.cache.clone()
     }
 
-    /// Has the next who asks look at everything anew.
-    pub(crate) fn forget_generation(&self) {
-        self.current.store(None);
-    }
-
     /// What was made of its settings.
     pub(crate) fn views(&self) -> &Views {
         &self.views
@@ -164,8 +159,12 @@ impl Repository {
             }
             None => Arc::new(snapshot),
         };
-        let generation =
-            Generation { snapshot: snapshot.clone(), refs: raw.stamps, packs: pack_stamps, graph: graph_stamps };
+        let generation = Generation {
+            snapshot: snapshot.clone(),
+            refs: raw.stamps,
+            packs: pack_stamps,
+            graph: graph_stamps,
+        };
         self.current.store(Some(Arc::new(generation)));
         Ok(snapshot)
     }
@@ -199,8 +198,7 @@ impl Repository {
             let packs = if fresh.is_empty() { before } else { Arc::new(before.with_more(fresh)) };
             return Ok((packs, stamps.with(joint)));
         }
-        let kept =
-            before.packs().iter().filter(|p| known.contains(&p.path().with_extension("idx"))).cloned();
+        let kept = before.packs().iter().filter(|p| known.contains(&p.path().with_extension("idx"))).cloned();
         let packs = arrange(kept.chain(fresh).collect(), &folder, self.cache.clone());
         Ok((Arc::new(packs), stamps.with(joint)))
     }

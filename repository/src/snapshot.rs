@@ -1,5 +1,6 @@
 //! One generation of a repository: its refs and its packs, unchanging.
 
+use std::any::Any;
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ pub struct Snapshot {
     pub(crate) tags_digest: OnceLock<[u8; 32]>,
     /// Looked for when first asked for.
     pub(crate) bitmaps: OnceLock<Option<Arc<Bitmaps>>>,
+    memo: OnceLock<Arc<dyn Any + Send + Sync>>,
     /// Which of the 256 folders of loose objects existed when first asked.
     loose_folders: OnceLock<Box<[bool; 256]>>,
 }
@@ -65,6 +67,7 @@ impl Snapshot {
             recipes,
             tags_digest: OnceLock::new(),
             bitmaps: OnceLock::new(),
+            memo: OnceLock::new(),
             loose_folders: OnceLock::new(),
         }
     }
@@ -91,6 +94,13 @@ impl Snapshot {
             _ => &self.refs[..],
         };
         named.binary_search_by(|r| r.name.as_str().cmp(name)).ok().map(|i| &named[i])
+    }
+
+    /// What `make` makes of this generation, made once: a place for whoever shows it to keep how that looks. There is
+    /// room for one value; of another type it is made each time.
+    pub fn memo<T: Any + Send + Sync>(&self, make: impl Fn(&Self) -> T) -> Arc<T> {
+        let kept = self.memo.get_or_init(|| Arc::new(make(self)));
+        kept.clone().downcast().unwrap_or_else(|_| Arc::new(make(self)))
     }
 
     /// The name of the hash: `sha1`.

@@ -12,6 +12,9 @@ use crate::limits::REF_FOLDERS_DEEP_MAX;
 /// Names that our quarantine folders start with; git's own, so that `git gc` removes them too.
 pub(crate) const QUARANTINE: &str = "tmp_objdir-incoming-";
 
+/// What the files say that keep our packs from `git gc` while a push is under way; a process id follows.
+pub(crate) const KEEP_WORDS: &str = "slipway: refs are being updated by process ";
+
 /// Names that the files of answers start with, in `slipway/`; each is removed right after it is made.
 pub(crate) const SPOOL: &str = "answer-";
 
@@ -27,6 +30,10 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
             remove(fs::remove_dir_all(path), path)
         }
         _ => Ok(()),
+    })?;
+    each(&root.join("objects/pack"), &mut |path, name| {
+        let ours = || fs::read(path).is_ok_and(|words| words.starts_with(KEEP_WORDS.as_bytes()));
+        if name.ends_with(".keep") && ours() { remove(fs::remove_file(path), path) } else { Ok(()) }
     })?;
     each(&root.join("slipway"), &mut |path, name| match name.strip_prefix(SPOOL) {
         Some(number) if is_ours(number) => remove(fs::remove_file(path), path),

@@ -14,7 +14,12 @@ use slipway_repository::*;
 use support::*;
 
 /// A history pushed bit by bit, as thin packs.
-fn pushed(lab: &Lab, seed: u64, commits: u64, bits: usize) -> (std::sync::Arc<Repository>, std::path::PathBuf) {
+fn pushed(
+    lab: &Lab,
+    seed: u64,
+    commits: u64,
+    bits: usize,
+) -> (std::sync::Arc<Repository>, std::path::PathBuf) {
     let (repository, path) = lab.create("app");
     let from = lab.bare("from.git");
     import(&from, seed, commits);
@@ -22,7 +27,8 @@ fn pushed(lab: &Lab, seed: u64, commits: u64, bits: usize) -> (std::sync::Arc<Re
     let line: Vec<&str> = line.lines().collect();
     let stop = AtomicBool::new(false);
     let mut old: Option<String> = None;
-    let mut pushes: Vec<String> = line.chunks(line.len().div_ceil(bits)).map(|c| c[c.len() - 1].to_owned()).collect();
+    let mut pushes: Vec<String> =
+        line.chunks(line.len().div_ceil(bits)).map(|c| c[c.len() - 1].to_owned()).collect();
     pushes.dedup();
     for new in pushes {
         let revs = format!("{new}\n{}", old.as_ref().map(|o| format!("^{o}\n")).unwrap_or_default());
@@ -133,7 +139,8 @@ fn loose_objects_are_packed_and_unreachable_ones_left() {
 fn git_gc_and_maintenance_keep_out_of_each_others_way() {
     let lab = Lab::new();
     let (repository, path) = pushed(&lab, 34, 60, 6);
-    let host = String::from_utf8(std::process::Command::new("uname").arg("-n").output().unwrap().stdout).unwrap();
+    let host =
+        String::from_utf8(std::process::Command::new("uname").arg("-n").output().unwrap().stdout).unwrap();
     // A process that lives: the test's parent.
     let parent = std::os::unix::process::parent_id();
     std::fs::write(path.join("gc.pid"), format!("{parent} {}", host.trim())).unwrap();

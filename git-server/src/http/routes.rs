@@ -1,7 +1,9 @@
 //! The addresses that git asks for, and what is checked before a conversation begins.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -12,16 +14,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::stream;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
 use slipway_core::{Actor, Problem, ProblemKind};
-use tracing::{Instrument, info, info_span};
+use tracing::{Instrument, Span, info, info_span};
 
 use super::answer::{plain, refused, uncached};
 use super::body::feed;
+use crate::limits::{HTTP_SILENCE, QUICK_REQUEST_BYTES, QUICK_TIME};
 use crate::server::GitServer;
-use crate::service::{Conversation, Opened, Shared, advertisement, blocking};
-use crate::transport::{Stop, input, output};
+use crate::service::quick::Quick;
+use crate::service::{self, Conversation, Opened, Shared, advertisement, blocking};
+use crate::transport::{Input, Stop, input, output};
 use crate::wire::pktline::{put_flush, put_line};
 use crate::wire::{Service, Version};
 
@@ -61,25 +66,29 @@ async fn info_refs(State(server): State<GitServer>, Path(repo): Path<String>, re
         }
         Some(Some(service)) => service,
     };
-    match open(&server.shared, request.headers(), peer(&request), &repo, service).await {
-        Ok(opened) => advertise(opened, service, version(request.headers())).await,
+    let asker = match asker(&request) {
+        Ok(asker) => asker,
+        Err(problem) => return refused(&problem),
+    };
+    let version = version(request.headers());
+    let job = blocking(move || {
+        let opened = open_blocking(&server.shared, asker, &repo, service)?;
+        Ok(advertisement(&opened, service, version, true)?.bytes)
+    });
+    match job.await {
+        Ok(told) => advertise(&told, service, version),
         Err(problem) => refused(&problem),
     }
 }
 
-async fn advertise(opened: Opened, service: Service, version: Version) -> Response {
-    let job = blocking(move || advertisement(&opened, service, version, true));
-    let told = match job.await {
-        Ok(told) => told.bytes,
-        Err(problem) => return refused(&problem),
-    };
+fn advertise(told: &[u8], service: Service, version: Version) -> Response {
     let mut out = Vec::with_capacity(told.len() + 64);
     // Version 2 does without; a push is never answered in version 2.
     if service == Service::ReceivePack || version != Version::V2 {
         put_line(&mut out, &format!("# service={}", service.name()));
         put_flush(&mut out);
     }
-    out.extend_from_slice(&told);
+    out.extend_from_slice(told);
     uncached(StatusCode::OK, &format!("application/x-{}-advertisement", service.name()), Body::from(out))
 }
 
@@ -106,25 +115,98 @@ async fn exchange(shared: Arc<Shared>, repo: String, service: Service, request: 
         Ok(gzip) => gzip,
         Err(response) => return *response,
     };
-    let peer = peer(&request);
-    let opened = match open(&shared, request.headers(), peer, &repo, service).await {
+    let version = version(request.headers());
+    if service == Service::UploadPack && version == Version::V2 && !gzip && is_small(request.headers()) {
+        return quick(shared, repo, request).await;
+    }
+    let asker = match asker(&request) {
+        Ok(asker) => asker,
+        Err(problem) => return refused(&problem),
+    };
+    let opened = match open(&shared, asker, &repo, service).await {
         Ok(opened) => opened,
         Err(problem) => return refused(&problem),
     };
-    let version = version(request.headers());
-    let span =
-        info_span!("http git", repo = %opened.name, who = opened.actor.label(), service = service.name());
     let (fed, input) = input();
-    let (output, sent) = output();
+    let span = span(&opened, service);
     tokio::spawn(feed(request.into_body(), gzip, fed).instrument(span.clone()));
+    begin(&shared, opened, version, service, input, span).await
+}
+
+/// Starts a conversation and answers with what it says.
+async fn begin(
+    shared: &Arc<Shared>,
+    opened: Opened,
+    version: Version,
+    service: Service,
+    input: Input,
+    span: Span,
+) -> Response {
+    let (output, sent) = output();
     let conversation = Conversation::new(Arc::clone(&shared.engine), opened, version, true, input, output);
-    shared.tasks.spawn(converse(conversation, service).instrument(span));
+    shared.tasks.spawn(converse(conversation.answer(service)).instrument(span));
     answer(service, sent).await
 }
 
-async fn converse(conversation: Conversation, service: Service) {
+fn span(opened: &Opened, service: Service) -> Span {
+    info_span!("http git", repo = %opened.name, who = opened.actor.label(), service = service.name())
+}
+
+/// True if the body is known to be small and is sent without being waited for.
+fn is_small(headers: &HeaderMap) -> bool {
+    let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    length.is_some_and(|length: u64| length <= QUICK_REQUEST_BYTES) && !headers.contains_key(EXPECT)
+}
+
+/// A small request of version 2: read whole, then answered by one job.
+async fn quick(shared: Arc<Shared>, repo: String, request: Request) -> Response {
+    let service = Service::UploadPack;
+    let asker = match asker(&request) {
+        Ok(asker) => asker,
+        Err(problem) => return refused(&problem),
+    };
+    let body = match tokio::time::timeout(HTTP_SILENCE, request.into_body().collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        _ => return plain(StatusCode::BAD_REQUEST, "The request's body did not come whole. Try again."),
+    };
+    let flag = Arc::new(AtomicBool::new(false));
+    let (job_shared, job_body, stop) = (Arc::clone(&shared), body.clone(), Arc::clone(&flag));
+    let mut job = pin!(blocking(move || {
+        let opened = open_blocking(&job_shared, asker, &repo, service)?;
+        let quick = service::quick::answer(&job_shared.engine, &opened, &job_body, &stop);
+        Ok((opened, quick))
+    }));
+    let done = tokio::select! {
+        done = &mut job => done,
+        () = tokio::time::sleep(QUICK_TIME) => {
+            flag.store(true, Ordering::Relaxed);
+            job.await
+        }
+    };
+    match done {
+        Err(problem) => refused(&problem),
+        Ok((_, Quick::Whole(bytes))) => uncached(StatusCode::OK, UPLOAD_RESULT, Body::from(bytes)),
+        Ok((opened, Quick::Pack(pending))) => {
+            let (span, (output, sent), (_, input)) = (span(&opened, service), output(), input());
+            let conversation =
+                Conversation::new(Arc::clone(&shared.engine), opened, Version::V2, true, input, output);
+            shared.tasks.spawn(converse(conversation.go_on(*pending)).instrument(span));
+            answer(service, sent).await
+        }
+        Ok((opened, Quick::Other)) => {
+            let (span, (fed, input)) = (span(&opened, service), input());
+            fed.send(Ok(body)).await;
+            drop(fed);
+            begin(&shared, opened, Version::V2, service, input, span).await
+        }
+    }
+}
+
+const UPLOAD_RESULT: &str = "application/x-git-upload-pack-result";
+
+async fn converse(conversation: impl Future<Output = Result<(), Stop>>) {
     let started = std::time::Instant::now();
-    let problem = match conversation.answer(service).await {
+    let problem = match conversation.await {
         Ok(()) => None,
         Err(Stop::Gone) => Some("the client left".to_owned()),
         Err(Stop::Refused(problem) | Stop::Told(problem)) => Some(problem.to_string()),
@@ -168,13 +250,19 @@ fn check_headers(headers: &HeaderMap, service: Service) -> Result<bool, Box<Resp
     }
 }
 
-async fn open(
-    shared: &Arc<Shared>,
-    headers: &HeaderMap,
+/// Who asks, as far as the request tells: nothing is looked up yet.
+struct Asker {
     peer: IpAddr,
-    repo: &str,
-    service: Service,
-) -> Result<Opened, Problem> {
+    /// The account, if one is named, and the token.
+    credentials: Option<(Option<String>, String)>,
+}
+
+async fn open(shared: &Arc<Shared>, asker: Asker, repo: &str, service: Service) -> Result<Opened, Problem> {
+    let (job, repo) = (Arc::clone(shared), repo.to_owned());
+    blocking(move || open_blocking(&job, asker, &repo, service)).await
+}
+
+fn open_blocking(shared: &Shared, asker: Asker, repo: &str, service: Service) -> Result<Opened, Problem> {
     if shared.engine.stop.is_cancelled() {
         return Err(Problem::new(
             ProblemKind::Unavailable,
@@ -182,13 +270,20 @@ async fn open(
             "Try again in a minute.",
         ));
     }
-    let actor = identify(shared, headers, peer).await?;
-    shared.open(actor, repo.strip_suffix(".git").unwrap_or(repo).to_owned(), service).await
+    let actor = match asker.credentials {
+        Some((account, token)) => shared.authenticator.by_token(account.as_deref(), &token, asker.peer)?,
+        // Without credentials: nobody in particular.
+        None => Actor::Anonymous,
+    };
+    shared.open_blocking(actor, repo.strip_suffix(".git").unwrap_or(repo), service)
 }
 
-/// Who asks. Without credentials: nobody in particular.
-async fn identify(shared: &Arc<Shared>, headers: &HeaderMap, peer: IpAddr) -> Result<Actor, Problem> {
-    let Some(header) = headers.get(AUTHORIZATION) else { return Ok(Actor::Anonymous) };
+fn asker(request: &Request) -> Result<Asker, Problem> {
+    Ok(Asker { peer: peer(request), credentials: credentials(request.headers())? })
+}
+
+fn credentials(headers: &HeaderMap) -> Result<Option<(Option<String>, String)>, Problem> {
+    let Some(header) = headers.get(AUTHORIZATION) else { return Ok(None) };
     let unreadable = || {
         Problem::new(
             ProblemKind::Unauthenticated,
@@ -197,18 +292,16 @@ async fn identify(shared: &Arc<Shared>, headers: &HeaderMap, peer: IpAddr) -> Re
         )
     };
     let (scheme, value) = header.to_str().ok().and_then(|v| v.split_once(' ')).ok_or_else(unreadable)?;
-    let (account, token) = match scheme.to_ascii_lowercase().as_str() {
+    match scheme.to_ascii_lowercase().as_str() {
         "basic" => {
             let raw = STANDARD.decode(value.trim()).map_err(|_| unreadable())?;
             let text = String::from_utf8(raw).map_err(|_| unreadable())?;
             let (account, token) = text.split_once(':').ok_or_else(unreadable)?;
-            (Some(account.to_owned()), token.to_owned())
+            Ok(Some((Some(account.to_owned()), token.to_owned())))
         }
-        "bearer" => (None, value.trim().to_owned()),
-        _ => return Err(unreadable()),
-    };
-    let authenticator = Arc::clone(&shared.authenticator);
-    blocking(move || authenticator.by_token(account.as_deref(), &token, peer)).await
+        "bearer" => Ok(Some((None, value.trim().to_owned()))),
+        _ => Err(unreadable()),
+    }
 }
 
 fn peer(request: &Request) -> IpAddr {

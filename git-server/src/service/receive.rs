@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
+use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use slipway_core::accept::{Proposal, Verdict};
 use slipway_core::event::Cause;
 use slipway_core::{EventId, Oid, Problem, RefUpdate, UnixMillis};
-use slipway_repository::{Progress, ReceiveLimits, Received, View};
+use slipway_repository::{Progress, ReceiveLimits, Received, Side, View};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::certificate::{NonceRule, Signature, judge};
+use super::progress::Teller;
 use super::rules::{self, Alias};
 use super::{Conversation, Engine, Opened, StopFlag, broken};
-use crate::limits::{BLAME_UPDATES_MAX, DRAIN_TIME, KEEPALIVE_PAUSE, PROGRESS_PAUSE};
+use crate::limits::{BLAME_UPDATES_MAX, DRAIN_TIME, KEEPALIVE_PAUSE};
 use crate::transport::{Input, InputReader, Output, Stop};
 use crate::wire::WireError;
 use crate::wire::advertise::Offer;
@@ -224,7 +224,7 @@ impl Job {
     fn receive(&mut self) -> Result<Received, Problem> {
         let repository = &self.opened.repository;
         if !self.push.has_pack() {
-            return repository.received_nothing().map_err(Problem::from);
+            return repository.received_nothing_as(Side::Push).map_err(Problem::from);
         }
         let limits = &self.engine.limits;
         let limits = ReceiveLimits {
@@ -234,11 +234,12 @@ impl Job {
             objects_max: limits.objects_max,
             object_bytes_max: limits.object_bytes_max,
             depth_max: limits.delta_depth_max,
+            ..ReceiveLimits::default()
         };
         let band = if self.push.quiet { SideBand::None } else { self.push.band };
-        let teller =
-            Teller { output: &self.output, band, hears: &self.hears, last: std::cell::Cell::new(None) };
-        repository.receive(&mut self.reader, &limits, &|p| teller.tell(&p), &self.stop).map_err(Problem::from)
+        let teller = Teller::new(&self.output, band, &self.hears);
+        let tell = |p: Progress| teller.tell(&p);
+        repository.receive_as(Side::Push, &mut self.reader, &limits, &tell, &self.stop).map_err(Problem::from)
     }
 
     /// Checks what came, and asks the one acceptance path.
@@ -384,33 +385,4 @@ fn not_alone() -> Problem {
         "atomic push failure: another of its refs was refused",
         "See that ref's answer.",
     )
-}
-
-/// Tells the pusher how the pack comes along: now and then, and never so that anything waits for it.
-struct Teller<'a> {
-    output: &'a Output,
-    band: SideBand,
-    hears: &'a AtomicBool,
-    last: std::cell::Cell<Option<Instant>>,
-}
-
-impl Teller<'_> {
-    fn tell(&self, progress: &Progress) {
-        // Receiving is shown by the client itself ("Writing objects").
-        let Progress::Resolving { deltas, total } = progress else { return };
-        let (deltas, total) = (*deltas, *total);
-        let end = deltas >= total;
-        let early = self.last.get().is_some_and(|at| at.elapsed() < PROGRESS_PAUSE);
-        let hears = self.band != SideBand::None && self.hears.load(Ordering::Relaxed);
-        if !hears || total == 0 || (early && !end) {
-            return;
-        }
-        self.last.set(Some(Instant::now()));
-        let percent = u64::from(deltas) * 100 / u64::from(total).max(1);
-        let tail = if end { ", done.\n" } else { "\r" };
-        let mut out = Vec::new();
-        let line = format!("Resolving deltas: {percent:3}% ({deltas}/{total}){tail}");
-        self.band.put(&mut out, Band::Remark, line.as_bytes());
-        self.output.offer(Bytes::from(out));
-    }
 }

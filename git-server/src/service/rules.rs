@@ -9,7 +9,10 @@ use slipway_repository::{Guard, Received, View};
 /// Judges one update.
 pub(super) fn check(view: &View, received: &Received, update: &RefUpdate) -> Result<(), Problem> {
     let settings = &view.settings.receive;
-    if view.settings.hidden_from_push.hides(update.name.as_str()) {
+    let hides = |name: &RefName| view.settings.hidden_from_push.hides(name.as_str());
+    // A symbolic ref is no way around: the update would move what it names.
+    let target = view.whole.find_ref(update.name.as_str()).and_then(|r| r.symref.as_ref());
+    if hides(&update.name) || target.is_some_and(hides) {
         return Err(denied("deny updating a hidden ref", "Push to another ref."));
     }
     let is_branch = update.name.as_branch().is_some();

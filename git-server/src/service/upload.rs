@@ -11,8 +11,10 @@ use super::{Conversation, blocking};
 use crate::transport::Stop;
 use crate::wire::advertise::Offer;
 use crate::wire::fetch::FetchArgs;
+use crate::wire::ls_refs::LsRefs;
 use crate::wire::negotiate::{Negotiation, Next, put_acknowledgments};
 use crate::wire::pktline::{Band, Head, SideBand, Step, put, put_delim, put_flush, put_line, step};
+use crate::wire::ref_table::RefTable;
 use crate::wire::text::one_line;
 use crate::wire::upload_v0::{Read, WantReader, Wants};
 use crate::wire::upload_v2::{Command, CommandReader, Notes};
@@ -49,13 +51,9 @@ impl Conversation {
             log_notes(&reader.take_notes(), session.as_deref());
             match command {
                 Command::End => return Ok(()),
-                Command::LsRefs(mut args) => {
+                Command::LsRefs(args) => {
                     let snapshot = Arc::clone(&view.snapshot);
-                    let answer = blocking(move || {
-                        let mut out = Vec::new();
-                        args.answer(snapshot.refs(), snapshot.head(), &mut out);
-                        Ok(out)
-                    });
+                    let answer = blocking(move || Ok(answer_refs(&snapshot, args)));
                     self.output.send(answer.await?).await?;
                 }
                 Command::Fetch(args) => self.fetch(&view, *args).await?,
@@ -163,6 +161,14 @@ impl Conversation {
     }
 }
 
+/// The refs that were asked for.
+pub(super) fn answer_refs(snapshot: &Snapshot, mut args: LsRefs) -> Vec<u8> {
+    let mut out = Vec::new();
+    let table = || snapshot.memo(|snapshot| RefTable::new(snapshot.refs()));
+    args.answer(snapshot.refs(), snapshot.head(), table, &mut out);
+    out
+}
+
 fn log_notes(notes: &Notes, session: Option<&str>) {
     if *notes != Notes::default() {
         let options: Vec<String> = notes.server_options.iter().map(|o| one_line(o)).collect();
@@ -179,7 +185,7 @@ fn size_of(snapshot: &Snapshot, id: &Oid) -> Result<Option<u64>, Problem> {
 }
 
 /// Packets, put into the side band: lines go on band 1, flushes and delimiters stay what they are.
-fn banded(packets: &[u8]) -> Vec<u8> {
+pub(super) fn banded(packets: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(packets.len() + packets.len() / 8);
     let mut rest = packets;
     while let Ok(Step::Got(head, len)) = step(rest) {
@@ -240,7 +246,10 @@ fn filter_of(view: &View, args: &FetchArgs) -> Result<Filter, Problem> {
 }
 
 /// Everything of version 2's answer before the pack, and the pack's recipe if one follows.
-fn answer_fetch(view: &View, mut args: FetchArgs) -> Result<(Vec<u8>, Option<Box<PackRequest>>), Problem> {
+pub(super) fn answer_fetch(
+    view: &View,
+    mut args: FetchArgs,
+) -> Result<(Vec<u8>, Option<Box<PackRequest>>), Problem> {
     let snapshot = &*view.snapshot;
     let filter = filter_of(view, &args)?;
     let mut out = Vec::new();

@@ -4,6 +4,7 @@ use slipway_core::RefName;
 use slipway_repository::Ref;
 
 use super::pktline::{put, put_flush};
+use super::ref_table::{RefTable, put_ref};
 use super::{WireError, read_text};
 use crate::limits::{REF_PREFIX_BYTES_MAX, REF_PREFIXES_MAX};
 
@@ -42,25 +43,27 @@ impl LsRefs {
     }
 
     /// Writes the refs that are asked for. `head` is the branch that HEAD names, born or not.
-    pub(crate) fn answer(&mut self, refs: &[Ref], head: &RefName, out: &mut Vec<u8>) {
+    /// `table` gives them rendered.
+    pub(crate) fn answer<T: AsRef<RefTable>>(
+        &mut self,
+        refs: &[Ref],
+        head: &RefName,
+        table: impl FnOnce() -> T,
+        out: &mut Vec<u8>,
+    ) {
         self.reduce();
-        let born = refs.iter().any(|r| r.name.as_str() == "HEAD");
+        let born = refs.first().is_some_and(|r| r.name.as_str() == "HEAD");
         // A HEAD that names no branch that may be shown is not there at all.
         let names_branch = head.as_str() != "HEAD";
         if !born && names_branch && self.unborn && self.matches("HEAD") {
             put(out, &[b"unborn HEAD symref-target:", head.as_str().as_bytes(), b"\n"]);
         }
-        for entry in refs.iter().filter(|r| self.matches(r.name.as_str())) {
-            let mut line = format!("{} {}", entry.target, entry.name);
-            if let Some(symref) = entry.symref.as_ref().filter(|_| self.symrefs) {
-                line.push_str(" symref-target:");
-                line.push_str(symref.as_str());
+        if self.symrefs && self.peel {
+            table().as_ref().put(refs, &self.prefixes, out);
+        } else {
+            for entry in refs.iter().filter(|r| self.matches(r.name.as_str())) {
+                put_ref(entry, self.symrefs, self.peel, out);
             }
-            if let Some(peeled) = entry.peeled.filter(|_| self.peel) {
-                line.push_str(" peeled:");
-                line.push_str(&peeled.to_string());
-            }
-            put(out, &[line.as_bytes(), b"\n"]);
         }
         put_flush(out);
     }
@@ -101,8 +104,36 @@ mod tests {
             ls.take(line.as_bytes()).expect("a valid argument");
         }
         let mut out = Vec::new();
-        ls.answer(refs, &RefName::parse("refs/heads/main").expect("valid"), &mut out);
+        let head = RefName::parse("refs/heads/main").expect("valid");
+        ls.answer(refs, &head, || std::sync::Arc::new(RefTable::new(refs)), &mut out);
         String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn the_rendered_table_says_what_the_lines_say() {
+        let refs = [
+            entry("HEAD", 1, Some("refs/heads/main"), None),
+            entry("refs/heads/main", 1, None, None),
+            entry("refs/heads/next", 2, None, None),
+            entry("refs/notes/n", 3, None, None),
+            entry("refs/tags/v1", 4, None, Some(1)),
+        ];
+        let prefixes = ["", "HEAD", "H", "refs/heads/", "refs/heads/main", "refs/tags/v", "refs/x", "z"];
+        for one in prefixes {
+            for two in prefixes {
+                let asked = [format!("ref-prefix {one}"), format!("ref-prefix {two}")];
+                let lines = ["symrefs", "peel", &asked[0], &asked[1]];
+                let mut ls = LsRefs::default();
+                lines.iter().for_each(|line| ls.take(line.as_bytes()).expect("valid"));
+                ls.reduce();
+                let mut slow = Vec::new();
+                for entry in refs.iter().filter(|r| ls.matches(r.name.as_str())) {
+                    put_ref(entry, true, true, &mut slow);
+                }
+                put_flush(&mut slow);
+                assert_eq!(ask(&lines, &refs).as_bytes(), slow, "{one:?} {two:?}");
+            }
+        }
     }
 
     #[test]

@@ -132,7 +132,11 @@ fn hidden_refs_are_not_there() {
     assert!(!dev.try_git(&clone, &["cat-file", "-e", &secret]).status.success());
 
     let deny = "deny updating a hidden ref";
-    assert!(lab.refused(&[&url, "main:refs/hidden/y"]).contains(deny));
+    dev.git(&lab.path, &["symbolic-ref", "refs/heads/door", "refs/hidden/x"]);
+    assert!(!dev.git(&clone, &["ls-remote", &url]).contains("door"));
+    for name in ["refs/hidden/y", "refs/hidden/x", "refs/heads/door"] {
+        assert!(lab.refused(&["-f", &url, &format!("main:{name}")]).contains(deny), "{name}");
+    }
     let zero = "0".repeat(40);
     let commands = format!("{secret} {zero} refs/hidden/x\0report-status");
     let said = lab.ask("receive-pack", format!("{:04x}{commands}0000", commands.len() + 4), false);
@@ -288,8 +292,11 @@ fn filters_are_refused_where_the_config_says_so() {
     assert!(said.contains("ERR"), "{said}");
     // Patterns in a blob that nobody may see are in no blob.
     lab.set(&[("uploadpack.allowFilter", "true"), ("uploadpackfilter.allow", "true")]);
-    let hidden = lab.dev.git(&lab.path, &["commit-tree", "-m", "lost", "main^{tree}"]).trim().to_owned();
-    for name in [hidden.as_str(), "main:nothing", "main:dir", "nobody:.sparse", "1:2:3"] {
+    let patterns = lab.tree.join("patterns");
+    std::fs::write(&patterns, "/in no commit/\n").expect("written");
+    let file = patterns.display().to_string();
+    let lost = lab.dev.git(&lab.path, &["hash-object", "-w", &file]).trim().to_owned();
+    for name in [lost.as_str(), "main:nothing", "main:dir", "nobody:.sparse", "1:2:3"] {
         let (ok, said) = clone("sparse", &format!("sparse:oid={name}"));
         assert!(!ok && said.contains("unable to access sparse blob"), "{name}: {said}");
     }

@@ -101,7 +101,12 @@ impl Walk<'_> {
         result
     }
 
-    fn differ(&mut self, old: Option<&TreeEntry<'_>>, new: Option<&TreeEntry<'_>>, deep: usize) -> Result<()> {
+    fn differ(
+        &mut self,
+        old: Option<&TreeEntry<'_>>,
+        new: Option<&TreeEntry<'_>>,
+        deep: usize,
+    ) -> Result<()> {
         let is_tree = |e: &TreeEntry<'_>| e.kind() == Some(Kind::Tree);
         let path = &self.path;
         let goes_on = match (old, new) {

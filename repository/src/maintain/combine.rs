@@ -107,7 +107,9 @@ fn entries(plan: &Plan, begun: &[u64]) -> Result<Vec<Entry>> {
             Item::Whole { place, .. } => {
                 entries.push(Entry { place, offset: *begun, crc: 0, copied: false });
             }
-            Item::Loose(_) => return Err(RepoError::Invalid { what: "a loose object among packed ones".into() }),
+            Item::Loose(_) => {
+                return Err(RepoError::Invalid { what: "a loose object among packed ones".into() });
+            }
         }
     }
     Ok(entries)

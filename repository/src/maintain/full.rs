@@ -179,14 +179,11 @@ impl Repository {
         for pack in &retired {
             retire(pack)?;
         }
-        // Who pushes next must not find in memory what is gone from disk.
-        self.forget_generation();
         Ok(retired.len())
     }
 
     /// True if one of these objects is reachable now, from refs that moved since `reached` was found out.
     fn is_needed_now(&self, dropped: &HashSet<Oid>, reached: (&PackSet, &Marks)) -> Result<bool> {
-        self.forget_generation();
         let snapshot = self.snapshot()?;
         let mut open: Vec<Oid> = snapshot.refs().iter().map(|r| r.target).collect();
         open.extend(named(self.root())?);

@@ -20,7 +20,8 @@ impl GcLock {
         for _ in 0..2 {
             match File::create_new(&path) {
                 Ok(mut file) => {
-                    write!(file, "{} {}", std::process::id(), host()).map_err(RepoError::io("write", &path))?;
+                    write!(file, "{} {}", std::process::id(), host())
+                        .map_err(RepoError::io("write", &path))?;
                     return Ok(Self(path));
                 }
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {

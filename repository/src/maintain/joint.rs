@@ -121,7 +121,8 @@ fn joint_set(file: Midx<Mapped>, packs: Vec<Arc<Pack>>, repository: &Repository)
     let mut ordered = Vec::with_capacity(packs.len());
     for n in 0..file.packs() {
         let found = packs.iter().find(|p| Some(index_name(p).as_str()) == file.pack_name(n));
-        let lost = || RepoError::Invalid { what: "a multi-pack index names other packs than it was made of".into() };
+        let lost =
+            || RepoError::Invalid { what: "a multi-pack index names other packs than it was made of".into() };
         ordered.push(found.ok_or_else(lost)?.clone());
     }
     let numbers = (0..file.packs()).collect();

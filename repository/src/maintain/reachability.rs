@@ -18,7 +18,7 @@ use crate::bits::Bits;
 use crate::error::{RepoError, Result};
 use crate::formats::{BitmapHead, BitmapWriter, Broken, Ewah, REUSABLE, ewah_encode};
 use crate::graph::{Commit, Node};
-use crate::limits::{BITMAP_TIPS_MAX, BITMAP_YOUNG_COMMITS, BITMAP_YOUNG_SPACE, BITMAP_OLD_SPACE};
+use crate::limits::{BITMAP_OLD_SPACE, BITMAP_TIPS_MAX, BITMAP_YOUNG_COMMITS, BITMAP_YOUNG_SPACE};
 use crate::object::Kind;
 use crate::packs::{JointIndex, PackSet};
 use crate::snapshot::Snapshot;
@@ -122,7 +122,8 @@ impl<'a> Reachability<'a> {
         }
         tips.sort_unstable_by(|a, b| b.cmp(a));
         tips.dedup();
-        let mut chosen: HashSet<Node> = tips.into_iter().take(BITMAP_TIPS_MAX).map(|(_, node)| node).collect();
+        let mut chosen: HashSet<Node> =
+            tips.into_iter().take(BITMAP_TIPS_MAX).map(|(_, node)| node).collect();
         for (age, node) in order.iter().rev().enumerate() {
             let space = if age < BITMAP_YOUNG_COMMITS { BITMAP_YOUNG_SPACE } else { BITMAP_OLD_SPACE };
             if age % space == 0 {

@@ -142,7 +142,8 @@ fn an_object_that_a_ref_comes_back_to_does_not_go() {
         let files = vec![path.join("config")];
         let repository = Repository::open_with(path.clone(), crate::Settings::default(), files).unwrap();
         let (folder, back) = (path.clone(), commit.clone());
-        let act = move || drop(crate::support::git_raw(&folder, &["update-ref", "refs/heads/back", &back], b""));
+        let act =
+            move || drop(crate::support::git_raw(&folder, &["update-ref", "refs/heads/back", &back], b""));
         MEANWHILE.set(Some(Box::new(act)));
         LEFT.with(|left| left.set(step));
         let done = repository.repack(&month(), &AtomicBool::new(false)).unwrap();

@@ -2,17 +2,21 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use sha1::{Digest, Sha1};
+use gix::hash::Kind as HashKind;
+use slipway_core::Oid;
 
-use super::entries::Entry;
+use super::digest::Digest;
+use super::entries::Entries;
 use crate::error::{RepoError, Result};
+use crate::limits::BUFFER_BYTES;
 
 /// Writes and hashes.
 struct Hashed<W> {
     out: W,
-    hash: Sha1,
+    hash: Digest,
 }
 
 impl<W: Write> Hashed<W> {
@@ -20,56 +24,72 @@ impl<W: Write> Hashed<W> {
         self.hash.update(bytes);
         self.out.write_all(bytes)
     }
-
-    fn finish(mut self) -> io::Result<W> {
-        let sum: [u8; 20] = self.hash.finalize().into();
-        self.out.write_all(&sum)?;
-        Ok(self.out)
-    }
 }
 
-fn create(path: &Path, fill: impl FnOnce(&mut Hashed<BufWriter<File>>) -> io::Result<()>) -> Result<()> {
-    let write = || {
-        let file = File::create_new(path)?;
-        let mut out = Hashed { out: BufWriter::with_capacity(64 << 10, file), hash: Sha1::new() };
+type Out = Hashed<BufWriter<File>>;
+
+/// Opens a file that nobody shall change once it is written.
+pub(crate) fn create_final(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create_new(true).mode(0o444).open(path)
+}
+
+fn create(path: &Path, hash: HashKind, fill: impl FnOnce(&mut Out) -> io::Result<()>) -> Result<File> {
+    let failed = RepoError::io("write", path);
+    let filled = (|| {
+        let file = create_final(path)?;
+        let mut out = Hashed { out: BufWriter::with_capacity(BUFFER_BYTES, file), hash: Digest::new(hash) };
         fill(&mut out)?;
-        out.finish()?.into_inner().map_err(io::IntoInnerError::into_error).map(drop)
-    };
-    write().map_err(RepoError::io("write", path))
+        Ok(out)
+    })();
+    let mut out = filled.map_err(failed)?;
+    let sum = out.hash.finish()?;
+    let ended = out.out.write_all(sum.as_bytes());
+    let file = ended.and_then(|()| out.out.into_inner().map_err(io::IntoInnerError::into_error));
+    file.map_err(RepoError::io("write", path))
 }
 
-/// Writes the index; `entries` are sorted by id.
-pub(crate) fn write_index(path: &Path, entries: &[Entry], pack_sum: &[u8; 20]) -> Result<()> {
-    create(path, |out| {
+/// Writes the index of the entries, whose numbers are `sorted` by id. Returns the file, not flushed.
+pub(crate) fn write_index(path: &Path, entries: &Entries, sorted: &[u32], pack_sum: &Oid) -> Result<File> {
+    create(path, entries.hash(), |out| {
         out.put(b"\xfftOc\0\0\0\x02")?;
-        let mut upto = 0;
-        for first in 0..=255u8 {
-            upto += entries[upto..].partition_point(|e| e.id[0] <= first);
-            out.put(&(upto as u32).to_be_bytes())?;
+        let mut counts = [0u32; 256];
+        for n in sorted {
+            counts[usize::from(entries.id(*n).as_bytes()[0])] += 1;
         }
-        entries.iter().try_for_each(|e| out.put(&e.id))?;
-        entries.iter().try_for_each(|e| out.put(&e.crc.to_be_bytes()))?;
+        let mut upto = 0;
+        for count in counts {
+            upto += count;
+            out.put(&upto.to_be_bytes())?;
+        }
+        sorted.iter().try_for_each(|n| out.put(entries.id(*n).as_bytes()))?;
+        sorted.iter().try_for_each(|n| out.put(&entries.crc(*n).to_be_bytes()))?;
         let mut far: Vec<u64> = Vec::new();
-        for entry in entries {
+        for n in sorted {
             // Offsets of 31 bits stand here; others are numbers in a table that follows.
-            let near = u32::try_from(entry.offset).ok().filter(|o| *o < 1 << 31).unwrap_or_else(|| {
-                far.push(entry.offset);
+            let offset = entries.offset(*n);
+            let near = u32::try_from(offset).ok().filter(|o| *o < 1 << 31).unwrap_or_else(|| {
+                far.push(offset);
                 (far.len() as u32 - 1) | 1 << 31
             });
             out.put(&near.to_be_bytes())?;
         }
         far.iter().try_for_each(|offset| out.put(&offset.to_be_bytes()))?;
-        out.put(pack_sum)
+        out.put(pack_sum.as_bytes())
     })
 }
 
-/// Writes the reverse index; `entries` are sorted by id.
-pub(crate) fn write_reverse(path: &Path, entries: &[Entry], pack_sum: &[u8; 20]) -> Result<()> {
-    let mut by_offset: Vec<u32> = (0..entries.len() as u32).collect();
-    by_offset.sort_unstable_by_key(|i| entries[*i as usize].offset);
-    create(path, |out| {
-        out.put(b"RIDX\0\0\0\x01\0\0\0\x01")?;
-        by_offset.iter().try_for_each(|i| out.put(&i.to_be_bytes()))?;
-        out.put(pack_sum)
+/// Writes the reverse index. Returns the file, not flushed.
+pub(crate) fn write_reverse(path: &Path, hash: HashKind, sorted: &[u32], pack_sum: &Oid) -> Result<File> {
+    // Entries are numbered in the order of their offsets, so the other way round is all that is asked for.
+    let mut positions = vec![0u32; sorted.len()];
+    for (position, entry) in (0u32..).zip(sorted) {
+        positions[*entry as usize] = position;
+    }
+    let format: u32 = if hash == HashKind::Sha1 { 1 } else { 2 };
+    create(path, hash, |out| {
+        out.put(b"RIDX\0\0\0\x01")?;
+        out.put(&format.to_be_bytes())?;
+        positions.iter().try_for_each(|p| out.put(&p.to_be_bytes()))?;
+        out.put(pack_sum.as_bytes())
     })
 }

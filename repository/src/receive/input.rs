@@ -6,10 +6,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::Crc;
-use sha1::{Digest, Sha1};
+use gix::hash::Kind as HashKind;
+use slipway_core::Oid;
 
+use super::digest::Digest;
 use crate::error::{RepoError, Result};
-use crate::limits::RECEIVE_BUFFER_BYTES;
+use crate::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_READ_BYTES_MIN};
 
 /// A pack on its way in.
 pub(crate) struct Input<'a> {
@@ -17,16 +19,26 @@ pub(crate) struct Input<'a> {
     file: &'a File,
     path: &'a Path,
     buffer: Vec<u8>,
-    /// What of the buffer is hashed and written, what is taken, and what is filled.
+    /// What of the buffer is hashed and written, what is in the entry's checksum, what is taken, and what is filled.
     kept: usize,
+    summed: usize,
     taken: usize,
     filled: usize,
     /// Bytes taken before the buffer's start.
     before: u64,
     bytes_max: u64,
-    hash: Sha1,
+    hash: Digest,
+    hash_len: usize,
     crc: Crc,
     stop: &'a AtomicBool,
+}
+
+/// Where the bytes of a pack went.
+pub(crate) struct Arrived {
+    /// Its checksum, which is not in the file.
+    pub(crate) trailer: Oid,
+    /// All bytes before it, if they were few.
+    pub(crate) small: Option<Vec<u8>>,
 }
 
 impl<'a> Input<'a> {
@@ -34,6 +46,7 @@ impl<'a> Input<'a> {
         source: &'a mut dyn Read,
         file: &'a File,
         path: &'a Path,
+        hash: HashKind,
         bytes_max: u64,
         stop: &'a AtomicBool,
     ) -> Self {
@@ -43,11 +56,13 @@ impl<'a> Input<'a> {
             path,
             buffer: vec![0; RECEIVE_BUFFER_BYTES],
             kept: 0,
+            summed: 0,
             taken: 0,
             filled: 0,
             before: 0,
             bytes_max,
-            hash: Sha1::new(),
+            hash: Digest::new(hash),
+            hash_len: hash.len_in_bytes(),
             crc: Crc::new(),
             stop,
         }
@@ -61,11 +76,18 @@ impl<'a> Input<'a> {
     /// Starts the checksum of an entry.
     pub(crate) fn start_crc(&mut self) {
         self.crc.reset();
+        self.summed = self.taken;
     }
 
     /// The checksum of what was taken since.
-    pub(crate) fn crc(&self) -> u32 {
+    pub(crate) fn crc(&mut self) -> u32 {
+        self.sum();
         self.crc.sum()
+    }
+
+    fn sum(&mut self) {
+        self.crc.update(&self.buffer[self.summed..self.taken]);
+        self.summed = self.taken;
     }
 
     /// The bytes at hand, at least one.
@@ -78,9 +100,7 @@ impl<'a> Input<'a> {
 
     /// Takes bytes that [`Input::peek`] showed.
     pub(crate) fn take(&mut self, count: usize) {
-        let end = (self.taken + count).min(self.filled);
-        self.crc.update(&self.buffer[self.taken..end]);
-        self.taken = end;
+        self.taken = (self.taken + count).min(self.filled);
     }
 
     /// Takes one byte.
@@ -98,19 +118,23 @@ impl<'a> Input<'a> {
         })
     }
 
+    /// Brings more bytes, after those at hand while there is room, so that a small pack is written once.
     fn refill(&mut self) -> Result<()> {
-        self.keep()?;
-        self.before += self.taken as u64;
-        (self.kept, self.taken, self.filled) = (0, 0, 0);
+        if self.buffer.len() - self.filled < RECEIVE_READ_BYTES_MIN {
+            self.keep()?;
+            self.before += self.taken as u64;
+            (self.kept, self.summed, self.taken, self.filled) = (0, 0, 0, 0);
+        }
         loop {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(RepoError::Stopped);
             }
-            match self.source.read(&mut self.buffer) {
-                Ok(0) => return Err(RepoError::Truncated { bytes: self.before }),
+            let so_far = self.before + self.filled as u64;
+            match self.source.read(&mut self.buffer[self.filled..]) {
+                Ok(0) => return Err(RepoError::Truncated { bytes: so_far }),
                 Ok(n) => {
-                    self.filled = n;
-                    if self.before + n as u64 > self.bytes_max {
+                    self.filled += n;
+                    if so_far + n as u64 > self.bytes_max {
                         return Err(RepoError::TooMuch {
                             what: "the pack's size in bytes",
                             max: self.bytes_max,
@@ -119,13 +143,14 @@ impl<'a> Input<'a> {
                     return Ok(());
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(RepoError::Source { bytes: self.before, source }),
+                Err(source) => return Err(RepoError::Source { bytes: so_far, source }),
             }
         }
     }
 
     /// Hashes and writes what was taken.
     fn keep(&mut self) -> Result<()> {
+        self.sum();
         let bytes = &self.buffer[self.kept..self.taken];
         self.hash.update(bytes);
         self.file.write_all(bytes).map_err(RepoError::io("write", self.path))?;
@@ -133,19 +158,54 @@ impl<'a> Input<'a> {
         Ok(())
     }
 
-    /// Takes the trailer, which is not kept in the file, and compares it. Returns it.
-    pub(crate) fn finish(mut self) -> Result<[u8; 20]> {
+    /// Takes the trailer, which is not kept in the file, and compares it.
+    pub(crate) fn finish(mut self) -> Result<Arrived> {
         self.keep()?;
-        let ours: [u8; 20] = std::mem::take(&mut self.hash).finalize().into();
-        let mut theirs = [0u8; 20];
-        for byte in &mut theirs {
+        let end = self.taken;
+        let was_small = self.before == 0;
+        let ours = self.hash;
+        self.hash = Digest::new(HashKind::Sha1);
+        let ours = ours.finish()?;
+        let mut theirs = [0u8; 32];
+        let mut small = None;
+        for byte in &mut theirs[..self.hash_len] {
+            // The trailer may make the buffer start anew.
+            if was_small && small.is_none() && self.taken == self.filled {
+                small = Some(self.buffer[..end].to_vec());
+            }
             *byte = self.peek()?[0];
             self.taken += 1;
-            self.kept = self.taken;
+            (self.kept, self.summed) = (self.taken, self.taken);
         }
-        if ours != theirs {
+        if ours.as_bytes() != &theirs[..self.hash_len] {
             return Err(RepoError::bad_pack("its bytes do not match its checksum"));
         }
-        Ok(ours)
+        if was_small && small.is_none() {
+            self.buffer.truncate(end);
+            small = Some(self.buffer);
+        }
+        Ok(Arrived { trailer: ours, small })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_a_clear_error() {
+        let full = Path::new("/dev/full");
+        let Ok(file) = File::options().write(true).open(full) else { return };
+        let stop = AtomicBool::new(false);
+        let mut source = io::repeat(7);
+        let mut input = Input::new(&mut source, &file, full, HashKind::Sha1, u64::MAX, &stop);
+        let mut out = vec![0; 2 * RECEIVE_BUFFER_BYTES];
+        match input.exact(&mut out) {
+            Err(e @ RepoError::Io { .. }) => {
+                let problem = slipway_core::Problem::from(e);
+                assert!(problem.cure.contains("Free space"), "{problem}");
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -1,238 +1,488 @@
-//! Second pass over an incoming pack: deltas become objects.
+//! Second pass over an incoming pack: deltas become objects, on several threads.
 //!
-//! Goes depth first from each whole object to the deltas on it, with a stack of its own. Of a base's deltas those that
-//! are bases in turn come last, and a base is let go before its last delta's children are looked at, so that a plain
-//! chain holds one object however long it is. What is held beyond a budget is dropped and made again when needed.
+//! Each thread takes whole objects one after the other and goes depth first to the deltas on them, with a stack of its
+//! own. Of a base's deltas those that are bases in turn come last, and a base is let go before its last delta's children
+//! are looked at, so that a plain chain holds one object however long it is. What is held beyond a budget, which the
+//! threads share, is dropped and made again when needed. A thread without work is given the oldest part of another's
+//! stack. Only one thread at a time is at large objects.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::Builder;
 
-use super::entries::{Entries, Needed, RawId, oid, raw};
-use super::scan::{Inflated, admit};
+use slipway_core::Oid;
+
+use super::admit::{admit, admit_changed};
+use super::entries::Entries;
+use super::links::{Links, Recent};
+use super::reader::{PackBytes, Reader};
+use super::scan::check_inflated;
+use super::tree::{Checked, Outline};
+use super::turns::Turns;
 use super::{Progress, ReceiveLimits};
 use crate::delta;
 use crate::error::{RepoError, Result};
-use crate::inflate::{InflateError, Source, inflate_exact};
-use crate::limits::{DELTA_RESULT_BYTES_MAX, PROGRESS_EVERY, RECEIVED_LINKED_BYTES_MAX, RESOLVE_BYTES_MAX};
+use crate::limits::{
+    COMPARE_BYTES_MAX, DELTA_RESULT_BYTES_MAX, LARGE_BYTES, PROGRESS_EVERY, RECEIVED_LINKED_BYTES_MAX,
+    RESOLVE_BYTES_MAX,
+};
 use crate::object::Kind;
-use crate::pack::{HEADER_BYTES_MAX, parse_header};
 
-/// The file that the pack is written to.
-pub(crate) struct PackFile<'a>(pub(crate) &'a File);
+/// An object that others are made from.
+struct Base {
+    data: Vec<u8>,
+    /// Of a tree that was checked.
+    outline: Option<Outline>,
+}
 
-impl Source for PackFile<'_> {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, offset)
+impl Base {
+    fn bytes(&self) -> usize {
+        self.data.len() + self.outline.as_ref().map_or(0, Outline::bytes)
     }
 }
 
 /// A base whose deltas are being resolved.
-struct Frame {
+pub(crate) struct Frame {
     entry: u32,
     kind: Kind,
     /// Bases above it in its chain.
     depth: u32,
     /// Dropped when memory is short.
-    data: Option<Arc<Vec<u8>>>,
+    base: Option<Arc<Base>>,
     /// Deltas on it that are left, last first.
     children: Vec<u32>,
 }
 
-type Compare<'a> = &'a dyn Fn(&RawId, Kind, &[u8]) -> Result<()>;
-
-/// The second pass.
-pub(crate) struct Resolve<'a> {
-    pub(crate) file: &'a File,
-    pub(crate) entries: &'a mut Entries,
-    pub(crate) needed: &'a mut Needed,
-    pub(crate) inflated: &'a mut Inflated,
-    pub(crate) limits: &'a ReceiveLimits,
-    pub(crate) packed_bytes: u64,
-    pub(crate) stop: &'a AtomicBool,
-    pub(crate) progress: &'a dyn Fn(Progress),
-    /// Compares objects that are whole in memory with stored ones.
-    pub(crate) compare: Compare<'a>,
-    /// For each delta entry resolved so far, its base.
-    pub(crate) base_of: std::collections::HashMap<u32, u32>,
-    pub(crate) resolved: u32,
-    /// Bytes that the stack's frames hold.
-    pub(crate) held: usize,
+/// What the repository has under an id, and whether that is the same as an object of the pack.
+pub(crate) trait Stored: Sync {
+    /// Kind and size of what is stored under the id.
+    fn stored(&self, id: &Oid) -> Result<Option<(Kind, u64)>>;
+    /// Compares an object with what is stored.
+    fn compare(&self, id: &Oid, kind: Kind, data: &[u8]) -> Result<()>;
 }
 
-impl Resolve<'_> {
-    /// Resolves everything that builds on the whole object `root`.
-    pub(crate) fn from(&mut self, root: u32) -> Result<()> {
-        let entry = self.entries.all[root as usize];
-        let Some(kind) = entry.kind else { return Ok(()) };
-        let children = self.children(root, &entry.id);
-        if children.is_empty() {
-            return Ok(());
+/// What the second pass is about.
+#[derive(Clone, Copy)]
+pub(crate) struct Given<'a> {
+    pub(crate) bytes: PackBytes<'a>,
+    pub(crate) entries: &'a Entries,
+    pub(crate) links: &'a Links,
+    pub(crate) limits: &'a ReceiveLimits,
+    pub(crate) stored: &'a dyn Stored,
+    pub(crate) stop: &'a AtomicBool,
+    /// Bytes of the pack.
+    pub(crate) packed: u64,
+    /// Whole objects from this number on came from the repository itself.
+    pub(crate) appended: u32,
+}
+
+/// What the threads of the second pass share.
+pub(crate) struct Resolve<'a> {
+    given: Given<'a>,
+    /// Bytes that the pack inflated to so far.
+    inflated: AtomicU64,
+    /// The next entry that nobody looked at, of those that are to be.
+    next: AtomicU32,
+    until: u32,
+    resolved: AtomicU32,
+    /// Bytes that the threads' stacks hold.
+    held: AtomicUsize,
+    turns: Turns<Frame>,
+    large: Mutex<()>,
+}
+
+impl<'a> Resolve<'a> {
+    /// The second pass over `given`, starting from the whole objects from number `from` on; `inflated` and `resolved`
+    /// are what earlier passes came to.
+    pub(crate) fn new(given: Given<'a>, from: u32, (inflated, resolved): (u64, u32)) -> Self {
+        Self {
+            inflated: AtomicU64::new(inflated),
+            next: AtomicU32::new(from),
+            until: given.entries.len() as u32,
+            resolved: AtomicU32::new(resolved),
+            given,
+            held: AtomicUsize::new(0),
+            turns: Turns::default(),
+            large: Mutex::new(()),
         }
-        let data = Arc::new(self.inflate_entry(root)?.1);
-        self.held = data.len();
-        let mut stack = vec![Frame { entry: root, kind, depth: 0, data: Some(data), children }];
+    }
+
+    /// What it came to: bytes inflated, deltas resolved.
+    pub(crate) fn totals(self) -> (u64, u32) {
+        (self.inflated.into_inner(), self.resolved.into_inner())
+    }
+
+    /// Resolves all that builds on whole objects, on so many threads; `progress` is called on this one.
+    pub(crate) fn run(&self, threads: usize, progress: &dyn Fn(Progress)) -> Result<()> {
+        if threads <= 1 {
+            self.turns.join();
+            return Worker::new(self).run(Some(progress));
+        }
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads)
+                .filter_map(|number| {
+                    self.turns.join();
+                    let work = || self.guarded(None);
+                    let started = Builder::new().name(format!("resolve-{number}")).spawn_scoped(scope, work);
+                    // Where no thread can be had, the others do its work.
+                    started.inspect_err(|_| self.turns.leave()).ok()
+                })
+                .collect();
+            self.turns.join();
+            let mut outcome = self.guarded(Some(progress));
+            for other in others {
+                outcome = outcome.and(other.join().unwrap_or_else(|_| Err(ended())));
+            }
+            outcome
+        })
+    }
+
+    /// A thread's work; whatever ends it early ends the others'.
+    fn guarded(&self, progress: Option<&dyn Fn(Progress)>) -> Result<()> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| Worker::new(self).run(progress)));
+        let outcome = outcome.unwrap_or_else(|_| Err(ended()));
+        if outcome.is_err() {
+            self.turns.fail();
+        }
+        outcome
+    }
+}
+
+fn ended() -> RepoError {
+    RepoError::Fault { what: "a thread that makes objects from deltas ended early" }
+}
+
+/// One thread of the second pass.
+struct Worker<'r, 'a> {
+    shared: &'r Resolve<'a>,
+    reader: Reader<'a>,
+    recent: Recent,
+    /// Deltas resolved here.
+    done: u32,
+    instructions: Vec<u8>,
+    /// A result's buffer, used again where nothing builds on it.
+    result: Vec<u8>,
+    /// Held from the first large object of a root's deltas to the last of them.
+    large: Option<MutexGuard<'r, ()>>,
+}
+
+impl<'r, 'a> Worker<'r, 'a> {
+    fn new(shared: &'r Resolve<'a>) -> Self {
+        Self {
+            shared,
+            reader: Reader::new(shared.given.bytes),
+            recent: Recent::new(shared.given.links),
+            done: 0,
+            instructions: Vec::new(),
+            result: Vec::new(),
+            large: None,
+        }
+    }
+
+    fn run(&mut self, progress: Option<&dyn Fn(Progress)>) -> Result<()> {
+        let tell = || {
+            if let Some(progress) = progress {
+                let deltas = self.shared.resolved.load(Ordering::Relaxed);
+                progress(Progress::Resolving { deltas, total: self.shared.given.entries.deltas() });
+            }
+        };
+        loop {
+            let root = self.shared.next.fetch_add(1, Ordering::Relaxed);
+            if root >= self.shared.until || self.shared.turns.failed() {
+                // Not so often that it wraps around: each thread goes at most one too far.
+                break;
+            }
+            if root.is_multiple_of(PROGRESS_EVERY) {
+                self.go_on()?;
+            }
+            let Some(frame) = self.root(root)? else { continue };
+            self.family(frame, &tell)?;
+        }
+        while let Some(frame) = self.shared.turns.next(&mut || {
+            tell();
+            self.go_on()
+        })? {
+            self.family(frame, &tell)?;
+        }
+        Ok(())
+    }
+
+    fn go_on(&self) -> Result<()> {
+        if self.shared.given.stop.load(Ordering::Relaxed) { Err(RepoError::Stopped) } else { Ok(()) }
+    }
+
+    /// Compares a whole object with what is stored, and readies it if something builds on it.
+    fn root(&mut self, root: u32) -> Result<Option<Frame>> {
+        let Given { entries, stored, appended, .. } = self.shared.given;
+        // Deltas that are resolved by now were looked at when they were.
+        let Some(kind) = entries.kind(root).filter(|_| entries.base(root).is_none()) else { return Ok(None) };
+        let id = entries.id(root);
+        let is_stored =
+            root < appended && stored.stored(&id)?.is_some_and(|(_, size)| size <= COMPARE_BYTES_MAX);
+        let children = self.children(root);
+        if !is_stored && children.is_empty() {
+            return Ok(None);
+        }
+        let header = self.reader.header(entries.offset(root))?;
+        if children.is_empty() && header.size > COMPARE_BYTES_MAX {
+            return Err(RepoError::Collision { id });
+        }
+        self.make_room(header.size)?;
+        let mut data = Vec::new();
+        self.reader.inflate(&header, &mut data)?;
+        if is_stored {
+            stored.compare(&id, kind, &data)?;
+        }
+        if children.is_empty() {
+            self.large = None;
+            return Ok(None);
+        }
+        let base = self.base(root, kind, data);
+        Ok(Some(Frame { entry: root, kind, depth: 0, base: Some(base), children }))
+    }
+
+    /// Waits for this thread's turn at large objects, if it is about to make one.
+    fn make_room(&mut self, bytes: u64) -> Result<()> {
+        let max = self.shared.given.limits.object_bytes_max.min(DELTA_RESULT_BYTES_MAX);
+        if bytes > max {
+            return Err(RepoError::TooMuch { what: "the size of one file in bytes, sent as a delta,", max });
+        }
+        if bytes > LARGE_BYTES && self.large.is_none() {
+            self.large = Some(self.shared.large.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        Ok(())
+    }
+
+    /// Readies an object that was checked, unless it is the repository's own, to be built on.
+    fn base(&self, entry: u32, kind: Kind, data: Vec<u8>) -> Arc<Base> {
+        let Given { entries, appended, .. } = self.shared.given;
+        let is_checked = kind == Kind::Tree && entry < appended;
+        let outline = is_checked.then(|| Outline::of(&data, entries.hash().len_in_bytes()));
+        self.hold(Base { data, outline })
+    }
+
+    fn hold(&self, base: Base) -> Arc<Base> {
+        self.shared.held.fetch_add(base.bytes(), Ordering::Relaxed);
+        Arc::new(base)
+    }
+
+    fn let_go(&self, base: Option<Arc<Base>>) {
+        if let Some(base) = base {
+            self.shared.held.fetch_sub(base.bytes(), Ordering::Relaxed);
+        }
+    }
+
+    /// Resolves everything that builds on a base.
+    fn family(&mut self, root: Frame, tell: &dyn Fn()) -> Result<()> {
+        let mut stack = vec![root];
         while let Some(frame) = stack.last_mut() {
             let Some(child) = frame.children.pop() else {
-                self.held -= stack.pop().and_then(|f| f.data).map_or(0, |d| d.len());
+                let done = stack.pop().and_then(|f| f.base);
+                self.let_go(done);
                 continue;
             };
             let (parent, kind, depth) = (frame.entry, frame.kind, frame.depth + 1);
-            if depth > self.limits.depth_max {
-                let max = u64::from(self.limits.depth_max);
+            if depth > self.shared.given.limits.depth_max {
+                let max = u64::from(self.shared.given.limits.depth_max);
                 return Err(RepoError::TooMuch { what: "the length of a chain of deltas", max });
             }
-            let base = match &frame.data {
-                Some(data) => data.clone(),
+            if !self.shared.given.entries.claim(child) {
+                continue;
+            }
+            let base = match &frame.base {
+                Some(base) => base.clone(),
                 None => {
-                    let data = Arc::new(self.make(parent)?);
-                    self.held += data.len();
-                    frame.data = Some(data.clone());
-                    data
+                    let data = self.make(parent)?;
+                    let base = self.base(parent, kind, data);
+                    frame.base = Some(base.clone());
+                    base
                 }
             };
             if frame.children.is_empty() {
-                self.held -= stack.pop().and_then(|f| f.data).map_or(0, |d| d.len());
+                let done = stack.pop().and_then(|f| f.base);
+                self.let_go(done);
             }
-            let data = self.apply(&base, child)?;
+            let mut data = std::mem::take(&mut self.result);
+            self.apply(&base.data, child, &mut data)?;
+            let outline = self.resolved(child, parent, kind, &base, &data)?;
             drop(base);
-            let id = self.resolved(child, parent, kind, &data)?;
-            let children = self.children(child, &id);
-            if !children.is_empty() {
-                self.held += data.len();
-                stack.push(Frame { entry: child, kind, depth, data: Some(Arc::new(data)), children });
+            self.done += 1;
+            if self.done.is_multiple_of(PROGRESS_EVERY) {
+                tell();
+            }
+            let children = self.children(child);
+            if children.is_empty() {
+                self.result = data;
+            } else {
+                data.shrink_to_fit();
+                let base = match outline {
+                    Some(_) => self.hold(Base { data, outline }),
+                    None => self.base(child, kind, data),
+                };
+                stack.push(Frame { entry: child, kind, depth, base: Some(base), children });
                 self.spare(&mut stack);
             }
+            if self.shared.turns.is_anyone_waiting() {
+                self.share(&mut stack);
+            }
+        }
+        self.large = None;
+        if self.result.capacity() as u64 > LARGE_BYTES {
+            (self.result, self.instructions) = (Vec::new(), Vec::new());
         }
         Ok(())
     }
 
     /// Drops what the budget does not allow, the oldest first.
-    fn spare(&mut self, stack: &mut [Frame]) {
+    fn spare(&self, stack: &mut [Frame]) {
         let Some((_, older)) = stack.split_last_mut() else { return };
         for frame in older {
-            if self.held <= RESOLVE_BYTES_MAX {
+            if self.shared.held.load(Ordering::Relaxed) <= RESOLVE_BYTES_MAX {
                 return;
             }
-            if let Some(data) = frame.data.take() {
-                self.held -= data.len();
-            }
+            self.let_go(frame.base.take());
         }
     }
 
-    /// The unresolved deltas on an entry: those that are bases of others come out of `pop` last.
-    fn children(&self, base: u32, id: &RawId) -> Vec<u32> {
-        let ofs = &self.entries.by_offset;
-        let from = ofs.partition_point(|(b, _)| *b < base);
-        let by_offset = ofs[from..].iter().take_while(|(b, _)| *b == base).map(|(_, d)| *d);
-        let ids = &self.entries.by_id;
-        let from = ids.partition_point(|(b, _)| b < id);
-        let by_id = ids[from..].iter().take_while(|(b, _)| b == id).map(|(_, d)| *d);
-        let mut all: Vec<u32> =
-            by_offset.chain(by_id).filter(|d| self.entries.all[*d as usize].kind.is_none()).collect();
-        // Bases by offset are known beforehand; bases by id only once hashed.
-        all.sort_by_key(|d| {
-            let from = ofs.partition_point(|(b, _)| b < d);
-            ofs.get(from).is_none_or(|(b, _)| b != d)
-        });
-        all
+    /// Gives the oldest part of the stack, which is the largest, to a thread that waits.
+    fn share(&self, stack: &mut Vec<Frame>) {
+        if stack.len() > 1 {
+            return self.shared.turns.give(stack.remove(0));
+        }
+        if let [only] = &mut stack[..]
+            && only.children.len() > 1
+        {
+            let children = only.children.split_off(only.children.len() / 2);
+            // Held twice over, so that each lets go of it once.
+            self.shared.held.fetch_add(only.base.as_ref().map_or(0, |b| b.bytes()), Ordering::Relaxed);
+            self.shared.turns.give(Frame { children, base: only.base.clone(), ..*only });
+        }
     }
 
-    fn resolved(&mut self, child: u32, base: u32, kind: Kind, data: &[u8]) -> Result<RawId> {
+    /// Checks and notes what a delta became; `self.instructions` still has the delta.
+    fn resolved(
+        &mut self,
+        child: u32,
+        parent: u32,
+        kind: Kind,
+        base: &Base,
+        data: &[u8],
+    ) -> Result<Option<Outline>> {
         if kind != Kind::Blob && data.len() as u64 > RECEIVED_LINKED_BYTES_MAX {
             let what = "the size of one commit, tag or folder in bytes";
             return Err(RepoError::TooMuch { what, max: RECEIVED_LINKED_BYTES_MAX });
         }
-        let id = raw(&admit(kind, data, self.needed)?);
-        (self.compare)(&id, kind, data)?;
-        let entry = &mut self.entries.all[child as usize];
-        entry.id = id;
-        entry.kind = Some(kind);
-        self.base_of.insert(child, base);
-        if self.resolved.is_multiple_of(PROGRESS_EVERY) {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(RepoError::Stopped);
+        let Given { entries, links, stored, .. } = self.shared.given;
+        let hash = entries.hash();
+        let (id, outline) = match &base.outline {
+            Some(outline) => {
+                let base = Checked { data: &base.data, outline };
+                let (id, outline) =
+                    admit_changed(hash, &base, &self.instructions, data, links, &mut self.recent)?;
+                (id, Some(outline))
             }
-            (self.progress)(Progress::Resolving {
-                deltas: self.resolved,
-                total: self.entries.deltas() as u32,
-            });
-        }
-        self.resolved += 1;
-        Ok(id)
+            None => (admit(hash, kind, data, links, &mut self.recent)?, None),
+        };
+        stored.compare(&id, kind, data)?;
+        entries.resolved(child, parent, kind, &id);
+        self.shared.resolved.fetch_add(1, Ordering::Relaxed);
+        self.go_on()?;
+        Ok(outline)
     }
 
-    fn apply(&mut self, base: &[u8], child: u32) -> Result<Vec<u8>> {
-        let (_, instructions) = self.inflate_entry(child)?;
-        let offset = self.entries.all[child as usize].offset;
-        let max = self.limits.object_bytes_max.min(DELTA_RESULT_BYTES_MAX);
-        let mut out = Vec::new();
-        delta::apply(base, &instructions, max, &mut out).map_err(|why| {
+    fn children(&self, entry: u32) -> Vec<u32> {
+        let entries = self.shared.given.entries;
+        if entries.may_have_children(entry) {
+            entries.children(entry, &entries.id(entry))
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn apply(&mut self, base: &[u8], child: u32, out: &mut Vec<u8>) -> Result<()> {
+        let offset = self.shared.given.entries.offset(child);
+        let header = self.reader.header(offset)?;
+        self.make_room(header.size)?;
+        let mut instructions = std::mem::take(&mut self.instructions);
+        self.reader.inflate(&header, &mut instructions)?;
+        let size = delta::sizes(&instructions).map_or(0, |(_, result, _)| result);
+        self.make_room(size)?;
+        let max = self.shared.given.limits.object_bytes_max.min(DELTA_RESULT_BYTES_MAX);
+        delta::apply(base, &instructions, max, out).map_err(|why| {
             RepoError::bad_pack(format!("the object at byte {offset} cannot be made: {why}"))
         })?;
-        self.inflated.add(out.len() as u64, self.packed_bytes)?;
-        Ok(out)
+        self.instructions = instructions;
+        self.count(out.len())
+    }
+
+    fn count(&self, bytes: usize) -> Result<()> {
+        let before = self.shared.inflated.fetch_add(bytes as u64, Ordering::Relaxed);
+        check_inflated(before.saturating_add(bytes as u64), self.shared.given.packed)
     }
 
     /// Makes a resolved entry's object again, from the bottom of its chain.
     fn make(&mut self, entry: u32) -> Result<Vec<u8>> {
+        let entries = self.shared.given.entries;
         let mut chain = Vec::new();
         let mut at = entry;
-        while let Some(base) = self.base_of.get(&at) {
+        while let Some(base) = entries.base(at) {
             chain.push(at);
-            at = *base;
+            at = base;
         }
-        let mut data = self.inflate_entry(at)?.1;
-        self.inflated.add(data.len() as u64, self.packed_bytes)?;
+        let header = self.reader.header(entries.offset(at))?;
+        let (mut data, mut made) = (Vec::new(), Vec::new());
+        self.reader.inflate(&header, &mut data)?;
+        self.count(data.len())?;
         while let Some(child) = chain.pop() {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(RepoError::Stopped);
-            }
-            data = self.apply(&data, child)?;
+            self.go_on()?;
+            self.apply(&data, child, &mut made)?;
+            std::mem::swap(&mut data, &mut made);
         }
         Ok(data)
     }
+}
 
-    fn inflate_entry(&self, entry: u32) -> Result<(Option<Kind>, Vec<u8>)> {
-        let entry = &self.entries.all[entry as usize];
-        let data = read_entry(self.file, entry.offset)?;
-        Ok((entry.kind, data))
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use gix::hash::Kind as HashKind;
+
+    use super::*;
+
+    /// A repository whose disk has a surprise.
+    struct Surprise;
+
+    impl Stored for Surprise {
+        fn stored(&self, _: &Oid) -> Result<Option<(Kind, u64)>> {
+            panic!("nobody expects this")
+        }
+        fn compare(&self, _: &Oid, _: Kind, _: &[u8]) -> Result<()> {
+            Ok(())
+        }
     }
-}
 
-/// Inflates the data of the entry at `offset` of a pack file that was scanned before.
-pub(crate) fn read_entry(file: &File, offset: u64) -> Result<Vec<u8>> {
-    let changed =
-        |why: &str| RepoError::bad_pack(format!("the object at byte {offset} cannot be read back: {why}"));
-    let mut head = [0u8; HEADER_BYTES_MAX];
-    let got = PackFile(file).read_at(&mut head, offset).map_err(|e| changed(&e.to_string()))?;
-    let header = parse_header(&head[..got], offset, 20).ok_or_else(|| changed("its header is not valid"))?;
-    let mut data = Vec::new();
-    inflate_exact(&PackFile(file), header.data_offset, header.size, &mut data).map_err(|e| match e {
-        InflateError::Broken(why) => changed(why),
-        InflateError::Io(e) => changed(&e.to_string()),
-    })?;
-    Ok(data)
-}
-
-/// The ids that no entry has and deltas still wait for.
-pub(crate) fn waiting(entries: &Entries) -> Vec<RawId> {
-    let mut ids: Vec<RawId> = entries
-        .by_id
-        .iter()
-        .filter(|(_, d)| entries.all[*d as usize].kind.is_none())
-        .map(|(id, _)| *id)
-        .collect();
-    ids.dedup();
-    ids
-}
-
-/// The error for a delta whose base is nowhere.
-pub(crate) fn no_base(id: &RawId) -> RepoError {
-    RepoError::bad_pack(format!(
-        "a delta needs object {}, which is neither in the pack nor reachable here",
-        oid(id)
-    ))
+    #[test]
+    fn a_thread_that_panics_is_an_error_and_not_a_wait_without_end() {
+        let mut entries = Entries::new(HashKind::Sha1);
+        for offset in 0..1000 {
+            entries.push_whole(offset, 0, Kind::Blob);
+        }
+        entries.seal();
+        let (links, limits) = (Links::new(1, 1), ReceiveLimits::default());
+        let file = File::open("/dev/null").expect("always there");
+        let given = Given {
+            bytes: PackBytes { file: &file, small: Some(&[]), hash_len: 20 },
+            entries: &entries,
+            links: &links,
+            limits: &limits,
+            stored: &Surprise,
+            stop: &AtomicBool::new(false),
+            packed: 1000,
+            appended: 1000,
+        };
+        let outcome = Resolve::new(given, 0, (0, 0)).run(3, &|_| {});
+        assert!(matches!(outcome, Err(RepoError::Fault { .. })), "{outcome:?}");
+    }
 }

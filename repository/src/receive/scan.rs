@@ -1,64 +1,56 @@
 //! First pass over an incoming pack, while its bytes arrive: entry boundaries, checksums, and everything about objects
-//! that are not deltas. Nothing but one commit, tag or tree is ever held whole.
+//! that are not deltas. Of large packs the objects are hashed and checked by other threads ([`super::pool`]).
 
 use flate2::{Decompress, FlushDecompress, Status};
-use gix::hash::{Kind as HashKind, hasher};
+use gix::hash::Hasher;
 use slipway_core::Oid;
 
-use super::entries::{Entries, Entry, Needed, raw};
-use super::input::Input;
+use super::admit::{admit, finish_hash, start_hash};
+use super::entries::Entries;
+use super::input::{Arrived, Input};
+use super::links::{Links, Recent};
+use super::pool::Pool;
 use super::{Progress, ReceiveLimits};
-use crate::check;
 use crate::delta;
 use crate::error::{RepoError, Result};
+use crate::inflate::FAST_ROOM;
 use crate::limits::{
-    BUFFER_BYTES, DELTA_RESULT_BYTES_MAX, INFLATE_FREE_BYTES, INFLATE_RATIO_MAX, PROGRESS_EVERY,
-    RECEIVED_LINKED_BYTES_MAX,
+    BATCH_OBJECT_BYTES_MAX, BUFFER_BYTES, DELTA_RESULT_BYTES_MAX, INFLATE_FREE_BYTES, INFLATE_RATIO_MAX,
+    PROGRESS_EVERY, RECEIVED_LINKED_BYTES_MAX,
 };
-use crate::links::each_link;
 use crate::object::Kind;
-use crate::packs::our_id;
 
 /// What the first pass found.
 pub(crate) struct Scanned {
     pub(crate) entries: Entries,
-    pub(crate) needed: Needed,
+    pub(crate) links: Links,
     /// Where the last entry ended.
     pub(crate) end: u64,
-    pub(crate) trailer: [u8; 20],
-    pub(crate) inflated: Inflated,
+    pub(crate) arrived: Arrived,
+    /// Bytes that the pack inflated to so far.
+    pub(crate) inflated: u64,
 }
 
-/// The running total of bytes inflated, with its limit.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Inflated(u64);
-
-impl Inflated {
-    /// Adds what came out of `packed` bytes so far.
-    pub(crate) fn add(&mut self, bytes: u64, packed: u64) -> Result<()> {
-        self.0 = self.0.saturating_add(bytes);
-        let max = INFLATE_FREE_BYTES.max(packed.saturating_mul(INFLATE_RATIO_MAX));
-        if self.0 > max {
-            return Err(RepoError::TooMuch { what: "the bytes that the pack inflates to", max });
-        }
-        Ok(())
+/// Refuses a pack of `packed` bytes that inflated to `bytes` so far, if that is out of all proportion.
+pub(crate) fn check_inflated(bytes: u64, packed: u64) -> Result<()> {
+    let max = INFLATE_FREE_BYTES.max(packed.saturating_mul(INFLATE_RATIO_MAX));
+    if bytes > max {
+        return Err(RepoError::TooMuch { what: "the bytes that the pack inflates to", max });
     }
+    Ok(())
 }
 
 /// What an entry's header says.
 enum Head {
     Whole(Kind),
-    OfsDelta(u32),
-    RefDelta([u8; 20]),
+    OffsetDelta(u32),
+    IdDelta(Oid),
 }
 
-/// Where inflated bytes go.
+/// Where the bytes of a stream go that are not held.
 enum Sink {
-    /// A blob: only its hash matters.
-    Hash(gix::hash::Hasher),
-    /// A commit, tag or tree.
-    Hold(Vec<u8>),
-    /// A delta: only its sizes matter now.
+    Hash(Hasher),
+    /// The sizes at the start of a delta.
     Start(Vec<u8>),
 }
 
@@ -68,88 +60,144 @@ pub(crate) struct Scan<'a, 'i> {
     limits: &'a ReceiveLimits,
     state: Decompress,
     window: Vec<u8>,
+    held: Vec<u8>,
     entries: Entries,
-    needed: Needed,
-    inflated: Inflated,
+    inflated: u64,
+}
+
+/// Who hashes and checks whole objects.
+enum Checks<'a> {
+    Here(&'a Links, Recent),
+    Threads(Pool, &'a Links, Recent),
 }
 
 impl<'a, 'i> Scan<'a, 'i> {
-    pub(crate) fn new(input: Input<'i>, limits: &'a ReceiveLimits) -> Self {
+    pub(crate) fn new(input: Input<'i>, limits: &'a ReceiveLimits, entries: Entries) -> Self {
         Self {
             input,
             limits,
             state: Decompress::new(true),
-            window: vec![0; BUFFER_BYTES],
-            entries: Entries::default(),
-            needed: Needed::default(),
-            inflated: Inflated::default(),
+            window: Vec::new(),
+            held: Vec::new(),
+            entries,
+            inflated: 0,
         }
     }
 
     /// Takes the whole pack in.
     pub(crate) fn run(mut self, progress: &dyn Fn(Progress)) -> Result<Scanned> {
+        let total = self.header()?;
+        let links = Links::new(total, self.limits.exact_links_max);
+        let threads = if total < self.limits.parallel_from { 1 } else { self.limits.threads() };
+        if threads == 1 {
+            self.all(total, &mut Checks::Here(&links, Recent::new(&links)), progress)?;
+        } else {
+            let hash = self.entries.hash();
+            // Inflating keeps one thread busy; one or two more keep up with it.
+            let helpers = (threads - 1).min(crate::limits::SCAN_HELPERS_MAX);
+            std::thread::scope(|scope| {
+                let pool = Pool::start(scope, helpers, hash, &links);
+                let mut checks = Checks::Threads(pool, &links, Recent::new(&links));
+                self.all(total, &mut checks, progress)?;
+                let Checks::Threads(pool, ..) = checks else { return Ok(()) };
+                pool.finish(&self.entries)
+            })?;
+        }
+        progress(Progress::Receiving { objects: total, total });
+        let end = self.input.offset();
+        let arrived = self.input.finish()?;
+        Ok(Scanned { entries: self.entries, links, end, arrived, inflated: self.inflated })
+    }
+
+    /// Returns how many objects follow.
+    fn header(&mut self) -> Result<u32> {
         let mut head = [0u8; 12];
         self.input.exact(&mut head)?;
         let number = |i: usize| u32::from_be_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
         if &head[..4] != b"PACK" || !(2..=3).contains(&number(4)) {
             return Err(RepoError::bad_pack("it does not start with a pack's header"));
         }
-        let total = number(8);
-        if total > self.limits.objects_max {
+        if number(8) > self.limits.objects_max {
             let max = u64::from(self.limits.objects_max);
             return Err(RepoError::TooMuch { what: "the number of objects in the pack", max });
         }
+        Ok(number(8))
+    }
+
+    fn all(&mut self, total: u32, checks: &mut Checks<'_>, progress: &dyn Fn(Progress)) -> Result<()> {
         for n in 0..total {
             if n % PROGRESS_EVERY == 0 {
                 progress(Progress::Receiving { objects: n, total });
             }
-            self.entry()?;
+            self.entry(checks)?;
         }
-        progress(Progress::Receiving { objects: total, total });
-        let end = self.input.offset();
-        let trailer = self.input.finish()?;
-        let Self { entries, needed, inflated, .. } = self;
-        Ok(Scanned { entries, needed, end, trailer, inflated })
+        Ok(())
     }
 
-    fn entry(&mut self) -> Result<()> {
+    fn entry(&mut self, checks: &mut Checks<'_>) -> Result<()> {
         let offset = self.input.offset();
         self.input.start_crc();
         let (head, size) = self.head(offset)?;
         self.check_size(&head, size)?;
-        let sink = match &head {
-            Head::Whole(Kind::Blob) => {
-                let mut hash = hasher(HashKind::Sha1);
-                hash.update(format!("blob {size}\0").as_bytes());
-                Sink::Hash(hash)
+        match head {
+            Head::Whole(kind) => self.whole(kind, size, offset, checks)?,
+            Head::OffsetDelta(base) => {
+                self.delta(size, offset)?;
+                let crc = self.input.crc();
+                self.entries.push_offset_delta(offset, crc, base);
             }
-            Head::Whole(_) => Sink::Hold(Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(1 << 16))),
-            _ => Sink::Start(Vec::new()),
-        };
-        let sink = self.inflate(size, sink, offset)?;
-        self.inflated.add(size, self.input.offset())?;
-        let number = self.entries.all.len() as u32;
-        let mut entry = Entry { offset, crc: self.input.crc(), kind: None, id: [0; 20] };
-        match (head, sink) {
-            (Head::Whole(kind), Sink::Hash(hash)) => {
-                entry.kind = Some(kind);
-                entry.id = raw(&finalize(hash)?);
+            Head::IdDelta(base) => {
+                self.delta(size, offset)?;
+                let crc = self.input.crc();
+                self.entries.push_id_delta(offset, crc, &base);
             }
-            (Head::Whole(kind), Sink::Hold(data)) => {
-                entry.kind = Some(kind);
-                entry.id = raw(&admit(kind, &data, &mut self.needed)?);
-            }
-            (Head::OfsDelta(base), Sink::Start(start)) => {
-                self.check_delta(&start, offset)?;
-                self.entries.by_offset.push((base, number));
-            }
-            (Head::RefDelta(base), Sink::Start(start)) => {
-                self.check_delta(&start, offset)?;
-                self.entries.by_id.push((base, number));
-            }
-            _ => return Err(RepoError::bad_pack("an entry has no kind")),
         }
-        self.entries.all.push(entry);
+        self.inflated = self.inflated.saturating_add(size);
+        check_inflated(self.inflated, self.input.offset())
+    }
+
+    /// A whole object: small ones are held and go to the threads, large blobs are hashed as they come.
+    fn whole(&mut self, kind: Kind, size: u64, offset: u64, checks: &mut Checks<'_>) -> Result<()> {
+        let hash = self.entries.hash();
+        if let Checks::Threads(pool, ..) = checks
+            && size <= BATCH_OBJECT_BYTES_MAX
+        {
+            self.hold(size, offset, pool.bytes())?;
+            let crc = self.input.crc();
+            let number = self.entries.push_whole(offset, crc, kind);
+            return pool.put(number, kind, &self.entries);
+        }
+        let id = if kind == Kind::Blob && size > BATCH_OBJECT_BYTES_MAX {
+            match self.stream(size, Sink::Hash(start_hash(hash, kind, size)), offset)? {
+                Sink::Hash(state) => finish_hash(state)?,
+                Sink::Start(_) => return Err(RepoError::bad_pack("an entry has no kind")),
+            }
+        } else {
+            let mut data = std::mem::take(&mut self.held);
+            data.clear();
+            self.hold(size, offset, &mut data)?;
+            let (Checks::Here(links, recent) | Checks::Threads(_, links, recent)) = checks;
+            let id = admit(hash, kind, &data, links, recent)?;
+            if data.capacity() as u64 <= BATCH_OBJECT_BYTES_MAX * 2 {
+                self.held = data;
+            }
+            id
+        };
+        let crc = self.input.crc();
+        let number = self.entries.push_whole(offset, crc, kind);
+        self.entries.set_id(number, &id);
+        Ok(())
+    }
+
+    /// A delta: only its sizes matter now.
+    fn delta(&mut self, size: u64, offset: u64) -> Result<()> {
+        let Sink::Start(start) = self.stream(size, Sink::Start(Vec::new()), offset)? else { return Ok(()) };
+        let (base, result, _) = delta::sizes(&start)
+            .ok_or_else(|| RepoError::bad_pack(format!("at byte {offset}, a delta has no sizes")))?;
+        let max = self.limits.object_bytes_max.min(DELTA_RESULT_BYTES_MAX);
+        if base.max(result) > max {
+            return Err(RepoError::TooMuch { what: "the size of one file in bytes, sent as a delta,", max });
+        }
         Ok(())
     }
 
@@ -177,12 +225,13 @@ impl<'a, 'i> Scan<'a, 'i> {
                 let distance = self.distance().ok_or_else(|| bad("a delta's distance is not valid"));
                 let base = distance??;
                 let base = offset.checked_sub(base).and_then(|at| self.entries.at_offset(at));
-                Head::OfsDelta(base.ok_or_else(|| bad("a delta's base is not an object of the pack"))?)
+                Head::OffsetDelta(base.ok_or_else(|| bad("a delta's base is not an object of the pack"))?)
             }
             7 => {
-                let mut id = [0; 20];
-                self.input.exact(&mut id)?;
-                Head::RefDelta(id)
+                let mut raw = [0; 32];
+                let id = &mut raw[..self.entries.hash().len_in_bytes()];
+                self.input.exact(id)?;
+                Head::IdDelta(Oid::from_bytes(id).ok_or_else(|| bad("a delta's base has no id"))?)
             }
             _ => return Err(bad("an entry is of no known type")),
         };
@@ -217,71 +266,69 @@ impl<'a, 'i> Scan<'a, 'i> {
         if size > max { Err(RepoError::TooMuch { what, max }) } else { Ok(()) }
     }
 
-    fn check_delta(&self, start: &[u8], offset: u64) -> Result<()> {
-        let (base, result, _) = delta::sizes(start)
-            .ok_or_else(|| RepoError::bad_pack(format!("at byte {offset}, a delta has no sizes")))?;
-        let max = self.limits.object_bytes_max.min(DELTA_RESULT_BYTES_MAX);
-        if base.max(result) > max {
-            return Err(RepoError::TooMuch { what: "the size of one file in bytes, sent as a delta,", max });
+    /// Inflates one entry's data, which must make exactly `size` bytes, and appends them to `out`.
+    fn hold(&mut self, size: u64, offset: u64, out: &mut Vec<u8>) -> Result<()> {
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let goal = out.len().saturating_add(size);
+        self.state.reset(true);
+        loop {
+            // What the header says is not trusted with memory ahead of the bytes.
+            out.reserve((goal - out.len()).min(1 << 20) + FAST_ROOM);
+            let before = (self.state.total_in(), out.len());
+            let status = self
+                .state
+                .decompress_vec(self.input.peek()?, out, FlushDecompress::None)
+                .map_err(|_| bad(offset, "is not zlib data"))?;
+            let used = (self.state.total_in() - before.0) as usize;
+            self.input.take(used);
+            if out.len() > goal {
+                return Err(bad(offset, "is longer than it says"));
+            }
+            if status == Status::StreamEnd {
+                break;
+            }
+            if used == 0 && out.len() == before.1 {
+                return Err(bad(offset, "is not zlib data"));
+            }
         }
-        Ok(())
+        if out.len() == goal { Ok(()) } else { Err(bad(offset, "is shorter than it says")) }
     }
 
-    /// Inflates one entry's data, which must make exactly `size` bytes.
-    fn inflate(&mut self, size: u64, mut sink: Sink, offset: u64) -> Result<Sink> {
-        let bad = |why: &str| RepoError::bad_pack(format!("the object at byte {offset} {why}"));
+    /// Inflates one entry's data, which must make exactly `size` bytes, into the sink.
+    fn stream(&mut self, size: u64, mut sink: Sink, offset: u64) -> Result<Sink> {
         self.state.reset(true);
+        if self.window.is_empty() {
+            self.window = vec![0; BUFFER_BYTES];
+        }
         loop {
             let input = self.input.peek()?;
             let (before_in, before_out) = (self.state.total_in(), self.state.total_out());
             let status = self
                 .state
                 .decompress(input, &mut self.window, FlushDecompress::None)
-                .map_err(|_| bad("is not zlib data"))?;
+                .map_err(|_| bad(offset, "is not zlib data"))?;
             let used = (self.state.total_in() - before_in) as usize;
             let made = (self.state.total_out() - before_out) as usize;
             self.input.take(used);
             if self.state.total_out() > size {
-                return Err(bad("is longer than it says"));
+                return Err(bad(offset, "is longer than it says"));
             }
             let bytes = &self.window[..made];
             match &mut sink {
                 Sink::Hash(hash) => hash.update(bytes),
-                Sink::Hold(data) => data.extend_from_slice(bytes),
                 Sink::Start(start) => start.extend_from_slice(&bytes[..made.min(20 - start.len().min(20))]),
             }
             if status == Status::StreamEnd {
                 break;
             }
             if used == 0 && made == 0 {
-                return Err(bad("is not zlib data"));
+                return Err(bad(offset, "is not zlib data"));
             }
         }
-        if self.state.total_out() == size { Ok(sink) } else { Err(bad("is shorter than it says")) }
+        if self.state.total_out() == size { Ok(sink) } else { Err(bad(offset, "is shorter than it says")) }
     }
 }
 
-fn finalize(hash: gix::hash::Hasher) -> Result<Oid> {
-    let id = hash.try_finalize().map_err(|e| RepoError::bad_pack(e.to_string()))?;
-    Ok(our_id(&id))
-}
-
-/// Hashes, with a look-out for made collisions.
-pub(crate) fn hash_object(kind: Kind, data: &[u8]) -> Result<Oid> {
-    let mut hash = hasher(HashKind::Sha1);
-    hash.update(format!("{kind} {}\0", data.len()).as_bytes());
-    hash.update(data);
-    finalize(hash)
-}
-
-/// Checks an object that is whole in memory and remembers its links.
-pub(crate) fn admit(kind: Kind, data: &[u8], needed: &mut Needed) -> Result<Oid> {
-    let id = hash_object(kind, data)?;
-    let mut gitmodules = |blob| {
-        needed.gitmodules.insert(blob);
-    };
-    check::check(kind, data, id.as_bytes().len(), &mut gitmodules)
-        .map_err(|why| check::refuse(id, kind, why))?;
-    each_link(&id, kind, data, &mut |target, kind| needed.add(&target, kind))?;
-    Ok(id)
+fn bad(offset: u64, why: &str) -> RepoError {
+    RepoError::bad_pack(format!("the object at byte {offset} {why}"))
 }

@@ -1,7 +1,8 @@
 //! What is left out of a pack on its way (git-rev-list(1), `--filter`), and the walk over trees that obeys it.
 //!
 //! A filter is a set of conditions that all have to hold: `combine:` only adds to it. So it is boiled down once, to
-//! [`Rules`], and the walk asks those. Objects asked for by id are sent whatever the filter says.
+//! [`Rules`], and the walk asks those: what all conditions let through at one place is sent. (git's `combine:` sends a
+//! little less where an object lies in several places.) Objects asked for by id are sent whatever the filter says.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};

@@ -151,7 +151,8 @@ impl Planner<'_> {
         let early = std::mem::take(&mut self.early);
         let mut before = Vec::with_capacity(early.len());
         for start in early {
-            let rank = pack.rank_of(start).ok_or_else(|| pack.broken(start, "its index has no such entry"))?;
+            let rank =
+                pack.rank_of(start).ok_or_else(|| pack.broken(start, "its index has no such entry"))?;
             before.push(Item::Early { pack: self.pack, start, end: pack.end_of_rank(rank) });
         }
         drop(self.items.splice(first..first, before));

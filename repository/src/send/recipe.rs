@@ -117,7 +117,13 @@ impl Recipe {
 
     /// Fills `out` from byte `at` of the answer, which is in piece number `piece` (moved on), with what one read gives:
     /// at least one byte. `None` if it would have to wait for the disk and `now` says not to.
-    pub(crate) fn read(&self, out: &mut [u8], at: u64, piece: &mut usize, now: bool) -> Result<Option<usize>> {
+    pub(crate) fn read(
+        &self,
+        out: &mut [u8],
+        at: u64,
+        piece: &mut usize,
+        now: bool,
+    ) -> Result<Option<usize>> {
         let ends = |piece: usize| self.pieces.get(piece + 1).map_or(self.len, |next| next.begins);
         while ends(*piece) <= at && *piece + 1 < self.pieces.len() {
             *piece += 1;
@@ -173,7 +179,11 @@ impl Made {
 
     /// Nothing more is put.
     fn close(&mut self) -> Result<()> {
-        if self.file.is_some() { self.spill() } else { Ok(self.memory.shrink_to_fit()) }
+        if self.file.is_some() {
+            return self.spill();
+        }
+        self.memory.shrink_to_fit();
+        Ok(())
     }
 
     fn read(&self, out: &mut [u8], from: u64, now: bool) -> Result<Option<usize>> {
@@ -184,7 +194,8 @@ impl Made {
             out[..got].copy_from_slice(&bytes[..got]);
             return Ok(Some(got));
         };
-        let got = if now { crate::pack::read_now(file, out, from) } else { file.read_at(out, from).map(Some) };
+        let got =
+            if now { crate::pack::read_now(file, out, from) } else { file.read_at(out, from).map(Some) };
         let path = self.folder.join(SPOOL);
         match got.map_err(RepoError::io("read", &path))? {
             Some(0) if !out.is_empty() => {
