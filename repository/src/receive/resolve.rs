@@ -6,6 +6,7 @@
 //! threads share, is dropped and made again when needed. A thread without work is given the oldest part of another's
 //! stack. Only one thread at a time is at large objects.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,6 +76,8 @@ pub(crate) struct Given<'a> {
     pub(crate) packed: u64,
     /// Whole objects from this number on came from the repository itself.
     pub(crate) appended: u32,
+    /// Some of those, by number.
+    pub(crate) ready: &'a HashMap<u32, Vec<u8>>,
 }
 
 /// What the threads of the second pass share.
@@ -214,7 +217,7 @@ impl<'r, 'a> Worker<'r, 'a> {
 
     /// Compares a whole object with what is stored, and readies it if something builds on it.
     fn root(&mut self, root: u32) -> Result<Option<Frame>> {
-        let Given { entries, stored, appended, .. } = self.shared.given;
+        let Given { entries, stored, appended, ready, .. } = self.shared.given;
         // Deltas that are resolved by now were looked at when they were.
         let Some(kind) = entries.kind(root).filter(|_| entries.base(root).is_none()) else { return Ok(None) };
         let id = entries.id(root);
@@ -223,6 +226,10 @@ impl<'r, 'a> Worker<'r, 'a> {
         let children = self.children(root);
         if !is_stored && children.is_empty() {
             return Ok(None);
+        }
+        if let Some(data) = ready.get(&root) {
+            let base = self.base(root, kind, data.clone());
+            return Ok(Some(Frame { entry: root, kind, depth: 0, base: Some(base), children }));
         }
         let header = self.reader.header(entries.offset(root))?;
         if children.is_empty() && header.size > COMPARE_BYTES_MAX {
@@ -481,6 +488,7 @@ mod tests {
             stop: &AtomicBool::new(false),
             packed: 1000,
             appended: 1000,
+            ready: &HashMap::new(),
         };
         let outcome = Resolve::new(given, 0, (0, 0)).run(3, &|_| {});
         assert!(matches!(outcome, Err(RepoError::Fault { .. })), "{outcome:?}");
