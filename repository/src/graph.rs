@@ -158,7 +158,7 @@ impl Graph {
 
     /// The commit, read from `objects` if that was not done yet.
     pub(crate) fn commit(&self, objects: &dyn Objects, node: Node) -> Result<Commit> {
-        let Some(at) = node.checked_sub(self.stored()) else { return self.from_file(node) };
+        let Some(at) = node.checked_sub(self.stored()) else { return self.stored_commit(node) };
         let read = self.look(|known| known.read[at as usize].clone().ok_or(known.ids[at as usize]));
         let id = match read {
             Ok(Read { tree, date, parents }) => return Ok(Commit { tree, date, parents }),
@@ -172,7 +172,7 @@ impl Graph {
         }
     }
 
-    fn from_file(&self, node: Node) -> Result<Commit> {
+    fn stored_commit(&self, node: Node) -> Result<Commit> {
         let broken = |why: &str| RepoError::Invalid { what: format!("the commit-graph {why}") };
         let file = self.file.as_ref().ok_or_else(|| broken("is gone"))?;
         let mut parents = Vec::with_capacity(2);

@@ -9,6 +9,8 @@ extern crate self as slipway_repository;
 
 mod accept;
 mod bitmaps;
+// The algebra is whole, though not all of it is in use.
+#[allow(dead_code)]
 mod bits;
 mod browse;
 mod check;

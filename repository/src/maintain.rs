@@ -101,7 +101,6 @@ impl Repository {
         }
         go_on(stop)?;
         self.write_commit_graph(stop)?;
-        self.forget_generation();
         Ok(Maintained { before, after: self.storage()?, took: started.elapsed() })
     }
 }

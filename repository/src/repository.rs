@@ -95,11 +95,6 @@ impl Repository {
         self.cache.clone()
     }
 
-    /// Has the next who asks look at everything anew.
-    pub(crate) fn forget_generation(&self) {
-        self.current.store(None);
-    }
-
     /// What was made of its settings.
     pub(crate) fn views(&self) -> &Views {
         &self.views

@@ -17,6 +17,11 @@ pub fn gits() -> Vec<PathBuf> {
     found
 }
 
+/// The server's binary: the one that cargo built, or the one that `SLIPWAY_BIN` names.
+pub fn program() -> PathBuf {
+    std::env::var_os("SLIPWAY_BIN").map_or_else(|| env!("CARGO_BIN_EXE_slipway").into(), PathBuf::from)
+}
+
 /// The real parts of tests/lab. A test that needs them fails where they are missing.
 pub struct Lab {
     pub registry: String,
@@ -215,7 +220,7 @@ impl Slipway {
     }
 
     pub fn try_cli(&self, args: &[&str]) -> Output {
-        run(Command::new(env!("CARGO_BIN_EXE_slipway")).args(args).arg("--data").arg(&self.data))
+        run(Command::new(program()).args(args).arg("--data").arg(&self.data))
     }
 
     /// As [`Self::cli`] with `--json`, parsed.
@@ -302,7 +307,7 @@ fn spawn(data: &Path, extra: &[&str]) -> (Child, Arc<Mutex<String>>) {
 }
 
 fn spawn_exact(data: &Path, flags: &[&str], env: &[(&str, &str)]) -> (Child, Arc<Mutex<String>>) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_slipway"))
+    let mut child = Command::new(program())
         .arg("serve")
         .arg("--data")
         .arg(data)

@@ -179,7 +179,11 @@ impl Made {
 
     /// Nothing more is put.
     fn close(&mut self) -> Result<()> {
-        if self.file.is_some() { self.spill() } else { Ok(self.memory.shrink_to_fit()) }
+        if self.file.is_some() {
+            return self.spill();
+        }
+        self.memory.shrink_to_fit();
+        Ok(())
     }
 
     fn read(&self, out: &mut [u8], from: u64, now: bool) -> Result<Option<usize>> {
