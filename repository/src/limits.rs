@@ -163,6 +163,14 @@ pub(crate) const WALKED_COMMITS_MAX: usize = 2_000;
 pub(crate) const MADE_MEMORY_BYTES_MAX: usize = 512 << 10;
 /// Stretches of a pack up to so many bytes are copied into an answer instead of being referred to.
 pub(crate) const COPIED_ENTRY_BYTES_MAX: usize = 4096;
+/// Deltas are made for an answer among so many objects at most,
+pub(crate) const FRESH_OBJECTS_MAX: usize = 50_000;
+/// of so many bytes in all,
+pub(crate) const FRESH_BYTES_MAX: u64 = 128 << 20;
+/// and of so many bytes each.
+pub(crate) const FRESH_OBJECT_BYTES_MAX: u64 = 8 << 20;
+/// Pairs of an object and what the client has at its path that one answer remembers.
+pub(crate) const TWINS_MAX: usize = 100_000;
 /// Bytes of memory that answers kept for the next who asks take, over all repositories.
 pub(crate) const RECIPES_MEMORY_BYTES_MAX: usize = 32 << 20;
 /// Bytes of disk that they take.

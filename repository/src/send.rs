@@ -7,6 +7,7 @@
 
 pub(crate) mod cache;
 mod filter;
+mod fresh;
 pub(crate) mod plan;
 pub(crate) mod recipe;
 pub(crate) mod select;
@@ -102,7 +103,7 @@ impl Snapshot {
         for id in ids {
             taken.put(&packs, id);
         }
-        let selected = select::Selected { taken: Arc::new(taken), edge: Marks::default() };
+        let selected = select::Selected::just(Arc::new(taken));
         let plan = plan::plan(self, &selected, request, stop)?;
         Ok(PackStream::new(Arc::new(recipe::prepare(self, &plan, stop)?.0)))
     }

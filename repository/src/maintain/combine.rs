@@ -54,8 +54,8 @@ pub(super) fn write(
     taken: Marks,
     stop: &AtomicBool,
 ) -> Result<PathBuf> {
-    let selected = Selected { taken: Arc::new(taken), edge: Marks::default() };
-    let plan = plan_from(packs, &selected, Reads { ofs: true, thin: false }, stop)?;
+    let selected = Selected::just(Arc::new(taken));
+    let plan = plan_from(packs, &selected, Reads { ofs: true, thin: false, stores: true }, stop)?;
     drop(selected);
     let (recipe, begun) = prepare(snapshot, &plan, stop)?;
     let mut entries = entries(&plan, &begun)?;

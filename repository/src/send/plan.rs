@@ -1,6 +1,6 @@
 //! In which form each object is sent: ranges of stored packs as they are, deltas with another base distance, or anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -56,6 +56,10 @@ pub(crate) struct Plan {
     pub(crate) items: Vec<Item>,
     pub(crate) loose: Vec<Oid>,
     pub(crate) count: u32,
+    /// For some objects, what the receiver has at the same path and deltas may build on.
+    pub(crate) twins: HashMap<Oid, Oid>,
+    /// The pack is to be stored: deltas whose base is not in it are another's business.
+    pub(crate) rewrites: bool,
 }
 
 /// What the receiver of a pack can read.
@@ -65,6 +69,8 @@ pub(crate) struct Reads {
     pub(crate) ofs: bool,
     /// Deltas whose base it has and is not sent.
     pub(crate) thin: bool,
+    /// It is this repository: the pack is stored.
+    pub(crate) stores: bool,
 }
 
 /// Plans the answer to a request.
@@ -76,7 +82,12 @@ pub(crate) fn plan(
 ) -> Result<Plan> {
     // A client that filters may lack what an unfiltered one has.
     let thin = request.thin && request.filter == Filter::None;
-    plan_from(snapshot.packs.load_full(), selected, Reads { ofs: request.ofs_delta, thin }, stop)
+    plan_from(
+        snapshot.packs.load_full(),
+        selected,
+        Reads { ofs: request.ofs_delta, thin, stores: false },
+        stop,
+    )
 }
 
 /// Plans a pack of selected objects of these packs.
@@ -114,7 +125,8 @@ pub(crate) fn plan_from(
     }
     let mut items = planner.items;
     items.extend((0..loose.len() as u32).map(Item::Loose));
-    Ok(Plan { packs, items, loose, count })
+    let twins = if reads.thin { selected.twins.clone() } else { HashMap::new() };
+    Ok(Plan { packs, items, loose, count, twins, rewrites: reads.stores })
 }
 
 /// From this share of a pack's objects on they are found by going through all of it in order.

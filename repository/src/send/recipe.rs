@@ -16,13 +16,14 @@ use flate2::read::ZlibDecoder;
 use sha1::{Digest, Sha1};
 use slipway_core::Oid;
 
+use super::fresh::{Fresh, fresh};
 use super::plan::{Base, Item, Plan};
 use crate::error::{RepoError, Result};
 use crate::limits::{BUFFER_BYTES, COPIED_ENTRY_BYTES_MAX, LINKED_OBJECT_BYTES_MAX, MADE_MEMORY_BYTES_MAX};
 use crate::loose::{Loose, path_of};
 use crate::object::{Kind, Objects};
 use crate::pack::{write_distance, write_type_and_size};
-use crate::packs::PackSet;
+use crate::packs::{PackSet, Place};
 use crate::snapshot::Snapshot;
 use crate::sweep::SPOOL;
 
@@ -224,6 +225,7 @@ pub(crate) fn prepare(snapshot: &Snapshot, plan: &Plan, stop: &AtomicBool) -> Re
     let mut kitchen = Kitchen {
         snapshot,
         plan,
+        fresh: if plan.rewrites { HashMap::new() } else { fresh(snapshot, plan, stop)? },
         made: Made { folder: root.join("slipway"), ..Made::default() },
         pieces: Vec::new(),
         begun: Vec::with_capacity(plan.items.len()),
@@ -268,6 +270,7 @@ fn whole_pack(plan: &Plan) -> Option<Result<Option<[u8; 20]>>> {
 struct Kitchen<'a> {
     snapshot: &'a Snapshot,
     plan: &'a Plan,
+    fresh: HashMap<Place, Fresh>,
     made: Made,
     pieces: Vec<Piece>,
     /// Where each item began in the answer.
@@ -319,6 +322,7 @@ impl Kitchen<'_> {
                 self.copy(pack, start, end)
             }
             Item::Delta { pack, start, end, base } => self.delta(pack, start, end, base),
+            Item::Whole { place, .. } if self.fresh.contains_key(&place) => self.fresh(place),
             Item::Whole { place, .. } => {
                 let mut data = Vec::new();
                 let kind = self.plan.packs.read(place, u64::MAX, &mut data)?;
@@ -334,6 +338,20 @@ impl Kitchen<'_> {
     fn whole(&mut self, kind: Kind, data: &[u8]) -> Result<()> {
         let mut bytes = Vec::with_capacity(data.len() / 2 + 64);
         write_type_and_size(kind.pack_code(), data.len() as u64, &mut bytes);
+        self.compress(data, bytes)
+    }
+
+    /// A delta that was made for this answer.
+    fn fresh(&mut self, place: Place) -> Result<()> {
+        let Some(Fresh { base, delta }) = self.fresh.remove(&place) else { return Ok(()) };
+        let mut bytes = Vec::with_capacity(delta.len() + 64);
+        write_type_and_size(7, delta.len() as u64, &mut bytes);
+        bytes.extend_from_slice(base.as_bytes());
+        self.compress(&delta, bytes)
+    }
+
+    /// Puts an entry: its head, and data to be compressed behind it.
+    fn compress(&mut self, data: &[u8], mut bytes: Vec<u8>) -> Result<()> {
         ZlibEncoder::new(data, Compression::default())
             .read_to_end(&mut bytes)
             .map_err(RepoError::io("compress from", &self.snapshot.objects))?;

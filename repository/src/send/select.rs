@@ -16,8 +16,8 @@ use super::PackRequest;
 use super::filter::{Filter, FilteredWalk};
 use crate::error::{RepoError, Result};
 use crate::graph::{Commit, Graph, Node};
-use crate::limits::{LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX, WALKED_COMMITS_MAX};
-use crate::links::{TreeEntries, tag_target};
+use crate::limits::{LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX, TWINS_MAX, WALKED_COMMITS_MAX};
+use crate::links::{TreeEntries, TreeEntry, tag_target};
 use crate::object::{Kind, Objects};
 use crate::reach::Marks;
 use crate::snapshot::Snapshot;
@@ -28,6 +28,15 @@ pub(crate) struct Selected {
     pub(crate) taken: Arc<Marks>,
     /// Some of what the client has: good for bases of thin deltas.
     pub(crate) edge: Marks,
+    /// For some objects, what the client has at the same path.
+    pub(crate) twins: HashMap<Oid, Oid>,
+}
+
+impl Selected {
+    /// These objects, for somebody who has nothing.
+    pub(crate) fn just(taken: Arc<Marks>) -> Self {
+        Self { taken, edge: Marks::default(), twins: HashMap::new() }
+    }
 }
 
 const WANT: u8 = 1;
@@ -42,6 +51,7 @@ struct Select<'a> {
     stop: &'a AtomicBool,
     taken: Marks,
     edge: Marks,
+    twins: HashMap<Oid, Oid>,
     /// The walk over trees, where a filter leaves something out.
     filtered: Option<FilteredWalk>,
     /// Pairs of trees that were laid beside one another.
@@ -64,8 +74,7 @@ type Starts = (Vec<Oid>, Vec<(Oid, Kind)>);
 /// Selects the objects of an answer.
 pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBool) -> Result<Selected> {
     if wants_everything(snapshot, request) {
-        let edge = Marks::default();
-        return Ok(Selected { taken: snapshot.all_reachable(stop)?, edge });
+        return Ok(Selected::just(snapshot.all_reachable(stop)?));
     }
     let packs = snapshot.packs.load();
     let mut select = Select {
@@ -74,6 +83,7 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         stop,
         taken: Marks::for_packs(&packs),
         edge: Marks::for_packs(&packs),
+        twins: HashMap::new(),
         filtered: (request.filter != Filter::None).then(|| FilteredWalk::new(&request.filter)),
         beside: HashSet::new(),
         buffers: Default::default(),
@@ -83,8 +93,8 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         select.commits_max = WALKED_COMMITS_MAX;
     }
     select.run()?;
-    let Select { taken, edge, .. } = select;
-    Ok(Selected { taken: Arc::new(taken), edge })
+    let Select { taken, edge, twins, .. } = select;
+    Ok(Selected { taken: Arc::new(taken), edge, twins })
 }
 
 fn wants_everything(snapshot: &Snapshot, request: &PackRequest) -> bool {
@@ -291,14 +301,13 @@ impl Select<'_> {
                     continue;
                 }
                 self.edge.put(&packs, &entry.id);
-                if entry.kind() != Some(Kind::Tree) {
-                    continue;
+                while news.next_if(|n| in_order(n).lt(in_order(&entry))).is_some() {}
+                let same = |n: &TreeEntry<'_>| n.name == entry.name && n.kind() == entry.kind();
+                let Some(twin) = news.next_if(same) else { continue };
+                if twin.id != entry.id && self.twins.len() < TWINS_MAX {
+                    self.twins.entry(twin.id).or_insert(entry.id);
                 }
-                while news
-                    .next_if(|n| n.kind() != Some(Kind::Tree) || slashed(n.name).lt(slashed(entry.name)))
-                    .is_some()
-                {}
-                if let Some(twin) = news.next_if(|n| n.name == entry.name) {
+                if entry.kind() == Some(Kind::Tree) {
                     pairs.push((twin.id, entry.id));
                 }
             }
@@ -415,8 +424,10 @@ fn close_by(colours: &Colours<'_>, listed: &[(Node, Commit)], nearby: &[Node]) -
     edges
 }
 
-fn slashed(name: &[u8]) -> impl Iterator<Item = u8> {
-    name.iter().copied().chain([b'/'])
+/// Git's order of entries: folders count as ending in a slash.
+fn in_order<'a>(entry: &TreeEntry<'a>) -> impl Iterator<Item = u8> + use<'a> {
+    let slash = (entry.kind() == Some(Kind::Tree)).then_some(b'/');
+    entry.name.iter().copied().chain(slash)
 }
 
 /// Colours of commits and the queue of those whose parents are not coloured yet.
