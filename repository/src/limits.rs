@@ -119,6 +119,8 @@ pub(crate) const GITMODULES_FILES_MAX: usize = 100_000;
 /// Windows for reading a received pack again, in bytes: where reading jumps, and where it goes on.
 pub(crate) const READ_JUMP_BYTES: usize = 4 << 10;
 pub(crate) const READ_AHEAD_BYTES: usize = 64 << 10;
+/// Largest base of a thin pack that is copied as it is stored, in bytes inflated.
+pub(crate) const COPIED_BASE_BYTES_MAX: u64 = 1 << 20;
 /// From this many bytes on, only one thread at a time makes objects from deltas.
 pub(crate) const LARGE_BYTES: u64 = 16 << 20;
 /// Packs of fewer objects are stored without a reverse index.

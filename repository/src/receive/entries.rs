@@ -127,7 +127,8 @@ impl Entries {
 
     /// `None` until a delta is resolved.
     pub(crate) fn kind(&self, number: u32) -> Option<Kind> {
-        match self.kinds[number as usize].load(Ordering::Relaxed) {
+        // Whoever sees the kind sees the id and the base, too.
+        match self.kinds[number as usize].load(Ordering::Acquire) {
             1 => Some(Kind::Commit),
             2 => Some(Kind::Tree),
             3 => Some(Kind::Blob),
@@ -168,7 +169,7 @@ impl Entries {
     pub(crate) fn resolved(&self, delta: u32, base: u32, kind: Kind, id: &Oid) {
         self.set_id(delta, id);
         self.bases[delta as usize].store(base, Ordering::Relaxed);
-        self.kinds[delta as usize].store(kind.pack_code(), Ordering::Relaxed);
+        self.kinds[delta as usize].store(kind.pack_code(), Ordering::Release);
     }
 
     /// True if a delta names the entry by its offset.

@@ -14,7 +14,7 @@ use super::publish::Flush;
 use super::reader::PackBytes;
 use super::resolve::{Given, Resolve, Stored};
 use super::scan::Scanned;
-use super::thin::End;
+use super::thin::{End, borrow};
 use super::{Progress, ReceiveLimits};
 use crate::error::{RepoError, Result};
 use crate::limits::{
@@ -56,7 +56,7 @@ impl Ingest<'_> {
         let Scanned { mut entries, links, end, arrived, inflated } = scanned;
         entries.seal();
         let came = entries.len() as u32;
-        let mut end = End { file: self.file, path: self.path, offset: end, small: arrived.small };
+        let mut end = End::new(self.file, self.path, end, arrived.small);
         self.resolve_all(&mut entries, &links, &mut end, inflated)?;
         let bases: Vec<Oid> = (came..entries.len() as u32).map(|n| entries.id(n)).collect();
         let mut trailer = arrived.trailer;
@@ -95,11 +95,10 @@ impl Ingest<'_> {
         let waiting = entries.waiting();
         if !waiting.is_empty() {
             let max = self.limits.object_bytes_max.min(DELTA_RESULT_BYTES_MAX);
-            let mut data = Vec::new();
             for id in waiting {
                 // Missing ones may yet turn out to be made from a delta on another.
-                if let Some(kind) = self.snapshot.read(&id, max, &mut data)? {
-                    end.append(&id, kind, &data, entries)?;
+                if let Some(object) = borrow(self.snapshot, &id, max)? {
+                    end.append(&id, object, entries)?;
                 }
             }
             self.resolve(entries, links, end, (came, came), totals)?;
@@ -139,6 +138,7 @@ impl Ingest<'_> {
             stop: self.stop,
             packed: end.offset,
             appended,
+            ready: &end.ready,
         };
         let threads =
             if entries.len() >= self.limits.parallel_from as usize { self.limits.threads() } else { 1 };

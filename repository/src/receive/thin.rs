@@ -1,22 +1,64 @@
 //! Making a thin pack whole: bases that only the repository has are put at its end, then its count and checksum are
 //! set right (as git does it; nothing that arrived moves).
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use flate2::write::ZlibEncoder;
-use flate2::{Compression, Crc};
+use flate2::{Compression, Crc, Decompress, FlushDecompress, Status};
 use gix::hash::Kind as HashKind;
 use slipway_core::Oid;
 
 use super::digest::Digest;
 use super::entries::Entries;
 use crate::error::{RepoError, Result};
-use crate::limits::RECEIVE_BUFFER_BYTES;
-use crate::object::Kind;
-use crate::pack::write_type_and_size;
+use crate::inflate::FAST_ROOM;
+use crate::limits::{COPIED_BASE_BYTES_MAX, RECEIVE_BUFFER_BYTES};
+use crate::object::{Kind, Objects};
+use crate::pack::{EntryHeader, EntryKind, Pack, write_type_and_size};
+use crate::snapshot::Snapshot;
+
+/// An object of the repository that deltas of the pack build on.
+pub(crate) struct Borrowed {
+    pub(crate) kind: Kind,
+    pub(crate) data: Vec<u8>,
+    /// Its bytes as a pack has them, if they were at hand.
+    packed: Option<Vec<u8>>,
+}
+
+/// Reads one; `None` if it is not there. What lies whole in a pack need not be packed again.
+pub(crate) fn borrow(snapshot: &Snapshot, id: &Oid, max: u64) -> Result<Option<Borrowed>> {
+    let packs = snapshot.packs.load();
+    if let Some(place) = packs.locate(id) {
+        let pack = packs.pack(place);
+        let entry = pack.header(pack.offset_at(place.position))?;
+        if let EntryKind::Whole(kind) = entry.kind
+            && entry.size <= max.min(COPIED_BASE_BYTES_MAX)
+            && let Some((data, packed)) = copy(pack, &entry)?
+        {
+            return Ok(Some(Borrowed { kind, data, packed: Some(packed) }));
+        }
+    }
+    let mut data = Vec::new();
+    let kind = snapshot.read(id, max, &mut data)?;
+    Ok(kind.map(|kind| Borrowed { kind, data, packed: None }))
+}
+
+/// An entry's data inflated, and as it is stored; `None` if it is stored strangely.
+fn copy(pack: &Pack, entry: &EntryHeader) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let size = entry.size as usize;
+    // What does not shrink grows by little.
+    let mut packed = vec![0; size + size / 100 + 64];
+    let got = pack.read_raw(&mut packed, entry.data_offset)?;
+    let mut data = Vec::with_capacity(size + FAST_ROOM);
+    let mut state = Decompress::new(true);
+    let status = state.decompress_vec(&packed[..got], &mut data, FlushDecompress::Finish);
+    packed.truncate(state.total_in() as usize);
+    Ok((matches!(status, Ok(Status::StreamEnd)) && data.len() == size).then_some((data, packed)))
+}
 
 /// The end of a pack that grows.
 pub(crate) struct End<'a> {
@@ -26,26 +68,43 @@ pub(crate) struct End<'a> {
     pub(crate) offset: u64,
     /// All bytes of the pack before that, if they are few.
     pub(crate) small: Option<Vec<u8>>,
+    /// What was appended, by number, as far as it is little in all.
+    pub(crate) ready: HashMap<u32, Vec<u8>>,
+    ready_bytes: usize,
 }
 
-impl End<'_> {
+impl<'a> End<'a> {
+    pub(crate) fn new(file: &'a File, path: &'a Path, offset: u64, small: Option<Vec<u8>>) -> Self {
+        Self { file, path, offset, small, ready: HashMap::new(), ready_bytes: 0 }
+    }
+
     /// Appends an object.
-    pub(crate) fn append(&mut self, id: &Oid, kind: Kind, data: &[u8], entries: &mut Entries) -> Result<()> {
-        let mut bytes = Vec::with_capacity(data.len() / 2 + 64);
+    pub(crate) fn append(&mut self, id: &Oid, object: Borrowed, entries: &mut Entries) -> Result<()> {
+        let Borrowed { kind, data, packed } = object;
+        let mut bytes = Vec::with_capacity(packed.as_ref().map_or(data.len() / 2, Vec::len) + 64);
         write_type_and_size(kind.pack_code(), data.len() as u64, &mut bytes);
         let failed = RepoError::io("write", self.path);
-        let packed = (|| {
-            let mut zlib = ZlibEncoder::new(bytes, Compression::fast());
-            zlib.write_all(data)?;
-            let bytes = zlib.finish()?;
+        let written = (|| {
+            match packed {
+                Some(packed) => bytes.extend_from_slice(&packed),
+                None => {
+                    let mut zlib = ZlibEncoder::new(bytes, Compression::fast());
+                    zlib.write_all(&data)?;
+                    bytes = zlib.finish()?;
+                }
+            }
             self.file.write_all_at(&bytes, self.offset)?;
             Ok(bytes)
         })();
-        let bytes = packed.map_err(failed)?;
+        let bytes = written.map_err(failed)?;
         let mut crc = Crc::new();
         crc.update(&bytes);
         let number = entries.push_whole(self.offset, crc.sum(), kind);
         entries.set_id(number, id);
+        if self.ready_bytes + data.len() <= RECEIVE_BUFFER_BYTES {
+            self.ready_bytes += data.len();
+            self.ready.insert(number, data);
+        }
         self.offset += bytes.len() as u64;
         // A pack that is small no more is read from its file.
         self.small.take_if(|small| small.len() + bytes.len() > 2 * RECEIVE_BUFFER_BYTES);

@@ -1,0 +1,338 @@
+//! One thread of the second pass: a stack of bases, and the deltas on them one after the other.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use super::super::Progress;
+use super::super::admit::{admit, admit_changed};
+use super::super::links::Recent;
+use super::super::reader::Reader;
+use super::super::scan::check_inflated;
+use super::super::tree::{Checked, Outline};
+use super::{Given, Resolve};
+use crate::delta;
+use crate::error::{RepoError, Result};
+use crate::limits::{
+    COMPARE_BYTES_MAX, DELTA_RESULT_BYTES_MAX, LARGE_BYTES, PROGRESS_EVERY, RECEIVED_LINKED_BYTES_MAX,
+    RESOLVE_BYTES_MAX,
+};
+use crate::object::Kind;
+
+/// An object that others are made from.
+struct Base {
+    data: Vec<u8>,
+    /// Of a tree that was checked.
+    outline: Option<Outline>,
+}
+
+impl Base {
+    fn bytes(&self) -> usize {
+        self.data.len() + self.outline.as_ref().map_or(0, Outline::bytes)
+    }
+}
+
+/// A base whose deltas are being resolved.
+pub(super) struct Frame {
+    entry: u32,
+    kind: Kind,
+    /// Bases above it in its chain.
+    depth: u32,
+    /// Dropped when memory is short.
+    base: Option<Arc<Base>>,
+    /// Deltas on it that are left, last first.
+    children: Vec<u32>,
+}
+
+/// One thread of the second pass.
+pub(super) struct Worker<'r, 'a> {
+    shared: &'r Resolve<'a>,
+    reader: Reader<'a>,
+    recent: Recent,
+    /// Deltas resolved here.
+    done: u32,
+    instructions: Vec<u8>,
+    /// A result's buffer, used again where nothing builds on it.
+    result: Vec<u8>,
+    /// Held from the first large object of a root's deltas to the last of them.
+    large: Option<MutexGuard<'r, ()>>,
+}
+
+impl<'r, 'a> Worker<'r, 'a> {
+    pub(super) fn new(shared: &'r Resolve<'a>) -> Self {
+        Self {
+            shared,
+            reader: Reader::new(shared.given.bytes),
+            recent: Recent::new(shared.given.links),
+            done: 0,
+            instructions: Vec::new(),
+            result: Vec::new(),
+            large: None,
+        }
+    }
+
+    pub(super) fn run(&mut self, progress: Option<&dyn Fn(Progress)>) -> Result<()> {
+        let tell = || {
+            if let Some(progress) = progress {
+                let deltas = self.shared.resolved.load(Ordering::Relaxed);
+                progress(Progress::Resolving { deltas, total: self.shared.given.entries.deltas() });
+            }
+        };
+        loop {
+            let root = self.shared.next.fetch_add(1, Ordering::Relaxed);
+            if root >= self.shared.until || self.shared.turns.failed() {
+                // Not so often that it wraps around: each thread goes at most one too far.
+                break;
+            }
+            if root.is_multiple_of(PROGRESS_EVERY) {
+                self.go_on()?;
+            }
+            let Some(frame) = self.root(root)? else { continue };
+            self.family(frame, &tell)?;
+        }
+        while let Some(frame) = self.shared.turns.next(&mut || {
+            tell();
+            self.go_on()
+        })? {
+            self.family(frame, &tell)?;
+        }
+        Ok(())
+    }
+
+    fn go_on(&self) -> Result<()> {
+        if self.shared.given.stop.load(Ordering::Relaxed) { Err(RepoError::Stopped) } else { Ok(()) }
+    }
+
+    /// Compares a whole object with what is stored, and readies it if something builds on it.
+    fn root(&mut self, root: u32) -> Result<Option<Frame>> {
+        let Given { entries, stored, appended, ready, .. } = self.shared.given;
+        // Deltas that are resolved by now were looked at when they were.
+        let Some(kind) = entries.kind(root).filter(|_| entries.base(root).is_none()) else { return Ok(None) };
+        let id = entries.id(root);
+        let is_stored =
+            root < appended && stored.stored(&id)?.is_some_and(|(_, size)| size <= COMPARE_BYTES_MAX);
+        let children = self.children(root);
+        if !is_stored && children.is_empty() {
+            return Ok(None);
+        }
+        if let Some(data) = ready.get(&root) {
+            let base = self.base(root, kind, data.clone());
+            return Ok(Some(Frame { entry: root, kind, depth: 0, base: Some(base), children }));
+        }
+        let header = self.reader.header(entries.offset(root))?;
+        if children.is_empty() && header.size > COMPARE_BYTES_MAX {
+            return Err(RepoError::Collision { id });
+        }
+        self.make_room(header.size)?;
+        let mut data = Vec::new();
+        self.reader.inflate(&header, &mut data)?;
+        if is_stored {
+            stored.compare(&id, kind, &data)?;
+        }
+        if children.is_empty() {
+            self.large = None;
+            return Ok(None);
+        }
+        let base = self.base(root, kind, data);
+        Ok(Some(Frame { entry: root, kind, depth: 0, base: Some(base), children }))
+    }
+
+    /// Waits for this thread's turn at large objects, if it is about to make one.
+    fn make_room(&mut self, bytes: u64) -> Result<()> {
+        let max = self.shared.given.limits.object_bytes_max.min(DELTA_RESULT_BYTES_MAX);
+        if bytes > max {
+            return Err(RepoError::TooMuch { what: "the size of one file in bytes, sent as a delta,", max });
+        }
+        if bytes > LARGE_BYTES && self.large.is_none() {
+            self.large = Some(self.shared.large.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        Ok(())
+    }
+
+    /// Readies an object that was checked, unless it is the repository's own, to be built on.
+    fn base(&self, entry: u32, kind: Kind, data: Vec<u8>) -> Arc<Base> {
+        let Given { entries, appended, .. } = self.shared.given;
+        let is_checked = kind == Kind::Tree && entry < appended;
+        let outline = is_checked.then(|| Outline::of(&data, entries.hash().len_in_bytes()));
+        self.hold(Base { data, outline })
+    }
+
+    fn hold(&self, base: Base) -> Arc<Base> {
+        self.shared.held.fetch_add(base.bytes(), Ordering::Relaxed);
+        Arc::new(base)
+    }
+
+    fn let_go(&self, base: Option<Arc<Base>>) {
+        if let Some(base) = base {
+            self.shared.held.fetch_sub(base.bytes(), Ordering::Relaxed);
+        }
+    }
+
+    /// Resolves everything that builds on a base.
+    fn family(&mut self, root: Frame, tell: &dyn Fn()) -> Result<()> {
+        let mut stack = vec![root];
+        while let Some(frame) = stack.last_mut() {
+            let Some(child) = frame.children.pop() else {
+                let done = stack.pop().and_then(|f| f.base);
+                self.let_go(done);
+                continue;
+            };
+            let (parent, kind, depth) = (frame.entry, frame.kind, frame.depth + 1);
+            if depth > self.shared.given.limits.depth_max {
+                let max = u64::from(self.shared.given.limits.depth_max);
+                return Err(RepoError::TooMuch { what: "the length of a chain of deltas", max });
+            }
+            if !self.shared.given.entries.claim(child) {
+                continue;
+            }
+            let base = match &frame.base {
+                Some(base) => base.clone(),
+                None => {
+                    let data = self.make(parent)?;
+                    let base = self.base(parent, kind, data);
+                    frame.base = Some(base.clone());
+                    base
+                }
+            };
+            if frame.children.is_empty() {
+                let done = stack.pop().and_then(|f| f.base);
+                self.let_go(done);
+            }
+            let mut data = std::mem::take(&mut self.result);
+            self.apply(&base.data, child, &mut data)?;
+            let outline = self.resolved(child, parent, kind, &base, &data)?;
+            drop(base);
+            self.done += 1;
+            if self.done.is_multiple_of(PROGRESS_EVERY) {
+                tell();
+            }
+            let children = self.children(child);
+            if children.is_empty() {
+                self.result = data;
+            } else {
+                data.shrink_to_fit();
+                let base = match outline {
+                    Some(_) => self.hold(Base { data, outline }),
+                    None => self.base(child, kind, data),
+                };
+                stack.push(Frame { entry: child, kind, depth, base: Some(base), children });
+                self.spare(&mut stack);
+            }
+            if self.shared.turns.is_anyone_waiting() {
+                self.share(&mut stack);
+            }
+        }
+        self.large = None;
+        if self.result.capacity() as u64 > LARGE_BYTES {
+            (self.result, self.instructions) = (Vec::new(), Vec::new());
+        }
+        Ok(())
+    }
+
+    /// Drops what the budget does not allow, the oldest first.
+    fn spare(&self, stack: &mut [Frame]) {
+        let Some((_, older)) = stack.split_last_mut() else { return };
+        for frame in older {
+            if self.shared.held.load(Ordering::Relaxed) <= RESOLVE_BYTES_MAX {
+                return;
+            }
+            self.let_go(frame.base.take());
+        }
+    }
+
+    /// Gives the oldest part of the stack, which is the largest, to a thread that waits.
+    fn share(&self, stack: &mut Vec<Frame>) {
+        if stack.len() > 1 {
+            return self.shared.turns.give(stack.remove(0));
+        }
+        if let [only] = &mut stack[..]
+            && only.children.len() > 1
+        {
+            let children = only.children.split_off(only.children.len() / 2);
+            // Held twice over, so that each lets go of it once.
+            self.shared.held.fetch_add(only.base.as_ref().map_or(0, |b| b.bytes()), Ordering::Relaxed);
+            self.shared.turns.give(Frame { children, base: only.base.clone(), ..*only });
+        }
+    }
+
+    /// Checks and notes what a delta became; `self.instructions` still has the delta.
+    fn resolved(
+        &mut self,
+        child: u32,
+        parent: u32,
+        kind: Kind,
+        base: &Base,
+        data: &[u8],
+    ) -> Result<Option<Outline>> {
+        if kind != Kind::Blob && data.len() as u64 > RECEIVED_LINKED_BYTES_MAX {
+            let what = "the size of one commit, tag or folder in bytes";
+            return Err(RepoError::TooMuch { what, max: RECEIVED_LINKED_BYTES_MAX });
+        }
+        let Given { entries, links, stored, .. } = self.shared.given;
+        let hash = entries.hash();
+        let (id, outline) = match &base.outline {
+            Some(outline) => {
+                let base = Checked { data: &base.data, outline };
+                let (id, outline) =
+                    admit_changed(hash, &base, &self.instructions, data, links, &mut self.recent)?;
+                (id, Some(outline))
+            }
+            None => (admit(hash, kind, data, links, &mut self.recent)?, None),
+        };
+        stored.compare(&id, kind, data)?;
+        entries.resolved(child, parent, kind, &id);
+        self.shared.resolved.fetch_add(1, Ordering::Relaxed);
+        self.go_on()?;
+        Ok(outline)
+    }
+
+    fn children(&self, entry: u32) -> Vec<u32> {
+        let entries = self.shared.given.entries;
+        if entries.may_have_children(entry) {
+            entries.children(entry, &entries.id(entry))
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn apply(&mut self, base: &[u8], child: u32, out: &mut Vec<u8>) -> Result<()> {
+        let offset = self.shared.given.entries.offset(child);
+        let header = self.reader.header(offset)?;
+        self.make_room(header.size)?;
+        let mut instructions = std::mem::take(&mut self.instructions);
+        self.reader.inflate(&header, &mut instructions)?;
+        let size = delta::sizes(&instructions).map_or(0, |(_, result, _)| result);
+        self.make_room(size)?;
+        let max = self.shared.given.limits.object_bytes_max.min(DELTA_RESULT_BYTES_MAX);
+        delta::apply(base, &instructions, max, out).map_err(|why| {
+            RepoError::bad_pack(format!("the object at byte {offset} cannot be made: {why}"))
+        })?;
+        self.instructions = instructions;
+        self.count(out.len())
+    }
+
+    fn count(&self, bytes: usize) -> Result<()> {
+        let before = self.shared.inflated.fetch_add(bytes as u64, Ordering::Relaxed);
+        check_inflated(before.saturating_add(bytes as u64), self.shared.given.packed)
+    }
+
+    /// Makes a resolved entry's object again, from the bottom of its chain.
+    fn make(&mut self, entry: u32) -> Result<Vec<u8>> {
+        let entries = self.shared.given.entries;
+        let mut chain = Vec::new();
+        let mut at = entry;
+        while let Some(base) = entries.base(at) {
+            chain.push(at);
+            at = base;
+        }
+        let header = self.reader.header(entries.offset(at))?;
+        let (mut data, mut made) = (Vec::new(), Vec::new());
+        self.reader.inflate(&header, &mut data)?;
+        self.count(data.len())?;
+        while let Some(child) = chain.pop() {
+            self.go_on()?;
+            self.apply(&data, child, &mut made)?;
+            std::mem::swap(&mut data, &mut made);
+        }
+        Ok(data)
+    }
+}
