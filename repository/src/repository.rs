@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -34,6 +34,8 @@ pub struct Repository {
     pub(crate) maintaining: Mutex<()>,
     /// Between pushes and whoever drops objects.
     gate: Arc<Gate>,
+    /// The current generation is not to be trusted to tell that it is.
+    outdated: AtomicBool,
     cache: Arc<BaseCache>,
     views: Views,
     /// This handle's number in `recipes`.
@@ -83,6 +85,7 @@ impl Repository {
             writing: Mutex::default(),
             maintaining: Mutex::default(),
             gate: Arc::default(),
+            outdated: AtomicBool::new(false),
             cache: Arc::default(),
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             recipes,
@@ -124,6 +127,8 @@ impl Repository {
         if let Some(snapshot) = self.still_current()? {
             return Ok(snapshot);
         }
+        // Before anything is read: who asks for another look meanwhile gets one.
+        self.outdated.store(false, Ordering::Release);
         let previous = self.current.load_full();
         // Refs first, packs second: objects are there before the refs that lead to them.
         let raw = RawRefs::read(&self.root)?;
@@ -146,7 +151,8 @@ impl Repository {
             Some(p)
                 if p.snapshot.refs == snapshot.refs
                     && p.snapshot.head == snapshot.head
-                    && Arc::ptr_eq(&p.snapshot.packs.load(), &packs) =>
+                    && Arc::ptr_eq(&p.snapshot.packs.load(), &packs)
+                    && Arc::ptr_eq(&p.snapshot.graph, &snapshot.graph) =>
             {
                 p.snapshot.clone()
             }
@@ -169,7 +175,15 @@ impl Repository {
         Ok(snapshot)
     }
 
+    /// Has the next who asks look at everything: the commit-graph alone has changed, say, which nobody looks at else.
+    pub(crate) fn look_again(&self) {
+        self.outdated.store(true, Ordering::Release);
+    }
+
     fn still_current(&self) -> Result<Option<Arc<Snapshot>>> {
+        if self.outdated.load(Ordering::Acquire) {
+            return Ok(None);
+        }
         match &*self.current.load() {
             Some(g) if g.refs.still_hold()? && g.packs.still_hold()? => Ok(Some(g.snapshot.clone())),
             _ => Ok(None),

@@ -184,6 +184,7 @@ impl Repository {
 
     /// True if one of these objects is reachable now, from refs that moved since `reached` was found out.
     fn is_needed_now(&self, dropped: &HashSet<Oid>, reached: (&PackSet, &Marks)) -> Result<bool> {
+        self.look_again();
         let snapshot = self.snapshot()?;
         let mut open: Vec<Oid> = snapshot.refs().iter().map(|r| r.target).collect();
         open.extend(named(self.root())?);
