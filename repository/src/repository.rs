@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -28,6 +28,8 @@ pub struct Repository {
     current: ArcSwapOption<Generation>,
     /// Held while a generation is read, so that it is read once.
     reading: Mutex<HashMap<Oid, Option<Oid>>>,
+    /// Something changed that the time stamps looked at do not show.
+    stale: AtomicBool,
     /// Held while refs are written.
     writing: Mutex<()>,
     /// Held while packs are rolled up.
@@ -80,6 +82,7 @@ impl Repository {
             root,
             current: ArcSwapOption::empty(),
             reading: Mutex::default(),
+            stale: AtomicBool::new(false),
             writing: Mutex::default(),
             maintaining: Mutex::default(),
             gate: Arc::default(),
@@ -124,6 +127,7 @@ impl Repository {
         if let Some(snapshot) = self.still_current()? {
             return Ok(snapshot);
         }
+        self.stale.store(false, Ordering::Release);
         let previous = self.current.load_full();
         // Refs first, packs second: objects are there before the refs that lead to them.
         let raw = RawRefs::read(&self.root)?;
@@ -146,7 +150,8 @@ impl Repository {
             Some(p)
                 if p.snapshot.refs == snapshot.refs
                     && p.snapshot.head == snapshot.head
-                    && Arc::ptr_eq(&p.snapshot.packs.load(), &packs) =>
+                    && Arc::ptr_eq(&p.snapshot.packs.load(), &packs)
+                    && Arc::ptr_eq(&p.snapshot.graph, &snapshot.graph) =>
             {
                 p.snapshot.clone()
             }
@@ -169,7 +174,15 @@ impl Repository {
         Ok(snapshot)
     }
 
+    /// Has the next who asks look at everything anew.
+    pub(crate) fn look_again(&self) {
+        self.stale.store(true, Ordering::Release);
+    }
+
     fn still_current(&self) -> Result<Option<Arc<Snapshot>>> {
+        if self.stale.load(Ordering::Acquire) {
+            return Ok(None);
+        }
         match &*self.current.load() {
             Some(g) if g.refs.still_hold()? && g.packs.still_hold()? => Ok(Some(g.snapshot.clone())),
             _ => Ok(None),
