@@ -76,7 +76,11 @@ fn everyday(person: &Person, url: &str, protocol: &str, tag: &str) {
     let listed = git(&tree, &["ls-remote", "origin"]);
     assert!(!listed.contains("from-shallow") && !listed.contains("light"), "{tag}: {listed}");
     let refused = person.try_git(&tree, &["-c", &v, "push", "origin", "--delete", "main"]);
-    assert!(!refused.status.success() && text(&refused.stderr).contains("default branch"), "{tag}");
+    assert!(
+        !refused.status.success()
+            && text(&refused.stderr).contains("deletion of the current branch prohibited"),
+        "{tag}"
+    );
 }
 
 #[test]

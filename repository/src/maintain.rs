@@ -134,7 +134,6 @@ impl Repository {
         let _lock = GcLock::take(self.root())?;
         let before = self.storage()?;
         let done = work();
-        self.look_again();
         let took = started.elapsed();
         if !matches!(done, Err(RepoError::Stopped | RepoError::Maintained)) {
             let mut record = Record::read(self.root());

@@ -28,14 +28,14 @@ pub struct Repository {
     current: ArcSwapOption<Generation>,
     /// Held while a generation is read, so that it is read once.
     reading: Mutex<HashMap<Oid, Option<Oid>>>,
+    /// Something changed that the time stamps looked at do not show.
+    stale: AtomicBool,
     /// Held while refs are written.
     writing: Mutex<()>,
     /// Held while packs are rolled up.
     pub(crate) maintaining: Mutex<()>,
     /// Between pushes and whoever drops objects.
     gate: Arc<Gate>,
-    /// The current generation is not to be trusted to tell that it is.
-    outdated: AtomicBool,
     cache: Arc<BaseCache>,
     views: Views,
     /// This handle's number in `recipes`.
@@ -82,10 +82,10 @@ impl Repository {
             root,
             current: ArcSwapOption::empty(),
             reading: Mutex::default(),
+            stale: AtomicBool::new(false),
             writing: Mutex::default(),
             maintaining: Mutex::default(),
             gate: Arc::default(),
-            outdated: AtomicBool::new(false),
             cache: Arc::default(),
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             recipes,
@@ -127,8 +127,7 @@ impl Repository {
         if let Some(snapshot) = self.still_current()? {
             return Ok(snapshot);
         }
-        // Before anything is read: who asks for another look meanwhile gets one.
-        self.outdated.store(false, Ordering::Release);
+        self.stale.store(false, Ordering::Release);
         let previous = self.current.load_full();
         // Refs first, packs second: objects are there before the refs that lead to them.
         let raw = RawRefs::read(&self.root)?;
@@ -175,13 +174,13 @@ impl Repository {
         Ok(snapshot)
     }
 
-    /// Has the next who asks look at everything: the commit-graph alone has changed, say, which nobody looks at else.
+    /// Has the next who asks look at everything anew.
     pub(crate) fn look_again(&self) {
-        self.outdated.store(true, Ordering::Release);
+        self.stale.store(true, Ordering::Release);
     }
 
     fn still_current(&self) -> Result<Option<Arc<Snapshot>>> {
-        if self.outdated.load(Ordering::Acquire) {
+        if self.stale.load(Ordering::Acquire) {
             return Ok(None);
         }
         match &*self.current.load() {

@@ -109,6 +109,10 @@ fn parse<'a>(data: &'a [u8], id: &'a Oid) -> impl Iterator<Item = Result<Row>> +
         let space = rest.iter().position(|&b| b == b' ').ok_or_else(|| corrupt("an entry has no mode"))?;
         let start = at + space + 1;
         let end = start + name.len();
+        // Blanks within a mode are taken in one way here and in another there.
+        if data.get(start..end) != Some(name) {
+            return Err(corrupt("an entry's mode has blanks"));
+        }
         at = end + 1 + entry.oid.as_bytes().len();
         let id = Oid::from_bytes(entry.oid.as_bytes()).ok_or_else(|| corrupt("an entry has no object id"))?;
         Ok(Row { name: start..end, raw_mode: entry.mode.value(), mode: mode_of(entry.mode.kind()), id })

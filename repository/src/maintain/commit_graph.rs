@@ -64,7 +64,9 @@ impl Repository {
         done?;
         sync_folder(folder)?;
         // git reads the single file first; a chain beside it would only age.
-        super::remove(&chain::list_path(&snapshot.objects))
+        super::remove(&chain::list_path(&snapshot.objects))?;
+        self.look_again();
+        Ok(())
     }
 }
 
