@@ -91,6 +91,7 @@ fn api_routes() -> Vec<(Method, &'static str, &'static str, Option<Value>, Needs
             AdminRepo,
         ),
         row(&delete, "/repos/{repo}/grants/{user}", "/repos/app/grants/ghost", None, AdminRepo),
+        row(&post, "/repos/{repo}/maintenance", "/repos/app/maintenance", Some(json!({})), AdminRepo),
         row(&get, "/repos/{repo}/events", "/repos/app/events", None, Read),
         row(&get, "/registries", "/registries", None, Owner),
         row(&get, "/registries/{name}", "/registries/local", None, Owner),
