@@ -263,7 +263,9 @@ impl Inner {
             Err(problem) => return tracing::warn!(%problem, "a repository is not looked at"),
         };
         let done = self.full_if_due(&record, look.why).and_then(|full| match full {
-            Some(full) => self.maintain(&record, full).map(drop),
+            Some(full) => self.maintain(&record, full).map(|done| {
+                self.plan().queue.maintained(record.id, done.took, Instant::now());
+            }),
             None => Ok(()),
         });
         match done {

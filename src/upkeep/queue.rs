@@ -9,6 +9,11 @@ use slipway_core::RepoId;
 const WAITING_MAX: usize = 65_536;
 /// However often it is pushed to, a repository waits no longer.
 const DELAY_MAX: Duration = Duration::from_secs(30);
+/// After its maintenance a repository rests so many times as long as that took: one that is pushed to all the time keeps
+/// a processor busy for a twentieth of the time ...
+const REST_TIMES: u32 = 19;
+/// ... but it rests no longer than this.
+const REST_MAX: Duration = Duration::from_secs(600);
 /// The pause after the first failure; doubled with each.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Failures in a row after which it is left to the next push or sweep.
@@ -54,12 +59,14 @@ struct Turn {
 pub(super) struct Queue {
     delay: Duration,
     waiting: HashMap<RepoId, Turn>,
+    /// Until when those that were maintained lately rest.
+    resting: HashMap<RepoId, Instant>,
 }
 
 impl Queue {
     /// `delay`: how long after the last push.
     pub(super) fn new(delay: Duration) -> Self {
-        Self { delay, waiting: HashMap::new() }
+        Self { delay, waiting: HashMap::new(), resting: HashMap::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -73,6 +80,22 @@ impl Queue {
         self.put(Look { repo, why: Why::Pushed, tries: 0 }, now, due);
         if let Some(turn) = self.waiting.get_mut(&repo) {
             turn.due = due.min(turn.since + latest);
+        }
+        self.let_rest(repo);
+    }
+
+    /// It was maintained, which took so long.
+    pub(super) fn maintained(&mut self, repo: RepoId, took: Duration, now: Instant) {
+        self.resting.retain(|_, until| *until > now);
+        if self.resting.len() < WAITING_MAX {
+            self.resting.insert(repo, now + took.saturating_mul(REST_TIMES).min(REST_MAX));
+        }
+        self.let_rest(repo);
+    }
+
+    fn let_rest(&mut self, repo: RepoId) {
+        if let (Some(turn), Some(until)) = (self.waiting.get_mut(&repo), self.resting.get(&repo)) {
+            turn.due = turn.due.max(*until);
         }
     }
 
@@ -118,6 +141,23 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn who_was_maintained_rests_in_proportion() {
+        let (start, repo) = (Instant::now(), RepoId(1));
+        let mut queue = Queue::new(SECOND);
+        queue.maintained(repo, 2 * SECOND, start);
+        queue.pushed(repo, start + SECOND);
+        assert_eq!(queue.next(start + 3 * SECOND), Next::In(35 * SECOND));
+        assert!(matches!(queue.next(start + 38 * SECOND), Next::Due(_)));
+        // However long it took, it comes again; and nobody rests for another.
+        queue.maintained(repo, 4000 * SECOND, start);
+        queue.pushed(repo, start);
+        queue.pushed(RepoId(2), start);
+        assert!(matches!(queue.next(start + 2 * SECOND), Next::Due(look) if look.repo == RepoId(2)));
+        assert_eq!(queue.next(start), Next::In(REST_MAX));
+    }
+
     const A: RepoId = RepoId(1);
     const B: RepoId = RepoId(2);
 
