@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::data::DataFolder;
-use crate::dispatch::ToSupervisor;
+use crate::dispatch::ToWorkers;
 use crate::follow::Followers;
 use crate::operations::{Logs, ServerOperations};
 use crate::preflight::ClusterPreflight;
@@ -26,6 +26,7 @@ use crate::reconcile::ClusterDeploys;
 use crate::ssh_commands::SshCommands;
 use crate::stages::EngineBuilds;
 use crate::supervisor::{Supervisor, blocking, now};
+use crate::upkeep::Upkeep;
 use crate::{bump, http};
 
 /// How long the first build may have to wait while the engine is swept.
@@ -40,6 +41,7 @@ pub(crate) struct App {
     pub(crate) rooms: Rooms,
     git: GitServer,
     supervisor: Supervisor,
+    upkeep: Upkeep,
     stop: CancellationToken,
     tasks: TaskTracker,
     data: DataFolder,
@@ -73,7 +75,7 @@ impl App {
 
         let store: Store = sled.clone();
         let clusters = Arc::new(Clusters::new(installation.clone(), slipway_deployer::Timing::default()));
-        let dispatch = Arc::new(ToSupervisor::default());
+        let dispatch = Arc::new(ToWorkers::default());
         let preflight = Arc::new(ClusterPreflight::new(store.clone(), clusters.clone()));
         let ledger: Arc<dyn Ledger> = sled.clone();
         let acceptance = Arc::new(Acceptance::new(ledger, preflight, now).dispatching(dispatch.clone()));
@@ -93,7 +95,8 @@ impl App {
             config.builds_max,
             config.deploys_max,
         );
-        dispatch.set(supervisor.clone());
+        let upkeep = Upkeep::start(store.clone(), repositories.clone(), config.maintenance.settings())?;
+        dispatch.set(supervisor.clone(), upkeep.clone());
         // Before anything is served: what an earlier life left stands in its lanes ahead of what is pushed from now on.
         supervisor.resume().await?;
 
@@ -114,8 +117,8 @@ impl App {
             base_url: Arc::from(base_url.as_str()),
             limits: slipway_git_server::Limits::default(),
         });
-        let operations =
-            Arc::new(ServerOperations::new(rooms.clone(), supervisor.clone(), sled.clone(), data.clone()));
+        let workers = (supervisor.clone(), upkeep.clone());
+        let operations = Arc::new(ServerOperations::new(rooms.clone(), workers, sled.clone(), data.clone()));
         let web = slipway_web::router(slipway_web::Parts {
             store,
             repositories,
@@ -141,7 +144,7 @@ impl App {
         tasks.spawn(sweep_engine(rooms.clone(), supervisor.clone()));
         data.write_run(http, ssh)?;
         tracing::info!(%http, %ssh, data = %data.root().display(), ms = began.elapsed().as_millis() as u64, "serving");
-        Ok(Self { ssh, base_url, rooms, git, supervisor, stop, tasks, data, drain })
+        Ok(Self { ssh, base_url, rooms, git, supervisor, upkeep, stop, tasks, data, drain })
     }
 
     /// Stops taking new work, lets what is under way end within the grace, closes everything.
@@ -149,7 +152,7 @@ impl App {
         tracing::info!(grace_s = self.drain.as_secs(), "draining");
         self.stop.cancel();
         let (git, supervisor) = (self.git.drain(self.drain), self.supervisor.drain(self.drain));
-        tokio::join!(git, supervisor);
+        tokio::join!(git, supervisor, self.upkeep.drain());
         self.tasks.close();
         drop(tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await);
         self.data.clear_run();

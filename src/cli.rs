@@ -262,6 +262,14 @@ pub(crate) enum RepoVerb {
         /// The repository's name
         name: RepoName,
     },
+    /// Roll its packs up and write what makes answers fast, now
+    Maintain {
+        /// The repository's name
+        name: RepoName,
+        /// Pack everything anew, and let go of old objects that nothing reaches
+        #[arg(long)]
+        full: bool,
+    },
     /// Give it another name
     Rename {
         /// Its name now

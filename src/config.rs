@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use slipway_core::{Problem, ProblemKind};
 
 use crate::cli::Serve;
+use crate::upkeep;
 
 /// config.toml.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,6 +28,30 @@ pub(crate) struct Config {
     pub(crate) deploys_max: usize,
     /// How long a drain waits for work under way, in seconds.
     pub(crate) drain_s: u64,
+    /// `[maintenance]`.
+    pub(crate) maintenance: Maintenance,
+}
+
+/// How repositories are kept fast.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Maintenance {
+    /// Without being asked to. By hand it is always done.
+    pub(crate) enabled: bool,
+    /// How long after the last push to a repository, in seconds.
+    pub(crate) delay_s: u64,
+}
+
+impl Default for Maintenance {
+    fn default() -> Self {
+        Self { enabled: true, delay_s: 2 }
+    }
+}
+
+impl Maintenance {
+    pub(crate) fn settings(self) -> upkeep::Settings {
+        upkeep::Settings { enabled: self.enabled, delay: Duration::from_secs(self.delay_s) }
+    }
 }
 
 impl Default for Config {
@@ -38,6 +64,7 @@ impl Default for Config {
             builds_max: 2,
             deploys_max: 8,
             drain_s: 30,
+            maintenance: Maintenance::default(),
         }
     }
 }
@@ -78,6 +105,9 @@ impl Config {
         if !(1..=64).contains(&self.deploys_max) {
             return Err(invalid("deploys_max must lie from 1 to 64."));
         }
+        if self.maintenance.delay_s > 3600 {
+            return Err(invalid("maintenance.delay_s must lie from 0 to 3600."));
+        }
         if self.base_url.as_ref().is_some_and(|u| !u.starts_with("http://") && !u.starts_with("https://")) {
             return Err(invalid("base_url must start with http:// or https://."));
         }
@@ -97,6 +127,21 @@ mod tests {
         let serve = Serve { ssh: Some(SocketAddr::from(([127, 0, 0, 1], 3))), ..Serve::default() };
         let config = Config::load(folder.path(), &serve).expect("valid");
         assert_eq!((config.http.port(), config.ssh.port(), config.builds_max), (1, 3, 2));
+    }
+
+    #[test]
+    fn maintenance_is_on_and_can_be_tuned() {
+        let folder = tempfile::tempdir().expect("temp");
+        let load = |text: &str| {
+            std::fs::write(folder.path().join("config.toml"), text).expect("write");
+            Config::load(folder.path(), &Serve::default())
+        };
+        let default = load("").expect("valid").maintenance;
+        assert_eq!((default.enabled, default.delay_s), (true, 2));
+        let tuned = load("[maintenance]\nenabled = false\ndelay_s = 9\n").expect("valid").maintenance;
+        assert_eq!((tuned.enabled, tuned.delay_s), (false, 9));
+        assert!(load("[maintenance]\ndelay = 9\n").is_err());
+        assert!(load("[maintenance]\ndelay_s = 3601\n").is_err());
     }
 
     #[test]

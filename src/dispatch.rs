@@ -1,26 +1,35 @@
-//! Hands accepted work to the supervisor, which is made after the acceptance path that needs it.
+//! Hands accepted work to the supervisor and to upkeep, which are made after the acceptance path that needs them.
 
 use std::sync::OnceLock;
 
+use slipway_core::RepoId;
 use slipway_core::accept::{Dispatch, Orders};
 
 use crate::supervisor::Supervisor;
+use crate::upkeep::Upkeep;
 
-/// Filled in once the supervisor stands. Orders before that wait in the store, where the supervisor finds them.
+/// Filled in once they stand. Orders before that wait in the store, where the supervisor finds them; repositories are all
+/// looked at soon after the start.
 #[derive(Default)]
-pub(crate) struct ToSupervisor(OnceLock<Supervisor>);
+pub(crate) struct ToWorkers(OnceLock<(Supervisor, Upkeep)>);
 
-impl ToSupervisor {
-    pub(crate) fn set(&self, supervisor: Supervisor) {
+impl ToWorkers {
+    pub(crate) fn set(&self, supervisor: Supervisor, upkeep: Upkeep) {
         // Set once, by the composition; a second one would be the same.
-        drop(self.0.set(supervisor));
+        drop(self.0.set((supervisor, upkeep)));
     }
 }
 
-impl Dispatch for ToSupervisor {
+impl Dispatch for ToWorkers {
     fn dispatch(&self, orders: &Orders) {
-        if let Some(supervisor) = self.0.get() {
+        if let Some((supervisor, _)) = self.0.get() {
             supervisor.order(orders);
+        }
+    }
+
+    fn moved(&self, repo: RepoId) {
+        if let Some((_, upkeep)) = self.0.get() {
+            upkeep.pushed(repo);
         }
     }
 }

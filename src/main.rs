@@ -30,6 +30,7 @@ mod ssh_commands;
 mod stages;
 mod supervisor;
 mod telemetry;
+mod upkeep;
 
 use crate::cli::{Cli, Verb};
 

@@ -14,6 +14,7 @@ use slipway_core::{
     Actor, BuildNumber, ClusterName, DeployNumber, Problem, ProblemKind, RegistryName, RepoId, RepoName,
     Secret,
 };
+use slipway_repository::Maintained;
 use slipway_store::SledStore;
 use slipway_web::{Change, Check, LogChunk, Operations, Subject};
 
@@ -21,6 +22,7 @@ use crate::app::Rooms;
 use crate::data::DataFolder;
 use crate::reconcile::Plan;
 use crate::supervisor::{self, Supervisor, blocking, now};
+use crate::upkeep::Upkeep;
 use crate::{doctor, rollback};
 
 mod backup;
@@ -38,13 +40,19 @@ const STOP_GRACE: Duration = Duration::from_secs(30);
 pub(crate) struct ServerOperations {
     rooms: Rooms,
     supervisor: Supervisor,
+    upkeep: Upkeep,
     sled: Arc<SledStore>,
     data: DataFolder,
 }
 
 impl ServerOperations {
-    pub(crate) fn new(rooms: Rooms, supervisor: Supervisor, sled: Arc<SledStore>, data: DataFolder) -> Self {
-        Self { rooms, supervisor, sled, data }
+    pub(crate) fn new(
+        rooms: Rooms,
+        (supervisor, upkeep): (Supervisor, Upkeep),
+        sled: Arc<SledStore>,
+        data: DataFolder,
+    ) -> Self {
+        Self { rooms, supervisor, upkeep, sled, data }
     }
 }
 
@@ -70,6 +78,12 @@ impl Operations for ServerOperations {
         self.supervisor.stop_repo(repo, STOP_GRACE).await;
         let rooms = self.rooms.clone();
         blocking(move || repos::remove(&rooms, repo)).await
+    }
+
+    async fn maintain(&self, repo: RepoId, full: bool) -> Result<Maintained, Problem> {
+        let store = self.rooms.store.clone();
+        let record = blocking(move || store.repo(repo)?.ok_or_else(|| Problem::no_such_repository("")));
+        self.upkeep.ask(record.await?, full).await
     }
 
     async fn test_registry(&self, name: &RegistryName) -> Result<String, Problem> {
@@ -306,7 +320,7 @@ impl Operations for ServerOperations {
     }
 
     fn metrics(&self) -> String {
-        metrics::render(&self.supervisor)
+        metrics::render(&self.supervisor, &self.upkeep)
     }
 
     async fn backup(&self) -> Result<BoxStream<'static, Result<Bytes, Problem>>, Problem> {

@@ -183,6 +183,7 @@ impl Acceptance {
         let orders = accepted.inspect_err(|_| self.leave_unsettled(push.repo))?;
         if let Some(dispatch) = &self.dispatch {
             dispatch.dispatch(&orders);
+            dispatch.moved(push.repo);
         }
         Ok(Verdict { event: Some(event.id), answers, orders, notices })
     }
@@ -240,6 +241,7 @@ impl Acceptance {
         let orders = self.ledger.accept(event.id, &happened, (self.clock)())?;
         if let Some(dispatch) = &self.dispatch {
             dispatch.dispatch(&orders);
+            dispatch.moved(event.repo);
         }
         Ok(())
     }

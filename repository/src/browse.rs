@@ -156,6 +156,8 @@ impl Repository {
         author: &Signature,
         committer: &Signature,
     ) -> Result<(Oid, Received)> {
+        // What is found here is not stored again: it must not go before the commit leads to it.
+        let _pass = self.gate().enter();
         let snapshot = self.snapshot()?;
         let words = edit::Words { message, author, committer };
         let made = edit::make(snapshot.as_ref(), gix::hash::Kind::Sha1, parent, edits, &words)?;

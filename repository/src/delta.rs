@@ -1,7 +1,6 @@
 //! Deltas of packs (gitformat-pack, "Deltified representation"): reading sizes, and applying one to its base. Making them is
 //! in [`create`], choosing bases in [`search`].
 
-#[allow(dead_code)]
 pub(crate) mod create;
 #[allow(dead_code)]
 pub(crate) mod search;

@@ -20,6 +20,7 @@ mod error;
 // Not all of it is in use yet.
 #[allow(dead_code, unused_imports)]
 mod formats;
+mod gate;
 mod graph;
 mod inflate;
 mod limits;
@@ -41,6 +42,10 @@ mod repository;
 mod send;
 mod settings;
 mod snapshot;
+#[cfg(test)]
+#[path = "../tests/support.rs"]
+#[allow(unused)]
+mod support;
 mod sweep;
 mod view;
 
@@ -49,7 +54,7 @@ pub use browse::{
     LineKind, LogPage, Mode, Person, Signature, first_commit, shown_path,
 };
 pub use error::{RepoError, Result};
-pub use maintain::{Maintained, Storage};
+pub use maintain::{LastMaintenance, Maintained, RepackOptions, Repacked, Storage};
 pub use negotiate::{Deepen, ShallowAnswer};
 pub use object::{Kind, Object, Objects};
 pub use receive::{Progress, ReceiveLimits, Received};

@@ -1,5 +1,7 @@
 //! Every bound of this crate in one place.
 
+use std::time::Duration;
+
 // Reading for pages, builds and deploys; commits of our own.
 
 /// Largest tree object that is read, in bytes (about a million entries).
@@ -192,6 +194,29 @@ pub(crate) const BITMAP_CHAIN_MAX: u32 = 1_000_000;
 pub(crate) const BITMAP_WRITTEN_CHAIN_MAX: usize = 32;
 /// How many of the last bitmaps are tried as a base for the next one (git's number); at most 160.
 pub(crate) const BITMAP_BASES_TRIED: usize = 10;
+
+/// From so many packs outside of the multi-pack index on, rolling up pays.
+pub(crate) const MAINTAINED_LONERS_MAX: usize = 8;
+/// From so many objects on, having no bitmaps is reason enough.
+pub(crate) const MAINTAINED_OBJECTS_MIN: u64 = 1_000;
+/// How often everything is packed anew at most.
+pub(crate) const REPACK_EVERY: Duration = Duration::from_secs(7 * 86_400);
+/// It pays if more than one in so many objects is out of reach ...
+pub(crate) const REPACK_UNREACHABLE_SHARE: u64 = 10;
+/// ... or more than this share of all, as numerator and denominator, has come since the last time.
+pub(crate) const REPACK_OLD_SHARE: (u64, u64) = (3, 4);
+/// No object goes that is younger, or that was set aside less long ago.
+pub(crate) const REPACK_EXPIRE_MIN: Duration = Duration::from_secs(3600);
+/// How long dropping objects waits for pushes to end before it is put off.
+pub(crate) const GATE_PATIENCE: Duration = Duration::from_secs(10);
+/// How many objects each is compared with when everything is packed anew (git's number).
+pub(crate) const REPACK_WINDOW: usize = 10;
+/// Longest chain of deltas that a full repack leaves or makes (git's number).
+pub(crate) const REPACK_DEPTH: usize = 50;
+/// Bytes of objects and their indexes that the comparing holds.
+pub(crate) const REPACK_WINDOW_BYTES: usize = 96 << 20;
+/// Largest record of a repository's maintenance that is read, in bytes.
+pub(crate) const MAINTENANCE_RECORD_BYTES_MAX: u64 = 64 << 10;
 
 // Commit-graphs and their filters.
 

@@ -40,6 +40,7 @@ pub(crate) use self::links::two_kinds;
 use self::publish::{Flush, Keep};
 use self::scan::Scan;
 use crate::error::{RepoError, Result};
+use crate::gate::Pass;
 use crate::limits::{EXACT_LINKS_OBJECTS_MAX, GITMODULES_BYTES_MAX, PARALLEL_FROM, RECEIVE_THREADS_MAX};
 use crate::object::{Kind, Objects};
 use crate::pack::Pack;
@@ -47,6 +48,7 @@ use crate::packs::{BaseCache, PackSet};
 use crate::quarantine::Quarantine;
 use crate::repository::Repository;
 use crate::snapshot::Snapshot;
+use crate::view::Side;
 
 /// What a pack may have, and how it is worked on.
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +118,8 @@ pub enum Progress {
 pub struct Received {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) incoming: Option<IncomingPack>,
+    /// Keeps what it builds upon from being dropped.
+    pub(crate) _pass: Pass,
     /// Set once [`Received::check_connected`] found nothing missing.
     pub(crate) checked: AtomicBool,
 }
@@ -156,40 +160,49 @@ impl Repository {
         progress: &dyn Fn(Progress),
         stop: &AtomicBool,
     ) -> Result<Received> {
-        self.receive_onto(self.snapshot()?, pack, limits, progress, stop)
+        // The gate first: what the snapshot has stays until the refs have moved.
+        let pass = self.gate().enter();
+        let snapshot = self.snapshot()?;
+        let hash = hash_named(snapshot.object_format());
+        receive((snapshot, pass), hash, pack, limits, progress, stop)
     }
 
-    /// The same for somebody who sees no more than `snapshot` ([`Repository::view`]): what only other refs reach cannot
-    /// be built upon.
+    /// The same for somebody who sees no more than a service shows ([`Repository::view`]): what only other refs reach
+    /// cannot be built upon.
     ///
     /// # Errors
     /// As for [`Repository::receive`].
-    pub fn receive_onto(
+    pub fn receive_as(
         &self,
-        snapshot: Arc<Snapshot>,
+        side: Side,
         pack: &mut dyn Read,
         limits: &ReceiveLimits,
         progress: &dyn Fn(Progress),
         stop: &AtomicBool,
     ) -> Result<Received> {
+        let pass = self.gate().enter();
+        let snapshot = self.view(side)?.snapshot;
         let hash = hash_named(snapshot.object_format());
-        receive(snapshot, hash, pack, limits, progress, stop)
+        receive((snapshot, pass), hash, pack, limits, progress, stop)
     }
 
     /// For pushes without a pack (deletes, refs to known objects) and as `Incoming` over what is stored.
     pub fn received_nothing(&self) -> Result<Received> {
-        Ok(Self::received_nothing_onto(self.snapshot()?))
+        let pass = self.gate().enter();
+        Ok(Received::nothing(self.snapshot()?, pass))
     }
 
-    /// The same for somebody who sees no more than `snapshot`.
-    pub fn received_nothing_onto(snapshot: Arc<Snapshot>) -> Received {
-        Received { snapshot, incoming: None, checked: AtomicBool::new(false) }
+    /// The same for somebody who sees no more than a service shows.
+    pub fn received_nothing_as(&self, side: Side) -> Result<Received> {
+        let pass = self.gate().enter();
+        Ok(Received::nothing(self.view(side)?.snapshot, pass))
     }
 }
 
-/// [`Repository::receive`] in front of a snapshot whose ids are made by `hash`.
+/// [`Repository::receive`] in front of a snapshot whose ids are made by `hash`, and whose objects stay while the pass is
+/// held.
 fn receive(
-    snapshot: Arc<Snapshot>,
+    (snapshot, pass): (Arc<Snapshot>, Pass),
     hash: HashKind,
     pack: &mut dyn Read,
     limits: &ReceiveLimits,
@@ -202,7 +215,7 @@ fn receive(
     let input = Input::new(pack, &file, &path, hash, limits.pack_bytes_max, stop);
     let scanned = Scan::new(input, limits, Entries::new(hash)).run(progress)?;
     if scanned.entries.len() == 0 {
-        return Ok(Received { snapshot, incoming: None, checked: AtomicBool::new(false) });
+        return Ok(Received::nothing(snapshot, pass));
     }
     let ingest = Ingest { snapshot: &snapshot, file: &file, path: &path, limits, progress, stop };
     let Finished { trailer, flush, has_reverse, rest, bases, unlinked, gitmodules } =
@@ -226,12 +239,16 @@ fn receive(
         keep: None,
         quarantine: Some(quarantine),
     };
-    let received = Received { snapshot, incoming: Some(incoming), checked: AtomicBool::new(false) };
+    let received = Received { incoming: Some(incoming), ..Received::nothing(snapshot, pass) };
     received.check_gitmodules(&gitmodules)?;
     Ok(received)
 }
 
 impl Received {
+    fn nothing(snapshot: Arc<Snapshot>, pass: Pass) -> Self {
+        Self { snapshot, incoming: None, _pass: pass, checked: AtomicBool::new(false) }
+    }
+
     /// How many objects came, borrowed bases counted.
     pub fn object_count(&self) -> u32 {
         self.incoming.as_ref().map_or(0, |i| i.packs.count() as u32)

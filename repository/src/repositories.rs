@@ -124,6 +124,14 @@ impl Repositories {
         Ok(())
     }
 
+    /// True if maintaining the repository may pay: a glance at its folder that opens nothing.
+    ///
+    /// # Errors
+    /// A folder that cannot be listed.
+    pub fn may_need_work(&self, name: &RepoName) -> Result<bool> {
+        crate::maintain::may_need_work(&self.path(name))
+    }
+
     fn path(&self, name: &RepoName) -> PathBuf {
         self.root.join(format!("{name}.git"))
     }

@@ -11,6 +11,7 @@ use slipway_core::{Oid, RefName};
 
 use crate::error::{RepoError, Result};
 use crate::formats::commit_graph::chain;
+use crate::gate::Gate;
 use crate::graph::Graph;
 use crate::limits::PEEL_DEPTH_MAX;
 use crate::object::Kind;
@@ -31,6 +32,8 @@ pub struct Repository {
     writing: Mutex<()>,
     /// Held while packs are rolled up.
     pub(crate) maintaining: Mutex<()>,
+    /// Between pushes and whoever drops objects.
+    gate: Arc<Gate>,
     cache: Arc<BaseCache>,
     views: Views,
     /// This handle's number in `recipes`.
@@ -79,6 +82,7 @@ impl Repository {
             reading: Mutex::default(),
             writing: Mutex::default(),
             maintaining: Mutex::default(),
+            gate: Arc::default(),
             cache: Arc::default(),
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             recipes,
@@ -88,6 +92,11 @@ impl Repository {
     /// Its folder.
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Between pushes and whoever drops objects.
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
     /// Decoded delta bases, shared by all its packs.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
 use gix::config::file::Metadata;
 use gix::config::file::init::Options;
@@ -96,6 +97,8 @@ pub struct Settings {
     pub session_id: bool,
     /// `bundle.*`: key and value, in order.
     pub bundles: Vec<(String, String)>,
+    /// `gc.pruneExpire`: how old objects that nothing reaches must be to go.
+    pub prune_after: Duration,
     /// `core.bare` is false: there is a work tree.
     pub has_work_tree: bool,
     /// Refs that fetches do not see: `transfer.hideRefs` and `uploadpack.hideRefs`.
@@ -134,6 +137,7 @@ impl Default for Settings {
             },
             session_id: false,
             bundles: Vec::new(),
+            prune_after: PRUNE_AFTER,
             has_work_tree: false,
             hidden_from_fetch: Hidden::default(),
             hidden_from_push: Hidden::default(),
@@ -173,6 +177,7 @@ impl Settings {
         let yes = || truth(key, value);
         let (upload, receive) = (&mut self.upload, &mut self.receive);
         match key {
+            "gc.pruneexpire" => self.prune_after = age(value.unwrap_or_default()),
             "core.bare" => self.has_work_tree = !yes()?,
             "uploadpack.allowfilter" => upload.filter = yes()?,
             "uploadpack.allowrefinwant" => upload.ref_in_want = yes()?,
@@ -218,6 +223,35 @@ impl Settings {
             }
         }
         Ok(())
+    }
+}
+
+/// git's own: two weeks.
+const PRUNE_AFTER: Duration = Duration::from_secs(14 * 86_400);
+
+/// An age as `gc.pruneExpire` has it: `now`, `never`, or like `2.weeks.ago`. What is none of these means never: nothing is
+/// lost by it.
+fn age(text: &str) -> Duration {
+    let text = text.trim().to_ascii_lowercase();
+    let mut words = text.split(['.', ' ']).filter(|word| !word.is_empty());
+    let (number, unit) = match (words.next(), words.next()) {
+        (Some("now" | "all"), None) => return Duration::ZERO,
+        (Some(number), Some(unit)) => (number.parse::<u64>().ok(), unit.trim_end_matches('s')),
+        _ => return Duration::MAX,
+    };
+    let seconds = match unit {
+        "second" => 1,
+        "minute" => 60,
+        "hour" => 3600,
+        "day" => 86_400,
+        "week" => 7 * 86_400,
+        "month" => 30 * 86_400,
+        "year" => 365 * 86_400,
+        _ => return Duration::MAX,
+    };
+    match (number, words.next(), words.next()) {
+        (Some(number), None | Some("ago"), None) => Duration::from_secs(number.saturating_mul(seconds)),
+        _ => Duration::MAX,
     }
 }
 
@@ -337,6 +371,24 @@ mod tests {
             assert_eq!(settings.hidden_from_fetch.hides(name), fetch, "{name}");
             assert_eq!(settings.hidden_from_push.hides(name), push, "{name}");
         }
+    }
+
+    #[test]
+    fn ages_are_read_as_git_reads_them_and_others_mean_never() {
+        let day = Duration::from_secs(86_400);
+        for (text, want) in [
+            ("now", Duration::ZERO),
+            ("2.weeks.ago", 14 * day),
+            ("3 days ago", 3 * day),
+            ("1.hour", Duration::from_secs(3600)),
+            ("never", Duration::MAX),
+            ("next tuesday", Duration::MAX),
+            ("5.years.from.now", Duration::MAX),
+        ] {
+            let settings = read(&format!("[gc]\n\tpruneExpire = {text}\n")).expect("fine");
+            assert_eq!(settings.prune_after, want, "{text}");
+        }
+        assert_eq!(read("").expect("fine").prune_after, 14 * day);
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub(super) fn record(value: &Value) -> String {
     for (name, value) in shown.iter().filter(|(_, v)| !is_list(v)) {
         let text = match value {
             Value::Object(_) if name.as_str() == "failure" => failure(value),
+            Value::Object(_) if name.as_str() == "storage" => storage(value),
+            Value::Object(_) if name.as_str() == "maintenance" => maintenance(value),
             Value::Object(_) => inline(value),
             other => cell(name, other),
         };
@@ -137,6 +139,73 @@ pub(super) fn diff(text: &str) -> String {
     }
 }
 
+/// How a repository is stored.
+fn storage(value: &Value) -> String {
+    let number = |key: &str| value[key].as_u64().unwrap_or(0);
+    format!(
+        "{} packs ({} not indexed), {} objects, {}, {} bitmaps, {} commits in the graph",
+        number("packs"),
+        number("not_indexed"),
+        number("objects"),
+        size(number("bytes")),
+        number("bitmaps"),
+        number("graph_commits")
+    )
+}
+
+/// Bytes, in a unit that keeps the figure short.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} bytes"),
+        10_000..10_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        10_000_000..10_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
+fn seconds(took: &Value) -> String {
+    format!("{:.2} s", took.as_u64().unwrap_or(0) as f64 / 1000.0)
+}
+
+/// The last maintenance.
+fn maintenance(value: &Value) -> String {
+    let how = if value["full"].as_bool() == Some(true) { "packed anew" } else { "rolled up" };
+    let when = cell("ended", &value["ended"]);
+    match value["failure"].as_str() {
+        Some(failure) => format!("{when}, failed: {failure}"),
+        None => format!("{when}, {how} in {}", seconds(&value["took_ms"])),
+    }
+}
+
+/// What a maintenance did: a sentence, and the figures side by side.
+pub(super) fn maintained(answer: &Value) -> String {
+    let name = answer["name"].as_str().unwrap_or_default();
+    let mut out = format!(
+        "{name} is maintained: {} packs became {} in {}.\n",
+        answer["before"]["packs"],
+        answer["after"]["packs"],
+        seconds(&answer["took_ms"])
+    );
+    if answer["full"].is_object() {
+        let full = &answer["full"];
+        out.push_str(&format!(
+            "{} objects are reachable, {} are not and stay for now, {} went.\n",
+            full["reachable"], full["unreachable"], full["dropped"]
+        ));
+        if full["postponed"].as_u64().unwrap_or(0) > 0 {
+            let put_off = &full["postponed"];
+            out.push_str(&format!(
+                "{put_off} more were due to go; pushes were under way, so they stay until the next time.\n"
+            ));
+        }
+    }
+    let rows = ["packs", "not_indexed", "objects", "bytes", "bitmaps", "graph_commits"].map(|what| {
+        json!({"what": what.replace('_', " "), "before": answer["before"][what], "after": answer["after"][what]})
+    });
+    out.push_str(&table(&rows, &["what", "before", "after"]));
+    out
+}
+
 fn inline(value: &Value) -> String {
     let Some(fields) = value.as_object() else { return plain(value) };
     let parts: Vec<String> = fields
@@ -209,6 +278,30 @@ mod tests {
             &json!({"failure": {"class": "user", "problem": {"what": "It broke.", "cure": "Mend it."}}}),
         );
         assert_eq!(text, "failure  It broke. Mend it.\n");
+    }
+
+    #[test]
+    fn storage_and_maintenance_read_as_sentences() {
+        let stored = json!({"packs": 3, "not_indexed": 1, "objects": 70, "bytes": 12_345, "bitmaps": 2, "graph_commits": 9});
+        let last = json!({"ended": 0, "took_ms": 1234, "full": false, "failure": null});
+        assert_eq!(
+            record(&json!({"name": "app", "storage": stored, "maintenance": last})),
+            "name         app\n\
+             maintenance  1970-01-01 00:00:00, rolled up in 1.23 s\n\
+             storage      3 packs (1 not indexed), 70 objects, 12.3 kB, 2 bitmaps, 9 commits in the graph\n"
+        );
+        let after = json!({"packs": 1, "not_indexed": 0, "objects": 60, "bytes": 9_999, "bitmaps": 2, "graph_commits": 9});
+        let text = maintained(&json!({
+            "name": "app", "took_ms": 20, "before": stored, "after": after,
+            "full": {"reachable": 60, "unreachable": 4, "dropped": 10, "postponed": 0},
+        }));
+        assert!(
+            text.starts_with(
+                "app is maintained: 3 packs became 1 in 0.02 s.\n60 objects are reachable, 4 are"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("\nnot indexed    1       0\n"), "{text}");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(crate) enum Shows {
     Rows(&'static str, &'static [&'static str]),
     /// One record, field by field.
     Record,
+    /// What a maintenance did.
+    Maintained,
     /// One text field, as it is.
     Text(&'static str),
     /// The answer's raw bytes as they come.
@@ -183,6 +185,9 @@ fn repo(verb: RepoVerb) -> Result<Request, Problem> {
             call("GET", "/repos?limit=1000", Shows::Rows("repos", &["name", "public", "description", "ssh"]))
         }
         RepoVerb::Show { name } => call("GET", format!("/repos/{name}"), Shows::Record),
+        RepoVerb::Maintain { name, full } => {
+            send("POST", format!("/repos/{name}/maintenance"), json!({"full": full}), Shows::Maintained)
+        }
         RepoVerb::Rename { old, new } => {
             let sentence = format!("Repository {old} is now {new}.");
             send("PATCH", format!("/repos/{old}"), json!({"name": new}), says(sentence))
@@ -353,6 +358,7 @@ mod tests {
             ("user add ann --owner --key k.pub", "POST /users"),
             ("key remove SHA256:a/b+c", "DELETE /keys/SHA256%3Aa%2Fb%2Bc"),
             ("repo create app", "POST /repos"),
+            ("repo maintain app --full", "POST /repos/app/maintenance"),
             ("repo remove app --yes", "DELETE /repos/app"),
             ("grant ann app write", "PUT /repos/app/grants/ann"),
             ("revoke ann app", "DELETE /repos/app/grants/ann"),

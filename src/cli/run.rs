@@ -63,6 +63,7 @@ fn shown(request: &Request, answer: &Value, json: bool) -> String {
             output::table(answer[*key].as_array().map(Vec::as_slice).unwrap_or_default(), columns)
         }
         Shows::Record => output::record(answer),
+        Shows::Maintained => output::maintained(answer),
         Shows::Text("diff") => output::diff(answer["diff"].as_str().unwrap_or_default()),
         Shows::Text(key) => format!("{}\n", answer[*key].as_str().unwrap_or_default().trim_end_matches('\n')),
         Shows::Checks => output::checks(answer),

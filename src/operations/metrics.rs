@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use crate::supervisor::Supervisor;
+use crate::upkeep::Upkeep;
 
 /// All figures of this process.
-pub(super) fn render(supervisor: &Supervisor) -> String {
+pub(super) fn render(supervisor: &Supervisor, upkeep: &Upkeep) -> String {
     let (builds, deploys) = supervisor.unfinished();
     let mut out = String::new();
     gauge(
@@ -20,6 +21,7 @@ pub(super) fn render(supervisor: &Supervisor) -> String {
         "Deploys that are queued, running or waiting.",
         deploys as u64,
     );
+    upkeep.figures(&mut out);
     if let Some(bytes) = resident_bytes() {
         gauge(&mut out, "process_resident_memory_bytes", "Resident memory.", bytes);
     }

@@ -27,6 +27,7 @@
 //! | GET /repos/{repo} | | `Repo` |
 //! | PATCH /repos/{repo} | `{name?, description?, public?}` | `Repo` |
 //! | DELETE /repos/{repo} | | 204 |
+//! | POST /repos/{repo}/maintenance | `{full?}`; admins of the repository | `{name, ended, took_ms, replaced, before:Storage, after:Storage, full:{reachable,unreachable,dropped,postponed}\|null}` |
 //! | GET /repos/{repo}/grants | ?limit&after | `{grants:[{user,role}], next}` |
 //! | PUT /repos/{repo}/grants/{user} | `{role:"read"\|"write"\|"admin"}` | `{user,role}` |
 //! | DELETE /repos/{repo}/grants/{user} | | 204 |
@@ -60,6 +61,8 @@
 //! | GET /backup | | `application/octet-stream` |
 //!
 //! `Repo` is `{id, name, description, public, created, http, ssh}`; `http` and `ssh` are its clone addresses.
+//! One alone has `storage:{packs, objects, bytes, not_indexed, bitmaps, graph_commits}` too, and once it was maintained
+//! `maintenance:{ended, took_ms, full, failure}`.
 
 use std::sync::Arc;
 
@@ -76,6 +79,7 @@ mod people;
 mod repos;
 mod runs;
 mod server;
+mod storage;
 mod targets;
 
 pub(crate) use self::input::Keys;
@@ -140,9 +144,8 @@ impl Endpoint {
 
 /// All endpoints; the router and its description are both made from this.
 fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
-    [people::ENDPOINTS, repos::ENDPOINTS, targets::ENDPOINTS, runs::ENDPOINTS, server::ENDPOINTS]
-        .into_iter()
-        .flatten()
+    let repos = [repos::ENDPOINTS, storage::ENDPOINTS, runs::ENDPOINTS];
+    [people::ENDPOINTS].into_iter().chain(repos).chain([targets::ENDPOINTS, server::ENDPOINTS]).flatten()
 }
 
 /// The API's routes.

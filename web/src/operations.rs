@@ -12,6 +12,7 @@ use slipway_core::target::RepoRecord;
 use slipway_core::{
     Actor, BuildNumber, ClusterName, DeployNumber, Problem, RegistryName, RepoId, RepoName, Secret,
 };
+use slipway_repository::Maintained;
 
 use crate::limits::LOG_CHUNK_BYTES;
 
@@ -30,6 +31,9 @@ pub trait Operations: Send + Sync + 'static {
     async fn rename_repo(&self, repo: RepoId, new: &RepoName) -> Result<RepoRecord, Problem>;
     /// Removes a repository with everything that belongs to it.
     async fn remove_repo(&self, repo: RepoId) -> Result<(), Problem>;
+
+    /// Maintains a repository now; with `full` everything is packed anew. Takes as long as it takes.
+    async fn maintain(&self, repo: RepoId, full: bool) -> Result<Maintained, Problem>;
 
     /// Speaks to the registry; a sentence on what it answered.
     async fn test_registry(&self, name: &RegistryName) -> Result<String, Problem>;

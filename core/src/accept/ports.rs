@@ -94,4 +94,6 @@ pub trait Preflight: Send + Sync {
 pub trait Dispatch: Send + Sync {
     /// Takes the orders. Must not block.
     fn dispatch(&self, orders: &Orders);
+    /// Refs of the repository have moved. Must not block.
+    fn moved(&self, _repo: RepoId) {}
 }

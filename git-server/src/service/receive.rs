@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use slipway_core::accept::{Proposal, Verdict};
 use slipway_core::event::Cause;
 use slipway_core::{EventId, Oid, Problem, RefUpdate, UnixMillis};
-use slipway_repository::{Progress, ReceiveLimits, Received, Repository, Side, View};
+use slipway_repository::{Progress, ReceiveLimits, Received, Side, View};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::certificate::{NonceRule, Signature, judge};
@@ -223,10 +223,8 @@ impl Job {
 
     fn receive(&mut self) -> Result<Received, Problem> {
         let repository = &self.opened.repository;
-        // As it is now: others may have pushed since the refs were told.
-        let shown = repository.view(Side::Push).map_err(Problem::from)?.snapshot;
         if !self.push.has_pack() {
-            return Ok(Repository::received_nothing_onto(shown));
+            return repository.received_nothing_as(Side::Push).map_err(Problem::from);
         }
         let limits = &self.engine.limits;
         let limits = ReceiveLimits {
@@ -241,7 +239,7 @@ impl Job {
         let band = if self.push.quiet { SideBand::None } else { self.push.band };
         let teller = Teller::new(&self.output, band, &self.hears);
         let tell = |p: Progress| teller.tell(&p);
-        repository.receive_onto(shown, &mut self.reader, &limits, &tell, &self.stop).map_err(Problem::from)
+        repository.receive_as(Side::Push, &mut self.reader, &limits, &tell, &self.stop).map_err(Problem::from)
     }
 
     /// Checks what came, and asks the one acceptance path.

@@ -2,10 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "../../tests/support.rs"]
-#[allow(unused)]
-mod support;
-
 mod bitmaps;
 mod damage;
 mod indexes;
@@ -16,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::mapped::Mapped;
-use support::{git, git_in, history};
+use crate::support::{git, git_in, history};
 
 const HASHES: [(&str, usize); 2] = [("sha1", 20), ("sha256", 32)];
 

@@ -2,7 +2,7 @@
 //! the indexes they come from; a delta whose base moved names it by its new distance.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use sha1::{Digest, Sha1};
 
 use super::go_on;
 use crate::error::{RepoError, Result};
-use crate::formats::{IndexEntry, write_index, write_reverse};
+use crate::formats::{IndexEntry, write_index, write_mtimes, write_reverse};
 use crate::limits::RECEIVE_BUFFER_BYTES;
 use crate::packs::{PackSet, Place};
 use crate::quarantine::Quarantine;
@@ -24,13 +24,19 @@ use crate::send::select::Selected;
 use crate::snapshot::Snapshot;
 
 /// One entry of the new pack.
-struct Entry {
-    place: Place,
-    offset: u64,
-    crc: u32,
+pub(super) struct Entry {
+    /// Where the object was found.
+    pub(super) place: Place,
+    /// Where it is in the new pack.
+    pub(super) offset: u64,
+    /// The checksum of its bytes there.
+    pub(super) crc: u32,
     /// The bytes are those that were stored: so must be their checksum.
-    copied: bool,
+    pub(super) copied: bool,
 }
+
+/// The age of each object: when it was last written, in seconds since 1970.
+pub(super) type Ages<'a> = &'a dyn Fn(&PackSet, Place) -> u32;
 
 /// Writes the pack, durable on return, and says where it is.
 pub(super) fn combine(snapshot: &Snapshot, packs: Arc<PackSet>, stop: &AtomicBool) -> Result<PathBuf> {
@@ -44,14 +50,15 @@ pub(super) fn combine(snapshot: &Snapshot, packs: Arc<PackSet>, stop: &AtomicBoo
         }
         go_on(stop)?;
     }
-    write(snapshot, packs, taken, stop)
+    write(snapshot, packs, taken, None, stop)
 }
 
-/// Writes a pack of these objects, all of them packed.
+/// Writes a pack of these objects, all of them packed; a cruft pack if their ages are told.
 pub(super) fn write(
     snapshot: &Snapshot,
     packs: Arc<PackSet>,
     taken: Marks,
+    ages: Option<Ages<'_>>,
     stop: &AtomicBool,
 ) -> Result<PathBuf> {
     let selected = Selected::just(Arc::new(taken));
@@ -64,7 +71,8 @@ pub(super) fn write(
     let path = quarantine.path().join("combined.pack");
     let sum = write_pack(&recipe, &path, &mut entries, stop)?;
     check(&plan, &entries)?;
-    write_indexes(&plan.packs, entries, &path, &sum)?;
+    write_indexes(&plan.packs, entries, &path, &sum, ages)?;
+    go_on(stop)?;
     publish(&path, &snapshot.objects.join("pack"), &sum)
 }
 
@@ -160,9 +168,20 @@ fn check(plan: &Plan, entries: &[Entry]) -> Result<()> {
     Ok(())
 }
 
-fn write_indexes(packs: &PackSet, mut entries: Vec<Entry>, pack: &Path, sum: &[u8; 20]) -> Result<()> {
+/// Writes what stands beside a pack, flushed.
+pub(super) fn write_indexes(
+    packs: &PackSet,
+    mut entries: Vec<Entry>,
+    pack: &Path,
+    sum: &[u8; 20],
+    ages: Option<Ages<'_>>,
+) -> Result<()> {
     let id = |place: Place| packs.pack(place).id_at(place.position).as_bytes();
     entries.sort_unstable_by(|a, b| id(a.place).cmp(id(b.place)));
+    if let Some(ages) = ages {
+        let ages = entries.iter().map(|e| ages(packs, e.place));
+        durable(&pack.with_extension("mtimes"), |out| write_mtimes(out, ages, sum).map(drop))?;
+    }
     let rows = entries.iter().map(|e| IndexEntry { id: id(e.place), crc: e.crc, offset: e.offset });
     durable(&pack.with_extension("idx"), |out| write_index(out, rows, sum).map(drop))?;
     let ranks = crate::formats::ranks(entries.iter().map(|e| e.offset));
@@ -181,12 +200,16 @@ pub(super) fn durable(path: &Path, fill: impl FnOnce(&mut File) -> std::io::Resu
 }
 
 /// Moves the files to where they are found, the index last.
-fn publish(from: &Path, folder: &Path, sum: &[u8; 20]) -> Result<PathBuf> {
+pub(super) fn publish(from: &Path, folder: &Path, sum: &[u8; 20]) -> Result<PathBuf> {
     fs::create_dir_all(folder).map_err(RepoError::io("create", folder))?;
     let target = folder.join(format!("pack-{}.pack", hex::encode(sum)));
-    for extension in ["pack", "rev", "idx"] {
-        let to = target.with_extension(extension);
-        fs::rename(from.with_extension(extension), &to).map_err(RepoError::io("rename", &to))?;
+    for extension in ["mtimes", "pack", "rev", "idx"] {
+        let (from, to) = (from.with_extension(extension), target.with_extension(extension));
+        match fs::rename(from, &to) {
+            // Only a cruft pack has ages.
+            Err(e) if extension == "mtimes" && e.kind() == ErrorKind::NotFound => {}
+            done => done.map_err(RepoError::io("rename", &to))?,
+        }
     }
     sync_folder(folder)?;
     Ok(target)

@@ -19,9 +19,8 @@ impl Repository {
         let snapshot = self.snapshot()?;
         let packs = snapshot.packs.load_full();
         // A pack that somebody keeps is left as it is, and so is one with the ages of unreachable objects.
-        let is_free = |pack: &&Arc<Pack>| {
-            !pack.path().with_extension("keep").exists() && !pack.path().with_extension("mtimes").exists()
-        };
+        let is_free =
+            |pack: &&Arc<Pack>| super::is_free(pack) && !pack.path().with_extension("mtimes").exists();
         let mut free: Vec<Arc<Pack>> = packs.packs().iter().filter(is_free).cloned().collect();
         free.sort_by_key(|pack| pack.count());
         let sizes: Vec<u64> = free.iter().map(|pack| u64::from(pack.count())).collect();

@@ -81,7 +81,7 @@ impl Pair {
         let packs = Arc::new(PackSet::new(packs, Arc::default()));
         let head = RefName::branch("main").unwrap();
         let snapshot = Arc::new(Snapshot::new(objects, head, packs, Arc::default(), (0, Arc::default())));
-        receive(snapshot, hash, &mut &pack[..], limits, &|_| {}, &AtomicBool::new(false))
+        receive((snapshot, pass()), hash, &mut &pack[..], limits, &|_| {}, &AtomicBool::new(false))
     }
 
     fn publish(&self, received: &mut Received) {
@@ -103,6 +103,10 @@ impl Pair {
     fn published(&self) -> PathBuf {
         crate::packs::list(&self.path("target").join("objects/pack")).unwrap().pop().unwrap()
     }
+}
+
+fn pass() -> Pass {
+    Arc::<crate::gate::Gate>::default().enter()
 }
 
 fn threads(n: usize) -> ReceiveLimits {
@@ -201,8 +205,15 @@ fn progress_is_told_by_one_thread_and_ends_complete() {
         assert_eq!(std::thread::current().id(), this);
         told.lock().unwrap().push(p);
     };
-    receive(snapshot, HashKind::Sha1, &mut &pack[..], &threads(4), &progress, &AtomicBool::new(false))
-        .unwrap();
+    receive(
+        (snapshot, pass()),
+        HashKind::Sha1,
+        &mut &pack[..],
+        &threads(4),
+        &progress,
+        &AtomicBool::new(false),
+    )
+    .unwrap();
     let told = told.into_inner().unwrap();
     let whole = |p: &Progress| match *p {
         Progress::Receiving { objects, total } => objects == total,
@@ -234,7 +245,8 @@ fn a_raised_flag_stops_both_passes_whoever_is_at_work() {
                 }
             };
             let pack = &mut Drops(&pack);
-            let outcome = receive(snapshot.clone(), HashKind::Sha1, pack, &threads(n), &raise, &stop);
+            let outcome =
+                receive((snapshot.clone(), pass()), HashKind::Sha1, pack, &threads(n), &raise, &stop);
             assert!(matches!(outcome, Err(RepoError::Stopped)), "{n} {at_end}");
             // Nothing was told after the flag was raised.
             let last = told.into_inner().unwrap();

@@ -14,6 +14,7 @@ use slipway_core::{Action, RepoName, Role, UserName};
 use super::Endpoint;
 use super::input::{Body, Keys, Window, rows};
 use super::people::no_user;
+use super::storage::{Last, Stored, stored};
 use crate::refusal::{Answer, invalid};
 use crate::visit::{Visit, visible_repos};
 
@@ -49,6 +50,11 @@ struct Repo {
     record: RepoRecord,
     http: String,
     ssh: String,
+    /// Shown of one repository alone, as the next is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage: Option<Stored>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    maintenance: Option<Last>,
 }
 
 impl Repo {
@@ -56,7 +62,7 @@ impl Repo {
         let addresses = &visit.shared.parts.addresses;
         let http = format!("{}/{}", addresses.http, record.name);
         let ssh = format!("ssh://git@{}/{}", addresses.ssh, record.name);
-        Self { record, http, ssh }
+        Self { record, http, ssh, storage: None, maintenance: None }
     }
 }
 
@@ -102,7 +108,13 @@ pub(crate) async fn make_repo(
 
 async fn show(visit: Visit, Path(repo): Path<String>) -> Answer<Json<Repo>> {
     let record = visit.repo(&repo, Action::ReadRepo).await?;
-    Ok(Json(Repo::new(&visit, record)))
+    // Its folder may be out of reach; what is known of it is shown all the same.
+    let stored = stored(&visit, &record.name).await.ok();
+    let mut repo = Repo::new(&visit, record);
+    if let Some((storage, maintenance)) = stored {
+        (repo.storage, repo.maintenance) = (Some(storage), maintenance);
+    }
+    Ok(Json(repo))
 }
 
 /// What shall be different; absent stays.

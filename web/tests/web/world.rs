@@ -25,7 +25,7 @@ use slipway_core::{
     Actor, BuildNumber, ClusterName, DeployNumber, Digest, EventId, Oid, Problem, ProblemKind, RefName,
     RefUpdate, RegistryName, RepoId, RepoName, Role, Scope, Secret, UnixMillis, UserName,
 };
-use slipway_repository::{Edit, Repositories, Signature};
+use slipway_repository::{Edit, Maintained, Repositories, Signature};
 use slipway_store::{MasterKey, SledStore, Store};
 use slipway_web::{Addresses, Change, Check, LogChunk, Operations, Parts, Subject, mint_token, router};
 use tokio::sync::broadcast;
@@ -469,6 +469,11 @@ impl Operations for Fake {
     async fn remove_repo(&self, repo: RepoId) -> Result<(), Problem> {
         self.note(format!("remove {repo}"));
         Ok(())
+    }
+    async fn maintain(&self, repo: RepoId, full: bool) -> Result<Maintained, Problem> {
+        self.note(format!("maintain {repo} {full}"));
+        let record = self.record(repo);
+        Ok(self.repositories.get(&record.name)?.maintain(&std::sync::atomic::AtomicBool::new(false))?)
     }
     async fn test_registry(&self, name: &RegistryName) -> Result<String, Problem> {
         Ok(format!("{name} answers."))

@@ -152,7 +152,7 @@ fn git_reads_bitmaps_of_ours() {
         let whole = repo.git(&["rev-list", "--objects", "--all", "--count"]);
         for commit in &commits {
             let id = hex::encode(commit);
-            let output = support::git_raw(&repo.path, &["rev-list", "--test-bitmap", &id], b"");
+            let output = crate::support::git_raw(&repo.path, &["rev-list", "--test-bitmap", &id], b"");
             let told = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(output.status.success() && told.contains("OK!"), "{told}");
         }

@@ -120,7 +120,7 @@ fn times_of_a_cruft_pack_are_read_and_written() {
         );
         repo.git(&["repack", "-qd", "--cruft", "--cruft-expiration=2.days.ago"]);
         for (at, id) in solitary.iter().zip(ids) {
-            let there = support::git_raw(&repo.path, &["cat-file", "-e", &id], b"").status.success();
+            let there = crate::support::git_raw(&repo.path, &["cat-file", "-e", &id], b"").status.success();
             assert_eq!(there, young(*at), "{id}");
         }
     }

@@ -1,0 +1,165 @@
+//! Stopped at every step, maintenance leaves a whole repository.
+
+#![allow(clippy::unwrap_used)]
+
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+thread_local! {
+    /// Steps until the flag is raised; none if negative.
+    static LEFT: Cell<i64> = const { Cell::new(-1) };
+    /// What is done at a step instead of raising the flag.
+    static MEANWHILE: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
+
+/// Counts a step, and raises the flag at the one that a test chose.
+pub(super) fn step(stop: &AtomicBool) {
+    LEFT.with(|left| match left.get() {
+        n if n < 0 => {}
+        0 => match MEANWHILE.with_borrow_mut(Option::take) {
+            Some(act) => {
+                left.set(-1);
+                act();
+            }
+            None => stop.store(true, Ordering::Relaxed),
+        },
+        n => left.set(n - 1),
+    });
+}
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use slipway_core::Oid;
+
+use crate::support::{Lab, all_objects, git, git_in, import};
+use crate::{RepackOptions, RepoError, Repository};
+
+/// A repository with a few packs, loose objects, and objects that nothing reaches.
+fn untidy(lab: &Lab, name: &str) -> std::path::PathBuf {
+    let (_, path) = lab.create(name);
+    for seed in 0..3 {
+        import(&path, seed, 6);
+    }
+    for text in ["young", "old"] {
+        git_in(&path, &["hash-object", "-w", "--stdin"], text.as_bytes());
+    }
+    let tree = git(&path, &["rev-parse", "main^{tree}"]);
+    let loose = git(&path, &["commit-tree", "-p", "main", "-m", "loose", &tree]);
+    git(&path, &["update-ref", "refs/heads/loose", &loose]);
+    path
+}
+
+fn ids(path: &Path) -> BTreeSet<Oid> {
+    all_objects(path).into_iter().map(|o| o.0).collect()
+}
+
+/// Stops the work at ever later steps, until it gets through.
+fn stop_everywhere(path: &Path, work: impl Fn(&Repository, &AtomicBool) -> Result<(), RepoError>) {
+    let all = ids(path);
+    let (mut steps, mut stopped) = (0, 0);
+    loop {
+        // A process of its own each time, as it were.
+        let files = vec![path.join("config")];
+        let repository = Repository::open_with(path.to_owned(), crate::Settings::default(), files).unwrap();
+        LEFT.with(|left| left.set(steps));
+        let done = work(&repository, &AtomicBool::new(false));
+        LEFT.with(|left| left.set(-1));
+        git(path, &["fsck", "--full", "--strict", "--no-dangling"]);
+        assert_eq!(ids(path), all, "after {steps} steps");
+        assert!(!path.join("gc.pid").exists());
+        match done {
+            Err(RepoError::Stopped) => stopped += 1,
+            Ok(()) => break,
+            Err(e) => panic!("after {steps} steps: {e}"),
+        }
+        steps += 1 + steps / 12;
+    }
+    assert!(stopped > 20, "{stopped}");
+    for name in std::fs::read_dir(path.join("objects")).unwrap() {
+        let name = name.unwrap().file_name();
+        assert!(!name.to_string_lossy().starts_with("tmp_"), "{name:?} is left");
+    }
+}
+
+#[test]
+fn a_roll_up_that_stops_anywhere_leaves_everything_whole() {
+    let lab = Lab::new();
+    let path = untidy(&lab, "app");
+    stop_everywhere(&path, |repository, stop| repository.maintain(stop).map(drop));
+}
+
+#[test]
+fn a_full_repack_that_stops_anywhere_leaves_everything_whole() {
+    let lab = Lab::new();
+    let path = untidy(&lab, "app");
+    let options = RepackOptions { expire_before: SystemTime::now() - Duration::from_secs(86_400) };
+    stop_everywhere(&path, |repository, stop| repository.repack(&options, stop).map(drop));
+    git(&path, &["multi-pack-index", "verify"]);
+    git(&path, &["commit-graph", "verify"]);
+}
+
+/// A repository with an old commit in a cruft pack, and that commit.
+fn with_cruft(lab: &Lab) -> (std::path::PathBuf, String) {
+    let (repository, path) = lab.create("app");
+    import(&path, 7, 6);
+    let blob = git_in(&path, &["hash-object", "-w", "--stdin"], b"only here");
+    let entry = format!("100644 blob {}\tfile\n", String::from_utf8(blob).unwrap().trim());
+    let tree = git_in(&path, &["mktree"], entry.as_bytes());
+    let tree = String::from_utf8(tree).unwrap();
+    let commit = git(&path, &["commit-tree", "-p", "main", "-m", "lost", tree.trim()]);
+    let long_ago = SystemTime::now() - Duration::from_secs(40 * 86_400);
+    for id in git(&path, &["rev-list", "--objects", &commit, "^main"]).lines() {
+        let file = path.join("objects").join(&id[..2]).join(&id[2..40]);
+        std::fs::File::open(file).unwrap().set_modified(long_ago).unwrap();
+    }
+    repository.repack(&month(), &AtomicBool::new(false)).unwrap();
+    for file in std::fs::read_dir(path.join("objects/pack")).unwrap() {
+        let file = file.unwrap().path();
+        if file.extension().is_some_and(|e| e == "mtimes") {
+            std::fs::File::open(file).unwrap().set_modified(long_ago).unwrap();
+        }
+    }
+    (path, commit)
+}
+
+fn month() -> RepackOptions {
+    RepackOptions { expire_before: SystemTime::now() - Duration::from_secs(30 * 86_400) }
+}
+
+#[test]
+fn an_object_that_a_ref_comes_back_to_does_not_go() {
+    let lab = Lab::new();
+    let (before, commit) = with_cruft(&lab);
+    let (mut stayed, mut went) = (0, 0);
+    for step in (0..).step_by(5) {
+        // The same start each time.
+        let path = lab.dir.path().join("copy.git");
+        let _ = std::fs::remove_dir_all(&path);
+        let copied = std::process::Command::new("cp").arg("-a").arg(&before).arg(&path).status().unwrap();
+        assert!(copied.success());
+        let files = vec![path.join("config")];
+        let repository = Repository::open_with(path.clone(), crate::Settings::default(), files).unwrap();
+        let (folder, back) = (path.clone(), commit.clone());
+        let act =
+            move || drop(crate::support::git_raw(&folder, &["update-ref", "refs/heads/back", &back], b""));
+        MEANWHILE.set(Some(Box::new(act)));
+        LEFT.with(|left| left.set(step));
+        let done = repository.repack(&month(), &AtomicBool::new(false)).unwrap();
+        LEFT.with(|left| left.set(-1));
+        // It is too late once the commit is gone: then git does not set the ref.
+        git(&path, &["fsck", "--full", "--strict"]);
+        let full = done.full.unwrap();
+        assert_eq!(full.unreachable, 0);
+        if full.dropped > 0 {
+            went += 1
+        } else {
+            stayed += 1
+        }
+        if MEANWHILE.with_borrow_mut(Option::take).is_some() {
+            break;
+        }
+    }
+    assert!(stayed > 5 && went > 0, "{stayed} {went}");
+}
