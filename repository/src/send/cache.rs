@@ -22,11 +22,39 @@ pub(crate) struct Recipes(Mutex<State>);
 struct State {
     slots: HashMap<Key, Kept>,
     uses: u64,
+    /// What the answers took when they were last counted, and what came since.
+    memory: usize,
+    disk: u64,
 }
 
 struct Kept {
     slot: Arc<Slot>,
     used: u64,
+}
+
+/// About what an answer takes in the table, in bytes.
+const SLOT_BYTES: usize = 256;
+
+impl State {
+    /// Lets go of what was asked for longest ago, so far below the bounds that this is not done at every answer.
+    fn shrink(&mut self) {
+        let mut by_use: Vec<(u64, Key, usize, u64)> = Vec::with_capacity(self.slots.len());
+        for (key, kept) in &self.slots {
+            if let Some(recipe) = kept.slot.made() {
+                by_use.push((kept.used, *key, recipe.memory() + SLOT_BYTES, recipe.disk()));
+            }
+        }
+        by_use.sort_unstable_by_key(|kept| std::cmp::Reverse(kept.0));
+        (self.memory, self.disk) = (0, 0);
+        for (_, key, memory, disk) in by_use {
+            let (memory, disk) = (self.memory + memory, self.disk + disk);
+            if memory > RECIPES_MEMORY_BYTES_MAX / 4 * 3 || disk > RECIPES_DISK_BYTES_MAX / 4 * 3 {
+                self.slots.remove(&key);
+            } else {
+                (self.memory, self.disk) = (memory, disk);
+            }
+        }
+    }
 }
 
 /// Holds the answer once it is made; locked while it is being made.
@@ -76,32 +104,29 @@ impl Recipes {
         if let Some(recipe) = &*held {
             return Ok(recipe.clone());
         }
-        let recipe = Arc::new(make()?);
-        *held = Some(recipe.clone());
-        drop(held);
-        self.shrink();
-        Ok(recipe)
+        match make() {
+            Ok(recipe) => {
+                let recipe = Arc::new(recipe);
+                *held = Some(recipe.clone());
+                drop(held);
+                self.count(&recipe);
+                Ok(recipe)
+            }
+            Err(e) => {
+                drop(held);
+                self.state().slots.remove(&key);
+                Err(e)
+            }
+        }
     }
 
-    /// Lets go of what was asked for longest ago, down to the bounds, and of slots that nobody filled.
-    fn shrink(&self) {
+    /// Counts a new answer, and makes room if need be.
+    fn count(&self, recipe: &Recipe) {
         let mut state = self.state();
-        let mut by_use: Vec<(u64, Key, usize, u64)> = Vec::with_capacity(state.slots.len());
-        state.slots.retain(|key, kept| {
-            if let Some(recipe) = kept.slot.made() {
-                by_use.push((kept.used, *key, recipe.memory() + 256, recipe.disk()));
-                return true;
-            }
-            Arc::strong_count(&kept.slot) > 1
-        });
-        by_use.sort_unstable_by_key(|kept| std::cmp::Reverse(kept.0));
-        let (mut memory, mut disk) = (0usize, 0u64);
-        for (_, key, more_memory, more_disk) in by_use {
-            memory = memory.saturating_add(more_memory);
-            disk = disk.saturating_add(more_disk);
-            if memory > RECIPES_MEMORY_BYTES_MAX || disk > RECIPES_DISK_BYTES_MAX {
-                state.slots.remove(&key);
-            }
+        state.memory += recipe.memory() + SLOT_BYTES;
+        state.disk += recipe.disk();
+        if state.memory > RECIPES_MEMORY_BYTES_MAX || state.disk > RECIPES_DISK_BYTES_MAX {
+            state.shrink();
         }
     }
 
@@ -115,5 +140,35 @@ impl Recipes {
     /// Forgets everything of a repository.
     pub(crate) fn forget(&self, repository: u64) {
         self.state().slots.retain(|(of, _), _| *of != repository);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RepoError;
+
+    #[test]
+    fn the_table_stays_within_its_bounds() {
+        let recipes = Recipes::default();
+        for n in 0..200_000u64 {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&n.to_be_bytes());
+            assert!(recipes.get((1, digest), || Ok(Recipe::default())).is_ok());
+        }
+        let state = recipes.state();
+        assert!(state.slots.len() * SLOT_BYTES <= RECIPES_MEMORY_BYTES_MAX, "{}", state.slots.len());
+        assert!(state.slots.len() > 1000);
+    }
+
+    #[test]
+    fn an_answer_that_was_not_made_leaves_nothing() {
+        let recipes = Recipes::default();
+        assert!(recipes.get((1, [1; 32]), || Err(RepoError::Stopped)).is_err());
+        assert!(recipes.state().slots.is_empty());
+        assert!(recipes.get((1, [1; 32]), || Ok(Recipe::default())).is_ok());
+        assert!(recipes.find(&(1, [1; 32])).is_some() && recipes.find(&(2, [1; 32])).is_none());
+        recipes.forget(1);
+        assert!(recipes.find(&(1, [1; 32])).is_none());
     }
 }

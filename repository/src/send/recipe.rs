@@ -55,6 +55,23 @@ struct Piece {
 
 const MADE: u32 = u32::MAX;
 
+#[cfg(test)]
+impl Default for Recipe {
+    /// An answer without anything in it.
+    fn default() -> Self {
+        Self {
+            packs: Arc::new(PackSet::new(Vec::new(), Arc::default())),
+            made: Made::default(),
+            pieces: Vec::new(),
+            objects: 0,
+            len: 0,
+            trailer: OnceLock::new(),
+            claimed: AtomicBool::new(false),
+            summing: Mutex::default(),
+        }
+    }
+}
+
 impl Recipe {
     /// How many objects it has.
     pub(crate) fn objects(&self) -> u32 {
