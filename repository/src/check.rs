@@ -202,6 +202,9 @@ fn ident(who: &[u8], role: &str) -> Result<(), String> {
     let close =
         close.filter(|&i| email[i] == b'>').ok_or_else(|| format!("its {role}'s email is not valid"))?;
     let rest = email[close + 1..].strip_prefix(b" ").ok_or_else(|| format!("its {role} has no date"))?;
+    // Some programs wrote more than one space, and git reads over them.
+    let blanks = rest.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    let rest = &rest[blanks..];
     let (seconds, zone) = match rest.iter().position(|&b| b == b' ') {
         Some(space) => (&rest[..space], &rest[space + 1..]),
         None => return Err(format!("its {role}'s date has no time zone")),
@@ -289,6 +292,8 @@ mod tests {
         let id = "1".repeat(40);
         let good = format!("tree {id}\nparent {id}\nauthor A <a@b> 1 +0000\ncommitter C <> 0 -0130\n\nx\n");
         check(Kind::Commit, good.as_bytes(), 20, &mut |_| {}).expect("fine");
+        check(Kind::Commit, good.replace("> ", ">  ").as_bytes(), 20, &mut |_| {})
+            .expect("fine for git, too");
         for (from, to) in [
             ("tree ", "tre "),
             ("parent 1", "parent x"),
