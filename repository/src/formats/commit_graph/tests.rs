@@ -145,6 +145,7 @@ fn write_files(stream: &mut String, n: u64) {
         _ => {
             file(&format!("dir{}/sub/file{}.txt", n % 5, n % 11));
             file(&format!("grün/straße{}", n % 9));
+            file(&format!("doc/ß{}", n % 9));
             if n.is_multiple_of(4) {
                 file("README");
             }
