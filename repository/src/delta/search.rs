@@ -28,7 +28,7 @@ pub(crate) struct Candidate {
     pub(crate) kind: Kind,
     /// Size in bytes.
     pub(crate) size: u64,
-    /// Of its path: [`name_hash`]; 0 if it has none.
+    /// Of its path: [`crate::formats::name_hash`]; 0 if it has none.
     pub(crate) name_hash: u32,
     /// What is to be done with it.
     pub(crate) role: Role,
@@ -73,14 +73,6 @@ pub(crate) struct Settings<'a> {
     pub(crate) threads: usize,
     /// Raise it to end the search: what was not reported by then stays whole.
     pub(crate) stop: &'a AtomicBool,
-}
-
-/// git's hash of a path, which puts files of like names next to each other: its last 16 characters count, the last ones
-/// most. The bitmap format's name-hash cache holds the same.
-pub(crate) fn name_hash(path: &[u8]) -> u32 {
-    let space = |byte: u8| matches!(byte, b' ' | 9..=13);
-    let bytes = path.iter().copied().filter(|&byte| !space(byte));
-    bytes.fold(0, |hash: u32, byte| (hash >> 2).wrapping_add(u32::from(byte) << 24))
 }
 
 /// Decides about every object with [`Role::Search`], and those with [`Role::Known`] whose chain cannot stay; each is

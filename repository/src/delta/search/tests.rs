@@ -175,15 +175,6 @@ fn it_stops_and_tells_errors() {
     }
 }
 
-#[test]
-fn names_are_hashed_by_their_ends() {
-    assert_eq!(name_hash(b""), 0);
-    assert_eq!(name_hash(b"a"), 0x6100_0000);
-    assert_eq!(name_hash(b"ab"), 0x6200_0000 + 0x1840_0000);
-    assert_eq!(name_hash(b"a b\n"), name_hash(b"ab"));
-    assert_eq!(name_hash(b"x/Makefile") >> 24, name_hash(b"other/Makefile") >> 24);
-}
-
 fn git(dir: &Path, args: &[&str], input: &[u8]) -> Vec<u8> {
     let mut git = Command::new("git");
     git.args(args).current_dir(dir).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
