@@ -47,9 +47,9 @@ pub(crate) enum Role {
 
 /// How an object is to be stored.
 #[derive(Debug)]
-pub(crate) enum Outcome<'a> {
-    /// As it is; with its content, if that was read.
-    Whole(Option<&'a [u8]>),
+pub(crate) enum Outcome {
+    /// As it is.
+    Whole,
     /// As a delta.
     Delta {
         /// Number of the base.
@@ -84,7 +84,7 @@ pub(crate) fn search(
     objects: &[Candidate],
     settings: &Settings<'_>,
     read: &(impl Fn(u32, &mut Vec<u8>) -> Result<()> + Sync),
-    sink: &(impl Fn(u32, Outcome<'_>) -> Result<()> + Sync),
+    sink: &(impl Fn(u32, Outcome) -> Result<()> + Sync),
 ) -> Result<()> {
     let settings = settings.bounded();
     let chains = Chains::new(objects, settings.depth);
@@ -95,7 +95,7 @@ pub(crate) fn search(
         }
         if object.size < DELTA_MIN_BYTES || object.size > settings.object_bytes_max() {
             if object.role != Role::BaseOnly {
-                sink(n, Outcome::Whole(None))?;
+                sink(n, Outcome::Whole)?;
             }
         } else {
             order.push(n);
@@ -190,7 +190,7 @@ struct Search<'a, R, S> {
 impl<R, S> Search<'_, R, S>
 where
     R: Fn(u32, &mut Vec<u8>) -> Result<()> + Sync,
-    S: Fn(u32, Outcome<'_>) -> Result<()> + Sync,
+    S: Fn(u32, Outcome) -> Result<()> + Sync,
 {
     /// Works through the sorted objects, in shares that the threads take in turn.
     fn run(&self, order: &[u32]) -> Result<()> {
@@ -273,7 +273,7 @@ where
                 (self.sink)(n, Outcome::Delta { base, delta: best.delta })?;
             }
             None if object.role == Role::BaseOnly => {}
-            None => (self.sink)(n, Outcome::Whole(Some(&data)))?,
+            None => (self.sink)(n, Outcome::Whole)?,
         }
         if depth < self.settings.depth {
             window.slots.push_back(Slot { n, kind: object.kind, depth, body: Body::Plain(data) });

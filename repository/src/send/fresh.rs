@@ -152,7 +152,7 @@ fn among(
     let read = |number: u32, data: &mut Vec<u8>| {
         plan.packs.read(places[number as usize], FRESH_OBJECT_BYTES_MAX, data).map(drop)
     };
-    let sink = |number: u32, outcome: Outcome<'_>| {
+    let sink = |number: u32, outcome: Outcome| {
         if let Outcome::Delta { base, delta } = outcome {
             let fresh =
                 Fresh { base: plan.packs.id(places[base as usize]), body: Arc::new(deflate(&delta)?) };
