@@ -11,7 +11,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use slipway_core::Oid;
+use slipway_core::{ObjectFormat, Oid};
 
 use crate::bits::Bits;
 use crate::error::{RepoError, Result};
@@ -27,6 +27,7 @@ pub(crate) type Node = u32;
 /// Commits by number: first those of the file, then those in memory.
 #[derive(Default)]
 pub(crate) struct Graph {
+    format: ObjectFormat,
     file: Option<CommitGraph<Mapped>>,
     known: RwLock<Known>,
 }
@@ -101,13 +102,13 @@ impl Known {
 
 impl Graph {
     /// Opens the commit-graph below a folder of objects. One that is broken is left out, loudly.
-    pub(crate) fn open(objects: &Path, hash_len: usize) -> Self {
+    pub(crate) fn open(objects: &Path, format: ObjectFormat) -> Self {
         let map = |path: &Path| File::open(path).and_then(|file| Mapped::of(&file));
-        let file = chain::open(objects, hash_len, map).unwrap_or_else(|e| {
+        let file = chain::open(objects, format.id_bytes(), map).unwrap_or_else(|e| {
             tracing::warn!("{e}; it is not used");
             None
         });
-        Self { file, known: RwLock::default() }
+        Self { format, file, known: RwLock::default() }
     }
 
     /// Commits in the file.
@@ -133,7 +134,7 @@ impl Graph {
     /// The id; the zero id if the file is broken there.
     pub(crate) fn id(&self, node: Node) -> Oid {
         match (&self.file, node.checked_sub(self.stored())) {
-            (Some(file), None) => file.id_at(node).unwrap_or(Oid::ZERO_SHA1),
+            (Some(file), None) => file.id_at(node).unwrap_or(self.format.zero()),
             (_, at) => self.look(|known| known.ids[at.unwrap_or(node) as usize]),
         }
     }

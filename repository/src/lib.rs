@@ -16,6 +16,7 @@ mod browse;
 mod check;
 mod connected;
 mod delta;
+mod digest;
 mod error;
 // Not all of it is in use yet.
 #[allow(dead_code, unused_imports)]

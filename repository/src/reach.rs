@@ -422,7 +422,7 @@ impl Snapshot {
     /// The graph for the next generation: this one, unless it has grown too large.
     pub(crate) fn graph_to_keep(&self, objects: &Path) -> Arc<Graph> {
         if self.graph.kept() > GRAPH_KEPT_MAX {
-            Arc::new(Graph::open(objects, 20))
+            Arc::new(Graph::open(objects, self.format))
         } else {
             self.graph.clone()
         }

@@ -7,7 +7,6 @@
 //! [`crate::connected`]'s question.
 
 mod admit;
-mod digest;
 mod entries;
 mod gitmodules;
 mod index_file;
@@ -28,10 +27,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gix::hash::Kind as HashKind;
 use slipway_core::Oid;
 
-use self::digest::hash_named;
 use self::entries::Entries;
 use self::ingest::{Finished, Ingest, ids_of};
 use self::input::Input;
@@ -44,7 +41,7 @@ use crate::gate::Pass;
 use crate::limits::{EXACT_LINKS_OBJECTS_MAX, GITMODULES_BYTES_MAX, PARALLEL_FROM, RECEIVE_THREADS_MAX};
 use crate::object::{Kind, Objects};
 use crate::pack::Pack;
-use crate::packs::{BaseCache, PackSet};
+use crate::packs::{BaseCache, PackSet, hash_kind};
 use crate::quarantine::Quarantine;
 use crate::repository::Repository;
 use crate::snapshot::Snapshot;
@@ -163,8 +160,7 @@ impl Repository {
         // The gate first: what the snapshot has stays until the refs have moved.
         let pass = self.gate().enter();
         let snapshot = self.snapshot()?;
-        let hash = hash_named(snapshot.object_format());
-        receive((snapshot, pass), hash, pack, limits, progress, stop)
+        receive((snapshot, pass), pack, limits, progress, stop)
     }
 
     /// The same for somebody who sees no more than a service shows ([`Repository::view`]): what only other refs reach
@@ -182,8 +178,7 @@ impl Repository {
     ) -> Result<Received> {
         let pass = self.gate().enter();
         let snapshot = self.view(side)?.snapshot;
-        let hash = hash_named(snapshot.object_format());
-        receive((snapshot, pass), hash, pack, limits, progress, stop)
+        receive((snapshot, pass), pack, limits, progress, stop)
     }
 
     /// For pushes without a pack (deletes, refs to known objects) and as `Incoming` over what is stored.
@@ -199,11 +194,10 @@ impl Repository {
     }
 }
 
-/// [`Repository::receive`] in front of a snapshot whose ids are made by `hash`, and whose objects stay while the pass is
+/// [`Repository::receive`] in front of a snapshot whose objects stay while the pass is
 /// held.
 fn receive(
     (snapshot, pass): (Arc<Snapshot>, Pass),
-    hash: HashKind,
     pack: &mut dyn Read,
     limits: &ReceiveLimits,
     progress: &dyn Fn(Progress),
@@ -212,8 +206,8 @@ fn receive(
     let quarantine = Quarantine::new(&snapshot.objects)?;
     let path = quarantine.path().join("incoming.pack");
     let file = index_file::create_final(&path).map_err(RepoError::io("create", &path))?;
-    let input = Input::new(pack, &file, &path, hash, limits.pack_bytes_max, stop);
-    let scanned = Scan::new(input, limits, Entries::new(hash)).run(progress)?;
+    let input = Input::new(pack, &file, &path, snapshot.format, limits.pack_bytes_max, stop);
+    let scanned = Scan::new(input, limits, Entries::new(snapshot.format)).run(progress)?;
     if scanned.entries.len() == 0 {
         return Ok(Received::nothing(snapshot, pass));
     }
@@ -221,7 +215,10 @@ fn receive(
     let Finished { trailer, flush, has_reverse, rest, bases, unlinked, gitmodules } =
         ingest.finish(scanned)?;
     let path = path.with_extension("idx");
-    let packs = PackSet::new(vec![Arc::new(Pack::open(&path, hash)?)], Arc::new(BaseCache::default()));
+    let packs = PackSet::new(
+        vec![Arc::new(Pack::open(&path, hash_kind(snapshot.format))?)],
+        Arc::new(BaseCache::default()),
+    );
     let outside = match rest {
         Rest::Exact(links) => links,
         Rest::Prints(left) => ids_of(&left, &packs, stop)?,

@@ -66,7 +66,7 @@ impl Walk<'_> {
             return Err(RepoError::TooMuch { what: "the depth of folders", max: TREE_DEPTH_MAX as u64 });
         }
         let (old_data, new_data) = (self.read(old)?, self.read(new)?);
-        let hash_len = old.or(new).map_or(20, |id| id.as_bytes().len());
+        let hash_len = old.or(new).map_or_else(Default::default, Oid::format).id_bytes();
         let mut olds = TreeEntries::new(&old_data, hash_len).map_while(Result::ok).peekable();
         let mut news = TreeEntries::new(&new_data, hash_len).map_while(Result::ok).peekable();
         loop {

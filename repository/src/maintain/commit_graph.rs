@@ -28,7 +28,7 @@ impl Repository {
             }
         }
         let stored = graph.file().map_or(0, |file| file.len());
-        let (mut writer, mut fresh) = (Writer::new(20), 0);
+        let (mut writer, mut fresh) = (Writer::new(snapshot.format.id_bytes()), 0);
         let mut paths = ChangedPaths::default();
         let broken = |e: BrokenGraph| RepoError::Invalid { what: format!("the commit-graph {}", e.0) };
         while let Some((node, commit)) = walk.step(graph, &*snapshot)? {
