@@ -9,6 +9,7 @@ extern crate self as slipway_repository;
 
 mod accept;
 mod bitmaps;
+mod boundary;
 // The algebra is whole, though not all of it is in use.
 #[allow(dead_code)]
 mod bits;

@@ -36,6 +36,7 @@ use self::links::Rest;
 pub(crate) use self::links::two_kinds;
 use self::publish::{Flush, Keep};
 use self::scan::Scan;
+use crate::boundary;
 use crate::error::{RepoError, Result};
 use crate::gate::Pass;
 use crate::limits::{EXACT_LINKS_OBJECTS_MAX, GITMODULES_BYTES_MAX, PARALLEL_FROM, RECEIVE_THREADS_MAX};
@@ -117,6 +118,8 @@ pub struct Received {
     pub(crate) incoming: Option<IncomingPack>,
     /// Keeps what it builds upon from being dropped.
     pub(crate) _pass: Pass,
+    /// Commits that came without their parents and are to be taken so.
+    pub(crate) boundary: Vec<Oid>,
     /// Set once [`Received::check_connected`] found nothing missing.
     pub(crate) checked: AtomicBool,
 }
@@ -243,7 +246,7 @@ fn receive(
 
 impl Received {
     fn nothing(snapshot: Arc<Snapshot>, pass: Pass) -> Self {
-        Self { snapshot, incoming: None, _pass: pass, checked: AtomicBool::new(false) }
+        Self { snapshot, incoming: None, _pass: pass, boundary: Vec::new(), checked: AtomicBool::new(false) }
     }
 
     /// How many objects came, borrowed bases counted.
@@ -286,7 +289,12 @@ impl Received {
         if !self.checked.load(Ordering::Acquire) {
             return Err(RepoError::Unchecked);
         }
-        incoming.publish()
+        incoming.publish()?;
+        if !self.boundary.is_empty() {
+            let root = self.snapshot.objects.parent().unwrap_or(&self.snapshot.objects);
+            boundary::extend(root, self.snapshot.format, &self.boundary)?;
+        }
+        Ok(())
     }
 }
 
@@ -307,6 +315,10 @@ impl Objects for Received {
             return incoming.packs.header(place).map(Some);
         }
         self.snapshot.header(id)
+    }
+
+    fn is_boundary(&self, id: &Oid) -> bool {
+        self.snapshot.is_boundary(id) || self.boundary.contains(id)
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwapOption;
 use slipway_core::{ObjectFormat, Oid, RefName};
 
+use crate::boundary;
 use crate::error::{RepoError, Result};
 use crate::formats::commit_graph::chain;
 use crate::gate::Gate;
@@ -56,7 +57,7 @@ struct Generation {
     snapshot: Arc<Snapshot>,
     refs: Stamps,
     packs: Stamps,
-    /// Of the commit-graph: looked at only when something else has changed.
+    /// Of the commit-graph and the boundary: looked at only when something else has changed.
     graph: Stamps,
 }
 
@@ -225,18 +226,19 @@ impl Repository {
         Ok((Arc::new(packs), stamps.with(joint)))
     }
 
-    /// The commit-graph, read anew if its files changed.
+    /// The commit-graph and the boundary, read anew if their files changed.
     fn read_graph(&self, previous: Option<&Generation>) -> Result<(Arc<Graph>, Stamps)> {
         let objects = self.root.join("objects");
         let mut stamps = Stamps::new();
         stamps.take(chain::single_path(&objects))?;
         stamps.take(chain::list_path(&objects))?;
+        stamps.take(boundary::path_of(&self.root))?;
         if let Some(previous) = previous
             && previous.graph.still_hold()?
         {
-            return Ok((previous.snapshot.graph_to_keep(&objects), stamps));
+            return Ok((previous.snapshot.graph_to_keep(&objects)?, stamps));
         }
-        Ok((Arc::new(Graph::open(&objects, self.format)), stamps))
+        Ok((Arc::new(Graph::open(&objects, self.format)?), stamps))
     }
 }
 
@@ -328,9 +330,6 @@ fn check_format(root: &Path) -> Result<ObjectFormat> {
     }
     if fs::read(root.join("objects/info/alternates")).is_ok_and(|text| !text.trim_ascii().is_empty()) {
         return Err(unsupported("borrows objects from another repository (objects/info/alternates)"));
-    }
-    if fs::exists(root.join("shallow")).unwrap_or(false) {
-        return Err(unsupported("is a shallow clone"));
     }
     Ok(format)
 }

@@ -111,6 +111,11 @@ impl Snapshot {
         self.format
     }
 
+    /// The commits of a shallow repository whose parents are not here, by id; none if its history is whole.
+    pub fn boundary(&self) -> &[Oid] {
+        self.graph.boundary().ids()
+    }
+
     /// True if the object is stored here, reachable or not.
     pub fn contains(&self, id: &Oid) -> Result<bool> {
         Ok(self.look(id, |_| Ok(()))?.is_some())
@@ -223,6 +228,10 @@ impl Objects for Snapshot {
 
     fn header(&self, id: &Oid) -> Result<Option<(Kind, u64)>> {
         self.object_size(id)
+    }
+
+    fn is_boundary(&self, id: &Oid) -> bool {
+        self.graph.boundary().has(id)
     }
 }
 

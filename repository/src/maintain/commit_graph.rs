@@ -21,6 +21,10 @@ impl Repository {
     pub(super) fn write_commit_graph(&self, stop: &AtomicBool) -> Result<()> {
         let snapshot = self.snapshot()?;
         let graph = snapshot.graph();
+        if !graph.boundary().is_empty() {
+            // As in git: it would go on telling where history ended once there is more of it.
+            return Ok(());
+        }
         let mut walk = Ancestors::default();
         for id in &snapshot.roots()?.commits {
             if let Some(node) = graph.find(&*snapshot, id)? {

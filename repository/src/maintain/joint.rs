@@ -69,8 +69,10 @@ impl Repository {
         }
         let names: BTreeSet<String> = packs.iter().map(|p| index_name(p)).collect();
         let current = snapshot.packs.load_full();
+        // Bitmaps would go on telling where history ended once there is more of it.
+        let is_shallow = !snapshot.boundary().is_empty();
         if let Some(index) = current.index()
-            && snapshot.bitmaps().is_some()
+            && (is_shallow || snapshot.bitmaps().is_some())
             && (0..index.file.packs()).filter_map(|n| index.file.pack_name(n)).eq(names.iter())
         {
             return Ok(());
@@ -92,7 +94,7 @@ impl Repository {
         let part = folder.join(format!("tmp_bitmap_{}", std::process::id()));
         super::remove(&part)?;
         let written = Pending(Some(part.clone()));
-        if Reachability::new(&snapshot, &set, stop)?.write(&part, &sum)? {
+        if !is_shallow && Reachability::new(&snapshot, &set, stop)?.write(&part, &sum)? {
             written.put(&bitmap)?;
         }
         pending.put(&folder.join("multi-pack-index"))?;

@@ -22,8 +22,8 @@ use slipway_core::target::{
     Cluster, ClusterBinding, DryRun, Registry, RegistryBinding, RegistryKind, RepoRecord,
 };
 use slipway_core::{
-    Actor, BuildNumber, ClusterName, DeployNumber, Digest, EventId, Oid, Problem, ProblemKind, RefName,
-    RefUpdate, RegistryName, RepoId, RepoName, Role, Scope, Secret, UnixMillis, UserName,
+    Actor, BuildNumber, ClusterName, DeployNumber, Digest, EventId, ObjectFormat, Oid, Problem, ProblemKind,
+    RefName, RefUpdate, RegistryName, RepoId, RepoName, Role, Scope, Secret, UnixMillis, UserName,
 };
 use slipway_repository::{Edit, Maintained, Repositories, Signature};
 use slipway_store::{MasterKey, SledStore, Store};
@@ -451,13 +451,14 @@ impl Operations for Fake {
     async fn create_repo(
         &self,
         _: &Actor,
+        format: ObjectFormat,
         name: &RepoName,
         about: &str,
         public: bool,
     ) -> Result<RepoRecord, Problem> {
         self.note(format!("create {name}"));
-        let record = self.store.create_repo(name, about, public, NOW)?;
-        self.repositories.create(name)?;
+        let record = self.store.create_repo_as(format, name, about, public, NOW)?;
+        self.repositories.create_as(name, format)?;
         Ok(record)
     }
     async fn rename_repo(&self, repo: RepoId, new: &RepoName) -> Result<RepoRecord, Problem> {
