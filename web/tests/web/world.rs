@@ -145,11 +145,17 @@ impl World {
     }
 
     pub(crate) fn repository(&self, name: &str, public: bool) -> RepoId {
-        self.repositories.create(&repo_name(name)).expect("a repository");
-        self.store.create_repo(&repo_name(name), "A line about it", public, NOW).expect("a record").id
+        self.repository_of(ObjectFormat::Sha1, name, public)
     }
 
-    fn history(&self, name: &str) {
+    /// The same with ids of that hash.
+    pub(crate) fn repository_of(&self, format: ObjectFormat, name: &str, public: bool) -> RepoId {
+        self.repositories.create_as(&repo_name(name), format).expect("a repository");
+        let about = "A line about it";
+        self.store.create_repo_as(format, &repo_name(name), about, public, NOW).expect("a record").id
+    }
+
+    pub(crate) fn history(&self, name: &str) {
         let first = self.commit(
             name,
             None,
