@@ -1,6 +1,6 @@
 //! Takes a push: commands, then the pack into quarantine, then the one acceptance path, then the report.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
@@ -255,7 +255,7 @@ impl Job {
         }
         self.check_rules(received, &mut answers);
         let same = self.check_aliases(&mut answers);
-        remarks.extend(self.check_shallow(received, &mut answers)?);
+        remarks.extend(rules::check_ends(&self.view, received, &self.push, &mut answers, &self.stop)?);
         self.check_connected(received, &mut answers)?;
         if self.push.atomic && answers.iter().any(Result::is_err) {
             answers.iter_mut().filter(|a| a.is_ok()).for_each(|a| *a = Err(not_alone()));
@@ -350,35 +350,6 @@ impl Job {
         same
     }
 
-    /// A push from a shallow clone must not cut this repository's history off, unless it may. A remark for the pusher if
-    /// it would.
-    fn check_shallow(
-        &self,
-        received: &mut Received,
-        answers: &mut [Result<(), Problem>],
-    ) -> Result<Option<String>, Problem> {
-        if self.push.shallows.is_empty() {
-            return Ok(None);
-        }
-        let boundary: HashSet<Oid> = self.push.shallows.iter().copied().collect();
-        let may = self.view.settings.receive.shallow_update;
-        let (mut ends, mut remark) = (Vec::new(), None);
-        for (command, answer) in self.push.commands.iter().zip(answers.iter_mut()).filter(|(_, a)| a.is_ok())
-        {
-            let Ok(update) = &command.update else { continue };
-            let cut = received.cut_off(&update.new, &boundary, &self.stop).map_err(Problem::from)?;
-            if may {
-                ends.extend(cut);
-            } else if !cut.is_empty() {
-                let problem = cut_off();
-                remark = Some(format!("history would end here: {}", problem.cure));
-                *answer = Err(problem);
-            }
-        }
-        received.end_history_at(ends);
-        Ok(remark)
-    }
-
     /// Every new tip must lead to objects that are here. If not, the refs to blame are found one by one.
     fn check_connected(
         &self,
@@ -409,14 +380,6 @@ impl Job {
         }
         Ok(())
     }
-}
-
-fn cut_off() -> Problem {
-    Problem::new(
-        slipway_core::ProblemKind::Denied,
-        "shallow update not allowed",
-        "Fetch the rest with git fetch --unshallow, and push again.",
-    )
 }
 
 fn not_alone() -> Problem {

@@ -212,7 +212,6 @@ async fn pages_show_a_repository_with_sha256_ids() {
         ("/long".to_owned(), "href=\"/long/files/src\""),
         ("/long/files/src/main.rs?at=v1".into(), "println!"),
         (format!("/long/files/src/main.rs?at={tip}"), "fn main() {}"),
-        ("/long/blame/src/main.rs".into(), "fn main() {}"),
         ("/long/log/src/main.rs".into(), "Begin"),
         (format!("/long/commit/{tip}"), "println!"),
         (format!("/long/commit/{}", &tip[..10]), "println!"),
