@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use slipway_core::{ClusterName, RegistryName, RepoName, Role, UserName};
+use slipway_core::{ClusterName, ObjectFormat, RegistryName, RepoName, Role, UserName};
 
 mod client;
 mod output;
@@ -254,6 +254,9 @@ pub(crate) enum RepoVerb {
         /// Everyone may read it
         #[arg(long)]
         public: bool,
+        /// The hash that makes its ids, for good: sha1 or sha256
+        #[arg(long, value_name = "FORMAT", default_value_t)]
+        object_format: ObjectFormat,
     },
     /// List the repositories
     List,

@@ -11,8 +11,8 @@ use slipway_core::build::{Build, BuildState};
 use slipway_core::deploy::{Deploy, DeployCause, DeployState};
 use slipway_core::target::RepoRecord;
 use slipway_core::{
-    Actor, BuildNumber, ClusterName, DeployNumber, Problem, ProblemKind, RegistryName, RepoId, RepoName,
-    Secret,
+    Actor, BuildNumber, ClusterName, DeployNumber, ObjectFormat, Problem, ProblemKind, RegistryName, RepoId,
+    RepoName, Secret,
 };
 use slipway_repository::Maintained;
 use slipway_store::SledStore;
@@ -61,12 +61,13 @@ impl Operations for ServerOperations {
     async fn create_repo(
         &self,
         _: &Actor,
+        format: ObjectFormat,
         name: &RepoName,
         description: &str,
         public: bool,
     ) -> Result<RepoRecord, Problem> {
         let (rooms, name, description) = (self.rooms.clone(), name.clone(), description.to_owned());
-        blocking(move || repos::create(&rooms, &name, &description, public)).await
+        blocking(move || repos::create(&rooms, format, &name, &description, public)).await
     }
 
     async fn rename_repo(&self, repo: RepoId, new: &RepoName) -> Result<RepoRecord, Problem> {

@@ -55,11 +55,16 @@ impl Lab {
 
 #[test]
 fn stock_git_fetches_and_pushes_through_the_pipe() {
+    ["sha1", "sha256"].into_iter().for_each(through_the_pipe);
+}
+
+fn through_the_pipe(format: &str) {
     let lab = Lab::new();
+    let format = format!("--object-format={format}");
     let top = lab.folder.path().to_owned();
     let work = lab.path("work");
-    lab.git(&top, &["init", "-q", "-b", "main", "work"]);
-    lab.git(&top, &["init", "-q", "--bare", "-b", "main", "bare.git"]);
+    lab.git(&top, &["init", "-q", "-b", "main", &format, "work"]);
+    lab.git(&top, &["init", "-q", "--bare", "-b", "main", &format, "bare.git"]);
     let first = lab.commit(&work, "first");
     let (up, down) = (lab.program("receive-pack"), lab.program("upload-pack"));
     let receive = format!("--receive-pack={}", up.display());

@@ -8,6 +8,65 @@ use serde::{Deserialize, Serialize};
 use crate::limits::REF_NAME_BYTES_MAX;
 use crate::problem::{Problem, ProblemKind};
 
+/// Which hash makes the object ids of a repository (`extensions.objectFormat` of git-config(1)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectFormat {
+    /// SHA-1, the one that every client and host understands.
+    #[default]
+    Sha1,
+    /// SHA-256.
+    Sha256,
+}
+
+impl ObjectFormat {
+    /// The name that git's configuration and its protocol have for it: `sha1` or `sha256`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+        }
+    }
+
+    /// Bytes of an id.
+    pub const fn id_bytes(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+        }
+    }
+
+    /// The id of no object, which stands for "does not exist" in ref updates.
+    pub const fn zero(self) -> Oid {
+        match self {
+            Self::Sha1 => Oid::Sha1([0; 20]),
+            Self::Sha256 => Oid::Sha256([0; 32]),
+        }
+    }
+}
+
+impl fmt::Display for ObjectFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// No object format: neither `sha1` nor `sha256`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an object format; there are sha1 and sha256")]
+pub struct InvalidObjectFormat(pub String);
+
+impl FromStr for ObjectFormat {
+    type Err = InvalidObjectFormat;
+    fn from_str(name: &str) -> Result<Self, InvalidObjectFormat> {
+        match name {
+            "sha1" => Ok(Self::Sha1),
+            "sha256" => Ok(Self::Sha256),
+            _ => Err(InvalidObjectFormat(name.chars().take(80).collect())),
+        }
+    }
+}
+
 /// An object id: 20 bytes in SHA-1 repositories, 32 in SHA-256 ones.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -67,12 +126,17 @@ impl Oid {
         self.as_bytes().iter().all(|&b| b == 0)
     }
 
+    /// Which hash made it.
+    pub const fn format(&self) -> ObjectFormat {
+        match self {
+            Self::Sha1(_) => ObjectFormat::Sha1,
+            Self::Sha256(_) => ObjectFormat::Sha256,
+        }
+    }
+
     /// The zero id of the same hash.
     pub fn zero_like(&self) -> Self {
-        match self {
-            Self::Sha1(_) => Self::Sha1([0; 20]),
-            Self::Sha256(_) => Self::Sha256([0; 32]),
-        }
+        self.format().zero()
     }
 
     /// The first ten digits, for people.

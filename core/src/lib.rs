@@ -22,7 +22,7 @@ pub mod target;
 pub mod token;
 
 pub use self::access::{Action, Actor, Role, Scope, Standing, authorise};
-pub use self::git::{Oid, RefName, RefUpdate};
+pub use self::git::{InvalidObjectFormat, ObjectFormat, Oid, RefName, RefUpdate};
 pub use self::id::{BuildNumber, DeployNumber, Digest, EventId, RepoId, UnixMillis};
 pub use self::name::{ClusterName, RegistryName, RepoName, UserName};
 pub use self::problem::{Problem, ProblemKind};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::git::RefName;
+use crate::git::{ObjectFormat, RefName};
 use crate::id::{RepoId, UnixMillis};
 use crate::name::{ClusterName, RegistryName, RepoName};
 
@@ -19,6 +19,9 @@ pub struct RepoRecord {
     pub description: String,
     /// Readable by everyone.
     pub public: bool,
+    /// The hash that makes its ids, for good. Records from before there was a choice mean SHA-1.
+    #[serde(default)]
+    pub object_format: ObjectFormat,
     /// Since when.
     pub created: UnixMillis,
 }

@@ -330,7 +330,9 @@ pub(crate) fn advertisement(
     let (view, offer) = look(opened, service, stateless)?;
     let snapshot = &view.snapshot;
     let mut bytes = Vec::new();
-    let state = Advertised { refs: snapshot.refs(), head: snapshot.head(), format: snapshot.object_format() };
+    let format = snapshot.object_format().as_str();
+    let (refs, head, shallow) = (snapshot.refs(), snapshot.head(), snapshot.boundary());
+    let state = Advertised { refs, head, format, shallow };
     put_advertisement(service, version, &offer, &state, &mut bytes);
     Ok(Told { view, offer, bytes })
 }

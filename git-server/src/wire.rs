@@ -113,7 +113,7 @@ pub(crate) enum WireError {
     #[error("{0} was given twice")]
     Twice(&'static str),
     /// The two sides hash differently.
-    #[error("the repository is {here} and the client asks in {asked}")]
+    #[error("mismatched object format: server {here}; client {asked}")]
     ObjectFormat {
         /// The client's.
         asked: String,
@@ -157,7 +157,9 @@ impl From<WireError> for Problem {
     fn from(e: WireError) -> Self {
         let cure = match &e {
             WireError::TooMany { .. } => "Ask for less at once.",
-            WireError::ObjectFormat { .. } => "Use a repository of the same object format.",
+            WireError::ObjectFormat { .. } => {
+                "Clone it anew, or push into a repository that was made with the same --object-format."
+            }
             WireError::Filter(_) => "See git help rev-list, --filter.",
             WireError::FilterRefused(_) | WireError::FilterDepth { .. } => {
                 "Use another filter, or ask whoever runs this server."

@@ -228,7 +228,9 @@ impl Union<'_> {
 impl Snapshot {
     /// The bitmaps, if there are any.
     pub(crate) fn bitmaps(&self) -> Option<&Bitmaps> {
-        self.bitmaps.get_or_init(|| Bitmaps::open(&self.packs.load()).map(Arc::new)).as_deref()
+        let open = || Bitmaps::open(&self.packs.load()).map(Arc::new);
+        // Those of a shallow repository may be from before it was one, or know nothing of what it has become since.
+        self.bitmaps.get_or_init(|| if self.graph.boundary().is_empty() { open() } else { None }).as_deref()
     }
 
     /// Everything that the commits reach, by bitmaps as far as there are any; `None` if there are none, or broken ones.

@@ -160,7 +160,7 @@ impl Repository {
         let _pass = self.gate().enter();
         let snapshot = self.snapshot()?;
         let words = edit::Words { message, author, committer };
-        let made = edit::make(snapshot.as_ref(), gix::hash::Kind::Sha1, parent, edits, &words)?;
+        let made = edit::make(snapshot.as_ref(), snapshot.format, parent, edits, &words)?;
         let limits = crate::ReceiveLimits::default();
         let stop = AtomicBool::new(false);
         let received = self.receive(&mut made.pack.as_slice(), &limits, &|_| (), &stop)?;

@@ -38,6 +38,43 @@ impl Received {
     }
 }
 
+/// What a push from a shallow client would cut off.
+impl Received {
+    /// Of `boundary`, the pusher's own, the commits that the tip builds on and that came without their parents: those
+    /// that are neither reachable here nor where this repository's own history ends.
+    ///
+    /// # Errors
+    /// Where the disk or an object is broken; [`RepoError::Stopped`] once `stop` is set.
+    pub fn cut_off(&self, tip: &Oid, boundary: &HashSet<Oid>, stop: &AtomicBool) -> Result<Vec<Oid>> {
+        let check = Check { received: self, stop };
+        let (mut open, mut seen, mut found) = (vec![*tip], HashSet::new(), Vec::new());
+        let mut data = Vec::new();
+        while let Some(id) = open.pop() {
+            check.go_on()?;
+            if !check.is_incoming(&id) || !seen.insert(id) || self.snapshot.is_visible(&id)? {
+                continue;
+            }
+            if boundary.contains(&id) && !self.is_boundary(&id) {
+                found.push(id);
+                continue;
+            }
+            match self.read(&id, LINKED_OBJECT_BYTES_MAX, &mut data)? {
+                Some(Kind::Tag) => open.extend(tag_target(&data).map(|(id, _)| id)),
+                Some(Kind::Commit) => {
+                    open.extend(commit_head(&data).map(|head| head.parents).unwrap_or_default())
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// Takes these commits without their parents: once this is published, they are where the repository's history ends.
+    pub fn end_history_at(&mut self, commits: Vec<Oid>) {
+        self.boundary.extend(commits);
+    }
+}
+
 struct Check<'a> {
     received: &'a Received,
     stop: &'a AtomicBool,
@@ -174,8 +211,11 @@ impl Check<'_> {
                 continue;
             }
             if let Some(kind) = self.received.read(&id, LINKED_OBJECT_BYTES_MAX, &mut data)? {
-                each_link(&id, kind, &data, &mut |target, _| {
-                    open.push(target);
+                let is_end = self.received.is_boundary(&id);
+                each_link(&id, kind, &data, &mut |target, kind| {
+                    if !(is_end && kind == Kind::Commit) {
+                        open.push(target);
+                    }
                     Ok(())
                 })?;
             }

@@ -11,9 +11,10 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use slipway_core::Oid;
+use slipway_core::{ObjectFormat, Oid};
 
 use crate::bits::Bits;
+use crate::boundary::Boundary;
 use crate::error::{RepoError, Result};
 use crate::formats::commit_graph::{BrokenGraph, CommitGraph, chain};
 use crate::limits::LINKED_OBJECT_BYTES_MAX;
@@ -27,6 +28,9 @@ pub(crate) type Node = u32;
 /// Commits by number: first those of the file, then those in memory.
 #[derive(Default)]
 pub(crate) struct Graph {
+    format: ObjectFormat,
+    /// Commits that have no parents here, whatever they say.
+    boundary: Boundary,
     file: Option<CommitGraph<Mapped>>,
     known: RwLock<Known>,
 }
@@ -101,14 +105,27 @@ impl Known {
 }
 
 impl Graph {
-    /// Opens the commit-graph below a folder of objects. One that is broken is left out, loudly.
-    pub(crate) fn open(objects: &Path, hash_len: usize) -> Self {
+    /// Opens the commit-graph below a folder of objects. One that is broken is left out, loudly; so is that of a shallow
+    /// repository, quietly: it tells of parents that are not there.
+    ///
+    /// # Errors
+    /// A boundary that cannot be read.
+    pub(crate) fn open(objects: &Path, format: ObjectFormat) -> Result<Self> {
+        let boundary = Boundary::read(objects.parent().unwrap_or(objects), format)?;
+        if !boundary.is_empty() {
+            return Ok(Self { format, boundary, ..Self::default() });
+        }
         let map = |path: &Path| File::open(path).and_then(|file| Mapped::of(&file));
-        let file = chain::open(objects, hash_len, map).unwrap_or_else(|e| {
+        let file = chain::open(objects, format.id_bytes(), map).unwrap_or_else(|e| {
             tracing::warn!("{e}; it is not used");
             None
         });
-        Self { file, known: RwLock::default() }
+        Ok(Self { format, boundary, file, known: RwLock::default() })
+    }
+
+    /// The boundary of a shallow repository.
+    pub(crate) fn boundary(&self) -> &Boundary {
+        &self.boundary
     }
 
     /// Commits in the file.
@@ -134,7 +151,7 @@ impl Graph {
     /// The id; the zero id if the file is broken there.
     pub(crate) fn id(&self, node: Node) -> Oid {
         match (&self.file, node.checked_sub(self.stored())) {
-            (Some(file), None) => file.id_at(node).unwrap_or(Oid::ZERO_SHA1),
+            (Some(file), None) => file.id_at(node).unwrap_or(self.format.zero()),
             (_, at) => self.look(|known| known.ids[at.unwrap_or(node) as usize]),
         }
     }
@@ -187,8 +204,11 @@ impl Graph {
 
     fn fill(&self, id: &Oid, data: &[u8]) -> Result<(Node, Commit)> {
         let head = commit_head(data);
-        let CommitHead { tree, parents, date } =
+        let CommitHead { tree, mut parents, date } =
             head.ok_or_else(|| RepoError::BrokenObject { id: *id, why: "its header is not valid".into() })?;
+        if self.boundary.has(id) {
+            parents.clear();
+        }
         let stored = self.stored();
         let in_file = |id: &Oid| self.file.as_ref().and_then(|file| file.lookup(id));
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);

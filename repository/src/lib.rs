@@ -9,6 +9,7 @@ extern crate self as slipway_repository;
 
 mod accept;
 mod bitmaps;
+mod boundary;
 // The algebra is whole, though not all of it is in use.
 #[allow(dead_code)]
 mod bits;
@@ -16,6 +17,7 @@ mod browse;
 mod check;
 mod connected;
 mod delta;
+mod digest;
 mod error;
 // Not all of it is in use yet.
 #[allow(dead_code, unused_imports)]

@@ -157,6 +157,8 @@ pub(crate) const SPARSE_PATTERNS_MAX: usize = 4096;
 /// Most pairs of a tree and a path that a filter by path looks at: the same trees within one another under ever new
 /// paths would keep it busy for ever.
 pub(crate) const FILTER_PLACES_MAX: usize = 8_000_000;
+/// Largest `shallow` of a repository that is read, in bytes: some four hundred thousand commits.
+pub(crate) const BOUNDARY_BYTES_MAX: u64 = 16 << 20;
 /// Largest `config` of a repository that is read, in bytes.
 pub(crate) const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Most values in it.

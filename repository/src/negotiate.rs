@@ -129,20 +129,22 @@ impl Snapshot {
         };
         let heads = nodes(wants)?;
         let boundary = nodes(client)?;
+        // Where the repository itself ends.
+        let ends: HashSet<Node> = nodes(self.boundary())?.into_iter().collect();
         let (shallow, inside) = match deepen.depth {
-            Some(DEPTH_INFINITE..) => {
+            Some(DEPTH_INFINITE..) if ends.is_empty() => {
                 return Ok(ShallowAnswer { shallow: Vec::new(), unshallow: client.to_vec() });
             }
             Some(depth) if deepen.relative => {
                 let reached = nodes(&reached)?;
                 if boundary.is_empty() {
-                    self.by_depth(&heads, depth)?
+                    self.by_depth(&heads, depth, &ends)?
                 } else {
-                    self.by_depth(&reached, depth.saturating_add(1))?
+                    self.by_depth(&reached, depth.saturating_add(1), &ends)?
                 }
             }
-            Some(depth) => self.by_depth(&heads, depth)?,
-            None => self.by_exclusion(&heads, deepen)?,
+            Some(depth) => self.by_depth(&heads, depth, &ends)?,
+            None => self.by_exclusion(&heads, deepen, &ends)?,
         };
         let known: HashSet<Node> = boundary.iter().copied().collect();
         let mut answer = ShallowAnswer::default();
@@ -151,8 +153,29 @@ impl Snapshot {
         Ok(answer)
     }
 
-    /// Those at the depth (the wants have depth 1), and those before it.
-    fn by_depth(&self, heads: &[Node], depth: u32) -> Result<(Vec<Node>, HashSet<Node>)> {
+    /// Where an answer that is not to be cut ends all the same: where this repository's own history does. The client's
+    /// boundary stays as it is.
+    pub fn own_ends(&self, wants: &[Oid], client: &[Oid]) -> Result<ShallowAnswer> {
+        let (mut heads, mut ends) = (Vec::new(), HashSet::new());
+        for id in wants {
+            heads.extend(self.commit_of(id)?);
+        }
+        for id in self.boundary().iter().chain(client) {
+            ends.extend(self.commit_of(id)?);
+        }
+        let (shallow, _) = self.by_depth(&heads, u32::MAX, &ends)?;
+        let mut shallow: Vec<Oid> = shallow.into_iter().map(|node| self.graph().id(node)).collect();
+        shallow.retain(|id| !client.contains(id));
+        Ok(ShallowAnswer { shallow, unshallow: Vec::new() })
+    }
+
+    /// Those at the depth (the wants have depth 1) or at the `ends`, and those before them.
+    fn by_depth(
+        &self,
+        heads: &[Node],
+        depth: u32,
+        ends: &HashSet<Node>,
+    ) -> Result<(Vec<Node>, HashSet<Node>)> {
         let graph = self.graph();
         let mut depths: HashMap<Node, u32> = HashMap::new();
         let mut queue = VecDeque::new();
@@ -165,7 +188,7 @@ impl Snapshot {
         // Breadth first, so that the first visit is the shortest way.
         while let Some(node) = queue.pop_front() {
             let at = depths[&node];
-            if at >= depth {
+            if at >= depth || ends.contains(&node) {
                 shallow.push(node);
                 continue;
             }
@@ -180,8 +203,14 @@ impl Snapshot {
         Ok((shallow, inside))
     }
 
-    /// By age and by what other commits reach: the boundary is every commit that is in and has a parent that is not.
-    fn by_exclusion(&self, heads: &[Node], deepen: &Deepen) -> Result<(Vec<Node>, HashSet<Node>)> {
+    /// By age and by what other commits reach: the boundary is every commit that is in and has a parent that is not, or
+    /// that is one of the `ends`.
+    fn by_exclusion(
+        &self,
+        heads: &[Node],
+        deepen: &Deepen,
+        ends: &HashSet<Node>,
+    ) -> Result<(Vec<Node>, HashSet<Node>)> {
         let graph = self.graph();
         let mut excluded = HashSet::new();
         let mut open = Vec::new();
@@ -207,7 +236,7 @@ impl Snapshot {
         }
         let mut shallow = Vec::new();
         for (node, parents) in order {
-            if parents.iter().any(|p| !inside.contains(p)) {
+            if ends.contains(&node) || parents.iter().any(|p| !inside.contains(p)) {
                 shallow.push(node);
             }
         }

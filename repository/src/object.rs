@@ -80,6 +80,11 @@ pub trait Objects {
     /// Its kind and size in bytes, without reading all of it.
     fn header(&self, id: &Oid) -> Result<Option<(Kind, u64)>>;
 
+    /// True for a commit whose parents are not here, whatever it says: history was cut off there (a shallow repository).
+    fn is_boundary(&self, _id: &Oid) -> bool {
+        false
+    }
+
     /// The object as a whole; errors as for [`Objects::read`].
     fn find(&self, id: &Oid, max: u64) -> Result<Option<Object>> {
         let mut data = Vec::new();

@@ -263,12 +263,13 @@ impl Pack {
     }
 
     /// The checksum that the pack ends with, if its header is the one that an answer has.
-    pub(crate) fn own_trailer(&self) -> Result<Option<[u8; 20]>> {
-        let (mut version, mut sum) = ([0; 4], [0; 20]);
+    pub(crate) fn own_trailer(&self) -> Result<Option<Oid>> {
+        let (mut version, mut sum) = ([0; 4], [0; 32]);
+        let sum = &mut sum[..self.hash_len()];
         let read = self.file.read_exact_at(&mut version, 4);
-        read.and_then(|()| self.file.read_exact_at(&mut sum, self.entries_end()))
+        read.and_then(|()| self.file.read_exact_at(sum, self.entries_end()))
             .map_err(RepoError::io("read", &self.path))?;
-        Ok((version == [0, 0, 0, 2] && self.hash_len == 20).then_some(sum))
+        Ok(Oid::from_bytes(sum).filter(|_| version == [0, 0, 0, 2]))
     }
 
     /// Reads the header of the entry at `offset`.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gix::hash::ObjectId;
-use slipway_core::Oid;
+use gix::hash::{Kind as HashKind, ObjectId};
+use slipway_core::{ObjectFormat, Oid};
 
 use crate::delta;
 use crate::error::{RepoError, Result};
@@ -40,6 +40,14 @@ pub(crate) struct JointIndex {
     pub(crate) file: Midx<Mapped>,
     /// The number in the set of each of its packs.
     pub(crate) numbers: Vec<u32>,
+}
+
+/// gix's word for the hash of a repository.
+pub(crate) fn hash_kind(format: ObjectFormat) -> HashKind {
+    match format {
+        ObjectFormat::Sha1 => HashKind::Sha1,
+        ObjectFormat::Sha256 => HashKind::Sha256,
+    }
 }
 
 /// gix's form of an id.

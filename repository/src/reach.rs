@@ -425,12 +425,11 @@ impl Snapshot {
     }
 
     /// The graph for the next generation: this one, unless it has grown too large.
-    pub(crate) fn graph_to_keep(&self, objects: &Path) -> Arc<Graph> {
+    pub(crate) fn graph_to_keep(&self, objects: &Path) -> Result<Arc<Graph>> {
         if self.graph.kept() > GRAPH_KEPT_MAX {
-            Arc::new(Graph::open(objects, 20))
-        } else {
-            self.graph.clone()
+            return Ok(Arc::new(Graph::open(objects, self.format)?));
         }
+        Ok(self.graph.clone())
     }
 
     /// The graph of commits, shared by generations.

@@ -7,7 +7,6 @@
 //! [`crate::connected`]'s question.
 
 mod admit;
-mod digest;
 mod entries;
 mod gitmodules;
 mod index_file;
@@ -28,10 +27,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gix::hash::Kind as HashKind;
 use slipway_core::Oid;
 
-use self::digest::hash_named;
 use self::entries::Entries;
 use self::ingest::{Finished, Ingest, ids_of};
 use self::input::Input;
@@ -39,12 +36,13 @@ use self::links::Rest;
 pub(crate) use self::links::two_kinds;
 use self::publish::{Flush, Keep};
 use self::scan::Scan;
+use crate::boundary;
 use crate::error::{RepoError, Result};
 use crate::gate::Pass;
 use crate::limits::{EXACT_LINKS_OBJECTS_MAX, GITMODULES_BYTES_MAX, PARALLEL_FROM, RECEIVE_THREADS_MAX};
 use crate::object::{Kind, Objects};
 use crate::pack::Pack;
-use crate::packs::{BaseCache, PackSet};
+use crate::packs::{BaseCache, PackSet, hash_kind};
 use crate::quarantine::Quarantine;
 use crate::repository::Repository;
 use crate::snapshot::Snapshot;
@@ -120,6 +118,8 @@ pub struct Received {
     pub(crate) incoming: Option<IncomingPack>,
     /// Keeps what it builds upon from being dropped.
     pub(crate) _pass: Pass,
+    /// Commits that came without their parents and are to be taken so.
+    pub(crate) boundary: Vec<Oid>,
     /// Set once [`Received::check_connected`] found nothing missing.
     pub(crate) checked: AtomicBool,
 }
@@ -163,8 +163,7 @@ impl Repository {
         // The gate first: what the snapshot has stays until the refs have moved.
         let pass = self.gate().enter();
         let snapshot = self.snapshot()?;
-        let hash = hash_named(snapshot.object_format());
-        receive((snapshot, pass), hash, pack, limits, progress, stop)
+        receive((snapshot, pass), pack, limits, progress, stop)
     }
 
     /// The same for somebody who sees no more than a service shows ([`Repository::view`]): what only other refs reach
@@ -182,8 +181,7 @@ impl Repository {
     ) -> Result<Received> {
         let pass = self.gate().enter();
         let snapshot = self.view(side)?.snapshot;
-        let hash = hash_named(snapshot.object_format());
-        receive((snapshot, pass), hash, pack, limits, progress, stop)
+        receive((snapshot, pass), pack, limits, progress, stop)
     }
 
     /// For pushes without a pack (deletes, refs to known objects) and as `Incoming` over what is stored.
@@ -199,11 +197,10 @@ impl Repository {
     }
 }
 
-/// [`Repository::receive`] in front of a snapshot whose ids are made by `hash`, and whose objects stay while the pass is
+/// [`Repository::receive`] in front of a snapshot whose objects stay while the pass is
 /// held.
 fn receive(
     (snapshot, pass): (Arc<Snapshot>, Pass),
-    hash: HashKind,
     pack: &mut dyn Read,
     limits: &ReceiveLimits,
     progress: &dyn Fn(Progress),
@@ -212,8 +209,8 @@ fn receive(
     let quarantine = Quarantine::new(&snapshot.objects)?;
     let path = quarantine.path().join("incoming.pack");
     let file = index_file::create_final(&path).map_err(RepoError::io("create", &path))?;
-    let input = Input::new(pack, &file, &path, hash, limits.pack_bytes_max, stop);
-    let scanned = Scan::new(input, limits, Entries::new(hash)).run(progress)?;
+    let input = Input::new(pack, &file, &path, snapshot.format, limits.pack_bytes_max, stop);
+    let scanned = Scan::new(input, limits, Entries::new(snapshot.format)).run(progress)?;
     if scanned.entries.len() == 0 {
         return Ok(Received::nothing(snapshot, pass));
     }
@@ -221,7 +218,10 @@ fn receive(
     let Finished { trailer, flush, has_reverse, rest, bases, unlinked, gitmodules } =
         ingest.finish(scanned)?;
     let path = path.with_extension("idx");
-    let packs = PackSet::new(vec![Arc::new(Pack::open(&path, hash)?)], Arc::new(BaseCache::default()));
+    let packs = PackSet::new(
+        vec![Arc::new(Pack::open(&path, hash_kind(snapshot.format))?)],
+        Arc::new(BaseCache::default()),
+    );
     let outside = match rest {
         Rest::Exact(links) => links,
         Rest::Prints(left) => ids_of(&left, &packs, stop)?,
@@ -246,7 +246,7 @@ fn receive(
 
 impl Received {
     fn nothing(snapshot: Arc<Snapshot>, pass: Pass) -> Self {
-        Self { snapshot, incoming: None, _pass: pass, checked: AtomicBool::new(false) }
+        Self { snapshot, incoming: None, _pass: pass, boundary: Vec::new(), checked: AtomicBool::new(false) }
     }
 
     /// How many objects came, borrowed bases counted.
@@ -289,7 +289,12 @@ impl Received {
         if !self.checked.load(Ordering::Acquire) {
             return Err(RepoError::Unchecked);
         }
-        incoming.publish()
+        incoming.publish()?;
+        if !self.boundary.is_empty() {
+            let root = self.snapshot.objects.parent().unwrap_or(&self.snapshot.objects);
+            boundary::extend(root, self.snapshot.format, &self.boundary)?;
+        }
+        Ok(())
     }
 }
 
@@ -310,6 +315,10 @@ impl Objects for Received {
             return incoming.packs.header(place).map(Some);
         }
         self.snapshot.header(id)
+    }
+
+    fn is_boundary(&self, id: &Oid) -> bool {
+        self.snapshot.is_boundary(id) || self.boundary.contains(id)
     }
 }
 

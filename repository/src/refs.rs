@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use slipway_core::{Oid, RefName};
 
+use crate::boundary;
 use crate::error::{RepoError, Result};
 use crate::limits::{PACKED_REFS_BYTES_MAX, PEEL_DEPTH_MAX, RACY_NS, REF_FOLDERS_DEEP_MAX};
 
@@ -138,6 +139,11 @@ impl RawRefs {
         stamps.take(packed_path.clone())?;
         let mut refs = read_packed(&packed_path)?;
         refs.append(&mut loose);
+        // Nearly no repository is shallow, and one that becomes so changes its packs too.
+        let boundary = boundary::path_of(root);
+        if Stamp::of(&boundary)?.is_some() {
+            stamps.take(boundary)?;
+        }
         Ok(Self { head, refs, stamps })
     }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use slipway_core::RepoName;
+use slipway_core::{ObjectFormat, RepoName};
 
 use crate::error::{RepoError, Result};
 use crate::limits::OPEN_REPOSITORIES_MAX;
@@ -22,7 +22,15 @@ mod identity;
 /// Prefix of folders being made or removed. No repository name starts with a dot.
 const ASIDE: &str = ".slipway-";
 
-const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
+/// What a new repository's `config` says. Version 1 is what makes extensions count (gitrepository-layout(5)); SHA-1 needs
+/// none, and stays readable for whoever knows only version 0.
+fn config(format: ObjectFormat) -> String {
+    let (version, extensions) = match format {
+        ObjectFormat::Sha1 => (0, String::new()),
+        other => (1, format!("[extensions]\n\tobjectformat = {other}\n")),
+    };
+    format!("[core]\n\trepositoryformatversion = {version}\n\tfilemode = true\n\tbare = true\n{extensions}")
+}
 
 /// The folder DATA/repos.
 pub struct Repositories {
@@ -45,15 +53,20 @@ impl Repositories {
         Ok(Self { root, open: Mutex::default(), recipes: Arc::default() })
     }
 
-    /// Makes an empty repository whose HEAD names `main`.
+    /// Makes an empty repository whose HEAD names `main`, with ids of SHA-1.
     pub fn create(&self, name: &RepoName) -> Result<Arc<Repository>> {
+        self.create_as(name, ObjectFormat::Sha1)
+    }
+
+    /// The same with ids of that hash, which never changes.
+    pub fn create_as(&self, name: &RepoName, format: ObjectFormat) -> Result<Arc<Repository>> {
         let path = self.path(name);
         let mut open = self.lock();
         if fs::exists(&path).map_err(RepoError::io("look at", &path))? {
             return Err(RepoError::RepositoryExists { name: name.to_string() });
         }
         let aside = self.aside("new");
-        let made = lay_out(&aside).and_then(|()| {
+        let made = lay_out(&aside, format).and_then(|()| {
             // A name that plain git took meanwhile has files in it, and then the rename fails.
             fs::rename(&aside, &path).map_err(|e| match e.kind() {
                 ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists => {
@@ -174,12 +187,12 @@ fn gone(e: std::io::Error, name: &RepoName, doing: &'static str, path: &Path) ->
 }
 
 /// Writes an empty bare repository (gitrepository-layout), flushed.
-fn lay_out(root: &Path) -> Result<()> {
+fn lay_out(root: &Path, format: ObjectFormat) -> Result<()> {
     for folder in ["objects/info", "objects/pack", "refs/heads", "refs/tags", "slipway"] {
         let folder = root.join(folder);
         fs::create_dir_all(&folder).map_err(RepoError::io("create", &folder))?;
     }
-    for (name, text) in [("HEAD", "ref: refs/heads/main\n"), ("config", CONFIG)] {
+    for (name, text) in [("HEAD", "ref: refs/heads/main\n"), ("config", &config(format))] {
         let path = root.join(name);
         File::create_new(&path)
             .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))

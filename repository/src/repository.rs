@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
-use slipway_core::{Oid, RefName};
+use slipway_core::{ObjectFormat, Oid, RefName};
 
+use crate::boundary;
 use crate::error::{RepoError, Result};
 use crate::formats::commit_graph::chain;
 use crate::gate::Gate;
@@ -25,6 +26,8 @@ use crate::view::Views;
 /// A repository. Blocking.
 pub struct Repository {
     root: PathBuf,
+    /// The hash that makes its ids; it never changes.
+    format: ObjectFormat,
     current: ArcSwapOption<Generation>,
     /// Held while a generation is read, so that it is read once.
     reading: Mutex<HashMap<Oid, Option<Oid>>>,
@@ -54,7 +57,7 @@ struct Generation {
     snapshot: Arc<Snapshot>,
     refs: Stamps,
     packs: Stamps,
-    /// Of the commit-graph: looked at only when something else has changed.
+    /// Of the commit-graph and the boundary: looked at only when something else has changed.
     graph: Stamps,
 }
 
@@ -76,8 +79,9 @@ impl Repository {
 
     fn new(root: PathBuf, base: Settings, files: Vec<PathBuf>, recipes: Arc<Recipes>) -> Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        check_format(&root)?;
+        let format = check_format(&root)?;
         Ok(Self {
+            format,
             views: Views::new(base, files),
             root,
             current: ArcSwapOption::empty(),
@@ -95,6 +99,11 @@ impl Repository {
     /// Its folder.
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The hash that makes its ids.
+    pub fn object_format(&self) -> ObjectFormat {
+        self.format
     }
 
     /// Between pushes and whoever drops objects.
@@ -139,6 +148,7 @@ impl Repository {
         let (graph, graph_stamps) = self.read_graph(previous.as_deref())?;
         let mut snapshot = Snapshot::new(
             self.root.join("objects"),
+            self.format,
             head,
             packs.clone(),
             graph,
@@ -198,14 +208,14 @@ impl Repository {
         let joint = Stamp::of(&folder.join("multi-pack-index"))?;
         let listed = packs::list(&folder)?;
         let Some(before) = previous.map(|p| p.snapshot.packs.load_full()) else {
-            let packs = arrange(open_packs(listed)?, &folder, self.cache.clone());
+            let packs = arrange(open_packs(listed, self.format)?, &folder, self.cache.clone());
             return Ok((Arc::new(packs), stamps.with(joint)));
         };
         let same_index = previous.is_some_and(|p| p.packs.extra() == Some(joint));
         let (known, fresh): (Vec<_>, Vec<_>) = listed
             .into_iter()
             .partition(|path| before.packs().iter().any(|p| p.path().with_extension("idx") == *path));
-        let fresh = open_packs(fresh)?;
+        let fresh = open_packs(fresh, self.format)?;
         let all_there = known.len() == before.packs().len();
         if same_index && all_there {
             let packs = if fresh.is_empty() { before } else { Arc::new(before.with_more(fresh)) };
@@ -216,18 +226,19 @@ impl Repository {
         Ok((Arc::new(packs), stamps.with(joint)))
     }
 
-    /// The commit-graph, read anew if its files changed.
+    /// The commit-graph and the boundary, read anew if their files changed.
     fn read_graph(&self, previous: Option<&Generation>) -> Result<(Arc<Graph>, Stamps)> {
         let objects = self.root.join("objects");
         let mut stamps = Stamps::new();
         stamps.take(chain::single_path(&objects))?;
         stamps.take(chain::list_path(&objects))?;
+        stamps.take(boundary::path_of(&self.root))?;
         if let Some(previous) = previous
             && previous.graph.still_hold()?
         {
-            return Ok((previous.snapshot.graph_to_keep(&objects), stamps));
+            return Ok((previous.snapshot.graph_to_keep(&objects)?, stamps));
         }
-        Ok((Arc::new(Graph::open(&objects, 20)), stamps))
+        Ok((Arc::new(Graph::open(&objects, self.format)?), stamps))
     }
 }
 
@@ -286,8 +297,8 @@ pub(crate) fn peel(snapshot: &Snapshot, id: &Oid) -> Result<Option<Oid>> {
     Ok(Some(id))
 }
 
-/// Refuses what is not served: other hashes, other ref stores, borrowed objects.
-fn check_format(root: &Path) -> Result<()> {
+/// Which hash it uses. Refuses what is not served: unknown hashes, other ref stores, borrowed objects.
+fn check_format(root: &Path) -> Result<ObjectFormat> {
     let unsupported = |why: &str| RepoError::Unsupported { path: root.to_owned(), why: why.into() };
     let path = root.join("config");
     let text = match fs::read(&path) {
@@ -296,14 +307,18 @@ fn check_format(root: &Path) -> Result<()> {
         Err(e) => return Err(RepoError::io("read", &path)(e)),
     };
     let mut section = "";
+    let mut format = ObjectFormat::Sha1;
     for line in text.lines().map(str::trim) {
         if line.starts_with('[') {
             section = line;
         }
         let Some((key, value)) = line.split_once('=').map(|(k, v)| (k.trim(), v.trim())) else { continue };
         match (section, key, value) {
-            ("[extensions]", "objectformat", "sha1") | ("[extensions]", "refstorage", "files") => {}
-            ("[extensions]", "objectformat", _) => return Err(unsupported("uses another hash than SHA-1")),
+            ("[extensions]", "refstorage", "files") => {}
+            ("[extensions]", "objectformat", name) => {
+                let known = name.parse();
+                format = known.map_err(|_| unsupported("uses another hash than SHA-1 and SHA-256"))?;
+            }
             ("[extensions]", "refstorage", _) => {
                 return Err(unsupported("keeps its refs in another form than files"));
             }
@@ -316,8 +331,5 @@ fn check_format(root: &Path) -> Result<()> {
     if fs::read(root.join("objects/info/alternates")).is_ok_and(|text| !text.trim_ascii().is_empty()) {
         return Err(unsupported("borrows objects from another repository (objects/info/alternates)"));
     }
-    if fs::exists(root.join("shallow")).unwrap_or(false) {
-        return Err(unsupported("is a shallow clone"));
-    }
-    Ok(())
+    Ok(format)
 }

@@ -53,10 +53,12 @@ pub struct PackRequest {
 }
 
 impl PackRequest {
-    /// A digest of everything that was asked, whatever its order. `tags` stands for the tags that may come along.
-    fn digest(&self, tags: [u8; 32]) -> Result<[u8; 32]> {
+    /// A digest of everything that was asked, whatever its order, of a repository that ends at `boundary`. `tags` stands
+    /// for the tags that may come along.
+    fn digest(&self, tags: [u8; 32], boundary: &[Oid]) -> Result<[u8; 32]> {
         let mut hash = hasher(HashKind::Sha256);
-        for list in [&self.wants, &self.haves, &self.client_shallow, &self.shallow, &self.unshallow] {
+        let lists = [&self.wants, &self.haves, &self.client_shallow, &self.shallow, &self.unshallow];
+        for list in lists.into_iter().map(Vec::as_slice).chain([boundary]) {
             let mut ids: Vec<&Oid> = list.iter().collect();
             ids.sort_unstable();
             ids.dedup();
@@ -85,7 +87,7 @@ impl Snapshot {
     /// # Errors
     /// [`crate::RepoError::Missing`] if the repository lacks something; [`crate::RepoError::Stopped`] once `stop` is set.
     pub fn pack(self: &Arc<Self>, request: &PackRequest, stop: &AtomicBool) -> Result<PackStream> {
-        let key = (self.repository, request.digest(self.tags_digest()?)?);
+        let key = (self.repository, request.digest(self.tags_digest()?, self.boundary())?);
         let recipe = self.recipes.get(key, || {
             let selected = select::select(self, request, stop)?;
             let plan = plan::plan(self, &selected, request, stop)?;
@@ -113,7 +115,7 @@ impl Snapshot {
 
     /// The same if the answer is at hand, without reading anything from disk.
     pub fn pack_at_hand(&self, request: &PackRequest) -> Option<PackStream> {
-        let key = (self.repository, request.digest(*self.tags_digest.get()?).ok()?);
+        let key = (self.repository, request.digest(*self.tags_digest.get()?, self.boundary()).ok()?);
         self.recipes.find(&key).map(PackStream::new)
     }
 

@@ -66,6 +66,8 @@ impl UploadSettings {
 /// How pushes are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceiveSettings {
+    /// `receive.shallowUpdate`: pushes may bring commits without their parents, and history then ends there.
+    pub shallow_update: bool,
     /// `receive.denyDeletes`.
     pub deny_deletes: bool,
     /// `receive.denyNonFastForwards`: of branches.
@@ -125,6 +127,7 @@ impl Default for Settings {
                 tree_depth_max: None,
             },
             receive: ReceiveSettings {
+                shallow_update: false,
                 deny_deletes: false,
                 deny_non_fast_forwards: false,
                 current_branch: Guard::Refuse,
@@ -189,6 +192,7 @@ impl Settings {
             "transfer.advertisesid" => self.session_id = yes()?,
             "uploadpackfilter.allow" => upload.other_filters = yes()?,
             "uploadpackfilter.tree.maxdepth" => upload.tree_depth_max = Some(number(key, value)?),
+            "receive.shallowupdate" => receive.shallow_update = yes()?,
             "receive.denydeletes" => receive.deny_deletes = yes()?,
             "receive.denynonfastforwards" => receive.deny_non_fast_forwards = yes()?,
             "receive.denycurrentbranch" => receive.current_branch = guard(key, value)?,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
-use slipway_core::{Oid, RefName};
+use slipway_core::{ObjectFormat, Oid, RefName};
 
 use crate::bitmaps::Bitmaps;
 use crate::error::{RepoError, Result};
@@ -17,7 +17,7 @@ use crate::loose::Loose;
 use crate::mapped::Mapped;
 use crate::object::{Kind, Object, Objects};
 use crate::pack::Pack;
-use crate::packs::{self, BaseCache, JointIndex, PackSet, Place};
+use crate::packs::{self, BaseCache, JointIndex, PackSet, Place, hash_kind};
 use crate::reach::Reach;
 use crate::refs::{Ref, Stamps};
 use crate::send::cache::Recipes;
@@ -25,6 +25,7 @@ use crate::send::cache::Recipes;
 /// An immutable view of one generation. Send + Sync; hold it as long as you read.
 pub struct Snapshot {
     pub(crate) objects: PathBuf,
+    pub(crate) format: ObjectFormat,
     pub(crate) head: RefName,
     pub(crate) refs: Vec<Ref>,
     /// Grows only if an object that was loose went into a new pack while this was held.
@@ -49,6 +50,7 @@ impl Snapshot {
     /// A generation without refs, to read the objects that its refs point at.
     pub(crate) fn new(
         objects: PathBuf,
+        format: ObjectFormat,
         head: RefName,
         packs: Arc<PackSet>,
         graph: Arc<Graph>,
@@ -56,6 +58,7 @@ impl Snapshot {
     ) -> Self {
         Self {
             objects,
+            format,
             head,
             refs: Vec::new(),
             packs: ArcSwap::new(packs),
@@ -103,9 +106,14 @@ impl Snapshot {
         kept.clone().downcast().unwrap_or_else(|_| Arc::new(make(self)))
     }
 
-    /// The name of the hash: `sha1`.
-    pub fn object_format(&self) -> &'static str {
-        "sha1"
+    /// The hash that makes its ids.
+    pub fn object_format(&self) -> ObjectFormat {
+        self.format
+    }
+
+    /// The commits of a shallow repository whose parents are not here, by id; none if its history is whole.
+    pub fn boundary(&self) -> &[Oid] {
+        self.graph.boundary().ids()
     }
 
     /// True if the object is stored here, reachable or not.
@@ -153,7 +161,8 @@ impl Snapshot {
         id: &Oid,
         mut visit: impl FnMut(Found<'_>) -> Result<T>,
     ) -> Result<Option<T>> {
-        if !right_hash(id) {
+        if id.format() != self.format {
+            // An id of the other hash names nothing here.
             return Ok(None);
         }
         let packs = self.packs.load();
@@ -186,7 +195,7 @@ impl Snapshot {
         let known = self.packs.load_full();
         let mut fresh = packs::list(&folder)?;
         fresh.retain(|path| !known.packs().iter().any(|p| p.path().with_extension("idx") == *path));
-        let opened = open_packs(fresh)?;
+        let opened = open_packs(fresh, self.format)?;
         // Another thread may have grown the set since the caller looked: then a second look is worth it too.
         let grown = !opened.is_empty() || last.as_ref().is_some_and(|(_, grown)| *grown);
         if !opened.is_empty() {
@@ -220,16 +229,15 @@ impl Objects for Snapshot {
     fn header(&self, id: &Oid) -> Result<Option<(Kind, u64)>> {
         self.object_size(id)
     }
-}
 
-/// SHA-256 ids name nothing in a SHA-1 repository.
-fn right_hash(id: &Oid) -> bool {
-    matches!(id, Oid::Sha1(_))
+    fn is_boundary(&self, id: &Oid) -> bool {
+        self.graph.boundary().has(id)
+    }
 }
 
 /// Opens packs, oldest first, leaving out those that went meanwhile and, loudly, those that are broken: what they hold
 /// is then missing, which every reader reports by name.
-pub(crate) fn open_packs(indexes: Vec<PathBuf>) -> Result<Vec<Arc<Pack>>> {
+pub(crate) fn open_packs(indexes: Vec<PathBuf>, format: ObjectFormat) -> Result<Vec<Arc<Pack>>> {
     let mut opened = Vec::with_capacity(indexes.len());
     for path in indexes {
         let modified = match fs::metadata(path.with_extension("pack")).and_then(|m| m.modified()) {
@@ -237,7 +245,7 @@ pub(crate) fn open_packs(indexes: Vec<PathBuf>) -> Result<Vec<Arc<Pack>>> {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
             Err(e) => return Err(RepoError::io("look at", &path)(e)),
         };
-        match Pack::open(&path, gix::hash::Kind::Sha1) {
+        match Pack::open(&path, hash_kind(format)) {
             Ok(pack) => opened.push((modified, path, Arc::new(pack))),
             Err(RepoError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
             Err(e @ RepoError::BrokenPack { .. }) => tracing::error!("{e}; it is left out"),

@@ -39,7 +39,7 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
         Some(number) if is_ours(number) => remove(fs::remove_file(path), path),
         _ => Ok(()),
     })?;
-    for name in ["HEAD.lock", "packed-refs.lock", "packed-refs.new", "config.lock"] {
+    for name in ["HEAD.lock", "packed-refs.lock", "packed-refs.new", "config.lock", "shallow.lock"] {
         remove_stale(&root.join(name))?;
     }
     sweep_locks(&root.join("refs"), 0)

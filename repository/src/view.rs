@@ -104,8 +104,14 @@ impl Snapshot {
         let is_hidden = |name: &RefName| hidden.hides(name.as_str());
         let head = if is_hidden(&self.head) { crate::repository::head_itself()? } else { self.head.clone() };
         let answers = (self.repository, self.recipes.clone());
-        let mut view =
-            Self::new(self.objects.clone(), head, self.packs.load_full(), self.graph.clone(), answers);
+        let mut view = Self::new(
+            self.objects.clone(),
+            self.format,
+            head,
+            self.packs.load_full(),
+            self.graph.clone(),
+            answers,
+        );
         let shown =
             self.refs.iter().filter(|r| !is_hidden(&r.name) && !r.symref.as_ref().is_some_and(is_hidden));
         view.refs = shown.cloned().collect();

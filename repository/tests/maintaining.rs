@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use slipway_core::Oid;
 use slipway_core::accept::RefStore;
-use slipway_core::{RefName, RefUpdate};
+use slipway_core::{ObjectFormat, RefName, RefUpdate};
 use slipway_repository::*;
 use support::*;
 
@@ -40,7 +40,7 @@ fn pushed(
         slipway_core::accept::Incoming::publish(&mut received).unwrap();
         let update = RefUpdate {
             name: RefName::parse("refs/heads/main").unwrap(),
-            old: old.as_ref().map_or(Oid::ZERO_SHA1, |o| oid(o)),
+            old: old.as_ref().map_or(lab.format.zero(), |o| oid(o)),
             new: oid(&new),
         };
         assert!(repository.update(&[update], false).unwrap()[0].is_ok());
@@ -72,7 +72,11 @@ fn check(path: &Path) {
 
 #[test]
 fn pushes_are_rolled_up_and_git_agrees() {
-    let lab = Lab::new();
+    FORMATS.into_iter().for_each(rolled_up);
+}
+
+fn rolled_up(format: ObjectFormat) {
+    let lab = Lab::of(format);
     let (repository, path) = pushed(&lab, 31, 300, 24);
     let before: BTreeSet<Oid> = all_objects(&path).into_iter().map(|o| o.0).collect();
     let bytes = repository.storage().unwrap().bytes;
@@ -96,7 +100,11 @@ fn pushes_are_rolled_up_and_git_agrees() {
 
 #[test]
 fn what_is_maintained_is_served_whole() {
-    let lab = Lab::new();
+    FORMATS.into_iter().for_each(served_whole);
+}
+
+fn served_whole(format: ObjectFormat) {
+    let lab = Lab::of(format);
     let (repository, path) = pushed(&lab, 32, 200, 12);
     repository.maintain(&AtomicBool::new(false)).unwrap();
     let tip = oid(&git(&path, &["rev-parse", "main"]));
@@ -112,7 +120,11 @@ fn what_is_maintained_is_served_whole() {
 
 #[test]
 fn loose_objects_are_packed_and_unreachable_ones_left() {
-    let lab = Lab::new();
+    FORMATS.into_iter().for_each(loose_are_packed);
+}
+
+fn loose_are_packed(format: ObjectFormat) {
+    let lab = Lab::of(format);
     let (repository, path) = lab.create("app");
     import(&path, 33, 40);
     let aside = lab.dir.path().join("aside");

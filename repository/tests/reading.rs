@@ -3,7 +3,7 @@
 
 mod support;
 
-use slipway_core::{Oid, RepoName};
+use slipway_core::{ObjectFormat, Oid, RepoName};
 use slipway_repository::{RepoError, Repository};
 use support::*;
 
@@ -42,7 +42,11 @@ fn check_refs(repository: &Repository, path: &std::path::Path) {
 
 #[test]
 fn reads_every_object_and_ref_as_git_does() {
-    let lab = Lab::new();
+    FORMATS.into_iter().for_each(read_as_git_does);
+}
+
+fn read_as_git_does(format: ObjectFormat) {
+    let lab = Lab::of(format);
     let (repository, path) = lab.create("app");
     assert!(repository.snapshot().unwrap().refs().is_empty());
     assert_eq!(repository.snapshot().unwrap().head().as_str(), "refs/heads/main");

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use slipway_core::accept::{Incoming, RefStore};
-use slipway_core::{Oid, RefName, RefUpdate};
+use slipway_core::{ObjectFormat, Oid, RefName, RefUpdate};
 use slipway_repository::*;
 use support::*;
 
@@ -39,7 +39,7 @@ fn push(repository: &Repository, from: &Path, branch: &str, old: Option<&str>, n
 }
 
 fn set(repository: &Repository, branch: &str, old: Option<&str>, new: Option<&str>) {
-    let id = |hex: Option<&str>| hex.map_or(Oid::ZERO_SHA1, oid);
+    let id = |hex: Option<&str>| hex.map_or(repository.object_format().zero(), oid);
     let name = RefName::parse(&format!("refs/heads/{branch}")).unwrap();
     let update = RefUpdate { name, old: id(old), new: id(new) };
     assert_eq!(repository.update(&[update], false).unwrap(), [Ok(())]);
@@ -100,7 +100,11 @@ fn age_cruft(path: &Path) {
 
 #[test]
 fn one_pack_of_everything_with_better_deltas() {
-    let lab = Lab::new();
+    FORMATS.into_iter().for_each(one_pack);
+}
+
+fn one_pack(format: ObjectFormat) {
+    let lab = Lab::of(format);
     let (repository, path, _) = pushed(&lab, 41, 300, 24);
     let before = ids(&path);
     let stored = repository.storage().unwrap();
@@ -134,7 +138,11 @@ fn one_pack_of_everything_with_better_deltas() {
 
 #[test]
 fn what_nothing_reaches_ages_in_a_pack_that_git_reads() {
-    let lab = Lab::new();
+    FORMATS.into_iter().for_each(ages);
+}
+
+fn ages(format: ObjectFormat) {
+    let lab = Lab::of(format);
     let (repository, path, from) = pushed(&lab, 42, 60, 6);
     let (young, old) = (write(&path, "young", Duration::ZERO), write(&path, "old", 30 * DAY));
     let tip = git(&path, &["rev-parse", "main"]);
@@ -173,7 +181,11 @@ fn check_plain(path: &Path) {
 
 #[test]
 fn the_old_goes_but_nothing_that_is_needed() {
-    let lab = Lab::new();
+    FORMATS.into_iter().for_each(the_old_goes);
+}
+
+fn the_old_goes(format: ObjectFormat) {
+    let lab = Lab::of(format);
     let (repository, path, _) = pushed(&lab, 43, 40, 4);
     let age = 30 * DAY;
     let (old, needed) = (write(&path, "old", age), write(&path, "needed", age));
@@ -182,7 +194,7 @@ fn the_old_goes_but_nothing_that_is_needed() {
     let tree = String::from_utf8(git_in(&path, &["mktree"], entry.as_bytes())).unwrap();
     let kept = write(&path, "named by a reflog", age);
     std::fs::create_dir_all(path.join("logs/refs/heads")).unwrap();
-    let line = format!("{} {kept} A <a@example.org> 1700000000 +0000\tpush\n", Oid::ZERO_SHA1);
+    let line = format!("{} {kept} A <a@example.org> 1700000000 +0000\tpush\n", format.zero());
     std::fs::write(path.join("logs/refs/heads/main"), line).unwrap();
     let has = |id: &Oid| ids(&path).contains(id);
 

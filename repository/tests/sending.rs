@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use slipway_core::Oid;
+use slipway_core::{ObjectFormat, Oid};
 use slipway_repository::*;
 use support::*;
 
@@ -68,7 +68,11 @@ struct Served {
 impl Served {
     /// A history in one of several shapes on disk.
     fn new(seed: u64, commits: u64, shape: u64) -> Self {
-        let lab = Lab::new();
+        Self::of(ObjectFormat::Sha1, seed, commits, shape)
+    }
+
+    fn of(format: ObjectFormat, seed: u64, commits: u64, shape: u64) -> Self {
+        let lab = Lab::of(format);
         let (repository, path) = lab.create("app");
         import(&path, seed, commits);
         match shape % 7 {
@@ -150,6 +154,12 @@ impl Served {
     }
 }
 
+/// Every number with SHA-1, and with SHA-256 a few of them.
+fn cases(numbers: std::ops::Range<u64>) -> Vec<(ObjectFormat, u64)> {
+    let few = numbers.clone().filter(|n| [1, 5].contains(n)).map(|n| (ObjectFormat::Sha256, n));
+    few.chain(numbers.map(|n| (ObjectFormat::Sha1, n))).collect()
+}
+
 /// Brings what `revs` name, from the same history made again, in a pack of its own.
 fn restore(lab: &Lab, seed: u64, commits: u64, path: &Path, revs: &str) {
     let bare = lab.bare("again.git");
@@ -182,8 +192,8 @@ fn unpack(lab: &Lab, path: &Path, seed: u64) {
 
 #[test]
 fn a_clone_is_everything_that_the_refs_reach() {
-    for shape in 0..7 {
-        let served = Served::new(100 + shape, 80, shape);
+    for (format, shape) in cases(0..7) {
+        let served = Served::of(format, 100 + shape, 80, shape);
         let tips = served.tips();
         for (n, ofs_delta) in [(0, true), (1, false)] {
             let client = served.client(&format!("client{n}.git"));
@@ -206,8 +216,8 @@ fn a_packed_clone_is_sent_as_it_lies() {
 
 #[test]
 fn a_fetch_brings_what_is_missing() {
-    for seed in 0..15u64 {
-        let served = Served::new(200 + seed, 70, seed);
+    for (format, seed) in cases(0..15) {
+        let served = Served::of(format, 200 + seed, 70, seed);
         let snapshot = served.snapshot();
         let mut random = Random(seed);
         let commits: Vec<Oid> = git(&served.path, &["rev-list", "--all"]).lines().map(oid).collect();
@@ -290,7 +300,11 @@ fn annotated_tags_come_with_what_they_name() {
 
 #[test]
 fn filters_leave_out_what_git_leaves_out() {
-    let served = Served::new(500, 60, 1);
+    FORMATS.into_iter().for_each(filters);
+}
+
+fn filters(format: ObjectFormat) {
+    let served = Served::of(format, 500, 60, 1);
     let main = oid(&git(&served.path, &["rev-parse", "main"]));
     for (filter, text) in [
         (Filter::BlobNone, "blob:none"),
@@ -424,8 +438,8 @@ fn compare_shallow(served: &Served, client: &Path, args: &[&str], deepen: &Deepe
 
 #[test]
 fn shallow_answers_are_gits() {
-    for seed in 0..8u64 {
-        let served = Served::new(600 + seed, 70, seed);
+    for (format, seed) in cases(0..8) {
+        let served = Served::of(format, 600 + seed, 70, seed);
         let mut random = Random(seed);
         let branches: Vec<String> = git(&served.path, &["for-each-ref", "--format=%(refname)", "refs/heads"])
             .lines()

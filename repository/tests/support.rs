@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
-use slipway_core::{Oid, RepoName};
+use slipway_core::{ObjectFormat, Oid, RepoName};
 use slipway_repository::{Repositories, Repository};
 
 /// A small generator of numbers (splitmix64), so that a failing seed can be run again.
@@ -73,16 +73,24 @@ pub fn oid(hex: &str) -> Oid {
 pub struct Lab {
     pub dir: tempfile::TempDir,
     pub repositories: Repositories,
+    /// Of all that are made in it.
+    pub format: ObjectFormat,
 }
+
+/// Both of git's hashes.
+pub const FORMATS: [ObjectFormat; 2] = [ObjectFormat::Sha1, ObjectFormat::Sha256];
 
 impl Lab {
     pub fn new() -> Self {
+        Self::of(ObjectFormat::Sha1)
+    }
+    pub fn of(format: ObjectFormat) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let repositories = Repositories::open(&dir.path().join("repos")).unwrap();
-        Self { dir, repositories }
+        Self { dir, repositories, format }
     }
     pub fn create(&self, name: &str) -> (Arc<Repository>, PathBuf) {
-        let repository = self.repositories.create(&RepoName::parse(name).unwrap()).unwrap();
+        let repository = self.repositories.create_as(&RepoName::parse(name).unwrap(), self.format).unwrap();
         (repository, self.path(name))
     }
     pub fn path(&self, name: &str) -> PathBuf {
@@ -91,7 +99,8 @@ impl Lab {
     /// A bare repository made by git alone.
     pub fn bare(&self, name: &str) -> PathBuf {
         let path = self.dir.path().join(name);
-        git(self.dir.path(), &["init", "-q", "--bare", "-b", "main", name]);
+        let format = format!("--object-format={}", self.format);
+        git(self.dir.path(), &["init", "-q", "--bare", "-b", "main", &format, name]);
         path
     }
 }
@@ -177,7 +186,13 @@ pub fn history(seed: u64, commits: u64) -> Vec<u8> {
 
 /// Fills a repository made by git with such a history.
 pub fn import(repo: &Path, seed: u64, commits: u64) {
-    git_in(repo, &["fast-import", "--quiet", "--force"], &history(seed, commits));
+    let mut stream = history(seed, commits);
+    if git(repo, &["rev-parse", "--show-object-format"]) == "sha256" {
+        let none = |format: ObjectFormat| format.zero().to_string();
+        let text = String::from_utf8(stream).unwrap();
+        stream = text.replace(&none(ObjectFormat::Sha1), &none(ObjectFormat::Sha256)).into_bytes();
+    }
+    git_in(repo, &["fast-import", "--quiet", "--force"], &stream);
 }
 
 /// Every object of a repository: id, kind, size.
@@ -199,5 +214,5 @@ pub fn all_objects(repo: &Path) -> Vec<(Oid, String, u64)> {
 pub fn reachable(repo: &Path, args: &[&str]) -> std::collections::BTreeSet<Oid> {
     let mut all = vec!["rev-list", "--objects"];
     all.extend(args);
-    git(repo, &all).lines().map(|l| oid(&l[..40])).collect()
+    git(repo, &all).lines().map(|l| oid(l.split(' ').next().unwrap())).collect()
 }

@@ -175,10 +175,15 @@ fn token(verb: TokenVerb) -> Result<Request, Problem> {
 
 fn repo(verb: RepoVerb) -> Result<Request, Problem> {
     Ok(match verb {
-        RepoVerb::Create { name, description, public } => send(
+        RepoVerb::Create { name, description, public, object_format } => send(
             "POST",
             "/repos",
-            json!({"name": name, "description": description, "public": public}),
+            json!({
+                "name": name,
+                "description": description,
+                "public": public,
+                "object_format": object_format,
+            }),
             says(format!("Repository {name} is made. Its addresses: slipway repo show {name}")),
         ),
         RepoVerb::List => {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use slipway_core::target::RepoRecord;
-use slipway_core::{Problem, RepoId, RepoName};
+use slipway_core::{ObjectFormat, Problem, RepoId, RepoName};
 
 use crate::app::Rooms;
 use crate::supervisor::now;
@@ -12,12 +12,13 @@ use crate::supervisor::now;
 /// The record first (it takes the name), then the folder; a folder that fails takes the record back.
 pub(super) fn create(
     rooms: &Rooms,
+    format: ObjectFormat,
     name: &RepoName,
     description: &str,
     public: bool,
 ) -> Result<RepoRecord, Problem> {
-    let record = rooms.store.create_repo(name, description, public, now())?;
-    if let Err(error) = rooms.repositories.create(name) {
+    let record = rooms.store.create_repo_as(format, name, description, public, now())?;
+    if let Err(error) = rooms.repositories.create_as(name, format) {
         rooms.store.remove_repo(record.id)?;
         return Err(error.into());
     }
@@ -73,7 +74,7 @@ pub(crate) fn settle(rooms: &Rooms) -> Result<(), Problem> {
             }
             // Nothing was ever pushed: the crash came between the record and the folder.
             _ if rooms.store.events(record.id, 1)?.is_empty() => {
-                rooms.repositories.create(&record.name)?;
+                rooms.repositories.create_as(&record.name, record.object_format)?;
             }
             // An empty folder in its place would hide that a disk is not mounted.
             _ => {

@@ -12,8 +12,8 @@ use slipway_core::event::Event;
 use slipway_core::people::{PublicKey, Token, User};
 use slipway_core::target::{Cluster, ClusterBinding, Registry, RegistryBinding, RepoRecord};
 use slipway_core::{
-    BuildNumber, ClusterName, DeployNumber, EventId, Problem, RegistryName, RepoId, RepoName, Role, Secret,
-    UnixMillis, UserName,
+    BuildNumber, ClusterName, DeployNumber, EventId, ObjectFormat, Problem, RegistryName, RepoId, RepoName,
+    Role, Secret, UnixMillis, UserName,
 };
 
 /// A shared store.
@@ -65,9 +65,20 @@ pub trait MetaStore: Ledger {
     /// Ends a session.
     fn remove_session(&self, cookie_sha256: &[u8; 32]) -> Result<(), Problem>;
 
-    /// Records a new repository and gives it an id.
+    /// Records a new repository, with ids of SHA-1, and gives it an id.
     fn create_repo(
         &self,
+        name: &RepoName,
+        description: &str,
+        public: bool,
+        now: UnixMillis,
+    ) -> Result<RepoRecord, Problem> {
+        self.create_repo_as(ObjectFormat::Sha1, name, description, public, now)
+    }
+    /// The same with ids of that hash.
+    fn create_repo_as(
+        &self,
+        format: ObjectFormat,
         name: &RepoName,
         description: &str,
         public: bool,

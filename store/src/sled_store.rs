@@ -10,8 +10,8 @@ use slipway_core::event::Event;
 use slipway_core::people::{PublicKey, Token, User};
 use slipway_core::target::{Cluster, ClusterBinding, Registry, RegistryBinding, RepoRecord};
 use slipway_core::{
-    BuildNumber, ClusterName, DeployNumber, EventId, Problem, RefUpdate, RegistryName, RepoId, RepoName,
-    Role, Secret, UnixMillis, UserName,
+    BuildNumber, ClusterName, DeployNumber, EventId, ObjectFormat, Problem, RefUpdate, RegistryName, RepoId,
+    RepoName, Role, Secret, UnixMillis, UserName,
 };
 
 use crate::disk::Disk;
@@ -146,14 +146,15 @@ impl MetaStore for SledStore {
         Ok(sessions::remove(&self.disk, cookie_sha256)?)
     }
 
-    fn create_repo(
+    fn create_repo_as(
         &self,
+        format: ObjectFormat,
         name: &RepoName,
         description: &str,
         public: bool,
         now: UnixMillis,
     ) -> Result<RepoRecord, Problem> {
-        Ok(repos::create(&self.disk, name, description, public, now)?)
+        Ok(repos::create(&self.disk, format, name, description, public, now)?)
     }
     fn repo(&self, id: RepoId) -> Result<Option<RepoRecord>, Problem> {
         Ok(repos::by_id(&self.disk, id)?)

@@ -23,7 +23,7 @@
 //! | POST /tokens | `{user?, name?, scopes?:["repo:read","repo:write","api"], expires_in_s?}`; scopes default to the first two | 201 `{token:Token, value}`: the only time the value is shown |
 //! | DELETE /tokens/{id} | | 204 |
 //! | GET /repos | ?limit&after | `{repos:[Repo], next}` |
-//! | POST /repos | `{name, description?, public?}` | 201 `Repo` |
+//! | POST /repos | `{name, description?, public?, object_format?}` | 201 `Repo` |
 //! | GET /repos/{repo} | | `Repo` |
 //! | PATCH /repos/{repo} | `{name?, description?, public?}` | `Repo` |
 //! | DELETE /repos/{repo} | | 204 |
@@ -60,7 +60,7 @@
 //! | GET /doctor | | `{ok, checks:[{name, ok, what, cure}]}` |
 //! | GET /backup | | `application/octet-stream` |
 //!
-//! `Repo` is `{id, name, description, public, created, http, ssh}`; `http` and `ssh` are its clone addresses.
+//! `Repo` is `{id, name, description, public, object_format="sha1"|"sha256", created, http, ssh}`; `http` and `ssh` are its clone addresses.
 //! One alone has `storage:{packs, objects, bytes, not_indexed, bitmaps, graph_commits}` too, and once it was maintained
 //! `maintenance:{ended, took_ms, full, failure}`.
 

@@ -10,7 +10,8 @@ use slipway_core::build::Build;
 use slipway_core::deploy::Deploy;
 use slipway_core::target::RepoRecord;
 use slipway_core::{
-    Actor, BuildNumber, ClusterName, DeployNumber, Problem, RegistryName, RepoId, RepoName, Secret,
+    Actor, BuildNumber, ClusterName, DeployNumber, ObjectFormat, Problem, RegistryName, RepoId, RepoName,
+    Secret,
 };
 use slipway_repository::Maintained;
 
@@ -23,6 +24,7 @@ pub trait Operations: Send + Sync + 'static {
     async fn create_repo(
         &self,
         actor: &Actor,
+        format: ObjectFormat,
         name: &RepoName,
         description: &str,
         public: bool,

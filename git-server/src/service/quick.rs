@@ -47,7 +47,7 @@ pub(crate) fn answer(engine: &Engine, opened: &Opened, body: &Bytes, stop: &Atom
 
 fn request(engine: &Engine, opened: &Opened, body: &Bytes, stop: &AtomicBool) -> Result<Quick, Problem> {
     let (view, offer) = look(opened, Service::UploadPack, true)?;
-    let mut reader = CommandReader::new(view.snapshot.object_format(), offer);
+    let mut reader = CommandReader::new(view.snapshot.object_format().as_str(), offer);
     let mut decoder = Decoder::default();
     decoder.put(body);
     let command = loop {

@@ -36,7 +36,9 @@ enum Outcome {
 impl Conversation {
     /// Serves one push.
     pub(crate) async fn receive_pack(&mut self, view: View, offer: Offer) -> Result<(), Stop> {
-        let Some(mut push) = self.read_push(view.snapshot.object_format()).await? else { return Ok(()) };
+        let Some(mut push) = self.read_push(view.snapshot.object_format().as_str()).await? else {
+            return Ok(());
+        };
         if let Some(id) = &push.session_id {
             tracing::debug!(client_session = id, session = offer.session_id, "push");
         }
@@ -253,6 +255,7 @@ impl Job {
         }
         self.check_rules(received, &mut answers);
         let same = self.check_aliases(&mut answers);
+        remarks.extend(rules::check_ends(&self.view, received, &self.push, &mut answers, &self.stop)?);
         self.check_connected(received, &mut answers)?;
         if self.push.atomic && answers.iter().any(Result::is_err) {
             answers.iter_mut().filter(|a| a.is_ok()).for_each(|a| *a = Err(not_alone()));

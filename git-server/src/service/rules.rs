@@ -1,10 +1,13 @@
 //! What a repository's own settings have against an update, in git's words. Whether the actor may push at all was
 //! decided before; protected branches and the rest come after, in the one acceptance path.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
 
-use slipway_core::{Problem, ProblemKind, RefName, RefUpdate};
+use slipway_core::{Oid, Problem, ProblemKind, RefName, RefUpdate};
 use slipway_repository::{Guard, Received, View};
+
+use crate::wire::push::Push;
 
 /// Judges one update.
 pub(super) fn check(view: &View, received: &Received, update: &RefUpdate) -> Result<(), Problem> {
@@ -43,6 +46,35 @@ pub(super) fn check(view: &View, received: &Received, update: &RefUpdate) -> Res
         }
     }
     Ok(())
+}
+
+/// Refuses what would end this repository's history where the pusher's shallow clone ends, unless that may be. A remark
+/// for the pusher if it would.
+pub(super) fn check_ends(
+    view: &View,
+    received: &mut Received,
+    push: &Push,
+    answers: &mut [Result<(), Problem>],
+    stop: &AtomicBool,
+) -> Result<Option<String>, Problem> {
+    if push.shallows.is_empty() {
+        return Ok(None);
+    }
+    let boundary: HashSet<Oid> = push.shallows.iter().copied().collect();
+    let (mut ends, mut remark) = (Vec::new(), None);
+    for (command, answer) in push.commands.iter().zip(answers.iter_mut()).filter(|(_, a)| a.is_ok()) {
+        let Ok(update) = &command.update else { continue };
+        let cut = received.cut_off(&update.new, &boundary, stop).map_err(Problem::from)?;
+        if view.settings.receive.shallow_update {
+            ends.extend(cut);
+        } else if !cut.is_empty() {
+            let cure = "Fetch the rest with git fetch --unshallow, and push again.";
+            remark = Some(format!("history would end here: {cure}"));
+            *answer = Err(denied("shallow update not allowed", cure));
+        }
+    }
+    received.end_history_at(ends);
+    Ok(remark)
 }
 
 fn denied(what: &str, cure: &str) -> Problem {

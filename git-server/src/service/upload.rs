@@ -42,7 +42,7 @@ impl Conversation {
     /// Version 2: commands until a flush or the end of input; over HTTP one command a request.
     async fn commands(&mut self, view: View, offer: Offer) -> Result<(), Stop> {
         let session = offer.session_id.clone();
-        let mut reader = CommandReader::new(view.snapshot.object_format(), offer);
+        let mut reader = CommandReader::new(view.snapshot.object_format().as_str(), offer);
         loop {
             let Some(packet) = self.packet().await? else {
                 return if reader.is_idle() { Ok(()) } else { Err(WireError::Cut.into()) };
@@ -112,7 +112,7 @@ impl Conversation {
     /// Versions 0 and 1: wants, then rounds of haves until `done`, or until it is enough.
     async fn wants(&mut self, view: View, offer: Offer) -> Result<(), Stop> {
         let snapshot = Arc::clone(&view.snapshot);
-        let mut reader = WantReader::new(snapshot.object_format());
+        let mut reader = WantReader::new(snapshot.object_format().as_str());
         let mut state: Option<(Wants, ShallowAnswer, Filter)> = None;
         let mut negotiation = Negotiation::default();
         loop {
@@ -281,8 +281,14 @@ pub(super) fn answer_fetch(
     if args.wants.is_empty() {
         return Ok((out, None));
     }
-    let boundary = boundary(snapshot, &args)?;
-    if args.deepens() || !args.shallows.is_empty() {
+    // A client of version 2 hears only here where the repository's own history ends; others heard it with the refs.
+    let ends = !snapshot.boundary().is_empty();
+    let boundary = if ends && !args.deepens() {
+        snapshot.own_ends(&args.wants, &args.shallows).map_err(Problem::from)?
+    } else {
+        boundary(snapshot, &args)?
+    };
+    if ends || args.deepens() || !args.shallows.is_empty() {
         put_line(&mut out, "shallow-info");
         put_boundary(&boundary, &mut out);
         put_delim(&mut out);

@@ -1,6 +1,6 @@
 //! What the server says first: refs with capabilities (versions 0 and 1), or capabilities alone (version 2).
 
-use slipway_core::RefName;
+use slipway_core::{Oid, RefName};
 use slipway_repository::Ref;
 
 use super::pktline::{put, put_flush, put_line};
@@ -14,6 +14,8 @@ pub(crate) struct Advertised<'a> {
     pub(crate) head: &'a RefName,
     /// `sha1` or `sha256`.
     pub(crate) format: &'static str,
+    /// Where the repository's own history ends; nowhere for most.
+    pub(crate) shallow: &'a [Oid],
 }
 
 /// What this server offers to one client at one repository, beyond what it offers to all.
@@ -166,13 +168,12 @@ fn put_refs(state: &Advertised<'_>, capabilities: &str, fetch: bool, out: &mut V
             line(&peeled.to_string(), &[entry.name.as_str().as_bytes(), b"^{}"]);
         }
     }
+    state.shallow.iter().for_each(|id| put_line(out, &format!("shallow {id}")));
     put_flush(out);
 }
 
 #[cfg(test)]
 mod tests {
-    use slipway_core::Oid;
-
     use super::*;
 
     fn say(service: Service, version: Version, refs: &[Ref]) -> String {
@@ -182,7 +183,7 @@ mod tests {
     fn say_offer(service: Service, version: Version, refs: &[Ref], offer: &Offer) -> String {
         let head = RefName::parse("refs/heads/main").expect("valid");
         let mut out = Vec::new();
-        let state = Advertised { refs, head: &head, format: "sha1" };
+        let state = Advertised { refs, head: &head, format: "sha1", shallow: &[] };
         put_advertisement(service, version, offer, &state, &mut out);
         String::from_utf8(out).expect("text")
     }

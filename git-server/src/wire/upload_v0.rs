@@ -123,7 +123,8 @@ fn read_capabilities(raw: &[u8], wants: &mut Wants, format: &'static str) -> Res
     if raw.len() > CAPABILITIES_BYTES_MAX {
         return Err(WireError::TooMany { what: "bytes of capabilities", max: CAPABILITIES_BYTES_MAX });
     }
-    let mut asked = "sha1".to_owned();
+    // git's own client knows the format from the advertisement and does not say it again.
+    let mut asked = format.to_owned();
     for word in read_text(raw, "capabilities")?.split_ascii_whitespace() {
         match word {
             "multi_ack" => wants.ack = wants.ack.max(AckMode::Multi),
@@ -201,6 +202,10 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         let id = "11".repeat(20);
+        let long = format!("want {}\n", "11".repeat(32));
+        let packet = super::super::pktline::Packet::Data(long.into_bytes().into());
+        let whole = WantReader::new("sha256").take(&packet);
+        assert!(matches!(whole, Ok(None)), "sha256 need not be said: {whole:?}");
         for bad in [vec!["have x", "0000"], vec!["want 123"], vec!["want "], vec!["GET / HTTP/1.1"]] {
             assert!(read(&bad).is_err(), "{bad:?}");
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use slipway_core::{Role, Scope};
+use slipway_core::{ObjectFormat, Role, Scope};
 
 use crate::http::{RECEIVE, get, post};
 use crate::server::{Person, Server, gits, text};
@@ -11,9 +11,13 @@ use crate::server::{Person, Server, gits, text};
 const SEED: &str = "a seed";
 
 fn served() -> (Server, Person, std::path::PathBuf, String) {
+    served_in(ObjectFormat::Sha1)
+}
+
+fn served_in(format: ObjectFormat) -> (Server, Person, std::path::PathBuf, String) {
     let server = Server::start();
-    let dev = server.person("dev", false);
-    let path = server.repo("app", false);
+    let dev = server.person("dev", false).with_format(format);
+    let path = server.repo_of(format, "app", false);
     server.grant("dev", "app", Role::Write);
     let token = server.token("dev", &[Scope::RepoWrite], None);
     dev.git(&path, &["config", "receive.certNonceSeed", SEED]);
@@ -22,7 +26,11 @@ fn served() -> (Server, Person, std::path::PathBuf, String) {
 
 #[test]
 fn signed_pushes_of_stock_git_are_taken() {
-    let (server, dev, _, token) = served();
+    [ObjectFormat::Sha1, ObjectFormat::Sha256].into_iter().for_each(signed_pushes);
+}
+
+fn signed_pushes(format: ObjectFormat) {
+    let (server, dev, _, token) = served_in(format);
     let tree = dev.work_tree("tree", &[("a", "a")]);
     let other = dev.home.join("other");
     let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&other).output();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use slipway_core::{Role, Scope};
+use slipway_core::{ObjectFormat, Role, Scope};
 
 use crate::server::{Person, Server, gits};
 
@@ -103,15 +103,15 @@ fn clones(person: &Person, url: &str, protocol: &str, tag: &str) {
     person.git(&home.join(&again), &["fsck", "--full", "--strict"]);
 }
 
-fn check(protocol: &str) {
+fn check(protocol: &str, format: ObjectFormat) {
     let server = Server::start();
     let dev = server.person("dev", false);
     let token = server.token("dev", &[Scope::RepoWrite], None);
     for (n, git) in gits().iter().enumerate() {
-        let person = dev.with_git(git);
+        let person = dev.with_git(git).with_format(format);
         for transport in ["ssh", "http"] {
             let repo = format!("app-{transport}-{n}");
-            let bare = server.repo(&repo, false);
+            let bare = server.repo_of(format, &repo, false);
             server.grant("dev", &repo, Role::Write);
             let url = if transport == "ssh" { person.ssh_url(&repo) } else { person.http_url(&repo, &token) };
             everyday(&person, &url, &bare, protocol, &format!("{transport}-{n}"));
@@ -121,17 +121,23 @@ fn check(protocol: &str) {
 
 #[test]
 fn everyday_work_goes_well_in_protocol_0() {
-    check("0");
+    check("0", ObjectFormat::Sha1);
 }
 
 #[test]
 fn everyday_work_goes_well_in_protocol_1() {
-    check("1");
+    check("1", ObjectFormat::Sha1);
 }
 
 #[test]
 fn everyday_work_goes_well_in_protocol_2() {
-    check("2");
+    check("2", ObjectFormat::Sha1);
+}
+
+#[test]
+fn everyday_work_goes_well_with_sha256_ids() {
+    check("0", ObjectFormat::Sha256);
+    check("2", ObjectFormat::Sha256);
 }
 
 #[test]

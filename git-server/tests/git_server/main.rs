@@ -2,9 +2,11 @@
 
 mod certificates;
 mod everyday;
+mod formats;
 mod http;
 mod push;
 mod refusals;
 mod server;
 mod settings;
+mod shallow;
 mod ssh;

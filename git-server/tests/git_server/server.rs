@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use slipway_core::accept::{Acceptance, Incoming, Preflight};
 use slipway_core::people::{PublicKey, Token, User};
 use slipway_core::target::{ClusterBinding, Registry, RegistryBinding, RegistryKind};
-use slipway_core::{Actor, EventId, Oid, Problem, RepoName, Role, Scope, UnixMillis, UserName};
+use slipway_core::{Actor, EventId, ObjectFormat, Oid, Problem, RepoName, Role, Scope, UnixMillis, UserName};
 use slipway_git_server::{CommandIo, Commands, Follow, GitServer, HostKeys, Limits, Parts};
 use slipway_repository::Repositories;
 use slipway_store::{MasterKey, SledStore, Store};
@@ -140,9 +140,14 @@ impl Server {
 
     /// A repository, and the folder that stock git can look into.
     pub(crate) fn repo(&self, name: &str, public: bool) -> PathBuf {
+        self.repo_of(ObjectFormat::Sha1, name, public)
+    }
+
+    /// The same with ids of that hash.
+    pub(crate) fn repo_of(&self, format: ObjectFormat, name: &str, public: bool) -> PathBuf {
         let name = RepoName::parse(name).expect("a valid name");
         self.store.create_repo(&name, "", public, now()).expect("recorded");
-        self.repositories.create(&name).expect("made");
+        self.repositories.create_as(&name, format).expect("made");
         self.folder.path().join(format!("data/repos/{name}.git"))
     }
 
@@ -189,6 +194,7 @@ impl Server {
             http: self.http,
             known_hosts: format!("[{}]:{} {}\n", self.ssh.ip(), self.ssh.port(), self.host_key),
             git: gits().remove(0),
+            format: ObjectFormat::Sha1,
         };
         std::fs::write(person.home.join("known_hosts"), &person.known_hosts).expect("written");
         self.add_key(name, &key);
@@ -249,6 +255,8 @@ pub(crate) struct Person {
     pub(crate) name: String,
     pub(crate) home: PathBuf,
     pub(crate) git: PathBuf,
+    /// Of the repositories that they make.
+    pub(crate) format: ObjectFormat,
     ssh: SocketAddr,
     http: SocketAddr,
     known_hosts: String,
@@ -257,6 +265,10 @@ pub(crate) struct Person {
 impl Person {
     pub(crate) fn with_git(&self, git: &Path) -> Self {
         Self { git: git.to_owned(), ..self.clone() }
+    }
+
+    pub(crate) fn with_format(&self, format: ObjectFormat) -> Self {
+        Self { format, ..self.clone() }
     }
 
     pub(crate) fn ssh_url(&self, repo: &str) -> String {
@@ -300,6 +312,7 @@ impl Person {
             .env("HOME", &self.home)
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_DEFAULT_HASH", self.format.as_str())
             .env("GIT_SSH_COMMAND", format!("ssh -F /dev/null {}", self.ssh_options().join(" ")));
         for who in ["AUTHOR", "COMMITTER"] {
             git.env(format!("GIT_{who}_NAME"), &self.name).env(format!("GIT_{who}_EMAIL"), "a@example.org");

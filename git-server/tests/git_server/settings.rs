@@ -412,8 +412,9 @@ fn a_shallow_clone_may_push_what_hangs_together() {
         let out =
             lab.dev.try_git(&shallow, &["push", &url.replace("app", &format!("other{n}")), "HEAD:main"]);
         assert!(
-            !out.status.success() && text(&out.stderr).contains("fetch --unshallow")
-                || text(&out.stderr).contains("was not sent"),
+            !out.status.success()
+                && text(&out.stderr).contains("(shallow update not allowed)")
+                && text(&out.stderr).contains("git fetch --unshallow"),
             "{}",
             text(&out.stderr)
         );

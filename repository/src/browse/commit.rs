@@ -63,12 +63,22 @@ impl Link {
     /// Reads the commit `id`, which must be one.
     pub(crate) fn load(objects: &dyn Objects, id: &Oid) -> Result<Self> {
         let object = objects.find(id, COMMIT_BYTES_MAX)?.ok_or(RepoError::Missing { id: *id })?;
-        Self::read(object)
+        Self::read_at(objects, object)
     }
 
     /// Reads the commit that `id` names, tags peeled; `None` if it names none.
     pub(crate) fn peel(objects: &dyn Objects, id: &Oid) -> Result<Option<Self>> {
-        peel_tags(objects, id)?.filter(|o| o.kind == Kind::Commit).map(Self::read).transpose()
+        let commit = peel_tags(objects, id)?.filter(|o| o.kind == Kind::Commit);
+        commit.map(|object| Self::read_at(objects, object)).transpose()
+    }
+
+    /// The commit as it stands there: at a boundary it has no parents.
+    fn read_at(objects: &dyn Objects, object: Object) -> Result<Self> {
+        let mut link = Self::read(object)?;
+        if objects.is_boundary(&link.id) {
+            link.parents.clear();
+        }
+        Ok(link)
     }
 
     fn read(object: Object) -> Result<Self> {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use gix::bstr::ByteSlice;
-use slipway_core::Oid;
+use slipway_core::{ObjectFormat, Oid};
 
 use super::commit::Link;
 use super::tree::Tree;
@@ -17,6 +17,7 @@ use crate::limits::{
     EDIT_BYTES_MAX, EDIT_FOLDERS_DEEP_MAX, EDIT_PATH_BYTES_MAX, EDITS_MAX, MESSAGE_BYTES_MAX,
     SIGNATURE_BYTES_MAX,
 };
+use crate::packs::hash_kind;
 use crate::{Kind, RepoError, Result};
 
 mod pack;
@@ -64,7 +65,7 @@ pub(crate) struct Made {
 /// Makes the commit that carries out `edits` on top of `parent`.
 pub(crate) fn make(
     objects: &dyn Objects,
-    hash: gix::hash::Kind,
+    format: ObjectFormat,
     parent: Option<&Oid>,
     edits: &[Edit],
     words: &Words<'_>,
@@ -83,7 +84,7 @@ pub(crate) fn make(
         Some(id) => Some(Link::peel(objects, id)?.ok_or(RepoError::Missing { id: *id })?),
         None => None,
     };
-    let mut maker = Maker { objects, hash, edits, pack: pack::Pack::new(hash), packed: HashSet::new() };
+    let mut maker = Maker { objects, format, edits, pack: pack::Pack::new(format), packed: HashSet::new() };
     let mut root = Folder::default();
     for (at, edit) in edits.iter().enumerate() {
         root.insert(edit, at)?;
@@ -98,7 +99,7 @@ pub(crate) fn make(
     }
     let commit =
         maker.store(Kind::Commit, commit_text(&tree, parent.map(|link| link.id).as_ref(), words)?)?;
-    Ok(Made { commit, pack: maker.pack.finish()? })
+    Ok(Made { commit, pack: maker.pack.finish() })
 }
 
 /// A root commit with these files, and the pack that holds it: what a client that has nothing yet pushes. `message` as
@@ -108,7 +109,7 @@ pub(crate) fn make(
 /// [`RepoError::BadEdit`] for a path that no tree may hold, [`RepoError::NoSuchPath`] for a removal.
 pub fn first_commit(edits: &[Edit], message: &str, who: &Signature) -> Result<(Oid, Vec<u8>)> {
     let words = Words { message, author: who, committer: who };
-    let made = make(&Nothing, gix::hash::Kind::Sha1, None, edits, &words)?;
+    let made = make(&Nothing, ObjectFormat::Sha1, None, edits, &words)?;
     Ok((made.commit, made.pack))
 }
 
@@ -169,7 +170,7 @@ fn check_name(name: &[u8]) -> Result<(), String> {
 
 struct Maker<'a> {
     objects: &'a dyn Objects,
-    hash: gix::hash::Kind,
+    format: ObjectFormat,
     edits: &'a [Edit],
     pack: pack::Pack,
     packed: HashSet<Oid>,
@@ -232,7 +233,7 @@ impl Maker<'_> {
             Kind::Blob => gix::objs::Kind::Blob,
             Kind::Tag => gix::objs::Kind::Tag,
         };
-        let id = gix::objs::compute_hash(self.hash, gix_kind, &data)
+        let id = gix::objs::compute_hash(hash_kind(self.format), gix_kind, &data)
             .map_err(|e| broken(format!("the content cannot be stored: {e}")))?;
         let id = Oid::from_bytes(id.as_bytes()).ok_or_else(|| broken("the hash has no name here".into()))?;
         if self.packed.insert(id) && (kind == Kind::Commit || self.objects.header(&id)?.is_none()) {

@@ -20,6 +20,8 @@ use crate::{Kind, RepoError, Result, Snapshot};
 pub(crate) trait Names {
     /// What the ref of that full name (or `HEAD`) points at.
     fn target(&self, full: &str) -> Option<Oid>;
+    /// Hexadecimal digits of a whole id.
+    fn id_digits(&self) -> usize;
     /// Up to `max` objects whose ids begin with these lower-case digits.
     fn with_prefix(&self, digits: &str, max: usize) -> Result<Vec<Oid>>;
 }
@@ -43,6 +45,10 @@ pub(crate) fn resolve(objects: &dyn Objects, names: &dyn Names, rev: &str) -> Re
 impl Names for Snapshot {
     fn target(&self, full: &str) -> Option<Oid> {
         self.find_ref(full).map(|r| r.target)
+    }
+
+    fn id_digits(&self) -> usize {
+        2 * self.object_format().id_bytes()
     }
 
     fn with_prefix(&self, digits: &str, max: usize) -> Result<Vec<Oid>> {
@@ -150,7 +156,10 @@ fn take(objects: &dyn Objects, id: &Oid, step: &Step, walked: &mut usize) -> Res
 }
 
 fn named(objects: &dyn Objects, names: &dyn Names, name: &str) -> Result<Option<Oid>> {
-    if let Ok(id) = Oid::parse(name) {
+    let digits = names.id_digits();
+    if let Ok(id) = Oid::parse(name)
+        && name.len() == digits
+    {
         // git takes a full id before any ref of that name.
         return Ok(objects.header(&id)?.map(|_| id));
     }
@@ -166,7 +175,7 @@ fn named(objects: &dyn Objects, names: &dyn Names, name: &str) -> Result<Option<
         }
     }
     let short =
-        (SHORT_ID_DIGITS_MIN..40).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_hexdigit());
+        (SHORT_ID_DIGITS_MIN..digits).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_hexdigit());
     if short { short_id(objects, names, &name.to_ascii_lowercase()) } else { Ok(None) }
 }
 

@@ -13,6 +13,7 @@ use slipway_core::Oid;
 
 use super::{Mode, Objects};
 use crate::limits::TREE_BYTES_MAX;
+use crate::packs::hash_kind;
 use crate::{Kind, RepoError, Result};
 
 /// One line of a tree.
@@ -85,10 +86,7 @@ fn tree_data(objects: &dyn Objects, id: &Oid) -> Result<Vec<u8>> {
 
 /// The hash of the repository that the id belongs to.
 pub(crate) fn hash_of(id: &Oid) -> gix::hash::Kind {
-    match id {
-        Oid::Sha1(_) => gix::hash::Kind::Sha1,
-        Oid::Sha256(_) => gix::hash::Kind::Sha256,
-    }
+    hash_kind(id.format())
 }
 
 fn is_empty_tree(id: &Oid) -> bool {

@@ -2,34 +2,15 @@
 
 use std::io::{self, Write};
 
-use sha1::{Digest, Sha1};
-use sha2::Sha256;
+use slipway_core::ObjectFormat;
 
 use super::Broken;
+use crate::digest::Digest;
 
-enum Hash {
-    Sha1(Sha1),
-    Sha256(Sha256),
-}
-
-impl Hash {
-    fn new(hash_len: usize) -> Self {
-        if hash_len == 32 { Self::Sha256(Sha256::new()) } else { Self::Sha1(Sha1::new()) }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha1(hash) => hash.update(bytes),
-            Self::Sha256(hash) => hash.update(bytes),
-        }
-    }
-
-    fn finish(self) -> Vec<u8> {
-        match self {
-            Self::Sha1(hash) => hash.finalize().to_vec(),
-            Self::Sha256(hash) => hash.finalize().to_vec(),
-        }
-    }
+/// The hash whose checksums are so many bytes long.
+fn digest(hash_len: usize) -> Digest {
+    let long = hash_len == ObjectFormat::Sha256.id_bytes();
+    Digest::new(if long { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 })
 }
 
 /// Bytes gathered before they are hashed and handed on.
@@ -38,7 +19,7 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Writes, counts and hashes. What is written comes in pieces of 64 KiB, so `out` needs no buffer of its own.
 pub(crate) struct Hashed<W> {
     out: W,
-    hash: Hash,
+    hash: Digest,
     piece: Vec<u8>,
     /// Bytes in the pieces before.
     passed: u64,
@@ -47,7 +28,7 @@ pub(crate) struct Hashed<W> {
 impl<W: Write> Hashed<W> {
     /// Starts a file; ids of `hash_len` bytes choose the hash.
     pub(crate) fn new(out: W, hash_len: usize) -> Self {
-        Self { out, hash: Hash::new(hash_len), piece: Vec::with_capacity(PIECE_BYTES), passed: 0 }
+        Self { out, hash: digest(hash_len), piece: Vec::with_capacity(PIECE_BYTES), passed: 0 }
     }
 
     /// Bytes put so far.
@@ -82,7 +63,7 @@ impl<W: Write> Hashed<W> {
     /// Appends the checksum, flushes, and gives back the output and the checksum.
     pub(crate) fn finish(mut self) -> io::Result<(W, Vec<u8>)> {
         self.pass()?;
-        let sum = self.hash.finish();
+        let sum = self.hash.finish().as_bytes().to_vec();
         self.out.write_all(&sum)?;
         self.out.flush()?;
         Ok((self.out, sum))
@@ -92,9 +73,9 @@ impl<W: Write> Hashed<W> {
 /// Looks whether a file ends with the checksum of what it holds; reads all of it.
 pub(crate) fn verify(data: &[u8], hash_len: usize) -> Result<(), Broken> {
     let sum_at = data.len().checked_sub(hash_len).ok_or(Broken("it is too short"))?;
-    let mut hash = Hash::new(hash_len);
+    let mut hash = digest(hash_len);
     hash.update(&data[..sum_at]);
-    if hash.finish() == data[sum_at..] {
+    if hash.finish().as_bytes() == &data[sum_at..] {
         Ok(())
     } else {
         Err(Broken("its checksum is not that of its content"))

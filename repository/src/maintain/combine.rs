@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use sha1::{Digest, Sha1};
+use slipway_core::Oid;
 
 use super::go_on;
+use crate::digest::Digest;
 use crate::error::{RepoError, Result};
 use crate::formats::{IndexEntry, write_index, write_mtimes, write_reverse};
 use crate::limits::RECEIVE_BUFFER_BYTES;
@@ -115,10 +116,10 @@ fn entries(plan: &Plan, begun: &[u64]) -> Result<Vec<Entry>> {
 }
 
 /// Writes the bytes, and fills in the checksums of the entries. Gives the checksum of the pack.
-fn write_pack(recipe: &Recipe, path: &Path, entries: &mut [Entry], stop: &AtomicBool) -> Result<[u8; 20]> {
+fn write_pack(recipe: &Recipe, path: &Path, entries: &mut [Entry], stop: &AtomicBool) -> Result<Oid> {
     let failed = |e| RepoError::io("write", path)(e);
     let mut file = File::create_new(path).map_err(failed)?;
-    let mut hash = Sha1::new();
+    let mut hash = Digest::new(recipe.format());
     let mut buffer = vec![0; RECEIVE_BUFFER_BYTES];
     let (mut at, mut piece, mut next) = (0u64, 0, 0);
     let mut crc = flate2::Crc::new();
@@ -148,8 +149,8 @@ fn write_pack(recipe: &Recipe, path: &Path, entries: &mut [Entry], stop: &Atomic
     if let Some(last) = next.checked_sub(1) {
         entries[last].crc = crc.sum();
     }
-    let sum: [u8; 20] = hash.finalize().into();
-    file.write_all(&sum).map_err(failed)?;
+    let sum = hash.finish();
+    file.write_all(sum.as_bytes()).map_err(failed)?;
     file.set_permissions(fs::Permissions::from_mode(0o444)).map_err(failed)?;
     file.sync_all().map_err(failed)?;
     Ok(sum)
@@ -172,9 +173,10 @@ pub(super) fn write_indexes(
     packs: &PackSet,
     mut entries: Vec<Entry>,
     pack: &Path,
-    sum: &[u8; 20],
+    sum: &Oid,
     ages: Option<Ages<'_>>,
 ) -> Result<()> {
+    let sum = sum.as_bytes();
     let id = |place: Place| packs.pack(place).id_at(place.position).as_bytes();
     entries.sort_unstable_by(|a, b| id(a.place).cmp(id(b.place)));
     if let Some(ages) = ages {
@@ -199,9 +201,9 @@ pub(super) fn durable(path: &Path, fill: impl FnOnce(&mut File) -> std::io::Resu
 }
 
 /// Moves the files to where they are found, the index last.
-pub(super) fn publish(from: &Path, folder: &Path, sum: &[u8; 20]) -> Result<PathBuf> {
+pub(super) fn publish(from: &Path, folder: &Path, sum: &Oid) -> Result<PathBuf> {
     fs::create_dir_all(folder).map_err(RepoError::io("create", folder))?;
-    let target = folder.join(format!("pack-{}.pack", hex::encode(sum)));
+    let target = folder.join(format!("pack-{sum}.pack"));
     for extension in ["mtimes", "pack", "rev", "idx"] {
         let (from, to) = (from.with_extension(extension), target.with_extension(extension));
         match fs::rename(from, &to) {

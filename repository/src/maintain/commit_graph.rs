@@ -21,6 +21,10 @@ impl Repository {
     pub(super) fn write_commit_graph(&self, stop: &AtomicBool) -> Result<()> {
         let snapshot = self.snapshot()?;
         let graph = snapshot.graph();
+        if !graph.boundary().is_empty() {
+            // As in git: it would go on telling where history ended once there is more of it.
+            return Ok(());
+        }
         let mut walk = Ancestors::default();
         for id in &snapshot.roots()?.commits {
             if let Some(node) = graph.find(&*snapshot, id)? {
@@ -28,7 +32,7 @@ impl Repository {
             }
         }
         let stored = graph.file().map_or(0, |file| file.len());
-        let (mut writer, mut fresh) = (Writer::new(20), 0);
+        let (mut writer, mut fresh) = (Writer::new(snapshot.format.id_bytes()), 0);
         let mut paths = ChangedPaths::default();
         let broken = |e: BrokenGraph| RepoError::Invalid { what: format!("the commit-graph {}", e.0) };
         while let Some((node, commit)) = walk.step(graph, &*snapshot)? {

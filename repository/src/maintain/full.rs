@@ -145,7 +145,7 @@ impl Repository {
         expiry: &mut Expiry,
         stop: &AtomicBool,
     ) -> Result<Reachable> {
-        let more = named(self.root())?;
+        let more = named(self.root(), self.object_format())?;
         match reachable(snapshot, packs, &more, stop) {
             Err(e @ RepoError::Missing { .. }) => {
                 tracing::warn!("a reflog or a ref that is not served leads nowhere ({e}); no object goes");
@@ -187,7 +187,7 @@ impl Repository {
         self.look_again();
         let snapshot = self.snapshot()?;
         let mut open: Vec<Oid> = snapshot.refs().iter().map(|r| r.target).collect();
-        open.extend(named(self.root())?);
+        open.extend(named(self.root(), self.object_format())?);
         let (mut seen, mut data) = (HashSet::new(), Vec::new());
         while let Some(id) = open.pop() {
             if dropped.contains(&id) {
@@ -215,6 +215,7 @@ fn apart(snapshot: &Snapshot) -> Snapshot {
     let answers = (snapshot.repository, snapshot.recipes.clone());
     let mut own = Snapshot::new(
         snapshot.objects.clone(),
+        snapshot.format,
         snapshot.head.clone(),
         Arc::new(packs),
         snapshot.graph.clone(),

@@ -69,8 +69,10 @@ impl Repository {
         }
         let names: BTreeSet<String> = packs.iter().map(|p| index_name(p)).collect();
         let current = snapshot.packs.load_full();
+        // Bitmaps would go on telling where history ended once there is more of it.
+        let is_shallow = !snapshot.boundary().is_empty();
         if let Some(index) = current.index()
-            && snapshot.bitmaps().is_some()
+            && (is_shallow || snapshot.bitmaps().is_some())
             && (0..index.file.packs()).filter_map(|n| index.file.pack_name(n)).eq(names.iter())
         {
             return Ok(());
@@ -83,16 +85,17 @@ impl Repository {
             Err(e) => return Err(RepoError::io("create", &lock)(e)),
         };
         let pending = Pending(Some(lock.clone()));
-        let sum = write(&mut file, &packs, preferred).map_err(RepoError::io("write", &lock))?;
+        let hash_len = self.object_format().id_bytes();
+        let sum = write(&mut file, &packs, preferred, hash_len).map_err(RepoError::io("write", &lock))?;
         file.sync_all().map_err(RepoError::io("flush", &lock))?;
-        let index = Midx::parse(Mapped::open(&lock)?, 20).map_err(|e| e.in_file(&lock))?;
+        let index = Midx::parse(Mapped::open(&lock)?, hash_len).map_err(|e| e.in_file(&lock))?;
         let set = joint_set(index, packs, self)?;
         let bitmap = folder.join(format!("multi-pack-index-{}.bitmap", hex::encode(&sum)));
         let part = folder.join(format!("tmp_bitmap_{}", std::process::id()));
         super::remove(&part)?;
         let written = Pending(Some(part.clone()));
         let before = (!anew).then_some(&*current);
-        if Reachability::new(&snapshot, &set, before, stop)?.write(&part, &sum)? {
+        if !is_shallow && Reachability::new(&snapshot, &set, before, stop)?.write(&part, &sum)? {
             written.put(&bitmap)?;
         }
         pending.put(&folder.join("multi-pack-index"))?;
@@ -106,7 +109,12 @@ fn index_name(pack: &Pack) -> String {
     name.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn write(file: &mut File, packs: &[Arc<Pack>], preferred: usize) -> std::io::Result<Vec<u8>> {
+fn write(
+    file: &mut File,
+    packs: &[Arc<Pack>],
+    preferred: usize,
+    hash_len: usize,
+) -> std::io::Result<Vec<u8>> {
     let names: Vec<String> = packs.iter().map(|p| index_name(p)).collect();
     let mut rows = Vec::with_capacity(packs.len());
     for (pack, name) in packs.iter().zip(&names) {
@@ -114,7 +122,7 @@ fn write(file: &mut File, packs: &[Arc<Pack>], preferred: usize) -> std::io::Res
         let mtime = modified.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
         rows.push(MidxPack { name, mtime, objects: pack.as_ref() });
     }
-    write_midx(file, 20, &rows, preferred).map(|(_, sum)| sum)
+    write_midx(file, hash_len, &rows, preferred).map(|(_, sum)| sum)
 }
 
 /// The packs with their new index.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, ErrorKind, Read};
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use slipway_core::Oid;
@@ -72,7 +71,7 @@ impl Repository {
         if !snapshot.has_loose() {
             return Ok(LooseAges::default());
         }
-        let ages = loose_ages(&snapshot.objects, stop)?;
+        let ages = loose_ages(&snapshot, stop)?;
         let loose: Vec<Oid> = ages.keys().copied().collect();
         if loose.is_empty() {
             return Ok(ages);
@@ -97,11 +96,11 @@ impl Repository {
 }
 
 /// All loose objects, and when each was written.
-fn loose_ages(objects: &Path, stop: &AtomicBool) -> Result<LooseAges> {
+fn loose_ages(snapshot: &Snapshot, stop: &AtomicBool) -> Result<LooseAges> {
     let mut found = HashMap::new();
     for byte in 0..=255u8 {
         go_on(stop)?;
-        let folder = objects.join(format!("{byte:02x}"));
+        let folder = snapshot.objects.join(format!("{byte:02x}"));
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == ErrorKind::NotFound => continue,
@@ -110,7 +109,7 @@ fn loose_ages(objects: &Path, stop: &AtomicBool) -> Result<LooseAges> {
         for entry in entries {
             let entry = entry.map_err(RepoError::io("list", &folder))?;
             let hex = format!("{byte:02x}{}", entry.file_name().to_string_lossy());
-            let Some(id) = Oid::from_hex(hex.as_bytes()).filter(|id| matches!(id, Oid::Sha1(_))) else {
+            let Some(id) = Oid::from_hex(hex.as_bytes()).filter(|id| id.format() == snapshot.format) else {
                 continue;
             };
             if let Ok(at) = entry.metadata().and_then(|m| m.modified()) {

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use flate2::Compression;
 use flate2::bufread::ZlibEncoder;
-use sha1::{Digest, Sha1};
+use slipway_core::{ObjectFormat, Oid};
 
 use super::combine::{Entry, publish, write_indexes};
 use super::go_on;
@@ -19,6 +19,7 @@ use super::order::Item;
 use crate::bits::Bits;
 use crate::delta;
 use crate::delta::search::{Candidate, Outcome, Role, Settings, search};
+use crate::digest::Digest;
 use crate::error::{RepoError, Result};
 use crate::limits::{
     DELTA_DEPTH_MAX, RECEIVE_BUFFER_BYTES, REPACK_DEPTH, REPACK_WINDOW, REPACK_WINDOW_BYTES,
@@ -40,7 +41,7 @@ pub(super) fn rewrite(
     let spool = quarantine.path().join("deltas");
     let found = find_deltas(&stored, &spool, stop)?;
     let path = quarantine.path().join("repacked.pack");
-    let mut writer = Writer::new(&path, &stored, &found)?;
+    let mut writer = Writer::new(&path, snapshot.format, &stored, &found)?;
     for number in 0..items.len() {
         go_on(stop)?;
         writer.with_bases(number)?;
@@ -184,7 +185,7 @@ struct Writer<'a> {
     found: &'a Found,
     path: &'a Path,
     out: BufWriter<File>,
-    hash: Sha1,
+    hash: Digest,
     crc: flate2::Crc,
     at: u64,
     /// Where each object was put; 0 until it was.
@@ -194,7 +195,7 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(path: &'a Path, stored: &'a Stored<'a>, found: &'a Found) -> Result<Self> {
+    fn new(path: &'a Path, format: ObjectFormat, stored: &'a Stored<'a>, found: &'a Found) -> Result<Self> {
         let count = u32::try_from(stored.items.len()).map_err(|_| RepoError::TooMuch {
             what: "the number of objects in one pack",
             max: u64::from(u32::MAX),
@@ -205,7 +206,7 @@ impl<'a> Writer<'a> {
             found,
             path,
             out: BufWriter::with_capacity(RECEIVE_BUFFER_BYTES, file),
-            hash: Sha1::new(),
+            hash: Digest::new(format),
             crc: flate2::Crc::new(),
             at: 0,
             placed: vec![0; stored.items.len()],
@@ -341,11 +342,11 @@ impl<'a> Writer<'a> {
         self.put(&bytes)
     }
 
-    fn finish(self) -> Result<(Vec<Entry>, [u8; 20])> {
+    fn finish(self) -> Result<(Vec<Entry>, Oid)> {
         let failed = |e| RepoError::io("write", self.path)(e);
-        let sum: [u8; 20] = self.hash.finalize().into();
+        let sum = self.hash.finish();
         let mut file = self.out.into_inner().map_err(|e| failed(e.into_error()))?;
-        file.write_all(&sum).map_err(failed)?;
+        file.write_all(sum.as_bytes()).map_err(failed)?;
         file.set_permissions(fs::Permissions::from_mode(0o444)).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         Ok((self.entries, sum))

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
-use slipway_core::Oid;
+use slipway_core::{ObjectFormat, Oid};
 
 use crate::error::{RepoError, Result};
 use crate::limits::{PACKED_REFS_BYTES_MAX, REF_FOLDERS_DEEP_MAX};
@@ -18,7 +18,7 @@ use crate::limits::{PACKED_REFS_BYTES_MAX, REF_FOLDERS_DEEP_MAX};
 const LINE_BYTES_MAX: u64 = 64 << 10;
 
 /// All ids named in the repository at `root`.
-pub(super) fn named(root: &Path) -> Result<HashSet<Oid>> {
+pub(super) fn named(root: &Path, format: ObjectFormat) -> Result<HashSet<Oid>> {
     let mut found = HashSet::new();
     for folder in ["refs", "logs", "worktrees"] {
         read_folder(&root.join(folder), 0, &mut found)?;
@@ -31,7 +31,7 @@ pub(super) fn named(root: &Path) -> Result<HashSet<Oid>> {
             read_file(&entry.path(), &mut found)?;
         }
     }
-    found.remove(&Oid::ZERO_SHA1);
+    found.retain(|id| id.format() == format && !id.is_zero());
     Ok(found)
 }
 
@@ -70,7 +70,7 @@ fn read_file(path: &Path, found: &mut HashSet<Oid>) -> Result<()> {
             Err(e) => return Err(RepoError::io("read", path)(e)),
         }
         let words = line.split(|b| b.is_ascii_whitespace()).take(2);
-        found.extend(words.filter_map(Oid::from_hex).filter(|id| matches!(id, Oid::Sha1(_))));
+        found.extend(words.filter_map(Oid::from_hex));
     }
 }
 
@@ -96,6 +96,6 @@ mod tests {
         write("worktrees/w/logs/HEAD", format!("{} {} A <a@b> 1 +0000\n", id(6), id(7)));
         write("description", format!("{}\n", id(8)));
         let want: HashSet<Oid> = [1, 2, 3, 4, 5, 6, 7].map(id).into();
-        assert_eq!(named(root.path()).expect("read"), want);
+        assert_eq!(named(root.path(), ObjectFormat::Sha1).expect("read"), want);
     }
 }

@@ -1,7 +1,7 @@
 //! One received object: its id, whether it obeys the format, and what it points at.
 
-use gix::hash::{Hasher, Kind as HashKind, hasher};
-use slipway_core::Oid;
+use gix::hash::{Hasher, hasher};
+use slipway_core::{ObjectFormat, Oid};
 
 use super::links::{Links, Recent};
 use super::tree::{Checked, Outline, check_changed};
@@ -9,11 +9,11 @@ use crate::check;
 use crate::error::{RepoError, Result};
 use crate::links::each_link;
 use crate::object::Kind;
-use crate::packs::our_id;
+use crate::packs::{hash_kind, our_id};
 
 /// An object's hash in the making, with a look-out for made collisions; its header is in.
-pub(crate) fn start_hash(hash: HashKind, kind: Kind, size: u64) -> Hasher {
-    let mut state = hasher(hash);
+pub(crate) fn start_hash(format: ObjectFormat, kind: Kind, size: u64) -> Hasher {
+    let mut state = hasher(hash_kind(format));
     let mut head = [0u8; 32];
     let word = kind.as_str().as_bytes();
     head[..word.len()].copy_from_slice(word);
@@ -45,20 +45,20 @@ pub(crate) fn finish_hash(state: Hasher) -> Result<Oid> {
 
 /// Hashes, checks an object that is whole in memory, and remembers its links.
 pub(crate) fn admit(
-    hash: HashKind,
+    format: ObjectFormat,
     kind: Kind,
     data: &[u8],
     links: &Links,
     recent: &mut Recent,
 ) -> Result<Oid> {
-    let mut state = start_hash(hash, kind, data.len() as u64);
+    let mut state = start_hash(format, kind, data.len() as u64);
     state.update(data);
     let id = finish_hash(state)?;
     if kind == Kind::Blob {
         return Ok(id);
     }
     let mut modules = Vec::new();
-    let hash_len = hash.len_in_bytes();
+    let hash_len = format.id_bytes();
     check::check(kind, data, hash_len, &mut |blob| modules.push(blob))
         .map_err(|why| check::refuse(id, kind, why))?;
     modules.into_iter().try_for_each(|blob| links.add_gitmodules(blob))?;
@@ -69,18 +69,18 @@ pub(crate) fn admit(
 /// The same for a tree that `delta` made from a checked one, whose links are remembered already: only what changed is
 /// looked at. Also returns where its entries start.
 pub(crate) fn admit_changed(
-    hash: HashKind,
+    format: ObjectFormat,
     base: &Checked<'_>,
     delta: &[u8],
     data: &[u8],
     links: &Links,
     recent: &mut Recent,
 ) -> Result<(Oid, Outline)> {
-    let mut state = start_hash(hash, Kind::Tree, data.len() as u64);
+    let mut state = start_hash(format, Kind::Tree, data.len() as u64);
     state.update(data);
     let id = finish_hash(state)?;
     let mut failed = None;
-    let outline = check_changed(base, delta, data, hash.len_in_bytes(), &mut |entry| {
+    let outline = check_changed(base, delta, data, format.id_bytes(), &mut |entry| {
         let is_modules = check::entry(entry)?;
         let added = if is_modules { links.add_gitmodules(entry.id) } else { Ok(()) };
         let added =
@@ -102,17 +102,17 @@ mod tests {
 
     #[test]
     fn ids_are_gits() {
-        for (hash, id) in [
-            (HashKind::Sha1, "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"),
-            (HashKind::Sha256, "473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813"),
+        for (format, id) in [
+            (ObjectFormat::Sha1, "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"),
+            (ObjectFormat::Sha256, "473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813"),
         ] {
-            let empty = finish_hash(start_hash(hash, Kind::Blob, 0)).expect("no collision");
+            let empty = finish_hash(start_hash(format, Kind::Blob, 0)).expect("no collision");
             assert_eq!(empty.to_string(), id);
         }
         for size in [9, 10, 1234567890, u64::MAX] {
-            let mut plain = hasher(HashKind::Sha1);
+            let mut plain = hasher(hash_kind(ObjectFormat::Sha1));
             plain.update(format!("commit {size}\0").as_bytes());
-            let ours = finish_hash(start_hash(HashKind::Sha1, Kind::Commit, size)).expect("no collision");
+            let ours = finish_hash(start_hash(ObjectFormat::Sha1, Kind::Commit, size)).expect("no collision");
             assert_eq!(ours, our_id(&plain.try_finalize().expect("no collision")));
         }
     }

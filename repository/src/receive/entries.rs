@@ -6,8 +6,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-use gix::hash::Kind as HashKind;
-use slipway_core::Oid;
+use slipway_core::{ObjectFormat, Oid};
 
 use crate::object::Kind;
 
@@ -18,7 +17,7 @@ const CLAIMED: u8 = 7;
 
 /// Entries in the order of their offsets, and the deltas among them.
 pub(crate) struct Entries {
-    hash: HashKind,
+    format: ObjectFormat,
     /// Words of 32 bits in an id.
     words: usize,
     offsets: Vec<u64>,
@@ -40,10 +39,10 @@ pub(crate) struct Entries {
 }
 
 impl Entries {
-    pub(crate) fn new(hash: HashKind) -> Self {
+    pub(crate) fn new(format: ObjectFormat) -> Self {
         Self {
-            hash,
-            words: hash.len_in_bytes() / 4,
+            format,
+            words: format.id_bytes() / 4,
             offsets: Vec::new(),
             crcs: Vec::new(),
             kinds: Vec::new(),
@@ -57,8 +56,8 @@ impl Entries {
         }
     }
 
-    pub(crate) fn hash(&self) -> HashKind {
-        self.hash
+    pub(crate) fn format(&self) -> ObjectFormat {
+        self.format
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -270,7 +269,7 @@ mod tests {
 
     #[test]
     fn entries_sort_by_id_and_twins_are_found() {
-        let mut entries = Entries::new(HashKind::Sha1);
+        let mut entries = Entries::new(ObjectFormat::Sha1);
         for (n, id) in [id(7, 2), id(1, 0), id(7, 1), id(0, 9)].iter().enumerate() {
             let number = entries.push_whole(n as u64, 0, Kind::Blob);
             entries.set_id(number, id);
@@ -283,7 +282,7 @@ mod tests {
 
     #[test]
     fn children_are_found_by_offset_and_by_id_until_they_are_resolved() {
-        let mut entries = Entries::new(HashKind::Sha1);
+        let mut entries = Entries::new(ObjectFormat::Sha1);
         let root = entries.push_whole(12, 0, Kind::Blob);
         entries.set_id(root, &id(5, 5));
         entries.push_offset_delta(20, 0, root);

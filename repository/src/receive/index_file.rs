@@ -5,11 +5,10 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use gix::hash::Kind as HashKind;
-use slipway_core::Oid;
+use slipway_core::{ObjectFormat, Oid};
 
-use super::digest::Digest;
 use super::entries::Entries;
+use crate::digest::Digest;
 use crate::error::{RepoError, Result};
 use crate::limits::BUFFER_BYTES;
 
@@ -33,16 +32,16 @@ pub(crate) fn create_final(path: &Path) -> io::Result<File> {
     File::options().read(true).write(true).create_new(true).mode(0o444).open(path)
 }
 
-fn create(path: &Path, hash: HashKind, fill: impl FnOnce(&mut Out) -> io::Result<()>) -> Result<File> {
+fn create(path: &Path, format: ObjectFormat, fill: impl FnOnce(&mut Out) -> io::Result<()>) -> Result<File> {
     let failed = RepoError::io("write", path);
     let filled = (|| {
         let file = create_final(path)?;
-        let mut out = Hashed { out: BufWriter::with_capacity(BUFFER_BYTES, file), hash: Digest::new(hash) };
+        let mut out = Hashed { out: BufWriter::with_capacity(BUFFER_BYTES, file), hash: Digest::new(format) };
         fill(&mut out)?;
         Ok(out)
     })();
     let mut out = filled.map_err(failed)?;
-    let sum = out.hash.finish()?;
+    let sum = out.hash.finish();
     let ended = out.out.write_all(sum.as_bytes());
     let file = ended.and_then(|()| out.out.into_inner().map_err(io::IntoInnerError::into_error));
     file.map_err(RepoError::io("write", path))
@@ -50,7 +49,7 @@ fn create(path: &Path, hash: HashKind, fill: impl FnOnce(&mut Out) -> io::Result
 
 /// Writes the index of the entries, whose numbers are `sorted` by id. Returns the file, not flushed.
 pub(crate) fn write_index(path: &Path, entries: &Entries, sorted: &[u32], pack_sum: &Oid) -> Result<File> {
-    create(path, entries.hash(), |out| {
+    create(path, entries.format(), |out| {
         out.put(b"\xfftOc\0\0\0\x02")?;
         let mut counts = [0u32; 256];
         for n in sorted {
@@ -79,16 +78,21 @@ pub(crate) fn write_index(path: &Path, entries: &Entries, sorted: &[u32], pack_s
 }
 
 /// Writes the reverse index. Returns the file, not flushed.
-pub(crate) fn write_reverse(path: &Path, hash: HashKind, sorted: &[u32], pack_sum: &Oid) -> Result<File> {
+pub(crate) fn write_reverse(
+    path: &Path,
+    format: ObjectFormat,
+    sorted: &[u32],
+    pack_sum: &Oid,
+) -> Result<File> {
     // Entries are numbered in the order of their offsets, so the other way round is all that is asked for.
     let mut positions = vec![0u32; sorted.len()];
     for (position, entry) in (0u32..).zip(sorted) {
         positions[*entry as usize] = position;
     }
-    let format: u32 = if hash == HashKind::Sha1 { 1 } else { 2 };
-    create(path, hash, |out| {
+    let number: u32 = if format == ObjectFormat::Sha1 { 1 } else { 2 };
+    create(path, format, |out| {
         out.put(b"RIDX\0\0\0\x01")?;
-        out.put(&format.to_be_bytes())?;
+        out.put(&number.to_be_bytes())?;
         positions.iter().try_for_each(|p| out.put(&p.to_be_bytes()))?;
         out.put(pack_sum.as_bytes())
     })

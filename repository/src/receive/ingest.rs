@@ -61,7 +61,7 @@ impl Ingest<'_> {
         let bases: Vec<Oid> = (came..entries.len() as u32).map(|n| entries.id(n)).collect();
         let mut trailer = arrived.trailer;
         if !bases.is_empty() {
-            trailer = end.recount(entries.hash(), entries.len() as u32)?;
+            trailer = end.recount(entries.format(), entries.len() as u32)?;
         }
         end.seal(&trailer)?;
         let file = self.file.try_clone().map_err(RepoError::io("open", self.path))?;
@@ -75,7 +75,7 @@ impl Ingest<'_> {
         let has_reverse = sorted.len() >= REVERSE_FROM;
         if has_reverse {
             let path = self.path.with_extension("rev");
-            flush.add(&path, index_file::write_reverse(&path, entries.hash(), &sorted, &trailer)?);
+            flush.add(&path, index_file::write_reverse(&path, entries.format(), &sorted, &trailer)?);
         }
         let gitmodules = links.gitmodules().into_iter().collect();
         Ok(Finished { trailer, flush, has_reverse, rest: links.rest()?, bases, unlinked, gitmodules })
@@ -128,7 +128,7 @@ impl Ingest<'_> {
         (from, appended): (u32, u32),
         totals: (u64, u32),
     ) -> Result<(u64, u32)> {
-        let hash_len = entries.hash().len_in_bytes();
+        let hash_len = entries.format().id_bytes();
         let given = Given {
             bytes: PackBytes { file: self.file, small: end.small.as_deref(), hash_len },
             entries,

@@ -6,10 +6,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::Crc;
-use gix::hash::Kind as HashKind;
-use slipway_core::Oid;
+use slipway_core::{ObjectFormat, Oid};
 
-use super::digest::Digest;
+use crate::digest::Digest;
 use crate::error::{RepoError, Result};
 use crate::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_READ_BYTES_MIN};
 
@@ -46,7 +45,7 @@ impl<'a> Input<'a> {
         source: &'a mut dyn Read,
         file: &'a File,
         path: &'a Path,
-        hash: HashKind,
+        format: ObjectFormat,
         bytes_max: u64,
         stop: &'a AtomicBool,
     ) -> Self {
@@ -61,8 +60,8 @@ impl<'a> Input<'a> {
             filled: 0,
             before: 0,
             bytes_max,
-            hash: Digest::new(hash),
-            hash_len: hash.len_in_bytes(),
+            hash: Digest::new(format),
+            hash_len: format.id_bytes(),
             crc: Crc::new(),
             stop,
         }
@@ -164,8 +163,8 @@ impl<'a> Input<'a> {
         let end = self.taken;
         let was_small = self.before == 0;
         let ours = self.hash;
-        self.hash = Digest::new(HashKind::Sha1);
-        let ours = ours.finish()?;
+        self.hash = Digest::new(ObjectFormat::Sha1);
+        let ours = ours.finish();
         let mut theirs = [0u8; 32];
         let mut small = None;
         for byte in &mut theirs[..self.hash_len] {
@@ -198,7 +197,7 @@ mod tests {
         let Ok(file) = File::options().write(true).open(full) else { return };
         let stop = AtomicBool::new(false);
         let mut source = io::repeat(7);
-        let mut input = Input::new(&mut source, &file, full, HashKind::Sha1, u64::MAX, &stop);
+        let mut input = Input::new(&mut source, &file, full, ObjectFormat::Sha1, u64::MAX, &stop);
         let mut out = vec![0; 2 * RECEIVE_BUFFER_BYTES];
         match input.exact(&mut out) {
             Err(e @ RepoError::Io { .. }) => {

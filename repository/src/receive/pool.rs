@@ -8,8 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, Scope};
 
-use gix::hash::Kind as HashKind;
-use slipway_core::Oid;
+use slipway_core::{ObjectFormat, Oid};
 
 use super::admit::admit;
 use super::entries::Entries;
@@ -51,7 +50,7 @@ impl Pool {
     pub(crate) fn start<'scope>(
         scope: &'scope Scope<'scope, '_>,
         threads: usize,
-        hash: HashKind,
+        format: ObjectFormat,
         links: &'scope Links,
     ) -> Self {
         let batches = threads * BATCHES_PER_THREAD + 1;
@@ -63,7 +62,7 @@ impl Pool {
             let name = format!("receive-{number}");
             // Where no thread can be had, the others do its work; without any, the first answer is an error.
             let started =
-                Builder::new().name(name).spawn_scoped(scope, move || serve(hash, links, &tray, &answer));
+                Builder::new().name(name).spawn_scoped(scope, move || serve(format, links, &tray, &answer));
             if let Err(e) = started {
                 tracing::warn!("a thread for receiving could not be started: {e}");
             }
@@ -131,13 +130,13 @@ fn gone() -> RepoError {
     RepoError::Fault { what: "a thread that checks received objects ended early" }
 }
 
-fn serve(hash: HashKind, links: &Links, tray: &Tray, answer: &SyncSender<Result<Batch>>) {
+fn serve(format: ObjectFormat, links: &Links, tray: &Tray, answer: &SyncSender<Result<Batch>>) {
     let mut recent = Recent::new(links);
     loop {
         let next = tray.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(mut batch) = next else { return };
         // A panic must not leave the reader waiting for the batch.
-        let done = catch_unwind(AssertUnwindSafe(|| check(hash, links, &mut recent, &mut batch)));
+        let done = catch_unwind(AssertUnwindSafe(|| check(format, links, &mut recent, &mut batch)));
         let done = done.unwrap_or_else(|_| Err(gone())).map(|()| batch);
         let failed = done.is_err();
         if answer.send(done).is_err() || failed {
@@ -146,10 +145,10 @@ fn serve(hash: HashKind, links: &Links, tray: &Tray, answer: &SyncSender<Result<
     }
 }
 
-fn check(hash: HashKind, links: &Links, recent: &mut Recent, batch: &mut Batch) -> Result<()> {
+fn check(format: ObjectFormat, links: &Links, recent: &mut Recent, batch: &mut Batch) -> Result<()> {
     let mut start = 0;
     for item in &batch.objects {
-        batch.ids.push(admit(hash, item.kind, &batch.bytes[start..item.end], links, recent)?);
+        batch.ids.push(admit(format, item.kind, &batch.bytes[start..item.end], links, recent)?);
         start = item.end;
     }
     Ok(())

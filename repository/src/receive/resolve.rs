@@ -130,7 +130,7 @@ fn ended() -> RepoError {
 mod tests {
     use std::fs::File;
 
-    use gix::hash::Kind as HashKind;
+    use slipway_core::ObjectFormat;
 
     use super::*;
 
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_panics_is_an_error_and_not_a_wait_without_end() {
-        let mut entries = Entries::new(HashKind::Sha1);
+        let mut entries = Entries::new(ObjectFormat::Sha1);
         for offset in 0..1000 {
             entries.push_whole(offset, 0, Kind::Blob);
         }

@@ -92,11 +92,11 @@ impl<'a, 'i> Scan<'a, 'i> {
         if threads == 1 {
             self.all(total, &mut Checks::Here(&links, Recent::new(&links)), progress)?;
         } else {
-            let hash = self.entries.hash();
+            let format = self.entries.format();
             // Inflating keeps one thread busy; one or two more keep up with it.
             let helpers = (threads - 1).min(crate::limits::SCAN_HELPERS_MAX);
             std::thread::scope(|scope| {
-                let pool = Pool::start(scope, helpers, hash, &links);
+                let pool = Pool::start(scope, helpers, format, &links);
                 let mut checks = Checks::Threads(pool, &links, Recent::new(&links));
                 self.all(total, &mut checks, progress)?;
                 let Checks::Threads(pool, ..) = checks else { return Ok(()) };
@@ -158,7 +158,7 @@ impl<'a, 'i> Scan<'a, 'i> {
 
     /// A whole object: small ones are held and go to the threads, large blobs are hashed as they come.
     fn whole(&mut self, kind: Kind, size: u64, offset: u64, checks: &mut Checks<'_>) -> Result<()> {
-        let hash = self.entries.hash();
+        let format = self.entries.format();
         if let Checks::Threads(pool, ..) = checks
             && size <= BATCH_OBJECT_BYTES_MAX
         {
@@ -168,7 +168,7 @@ impl<'a, 'i> Scan<'a, 'i> {
             return pool.put(number, kind, &self.entries);
         }
         let id = if kind == Kind::Blob && size > BATCH_OBJECT_BYTES_MAX {
-            match self.stream(size, Sink::Hash(start_hash(hash, kind, size)), offset)? {
+            match self.stream(size, Sink::Hash(start_hash(format, kind, size)), offset)? {
                 Sink::Hash(state) => finish_hash(state)?,
                 Sink::Start(_) => return Err(RepoError::bad_pack("an entry has no kind")),
             }
@@ -177,7 +177,7 @@ impl<'a, 'i> Scan<'a, 'i> {
             data.clear();
             self.hold(size, offset, &mut data)?;
             let (Checks::Here(links, recent) | Checks::Threads(_, links, recent)) = checks;
-            let id = admit(hash, kind, &data, links, recent)?;
+            let id = admit(format, kind, &data, links, recent)?;
             if data.capacity() as u64 <= BATCH_OBJECT_BYTES_MAX * 2 {
                 self.held = data;
             }
@@ -229,7 +229,7 @@ impl<'a, 'i> Scan<'a, 'i> {
             }
             7 => {
                 let mut raw = [0; 32];
-                let id = &mut raw[..self.entries.hash().len_in_bytes()];
+                let id = &mut raw[..self.entries.format().id_bytes()];
                 self.input.exact(id)?;
                 Head::IdDelta(Oid::from_bytes(id).ok_or_else(|| bad("a delta's base has no id"))?)
             }

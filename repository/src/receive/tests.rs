@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
-use slipway_core::RefName;
+use slipway_core::{ObjectFormat, RefName};
 
 use super::*;
 
@@ -34,11 +34,11 @@ fn line(dir: &Path, args: &[&str]) -> String {
 /// A source and an empty target, both made by git.
 struct Pair {
     dir: tempfile::TempDir,
-    format: &'static str,
+    format: ObjectFormat,
 }
 
 impl Pair {
-    fn new(format: &'static str) -> Self {
+    fn new(format: ObjectFormat) -> Self {
         let pair = Self { dir: tempfile::tempdir().unwrap(), format };
         for name in ["source", "target"] {
             let format = format!("--object-format={format}");
@@ -76,12 +76,15 @@ impl Pair {
     fn receive(&self, pack: &[u8], limits: &ReceiveLimits) -> Result<Received> {
         let objects = self.path("target").join("objects");
         let indexes = crate::packs::list(&objects.join("pack"))?;
-        let hash = hash_named(self.format);
-        let packs = indexes.iter().map(|path| Pack::open(path, hash).map(Arc::new)).collect::<Result<_>>()?;
+        let packs = indexes
+            .iter()
+            .map(|path| Pack::open(path, hash_kind(self.format)).map(Arc::new))
+            .collect::<Result<_>>()?;
         let packs = Arc::new(PackSet::new(packs, Arc::default()));
         let head = RefName::branch("main").unwrap();
-        let snapshot = Arc::new(Snapshot::new(objects, head, packs, Arc::default(), (0, Arc::default())));
-        receive((snapshot, pass()), hash, &mut &pack[..], limits, &|_| {}, &AtomicBool::new(false))
+        let snapshot =
+            Arc::new(Snapshot::new(objects, self.format, head, packs, Arc::default(), (0, Arc::default())));
+        receive((snapshot, pass()), &mut &pack[..], limits, &|_| {}, &AtomicBool::new(false))
     }
 
     fn publish(&self, received: &mut Received) {
@@ -115,7 +118,7 @@ fn threads(n: usize) -> ReceiveLimits {
 
 #[test]
 fn packs_of_both_hashes_are_taken_in_on_one_thread_and_on_several() {
-    for format in ["sha1", "sha256"] {
+    for format in [ObjectFormat::Sha1, ObjectFormat::Sha256] {
         for limits in [ReceiveLimits::default(), threads(1), threads(3)] {
             let pair = Pair::new(format);
             let tip = pair.id("main");
@@ -133,8 +136,7 @@ fn packs_of_both_hashes_are_taken_in_on_one_thread_and_on_several() {
 
 #[test]
 fn thin_packs_are_made_whole() {
-    // Snapshots do not read SHA-256 objects yet; add "sha256" here once they do.
-    for format in ["sha1"] {
+    for format in [ObjectFormat::Sha1, ObjectFormat::Sha256] {
         for limits in [ReceiveLimits::default(), threads(3)] {
             let pair = Pair::new(format);
             let (old, tip) = (pair.id("main~20"), pair.id("main"));
@@ -158,7 +160,7 @@ fn thin_packs_are_made_whole() {
 
 #[test]
 fn what_nothing_points_at_is_told() {
-    let pair = Pair::new("sha1");
+    let pair = Pair::new(ObjectFormat::Sha1);
     let stray = git(&pair.path("source"), &["hash-object", "-w", "--stdin"], b"stray");
     let stray = Oid::parse(std::str::from_utf8(&stray).unwrap().trim()).unwrap();
     let mut expected = vec![stray, pair.id("main")];
@@ -174,7 +176,7 @@ fn what_nothing_points_at_is_told() {
 
 #[test]
 fn a_published_pack_is_kept_from_gc_until_the_push_is_over() {
-    let pair = Pair::new("sha1");
+    let pair = Pair::new(ObjectFormat::Sha1);
     let mut received = pair.receive(&pair.pack("main\n", &[]), &ReceiveLimits::default()).unwrap();
     pair.publish(&mut received);
     let target = pair.path("target");
@@ -196,7 +198,7 @@ fn a_published_pack_is_kept_from_gc_until_the_push_is_over() {
 
 #[test]
 fn progress_is_told_by_one_thread_and_ends_complete() {
-    let pair = Pair::new("sha1");
+    let pair = Pair::new(ObjectFormat::Sha1);
     let pack = pair.pack("main\n", &[]);
     let snapshot = pair.receive(&pack, &threads(1)).unwrap().snapshot.clone();
     let told = Mutex::new(Vec::new());
@@ -205,15 +207,7 @@ fn progress_is_told_by_one_thread_and_ends_complete() {
         assert_eq!(std::thread::current().id(), this);
         told.lock().unwrap().push(p);
     };
-    receive(
-        (snapshot, pass()),
-        HashKind::Sha1,
-        &mut &pack[..],
-        &threads(4),
-        &progress,
-        &AtomicBool::new(false),
-    )
-    .unwrap();
+    receive((snapshot, pass()), &mut &pack[..], &threads(4), &progress, &AtomicBool::new(false)).unwrap();
     let told = told.into_inner().unwrap();
     let whole = |p: &Progress| match *p {
         Progress::Receiving { objects, total } => objects == total,
@@ -232,7 +226,7 @@ fn a_raised_flag_stops_both_passes_whoever_is_at_work() {
             self.0.read(&mut out[..n])
         }
     }
-    let pair = Pair::new("sha1");
+    let pair = Pair::new(ObjectFormat::Sha1);
     let pack = pair.pack("main\n", &[]);
     let snapshot = pair.receive(&pack, &threads(1)).unwrap().snapshot.clone();
     for n in [1, 3] {
@@ -245,8 +239,7 @@ fn a_raised_flag_stops_both_passes_whoever_is_at_work() {
                 }
             };
             let pack = &mut Drops(&pack);
-            let outcome =
-                receive((snapshot.clone(), pass()), HashKind::Sha1, pack, &threads(n), &raise, &stop);
+            let outcome = receive((snapshot.clone(), pass()), pack, &threads(n), &raise, &stop);
             assert!(matches!(outcome, Err(RepoError::Stopped)), "{n} {at_end}");
             // Nothing was told after the flag was raised.
             let last = told.into_inner().unwrap();

@@ -9,11 +9,10 @@ use std::path::Path;
 
 use flate2::write::ZlibEncoder;
 use flate2::{Compression, Crc, Decompress, FlushDecompress, Status};
-use gix::hash::Kind as HashKind;
-use slipway_core::Oid;
+use slipway_core::{ObjectFormat, Oid};
 
-use super::digest::Digest;
 use super::entries::Entries;
+use crate::digest::Digest;
 use crate::error::{RepoError, Result};
 use crate::inflate::FAST_ROOM;
 use crate::limits::{COPIED_BASE_BYTES_MAX, RECEIVE_BUFFER_BYTES};
@@ -115,10 +114,10 @@ impl<'a> End<'a> {
     }
 
     /// Sets the count in the header and returns the checksum of the whole.
-    pub(crate) fn recount(&self, hash: HashKind, count: u32) -> Result<Oid> {
+    pub(crate) fn recount(&self, format: ObjectFormat, count: u32) -> Result<Oid> {
         let failed = |doing| RepoError::io(doing, self.path);
         self.file.write_all_at(&count.to_be_bytes(), 8).map_err(failed("write"))?;
-        let mut digest = Digest::new(hash);
+        let mut digest = Digest::new(format);
         let mut buffer = vec![0; RECEIVE_BUFFER_BYTES];
         let mut at = 0;
         while at < self.offset {
@@ -127,7 +126,7 @@ impl<'a> End<'a> {
             digest.update(&buffer[..want]);
             at += want as u64;
         }
-        digest.finish()
+        Ok(digest.finish())
     }
 
     /// Ends the pack.

@@ -405,8 +405,13 @@ fn remove_empty_below(path: &Path) {
 
 /// Points HEAD at a branch.
 pub(crate) fn set_head(root: &Path, branch: &RefName) -> Result<()> {
-    let mut lock = Lock::take(root.join("HEAD"), 0)?;
-    lock.write(format!("ref: {branch}\n").as_bytes())?;
+    rewrite(&root.join("HEAD"), || Ok(format!("ref: {branch}\n").into_bytes()))
+}
+
+/// Replaces a file of the repository under its lock, durable on return. `text` is asked once the lock is held.
+pub(crate) fn rewrite(path: &Path, text: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> {
+    let mut lock = Lock::take(path.to_owned(), 0)?;
+    lock.write(&text()?)?;
     lock.rename()?;
-    sync_folder(root)
+    sync_folder(path.parent().unwrap_or(path))
 }

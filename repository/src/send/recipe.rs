@@ -13,12 +13,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use flate2::Compression;
 use flate2::bufread::ZlibEncoder;
 use flate2::read::ZlibDecoder;
-use sha1::{Digest, Sha1};
-use slipway_core::Oid;
+use slipway_core::{ObjectFormat, Oid};
 
 use super::fresh::{Fresh, deflate, fresh};
 use super::parts::Body;
 use super::plan::{Base, Item, Plan};
+use crate::digest::Digest;
 use crate::error::{RepoError, Result};
 use crate::limits::{
     BUFFER_BYTES, COPIED_ENTRY_BYTES_MAX, FRESH_OBJECT_BYTES_MAX, LINKED_OBJECT_BYTES_MAX,
@@ -36,10 +36,11 @@ pub(crate) struct Recipe {
     packs: Arc<PackSet>,
     made: Made,
     pieces: Vec<Piece>,
+    format: ObjectFormat,
     objects: u32,
     /// Bytes before the checksum.
     len: u64,
-    trailer: OnceLock<[u8; 20]>,
+    trailer: OnceLock<Oid>,
     /// Somebody computes the checksum while sending.
     claimed: AtomicBool,
     /// Held while the checksum is computed on its own.
@@ -67,6 +68,7 @@ impl Default for Recipe {
             packs: Arc::new(PackSet::new(Vec::new(), Arc::default())),
             made: Made::default(),
             pieces: Vec::new(),
+            format: ObjectFormat::Sha1,
             objects: 0,
             len: 0,
             trailer: OnceLock::new(),
@@ -87,6 +89,11 @@ impl Recipe {
         self.len
     }
 
+    /// The hash of its ids and of its checksum.
+    pub(crate) fn format(&self) -> ObjectFormat {
+        self.format
+    }
+
     /// Bytes of memory that it takes.
     pub(crate) fn memory(&self) -> usize {
         size_of::<Self>() + self.pieces.len() * size_of::<Piece>() + self.made.memory.len()
@@ -103,7 +110,7 @@ impl Recipe {
     }
 
     /// The checksum if it is known.
-    pub(crate) fn known_trailer(&self) -> Option<[u8; 20]> {
+    pub(crate) fn known_trailer(&self) -> Option<Oid> {
         self.trailer.get().copied()
     }
 
@@ -113,18 +120,18 @@ impl Recipe {
     }
 
     /// Tells the checksum.
-    pub(crate) fn tell(&self, trailer: [u8; 20]) {
+    pub(crate) fn tell(&self, trailer: Oid) {
         let _ = self.trailer.set(trailer);
     }
 
     /// The checksum, computed over everything if nobody told it. Reads the whole answer then.
-    pub(crate) fn trailer(&self) -> Result<[u8; 20]> {
+    pub(crate) fn trailer(&self) -> Result<Oid> {
         // The guarded value is (): a panic leaves nothing half-done.
         let _turn = self.summing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = self.known_trailer() {
             return Ok(known);
         }
-        let mut hash = Sha1::new();
+        let mut hash = Digest::new(self.format);
         let mut buffer = vec![0; BUFFER_BYTES];
         let (mut at, mut piece) = (0, 0);
         while at < self.len {
@@ -132,7 +139,7 @@ impl Recipe {
             hash.update(&buffer[..got]);
             at += got as u64;
         }
-        let sum: [u8; 20] = hash.finalize().into();
+        let sum = hash.finish();
         self.tell(sum);
         Ok(sum)
     }
@@ -271,6 +278,7 @@ pub(crate) fn prepare(snapshot: &Snapshot, plan: &Plan<'_>, stop: &AtomicBool) -
         packs: plan.packs.clone(),
         made,
         pieces,
+        format: snapshot.format,
         objects: plan.count,
         len,
         trailer: trailer.map(OnceLock::from).unwrap_or_default(),
@@ -281,7 +289,7 @@ pub(crate) fn prepare(snapshot: &Snapshot, plan: &Plan<'_>, stop: &AtomicBool) -
 }
 
 /// The checksum of a pack that is sent as it is stored.
-fn whole_pack(plan: &Plan<'_>) -> Option<Result<Option<[u8; 20]>>> {
+fn whole_pack(plan: &Plan<'_>) -> Option<Result<Option<Oid>>> {
     let [Item::Run { pack, start: 12, end }] = plan.items[..] else { return None };
     let pack = &plan.packs.packs()[pack as usize];
     (end == pack.entries_end()).then(|| pack.own_trailer())

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use sha1::{Digest, Sha1};
+use slipway_core::Oid;
 
 use super::recipe::Recipe;
+use crate::digest::Digest;
 use crate::error::Result;
 
 /// A pack on its way out.
@@ -15,14 +16,14 @@ pub struct PackStream {
     /// Which piece of the recipe they end in.
     piece: usize,
     /// The checksum in the making, if it falls to this stream.
-    hash: Option<Sha1>,
-    trailer: Option<[u8; 20]>,
+    hash: Option<Digest>,
+    trailer: Option<Oid>,
 }
 
 impl PackStream {
     pub(crate) fn new(recipe: Arc<Recipe>) -> Self {
         let trailer = recipe.known_trailer();
-        let hash = (trailer.is_none() && recipe.claim()).then(Sha1::new);
+        let hash = (trailer.is_none() && recipe.claim()).then(|| Digest::new(recipe.format()));
         Self { recipe, at: 0, piece: 0, hash, trailer }
     }
 
@@ -33,7 +34,7 @@ impl PackStream {
 
     /// Its bytes in all.
     pub fn bytes(&self) -> u64 {
-        self.recipe.len() + 20
+        self.recipe.len() + self.recipe.format().id_bytes() as u64
     }
 
     /// Fills `out` with the next bytes; fewer than it has room for only at the end, then none.
@@ -96,7 +97,7 @@ impl PackStream {
     /// Bytes of the checksum, behind all others.
     fn end(&mut self, out: &mut [u8], now: bool) -> Result<Option<usize>> {
         if let Some(hash) = self.hash.take() {
-            self.recipe.tell(hash.finalize().into());
+            self.recipe.tell(hash.finish());
         }
         let trailer = match self.trailer.or_else(|| self.recipe.known_trailer()) {
             Some(known) => known,
@@ -104,9 +105,10 @@ impl PackStream {
             None => self.recipe.trailer()?,
         };
         self.trailer = Some(trailer);
-        let sent = usize::try_from(self.at - self.recipe.len()).unwrap_or(20).min(20);
-        let got = out.len().min(20 - sent);
-        out[..got].copy_from_slice(&trailer[sent..sent + got]);
+        let sent = usize::try_from(self.at - self.recipe.len()).unwrap_or(usize::MAX);
+        let rest = trailer.as_bytes().get(sent..).unwrap_or_default();
+        let got = out.len().min(rest.len());
+        out[..got].copy_from_slice(&rest[..got]);
         Ok(Some(got))
     }
 }

@@ -2,7 +2,7 @@
 
 use slipway_core::limits::DESCRIPTION_BYTES_MAX;
 use slipway_core::target::RepoRecord;
-use slipway_core::{RepoId, RepoName, Role, UnixMillis, UserName};
+use slipway_core::{ObjectFormat, RepoId, RepoName, Role, UnixMillis, UserName};
 
 use super::{accounts, events, refusal, targets, work};
 use crate::disk::{Change, Disk, Scan};
@@ -12,6 +12,7 @@ use crate::limits::REPOS_MAX;
 
 pub(super) fn create(
     disk: &Disk,
+    object_format: ObjectFormat,
     name: &RepoName,
     description: &str,
     public: bool,
@@ -26,8 +27,8 @@ pub(super) fn create(
             return Err(refusal::full("repositories", REPOS_MAX));
         }
         let id = RepoId(count_up(change, Counter::RepoIds)?);
-        let repo =
-            RepoRecord { id, name: name.clone(), description: description.into(), public, created: now };
+        let (name_now, description) = (name.clone(), description.into());
+        let repo = RepoRecord { id, name: name_now, description, public, object_format, created: now };
         change.put(keys::repo_name(name), &id)?;
         change.put(keys::repo(id), &repo)?;
         Ok(repo)

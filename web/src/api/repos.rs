@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use slipway_core::limits::DESCRIPTION_BYTES_MAX;
 use slipway_core::target::RepoRecord;
-use slipway_core::{Action, RepoName, Role, UserName};
+use slipway_core::{Action, ObjectFormat, RepoName, Role, UserName};
 
 use super::Endpoint;
 use super::input::{Body, Keys, Window, rows};
@@ -82,23 +82,26 @@ struct NewRepo {
     description: String,
     #[serde(default)]
     public: bool,
+    #[serde(default)]
+    object_format: ObjectFormat,
 }
 
 async fn create(visit: Visit, Body(new): Body<NewRepo>) -> Answer<Response> {
-    let record = make_repo(&visit, &new.name, &new.description, new.public).await?;
+    let record = make_repo(&visit, new.object_format, &new.name, &new.description, new.public).await?;
     Ok((StatusCode::CREATED, Json(Repo::new(&visit, record))).into_response())
 }
 
 /// Makes a repository; a user who makes one is its admin.
 pub(crate) async fn make_repo(
     visit: &Visit,
+    format: ObjectFormat,
     name: &RepoName,
     about: &str,
     public: bool,
 ) -> Answer<RepoRecord> {
     visit.may(Action::CreateRepo)?;
     let about = description(about)?;
-    let record = visit.operations().create_repo(visit.actor(), name, &about, public).await?;
+    let record = visit.operations().create_repo(visit.actor(), format, name, &about, public).await?;
     if let Some(user) = visit.actor().user().cloned() {
         let id = record.id;
         visit.store(move |s| s.grant(&user, id, Role::Admin)).await?;

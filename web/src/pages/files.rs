@@ -6,7 +6,7 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
-use slipway_core::{Oid, Problem, ProblemKind, RepoName, UnixMillis};
+use slipway_core::{ObjectFormat, Oid, Problem, ProblemKind, RepoName, UnixMillis};
 use slipway_repository::{Budget, Entry, Mode, Snapshot};
 
 use super::frame::{Frame, go_to, html};
@@ -54,6 +54,8 @@ struct FolderPage {
 struct About {
     description: String,
     public: bool,
+    /// Its ids are SHA-256, which a client must be told before it has anything.
+    sha256: bool,
     http: String,
     ssh: String,
     archive: Link,
@@ -335,6 +337,7 @@ fn about(visit: &Visit, seen: &Seen, at: &str) -> About {
     About {
         description: seen.record.description.clone(),
         public: seen.record.public,
+        sha256: seen.record.object_format == ObjectFormat::Sha256,
         http: format!("{}/{name}", addresses.http),
         ssh: format!("ssh://git@{}/{name}", addresses.ssh),
         archive: Link::archive(name, at),

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::response::Response;
 use http::header::CONTENT_TYPE;
 use slipway_core::target::RepoRecord;
-use slipway_core::{Action, RepoName};
+use slipway_core::{Action, ObjectFormat, RepoName};
 
 use super::form::Fields;
 use super::frame::{Frame, go_to, html};
@@ -86,7 +86,9 @@ pub(crate) async fn new_form(visit: Visit) -> Answer<Response> {
 pub(crate) async fn create(visit: Visit, fields: Fields) -> Answer<Response> {
     visit.may(Action::CreateRepo)?;
     let name = RepoName::parse(fields.text("name"))?;
-    let repo = make_repo(&visit, &name, fields.text("description"), fields.ticked("public")).await?;
+    let format = if fields.ticked("sha256") { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 };
+    let about = fields.text("description");
+    let repo = make_repo(&visit, format, &name, about, fields.ticked("public")).await?;
     Ok(go_to(&Link::repo(&repo.name)))
 }
 

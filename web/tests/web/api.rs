@@ -53,6 +53,7 @@ async fn bodies_and_keys_that_do_not_fit_are_refused_with_a_sentence() {
         ("/repos", json!({"name": "x", "colour": "red"})),
         ("/repos", json!({"name": "../x"})),
         ("/repos", json!({"name": "x.git"})),
+        ("/repos", json!({"name": "x", "object_format": "md5"})),
         ("/repos", json!({})),
         ("/repos", json!([])),
         ("/repos", json!({"name": "x", "description": "a\nb"})),

@@ -1,7 +1,7 @@
 //! What the pages show and what their forms do.
 
 use http::Request;
-use slipway_core::{Role, Scope};
+use slipway_core::{ObjectFormat, Role, Scope};
 
 use crate::world::{As, World, key_line, member, owner, user};
 
@@ -197,4 +197,35 @@ async fn a_token_reads_pages_too() {
     assert_eq!(world.get("/app", &who).await.status, 200);
     assert_eq!(world.get("/gone", &who).await.status, 404);
     assert_eq!(world.get("/app/settings", &owner()).await.status, 200);
+}
+
+#[tokio::test]
+async fn pages_show_a_repository_with_sha256_ids() {
+    let world = World::new();
+    world.repository_of(ObjectFormat::Sha256, "long", true);
+    let empty = world.get("/long", &As::Nobody).await.text();
+    assert!(empty.contains("git init --object-format=sha256"), "{empty}");
+    world.history("long");
+    let tip = world.tip("long").to_string();
+    assert_eq!(tip.len(), 64);
+    for (path, shows) in [
+        ("/long".to_owned(), "href=\"/long/files/src\""),
+        ("/long/files/src/main.rs?at=v1".into(), "println!"),
+        (format!("/long/files/src/main.rs?at={tip}"), "fn main() {}"),
+        ("/long/log/src/main.rs".into(), "Begin"),
+        (format!("/long/commit/{tip}"), "println!"),
+        ("/long/compare/v1...main".into(), "println!"),
+        ("/long/refs".into(), "feature/x"),
+    ] {
+        let page = world.get(&path, &As::Nobody).await;
+        assert_eq!(page.status, 200, "{path}");
+        assert!(page.text().contains(shows), "{path}: {}", page.text());
+    }
+    // A short id leads to the whole one.
+    let short = world.get(&format!("/long/commit/{}", &tip[..10]), &As::Nobody).await;
+    assert_eq!(short.status, 303);
+    assert!(short.header("location").to_owned().ends_with(&tip));
+    assert_eq!(world.get("/long/archive/main.tar.gz", &As::Nobody).await.status, 200);
+    let told = world.get("/-/api/v1/repos/long", &As::Nobody).await.text();
+    assert!(told.contains("\"object_format\":\"sha256\""), "{told}");
 }

@@ -22,8 +22,8 @@ use slipway_core::target::{
     Cluster, ClusterBinding, DryRun, Registry, RegistryBinding, RegistryKind, RepoRecord,
 };
 use slipway_core::{
-    Actor, BuildNumber, ClusterName, DeployNumber, Digest, EventId, Oid, Problem, ProblemKind, RefName,
-    RefUpdate, RegistryName, RepoId, RepoName, Role, Scope, Secret, UnixMillis, UserName,
+    Actor, BuildNumber, ClusterName, DeployNumber, Digest, EventId, ObjectFormat, Oid, Problem, ProblemKind,
+    RefName, RefUpdate, RegistryName, RepoId, RepoName, Role, Scope, Secret, UnixMillis, UserName,
 };
 use slipway_repository::{Edit, Maintained, Repositories, Signature};
 use slipway_store::{MasterKey, SledStore, Store};
@@ -145,11 +145,17 @@ impl World {
     }
 
     pub(crate) fn repository(&self, name: &str, public: bool) -> RepoId {
-        self.repositories.create(&repo_name(name)).expect("a repository");
-        self.store.create_repo(&repo_name(name), "A line about it", public, NOW).expect("a record").id
+        self.repository_of(ObjectFormat::Sha1, name, public)
     }
 
-    fn history(&self, name: &str) {
+    /// The same with ids of that hash.
+    pub(crate) fn repository_of(&self, format: ObjectFormat, name: &str, public: bool) -> RepoId {
+        self.repositories.create_as(&repo_name(name), format).expect("a repository");
+        let about = "A line about it";
+        self.store.create_repo_as(format, &repo_name(name), about, public, NOW).expect("a record").id
+    }
+
+    pub(crate) fn history(&self, name: &str) {
         let first = self.commit(
             name,
             None,
@@ -451,13 +457,14 @@ impl Operations for Fake {
     async fn create_repo(
         &self,
         _: &Actor,
+        format: ObjectFormat,
         name: &RepoName,
         about: &str,
         public: bool,
     ) -> Result<RepoRecord, Problem> {
         self.note(format!("create {name}"));
-        let record = self.store.create_repo(name, about, public, NOW)?;
-        self.repositories.create(name)?;
+        let record = self.store.create_repo_as(format, name, about, public, NOW)?;
+        self.repositories.create_as(name, format)?;
         Ok(record)
     }
     async fn rename_repo(&self, repo: RepoId, new: &RepoName) -> Result<RepoRecord, Problem> {

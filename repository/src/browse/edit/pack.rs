@@ -4,21 +4,23 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
+use slipway_core::ObjectFormat;
 
+use crate::digest::Digest;
 use crate::pack::write_type_and_size;
 use crate::{Kind, RepoError, Result};
 
 /// A pack being put together.
 pub(crate) struct Pack {
-    hash: gix::hash::Kind,
+    format: ObjectFormat,
     count: u32,
     /// Header (count still zero) and entries.
     bytes: Vec<u8>,
 }
 
 impl Pack {
-    pub(crate) fn new(hash: gix::hash::Kind) -> Self {
-        Self { hash, count: 0, bytes: b"PACK\0\0\0\x02\0\0\0\0".to_vec() }
+    pub(crate) fn new(format: ObjectFormat) -> Self {
+        Self { format, count: 0, bytes: b"PACK\0\0\0\x02\0\0\0\0".to_vec() }
     }
 
     pub(crate) fn add(&mut self, kind: Kind, data: &[u8]) -> Result<()> {
@@ -29,16 +31,13 @@ impl Pack {
         done.map_err(|e| RepoError::Invalid { what: format!("the content cannot be compressed: {e}") })
     }
 
-    pub(crate) fn finish(mut self) -> Result<Vec<u8>> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         if let Some(count) = self.bytes.get_mut(8..12) {
             count.copy_from_slice(&self.count.to_be_bytes());
         }
-        let mut hasher = gix::hash::hasher(self.hash);
-        hasher.update(&self.bytes);
-        let trailer = hasher
-            .try_finalize()
-            .map_err(|e| RepoError::Invalid { what: format!("the content cannot be stored: {e}") })?;
-        self.bytes.extend_from_slice(trailer.as_bytes());
-        Ok(self.bytes)
+        let mut digest = Digest::new(self.format);
+        digest.update(&self.bytes);
+        self.bytes.extend_from_slice(digest.finish().as_bytes());
+        self.bytes
     }
 }

@@ -39,7 +39,7 @@ impl Lab {
             offset_minutes: -90,
         };
         let words = Words { message: "\nChange things\n\nbody\n\n", author: &who, committer: &who };
-        let made = make(self.snapshot().as_ref(), gix::hash::Kind::Sha1, parent, edits, &words)?;
+        let made = make(self.snapshot().as_ref(), ObjectFormat::Sha1, parent, edits, &words)?;
         self.git(&["unpack-objects", "-q", "--strict"], &made.pack);
         self.git(&["update-ref", "refs/heads/main", &made.commit.to_string()], b"");
         self.git(&["fsck", "--strict", "--no-dangling"], b"");
@@ -175,8 +175,7 @@ fn only_new_objects_are_packed() {
     let who = Signature { name: "J".into(), email: String::new(), at_ms: 0, offset_minutes: 0 };
     let words = Words { message: "m", author: &who, committer: &who };
     // A second file of a known content: root tree and commit are new, nothing else.
-    let made =
-        make(lab.snapshot().as_ref(), gix::hash::Kind::Sha1, Some(&base), &[write("z", "one")], &words);
+    let made = make(lab.snapshot().as_ref(), ObjectFormat::Sha1, Some(&base), &[write("z", "one")], &words);
     assert_eq!(made.expect("made").pack[8..12], [0, 0, 0, 2]);
 }
 

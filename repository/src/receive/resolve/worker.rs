@@ -152,7 +152,7 @@ impl<'r, 'a> Worker<'r, 'a> {
     fn base(&self, entry: u32, kind: Kind, data: Vec<u8>) -> Arc<Base> {
         let Given { entries, appended, .. } = self.shared.given;
         let is_checked = kind == Kind::Tree && entry < appended;
-        let outline = is_checked.then(|| Outline::of(&data, entries.hash().len_in_bytes()));
+        let outline = is_checked.then(|| Outline::of(&data, entries.format().id_bytes()));
         self.hold(Base { data, outline })
     }
 
@@ -268,7 +268,7 @@ impl<'r, 'a> Worker<'r, 'a> {
             return Err(RepoError::TooMuch { what, max: RECEIVED_LINKED_BYTES_MAX });
         }
         let Given { entries, links, stored, .. } = self.shared.given;
-        let hash = entries.hash();
+        let hash = entries.format();
         let (id, outline) = match &base.outline {
             Some(outline) => {
                 let base = Checked { data: &base.data, outline };
