@@ -2,7 +2,8 @@
 
 start_httpd () {
 	mkdir -p "$HTTPD_DOCUMENT_ROOT_PATH"
-	SLIPWAY_FOLDER=$HTTPD_ROOT_PATH/slipway
+	# The path of a socket is short, and those of the tests are long.
+	SLIPWAY_FOLDER=$(mktemp -d)
 	"$SLIPWAY_BINARY" --data "$SLIPWAY_FOLDER" serve --http 127.0.0.1:0 --ssh 127.0.0.1:0 \
 		>"$HTTPD_ROOT_PATH/slipway.log" 2>&1 &
 	SLIPWAY_PID=$!
@@ -28,5 +29,6 @@ start_httpd () {
 stop_httpd () {
 	stop_apache
 	kill $SLIPWAY_PID 2>/dev/null
-	rm -f "$SLIPWAY_PLACES"
+	wait $SLIPWAY_PID
+	rm -rf "$SLIPWAY_PLACES" "$SLIPWAY_FOLDER"
 }
