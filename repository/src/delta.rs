@@ -2,7 +2,6 @@
 //! in [`create`], choosing bases in [`search`].
 
 pub(crate) mod create;
-#[allow(dead_code)]
 pub(crate) mod search;
 
 /// Reads the base's and the result's size from the head of a delta; also returns where the instructions start.
