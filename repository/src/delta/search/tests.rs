@@ -8,7 +8,6 @@ use std::process::{Command, Stdio};
 
 use super::super::apply;
 use super::*;
-use crate::formats::name_hash;
 
 /// Versions of a text: each changes a few lines of the one before.
 fn versions(name: u64, count: u64, lines: u64) -> Vec<Vec<u8>> {
