@@ -1,6 +1,8 @@
 //! `slipway upload-pack` and `slipway receive-pack`: the engine on standard input and output, with the flags, the
 //! environment and the config files of git's commands of the same names.
 
+mod overrides;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ pub(crate) async fn serve(service: PipeService, flags: Plumbing) -> Result<bool,
         timeout: flags.timeout.filter(|s| *s > 0).map(Duration::from_secs),
         protocol: std::env::var("GIT_PROTOCOL").unwrap_or_default(),
         config: config_files(),
+        overrides: overrides::read(|name| std::env::var(name).ok())?,
     };
     match pipe.serve(&flags.folder, std::io::stdin(), std::io::stdout()).await {
         Ok(done) => Ok(done),

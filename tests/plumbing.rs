@@ -134,3 +134,58 @@ fn one_request_at_a_time_for_gits_http_helper() {
     let (ok, _) = run("upload-pack", &["--strict"], "", "");
     assert!(!ok, "the folder itself is no repository");
 }
+
+#[test]
+fn config_of_the_environment_counts_more_than_that_of_files() {
+    let lab = Lab::new();
+    lab.git(lab.folder.path(), &["init", "-q", "-b", "main", "work"]);
+    lab.git(&lab.path("work"), &["config", "uploadpack.allowFilter", "false"]);
+    let said = |variables: &[(&str, &str)]| {
+        let mut slipway = Command::new(env!("CARGO_BIN_EXE_slipway"));
+        slipway.args(["upload-pack", "--advertise-refs"]).arg(lab.path("work"));
+        slipway.env("GIT_PROTOCOL", "version=2").envs(variables.iter().copied());
+        let out = slipway.output().expect("runs");
+        (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned())
+    };
+    let (ok, plain) = said(&[]);
+    assert!(ok && plain.contains("ls-refs=unborn\n") && !plain.contains("filter"), "{plain}");
+    let count = [
+        ("GIT_CONFIG_COUNT", "1"),
+        ("GIT_CONFIG_KEY_0", "uploadpack.allowFilter"),
+        ("GIT_CONFIG_VALUE_0", "true"),
+        ("GIT_CONFIG_PARAMETERS", "'lsrefs.unborn'='ignore'"),
+    ];
+    let (ok, told) = said(&count);
+    assert!(ok && told.contains("ls-refs\n") && told.contains("filter"), "{told}");
+    assert!(!said(&[("GIT_CONFIG_PARAMETERS", "lsrefs.unborn")]).0, "what is not quoted is refused");
+}
+
+#[test]
+fn what_gits_own_tests_found_stays_found() {
+    let lab = Lab::new();
+    let (top, work) = (lab.folder.path().to_owned(), lab.path("work"));
+    lab.git(&top, &["init", "-q", "-b", "main", "work"]);
+    lab.git(&top, &["init", "-q", "--bare", "-b", "main", "bare.git"]);
+    lab.commit(&work, "first");
+    let receive = format!("--receive-pack={}", lab.program("receive-pack").display());
+    let upload = format!("--upload-pack={}", lab.program("upload-pack").display());
+    let url = format!("file://{}", lab.path("bare.git").display());
+    // Nothing to push and nothing said: git takes it for a failure.
+    assert!(!lab.try_git(&work, &["push", &receive, &url, ":"]).status.success());
+    lab.git(&work, &["push", "-q", &receive, &url, "main:hidden/main"]);
+    // A ref that is not there is deleted without a word against it.
+    let out = lab.try_git(&work, &["push", &receive, &url, ":refs/heads/nothing"]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success() && said.contains("nothing to delete"), "{said}");
+    // What pushes are not shown, but fetches are, may be built upon.
+    lab.git(&lab.path("bare.git"), &["config", "receive.hideRefs", "refs/heads/hidden"]);
+    lab.commit(&work, "second");
+    lab.git(
+        &work,
+        &["-c", "push.negotiate=true", "-c", "protocol.version=2", "push", "-q", &receive, &url, "main"],
+    );
+    // A shallow clone that nothing is young enough for fails, and is not empty.
+    let out = lab.try_git(&top, &["clone", "-q", &upload, "--shallow-since=2090-01-01", &url, "none"]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!out.status.success() && said.contains("no commits selected"), "{said}");
+}

@@ -17,13 +17,13 @@ pub(crate) const CHUNKS_AHEAD: usize = 2;
 /// Input chunks that may wait between the wire and a conversation.
 pub(crate) const INPUT_CHUNKS: usize = 8;
 
-/// Most `want` lines in one request.
+/// Most `want` lines in one request, and most `want-ref` lines.
 pub(crate) const WANTS_MAX: usize = 100_000;
 /// Most `have` lines in one request (stateless), or in one connection (stateful).
 pub(crate) const HAVES_MAX: usize = 1_000_000;
 /// Most `shallow` lines in one request.
 pub(crate) const SHALLOWS_MAX: usize = 100_000;
-/// Most `want-ref`, `deepen-not` and `server-option` lines in one request, each.
+/// Most `deepen-not` and `server-option` lines in one request, each.
 pub(crate) const NAMES_MAX: usize = 1_000;
 /// `ref-prefix` lines beyond this many are ignored, all of them: every ref is then sent (as stock git does).
 pub(crate) const REF_PREFIXES_MAX: usize = 65_536;

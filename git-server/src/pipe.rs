@@ -16,7 +16,7 @@ use slipway_core::target::ClusterBinding;
 use slipway_core::{
     Actor, EventId, Oid, Problem, ProblemKind, RefUpdate, RepoId, RepoName, UnixMillis, UserName,
 };
-use slipway_repository::{Repository, Settings};
+use slipway_repository::{ConfigValue, Repository, Settings};
 use tokio::sync::mpsc;
 
 use crate::limits::{GITFILE_BYTES_MAX, INPUT_CHUNKS, Limits, PIPE_BYTES, PIPE_SILENCE};
@@ -52,6 +52,8 @@ pub struct Pipe {
     pub protocol: String,
     /// Config files that count before the repository's own.
     pub config: Vec<PathBuf>,
+    /// Config values that count more than those of files: key (section and name in lower case) and value.
+    pub overrides: Vec<ConfigValue>,
 }
 
 impl Pipe {
@@ -69,8 +71,9 @@ impl Pipe {
             PipeService::ReceivePack => Service::ReceivePack,
         };
         let version = Version::read(&self.protocol);
-        let (folder, strict, config) = (folder.to_owned(), self.strict, self.config);
-        let opened = blocking(move || open(&folder, strict, config)).await?;
+        let folder = folder.to_owned();
+        let (strict, config, overrides) = (self.strict, self.config, self.overrides);
+        let opened = blocking(move || open(&folder, strict, config, overrides)).await?;
         let (output, sent) = output();
         let written = std::thread::spawn(move || write_all(sent, writer));
         let result = if self.advertise {
@@ -151,11 +154,16 @@ fn engine() -> Arc<Engine> {
     ))
 }
 
-fn open(folder: &Path, strict: bool, mut config: Vec<PathBuf>) -> Result<Opened, Problem> {
+fn open(
+    folder: &Path,
+    strict: bool,
+    mut config: Vec<PathBuf>,
+    overrides: Vec<ConfigValue>,
+) -> Result<Opened, Problem> {
     let missing = || {
         Problem::new(
             ProblemKind::NotFound,
-            format!("{} does not appear to be a git repository.", folder.display()),
+            format!("'{}' does not appear to be a git repository.", folder.display()),
             "Check the path.",
         )
     };
@@ -168,6 +176,7 @@ fn open(folder: &Path, strict: bool, mut config: Vec<PathBuf>) -> Result<Opened,
         None => RepoName::parse("repository").map_err(Problem::from)?,
     };
     let repository = Repository::open_with(root, Settings::of_git(), config).map_err(Problem::from)?;
+    let repository = repository.overruled(overrides);
     Ok(Opened { id: RepoId(0), name, repository: Arc::new(repository), actor: Actor::Server })
 }
 

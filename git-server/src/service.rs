@@ -277,7 +277,7 @@ impl Conversation {
                     }
                     self.decoder.put(&chunk);
                 }
-                None if self.decoder.is_empty() => return Ok(None),
+                None if self.decoder.is_spent() => return Ok(None),
                 None => return Err(WireError::Cut.into()),
             }
         }

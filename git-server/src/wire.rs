@@ -112,7 +112,22 @@ pub(crate) enum WireError {
     /// The same thing twice.
     #[error("{0} was given twice")]
     Twice(&'static str),
-    /// The two sides hash differently.
+    /// A command of version 2 that is none, or none here; in git's words.
+    #[error("invalid command '{0}'")]
+    NoSuchCommand(String),
+    /// Something that is no capability, or none that was offered; in git's words.
+    #[error("unknown capability '{0}'")]
+    NoSuchCapability(String),
+    /// A request without a command; in git's words.
+    #[error("no command requested")]
+    NoCommand,
+    /// An argument that the command does not have, or not here; in git's words.
+    #[error("unexpected line: '{0}'")]
+    NoSuchArgument(String),
+    /// Something else than the end of a command's arguments; in git's words.
+    #[error("expected flush after {0} arguments")]
+    NoFlush(&'static str),
+    /// The two sides hash differently; in git's words.
     #[error("mismatched object format: server {here}; client {asked}")]
     ObjectFormat {
         /// The client's.
@@ -148,9 +163,18 @@ pub(crate) enum WireError {
 impl WireError {
     /// For packets and lines that were not due.
     pub(crate) fn unexpected(expected: &'static str, found: &[u8]) -> Self {
-        let cut = &found[..found.len().min(100)];
-        Self::Unexpected { expected, found: String::from_utf8_lossy(cut).into_owned() }
+        Self::Unexpected { expected, found: cut(found) }
     }
+
+    /// For arguments that a command does not have.
+    pub(crate) fn argument(found: &[u8]) -> Self {
+        Self::NoSuchArgument(cut(found))
+    }
+}
+
+/// As much of what came as a message may show.
+fn cut(found: &[u8]) -> String {
+    String::from_utf8_lossy(&found[..found.len().min(100)]).into_owned()
 }
 
 impl From<WireError> for Problem {

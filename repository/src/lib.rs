@@ -64,6 +64,6 @@ pub use refs::Ref;
 pub use repositories::Repositories;
 pub use repository::Repository;
 pub use send::{Filter, PackRequest, PackStream, Sparse};
-pub use settings::{Guard, Hidden, ReceiveSettings, Settings, UploadSettings};
+pub use settings::{ConfigValue, Guard, Hidden, ReceiveSettings, Settings, Unborn, UploadSettings};
 pub use snapshot::Snapshot;
 pub use view::{Side, View};

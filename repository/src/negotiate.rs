@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use slipway_core::Oid;
 
-use crate::error::Result;
+use crate::error::{RepoError, Result};
 use crate::graph::{Ancestors, Node};
 use crate::limits::PEEL_DEPTH_MAX;
 use crate::links::tag_target;
@@ -233,6 +233,9 @@ impl Snapshot {
             }
             open.extend(commit.parents.iter());
             order.push((node, commit.parents));
+        }
+        if order.is_empty() {
+            return Err(RepoError::Invalid { what: "no commits selected for shallow requests".into() });
         }
         let mut shallow = Vec::new();
         for (node, parents) in order {

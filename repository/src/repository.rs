@@ -19,7 +19,7 @@ use crate::object::Kind;
 use crate::packs::{self, BaseCache, PackSet};
 use crate::refs::{RawRefs, Ref, Stamp, Stamps, Value};
 use crate::send::cache::Recipes;
-use crate::settings::Settings;
+use crate::settings::{ConfigValue, Settings};
 use crate::snapshot::{Snapshot, arrange, open_packs};
 use crate::view::Views;
 
@@ -75,6 +75,13 @@ impl Repository {
     /// [`RepoError::Unsupported`] for what is not served.
     pub fn open_with(root: PathBuf, base: Settings, files: Vec<PathBuf>) -> Result<Self> {
         Self::new(root, base, files, Arc::default())
+    }
+
+    /// The same repository with config values that count more than those of its files.
+    #[must_use]
+    pub fn overruled(mut self, last: Vec<ConfigValue>) -> Self {
+        self.views.overrule(last);
+        self
     }
 
     fn new(root: PathBuf, base: Settings, files: Vec<PathBuf>, recipes: Arc<Recipes>) -> Result<Self> {

@@ -28,6 +28,18 @@ pub enum Guard {
     Refuse,
 }
 
+/// What is done about a HEAD that names a branch not yet born (`lsrefs.unborn`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unborn {
+    /// Say that it can be asked for, and tell it.
+    #[default]
+    Advertise,
+    /// Tell it to who asks, and do not say so.
+    Allow,
+    /// Do not tell it.
+    Ignore,
+}
+
 /// How fetches are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadSettings {
@@ -48,6 +60,8 @@ pub struct UploadSettings {
     pub object_info: bool,
     /// `uploadpack.advertiseBundleURIs`.
     pub bundle_uris: bool,
+    /// `lsrefs.unborn`.
+    pub unborn: Unborn,
     /// `uploadpackfilter.allow`: filters that no key of their own names.
     pub other_filters: bool,
     /// `uploadpackfilter.NAME.allow`.
@@ -122,6 +136,7 @@ impl Default for Settings {
                 sideband_all: false,
                 object_info: false,
                 bundle_uris: false,
+                unborn: Unborn::Advertise,
                 other_filters: true,
                 filters: BTreeMap::new(),
                 tree_depth_max: None,
@@ -159,16 +174,19 @@ impl Settings {
         settings
     }
 
-    /// Reads config files on top of these settings, one after another; those that do not exist are left out.
-    pub(crate) fn read(mut self, paths: &[&Path]) -> Result<Self> {
-        let mut tip = None;
+    /// Reads config files on top of these settings, one after another, and the values of `last` on top of them; files
+    /// that do not exist are left out.
+    pub(crate) fn read(mut self, paths: &[&Path], last: &[ConfigValue]) -> Result<Self> {
+        let mut found = Vec::new();
         for path in paths {
-            for (key, value) in entries(path)? {
-                if key == "uploadpack.allowtipsha1inwant" {
-                    tip = Some(truth(&key, value.as_deref())?);
-                }
-                self.take(&key, value.as_deref())?;
+            found.extend(entries(path)?);
+        }
+        let mut tip = None;
+        for (key, value) in found.iter().chain(last) {
+            if key == "uploadpack.allowtipsha1inwant" {
+                tip = Some(truth(key, value.as_deref())?);
             }
+            self.take(key, value.as_deref())?;
         }
         self.upload.hidden_tips = tip.unwrap_or(false) || self.upload.any;
         self.upload.reachable |= self.upload.any;
@@ -188,6 +206,14 @@ impl Settings {
             "uploadpack.allowanysha1inwant" => upload.any = yes()?,
             "uploadpack.allowsidebandall" => upload.sideband_all = yes()?,
             "uploadpack.advertisebundleuris" => upload.bundle_uris = yes()?,
+            "lsrefs.unborn" => {
+                upload.unborn = match value {
+                    Some("advertise") => Unborn::Advertise,
+                    Some("allow") => Unborn::Allow,
+                    Some("ignore") => Unborn::Ignore,
+                    _ => return Err(wrong(key, "is none of advertise, allow and ignore")),
+                }
+            }
             "transfer.advertiseobjectinfo" => upload.object_info = yes()?,
             "transfer.advertisesid" => self.session_id = yes()?,
             "uploadpackfilter.allow" => upload.other_filters = yes()?,
@@ -290,8 +316,11 @@ fn guard(key: &str, value: Option<&str>) -> Result<Guard> {
     }
 }
 
-/// Every key of a config file with its value, in order. Sections and names in lower case, subsections as they are.
-fn entries(path: &Path) -> Result<Vec<(String, Option<String>)>> {
+/// A key, section and name in lower case, the subsection as it is, with its value; a key alone means yes.
+pub type ConfigValue = (String, Option<String>);
+
+/// Every key of a config file with its value, in order.
+fn entries(path: &Path) -> Result<Vec<ConfigValue>> {
     let mut text = Vec::new();
     match File::open(path) {
         Ok(file) => {
@@ -335,7 +364,7 @@ mod tests {
     fn read(text: &str) -> Result<Settings> {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), text).expect("written");
-        Settings::default().read(&[file.path()])
+        Settings::default().read(&[file.path()], &[])
     }
 
     #[test]
@@ -343,7 +372,7 @@ mod tests {
         assert_eq!(read("").expect("fine"), Settings::default());
         assert_eq!(read("[core]\n\tbare = true\n").expect("fine"), Settings::default());
         assert_eq!(
-            Settings::default().read(&[Path::new("/nowhere/config")]).expect("fine"),
+            Settings::default().read(&[Path::new("/nowhere/config")], &[]).expect("fine"),
             Settings::default()
         );
     }

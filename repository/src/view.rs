@@ -10,7 +10,7 @@ use slipway_core::RefName;
 use crate::error::Result;
 use crate::refs::Stamps;
 use crate::repository::Repository;
-use crate::settings::{Hidden, Settings};
+use crate::settings::{ConfigValue, Settings};
 use crate::snapshot::Snapshot;
 
 /// Which service asks.
@@ -20,6 +20,9 @@ pub enum Side {
     Fetch,
     /// Push.
     Push,
+    /// What one of the two shows: all that somebody who pushes may know of, and build upon. A client that negotiates
+    /// its push (`push.negotiate`) leaves out what a fetch would show it.
+    Either,
 }
 
 /// One generation as a service shows it.
@@ -37,15 +40,24 @@ pub struct View {
 pub(crate) struct Views {
     base: Settings,
     files: Vec<PathBuf>,
+    last: Vec<ConfigValue>,
     read: Mutex<Option<(Arc<Settings>, Stamps)>>,
     fetch: Mutex<Option<View>>,
     push: Mutex<Option<View>>,
+    either: Mutex<Option<View>>,
 }
 
 impl Views {
     /// Of a repository whose settings come from `files`, on top of `base`.
     pub(crate) fn new(base: Settings, files: Vec<PathBuf>) -> Self {
-        Self { base, files, read: Mutex::default(), fetch: Mutex::default(), push: Mutex::default() }
+        let last = Vec::new();
+        let (fetch, push, either) = Default::default();
+        Self { base, files, last, read: Mutex::default(), fetch, push, either }
+    }
+
+    /// Values that count whatever the files say.
+    pub(crate) fn overrule(&mut self, last: Vec<ConfigValue>) {
+        self.last = last;
     }
 }
 
@@ -64,7 +76,7 @@ impl Repository {
             stamps.take(file.clone())?;
         }
         let paths: Vec<&Path> = views.files.iter().map(PathBuf::as_path).collect();
-        let fresh = views.base.clone().read(&paths)?;
+        let fresh = views.base.clone().read(&paths, &views.last)?;
         let settings = match &*read {
             Some((before, _)) if **before == fresh => before.clone(),
             _ => Arc::new(fresh),
@@ -77,11 +89,19 @@ impl Repository {
     pub fn view(&self, side: Side) -> Result<View> {
         let settings = self.settings()?;
         let whole = self.snapshot()?;
-        let (hidden, kept) = match side {
-            Side::Fetch => (&settings.hidden_from_fetch, &self.views().fetch),
-            Side::Push => (&settings.hidden_from_push, &self.views().push),
+        let (fetch, push) = (&settings.hidden_from_fetch, &settings.hidden_from_push);
+        let (views, all_shown) = (self.views(), (fetch.is_empty(), push.is_empty()));
+        let (kept, whole_is_shown) = match side {
+            Side::Fetch => (&views.fetch, all_shown.0),
+            Side::Push => (&views.push, all_shown.1),
+            Side::Either => (&views.either, all_shown.0 || all_shown.1),
         };
-        if hidden.is_empty() {
+        let hides = |name: &str| match side {
+            Side::Fetch => fetch.hides(name),
+            Side::Push => push.hides(name),
+            Side::Either => fetch.hides(name) && push.hides(name),
+        };
+        if whole_is_shown {
             return Ok(View { settings, snapshot: whole.clone(), whole });
         }
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,7 +111,7 @@ impl Repository {
         {
             return Ok(view.clone());
         }
-        let snapshot = Arc::new(whole.without(hidden)?);
+        let snapshot = Arc::new(whole.without(&hides)?);
         let view = View { settings, snapshot, whole };
         *kept = Some(view.clone());
         Ok(view)
@@ -100,8 +120,8 @@ impl Repository {
 
 impl Snapshot {
     /// The same generation without some of its refs. HEAD goes with the branch that it names.
-    fn without(&self, hidden: &Hidden) -> Result<Self> {
-        let is_hidden = |name: &RefName| hidden.hides(name.as_str());
+    fn without(&self, hides: &dyn Fn(&str) -> bool) -> Result<Self> {
+        let is_hidden = |name: &RefName| hides(name.as_str());
         let head = if is_hidden(&self.head) { crate::repository::head_itself()? } else { self.head.clone() };
         let answers = (self.repository, self.recipes.clone());
         let mut view = Self::new(

@@ -275,6 +275,63 @@ fn a_fetch_is_not_much_larger_than_gits() {
 }
 
 #[test]
+fn deltas_made_for_an_answer_name_their_base_by_distance_where_they_may() {
+    let (mut near, mut named) = (0, 0);
+    for seed in 0..4u64 {
+        let served = Served::new(350 + seed, 80, 1);
+        let line: Vec<Oid> =
+            git(&served.path, &["rev-list", "--first-parent", "main"]).lines().map(oid).collect();
+        // The tips of long ago: what they are stored as deltas of came later, and is not sent.
+        let old: Vec<Oid> = line[line.len() / 2..].iter().step_by(3).copied().collect();
+        for ofs_delta in [true, false] {
+            let request = PackRequest { ofs_delta, shallow: old.clone(), ..want(&old) };
+            let came = bytes_of(&served.snapshot(), &request, 1 << 16);
+            let client = served.client(if ofs_delta { "near.git" } else { "named.git" });
+            index(&client, &came, false);
+            let [by_distance, by_id, by_id_behind] = deltas(&client, &came);
+            if ofs_delta {
+                assert_eq!(by_id_behind, 0, "{seed}: a base that went before is named by id");
+                near += by_distance;
+            } else {
+                assert_eq!(by_distance, 0, "{seed}");
+                named += by_id;
+            }
+        }
+    }
+    assert!(near > 10 && named > 10, "{near} {named}");
+}
+
+/// How many deltas of a pack name their base by distance, how many by id, and how many of these stand behind it. git has
+/// indexed the pack in `client`.
+fn deltas(client: &Path, pack: &[u8]) -> [usize; 3] {
+    let folder = std::fs::read_dir(client.join("objects/pack")).unwrap();
+    let idx = folder.map(|f| f.unwrap().path()).find(|f| f.extension().is_some_and(|e| e == "idx")).unwrap();
+    let listed = String::from_utf8(git_in(client, &["show-index"], &std::fs::read(idx).unwrap())).unwrap();
+    let places: std::collections::HashMap<Oid, usize> = listed
+        .lines()
+        .map(|line| {
+            let mut words = line.split(' ');
+            (oid(words.clone().nth(1).unwrap()), words.next().unwrap().parse().unwrap())
+        })
+        .collect();
+    let mut found = [0; 3];
+    for at in places.values() {
+        // The head of an entry: kind and size, then the base's id (gitformat-pack(5)).
+        let size = pack[*at..].iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+        match pack[*at] >> 4 & 7 {
+            6 => found[0] += 1,
+            7 => {
+                let base = Oid::Sha1(pack[at + size..at + size + 20].try_into().unwrap());
+                found[1] += 1;
+                found[2] += usize::from(places.get(&base).is_some_and(|place| place < at));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
 fn annotated_tags_come_with_what_they_name() {
     let served = Served::new(400, 60, 1);
     let main = oid(&git(&served.path, &["rev-parse", "main"]));

@@ -30,6 +30,7 @@ pub(super) fn offer(
         sideband_all: upload.sideband_all,
         object_info: upload.object_info,
         bundle_uri: upload.bundle_uris && !settings.bundles.is_empty(),
+        unborn: upload.unborn,
         // Where all that is reachable may be asked for, so may tips.
         tip: upload.reachable || upload.hidden_tips,
         reachable: upload.reachable,

@@ -57,7 +57,7 @@ fn request(engine: &Engine, opened: &Opened, body: &Bytes, stop: &AtomicBool) ->
                     break command;
                 }
             }
-            None if decoder.is_empty() && reader.is_idle() => break Command::End,
+            None if decoder.is_spent() && reader.is_idle() => break Command::End,
             None => return Err(WireError::Cut.into()),
         }
     };
@@ -112,7 +112,7 @@ fn pack(engine: &Engine, pending: Pending, stop: &AtomicBool) -> Result<Quick, P
 fn whole(pending: Pending, mut pack: PackStream) -> Result<Quick, Problem> {
     let (band, mut out) = (SideBand::Large, pending.head);
     if !pending.quiet {
-        band.put(&mut out, Band::Remark, format!("Sending {} objects.\n", pack.objects()).as_bytes());
+        band.put(&mut out, Band::Remark, format!("Total {} objects.\n", pack.objects()).as_bytes());
     }
     let mut bytes = vec![0; usize::try_from(pack.bytes()).unwrap_or(0)];
     let filled = pack.fill(&mut bytes)?;

@@ -1,6 +1,6 @@
 //! Takes a push: commands, then the pack into quarantine, then the one acceptance path, then the report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
@@ -75,7 +75,8 @@ impl Conversation {
         loop {
             let result = match self.packet().await {
                 Ok(Some(packet)) => reader.take(&packet).map_err(Stop::from),
-                Ok(None) if reader.is_idle() => return Ok(None),
+                // Who wants nothing says so with a flush; git takes silence for a failed push, and says so.
+                Ok(None) if reader.is_idle() => return Err(Stop::Gone),
                 Ok(None) => Err(WireError::Cut.into()),
                 Err(stop) => Err(stop),
             };
@@ -226,7 +227,7 @@ impl Job {
     fn receive(&mut self) -> Result<Received, Problem> {
         let repository = &self.opened.repository;
         if !self.push.has_pack() {
-            return repository.received_nothing_as(Side::Push).map_err(Problem::from);
+            return repository.received_nothing_as(Side::Either).map_err(Problem::from);
         }
         let limits = &self.engine.limits;
         let limits = ReceiveLimits {
@@ -241,7 +242,9 @@ impl Job {
         let band = if self.push.quiet { SideBand::None } else { self.push.band };
         let teller = Teller::new(&self.output, band, &self.hears);
         let tell = |p: Progress| teller.tell(&p);
-        repository.receive_as(Side::Push, &mut self.reader, &limits, &tell, &self.stop).map_err(Problem::from)
+        repository
+            .receive_as(Side::Either, &mut self.reader, &limits, &tell, &self.stop)
+            .map_err(Problem::from)
     }
 
     /// Checks what came, and asks the one acceptance path.
@@ -253,15 +256,17 @@ impl Job {
             Ok(remark) => remarks.extend(remark),
             Err(problem) => answers.iter_mut().for_each(|a| *a = Err(problem.clone())),
         }
-        self.check_rules(received, &mut answers);
+        self.check_rules(received, &mut answers, &mut remarks);
+        let absent = self.check_absent(&mut answers, &mut remarks);
         let same = self.check_aliases(&mut answers);
         remarks.extend(rules::check_ends(&self.view, received, &self.push, &mut answers, &self.stop)?);
         self.check_connected(received, &mut answers)?;
         if self.push.atomic && answers.iter().any(Result::is_err) {
             answers.iter_mut().filter(|a| a.is_ok()).for_each(|a| *a = Err(not_alone()));
         }
-        let proposed: Vec<usize> =
-            (0..answers.len()).filter(|at| answers[*at].is_ok() && !same.contains_key(at)).collect();
+        let proposed: Vec<usize> = (0..answers.len())
+            .filter(|at| answers[*at].is_ok() && !same.contains_key(at) && !absent.contains(at))
+            .collect();
         let updates: Vec<RefUpdate> =
             proposed.iter().filter_map(|at| self.push.commands[*at].update.as_ref().ok().cloned()).collect();
         if updates.is_empty() {
@@ -311,13 +316,48 @@ impl Job {
     }
 
     /// Asks the repository's own settings.
-    fn check_rules(&self, received: &Received, answers: &mut [Result<(), Problem>]) {
+    fn check_rules(
+        &self,
+        received: &Received,
+        answers: &mut [Result<(), Problem>],
+        remarks: &mut Vec<String>,
+    ) {
         for (command, answer) in self.push.commands.iter().zip(answers.iter_mut()).filter(|(_, a)| a.is_ok())
         {
             if let Ok(update) = &command.update {
                 *answer = rules::check(&self.view, received, update);
+                if answer.is_ok() {
+                    remarks.extend(rules::warning(&self.view, update));
+                }
             }
         }
+    }
+
+    /// Finds the deletions of refs that are not there (both ids are zero): nothing is done, and that is no error. If one
+    /// is there after all, whoever pushed did not know of it.
+    fn check_absent(
+        &self,
+        answers: &mut [Result<(), Problem>],
+        remarks: &mut Vec<String>,
+    ) -> BTreeSet<usize> {
+        let mut absent = BTreeSet::new();
+        for ((at, command), answer) in self.push.commands.iter().enumerate().zip(answers) {
+            let Ok(update) = &command.update else { continue };
+            if answer.is_err() || !(update.is_create() && update.is_delete()) {
+                continue;
+            }
+            if self.view.whole.find_ref(update.name.as_str()).is_some() {
+                *answer = Err(Problem::new(
+                    slipway_core::ProblemKind::Conflict,
+                    format!("{} has been made meanwhile.", update.name),
+                    "Fetch, and delete it again if it shall go.",
+                ));
+            } else {
+                remarks.push(format!("{} is not there; there is nothing to delete.", update.name));
+                absent.insert(at);
+            }
+        }
+        absent
     }
 
     /// Refuses updates that contradict one another through a symbolic ref. Gives those that merely repeat another one,

@@ -21,7 +21,7 @@ pub(super) fn check(view: &View, received: &Received, update: &RefUpdate) -> Res
     let is_branch = update.name.as_branch().is_some();
     let is_current = view.whole.head() == &update.name;
     if update.is_delete() {
-        if settings.deny_deletes && is_branch {
+        if settings.deny_deletes && is_branch && !update.is_create() {
             return Err(denied(
                 "deletion prohibited",
                 "This repository keeps its branches (receive.denyDeletes).",
@@ -75,6 +75,18 @@ pub(super) fn check_ends(
     }
     received.end_history_at(ends);
     Ok(remark)
+}
+
+/// What the settings let through with a remark, in git's words.
+pub(super) fn warning(view: &View, update: &RefUpdate) -> Option<String> {
+    let settings = &view.settings.receive;
+    let is_current = view.whole.head() == &update.name;
+    if update.is_delete() {
+        let deletes = is_current && !update.is_create() && settings.delete_current == Guard::Warn;
+        return deletes.then(|| "warning: deleting the current branch".to_owned());
+    }
+    let moves = view.settings.has_work_tree && is_current && settings.current_branch == Guard::Warn;
+    moves.then(|| "warning: updating the current branch".to_owned())
 }
 
 fn denied(what: &str, cure: &str) -> Problem {

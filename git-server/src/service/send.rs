@@ -64,7 +64,7 @@ impl Conversation {
     async fn pass_on(&self, mut pack: PackStream, band: SideBand, quiet: bool) -> Result<(), Stop> {
         if !quiet && band != SideBand::None {
             let mut out = Vec::new();
-            band.put(&mut out, Band::Remark, format!("Sending {} objects.\n", pack.objects()).as_bytes());
+            band.put(&mut out, Band::Remark, format!("Total {} objects.\n", pack.objects()).as_bytes());
             self.output.send(out).await?;
         }
         loop {

@@ -323,9 +323,10 @@ pub(super) fn find_rev(snapshot: &Snapshot, name: &str) -> Option<Oid> {
         .map(|r| r.peeled.unwrap_or(r.target))
 }
 
+/// Without a newline at the end, as git writes these lines: libgit2 takes one for part of the id.
 fn put_boundary(boundary: &ShallowAnswer, out: &mut Vec<u8>) {
-    boundary.shallow.iter().for_each(|id| put_line(out, &format!("shallow {id}")));
-    boundary.unshallow.iter().for_each(|id| put_line(out, &format!("unshallow {id}")));
+    boundary.shallow.iter().for_each(|id| put(out, &[b"shallow ", id.to_string().as_bytes()]));
+    boundary.unshallow.iter().for_each(|id| put(out, &[b"unshallow ", id.to_string().as_bytes()]));
 }
 
 fn pack_request(args: FetchArgs, common: Vec<Oid>, boundary: ShallowAnswer, filter: Filter) -> PackRequest {

@@ -1,7 +1,7 @@
 //! What the server says first: refs with capabilities (versions 0 and 1), or capabilities alone (version 2).
 
 use slipway_core::{Oid, RefName};
-use slipway_repository::Ref;
+use slipway_repository::{Ref, Unborn};
 
 use super::pktline::{put, put_flush, put_line};
 use super::{AGENT, Service, Version};
@@ -35,6 +35,8 @@ pub(crate) struct Offer {
     pub(crate) object_info: bool,
     /// The command `bundle-uri`.
     pub(crate) bundle_uri: bool,
+    /// A HEAD not yet born.
+    pub(crate) unborn: Unborn,
     /// Versions 0 and 1: wants that are tips of refs, shown or not.
     pub(crate) tip: bool,
     /// Versions 0 and 1: wants that refs reach.
@@ -74,7 +76,7 @@ pub(crate) fn put_advertisement(
 fn put_v2(offer: &Offer, format: &str, out: &mut Vec<u8>) {
     put_line(out, "version 2");
     put_line(out, &format!("agent={AGENT}"));
-    put_line(out, "ls-refs=unborn");
+    put_line(out, if offer.unborn == Unborn::Advertise { "ls-refs=unborn" } else { "ls-refs" });
     let mut fetch = String::from("fetch=shallow wait-for-done");
     for (word, offered) in
         [("filter", offer.filter), ("ref-in-want", offer.ref_in_want), ("sideband-all", offer.sideband_all)]
@@ -230,6 +232,7 @@ mod tests {
             sideband_all: true,
             object_info: true,
             bundle_uri: true,
+            unborn: Unborn::Advertise,
             tip: true,
             reachable: true,
             atomic: true,

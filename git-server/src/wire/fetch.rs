@@ -1,5 +1,7 @@
 //! What a fetch asks for: the arguments that versions 0, 1 and 2 share, line by line.
 
+use std::collections::HashSet;
+
 use slipway_core::Oid;
 
 use super::filter::FilterSpec;
@@ -14,8 +16,10 @@ pub(crate) const DEPTH_INFINITE: u32 = 0x7fff_ffff;
 pub(crate) struct FetchArgs {
     /// Objects wanted, each once.
     pub(crate) wants: Vec<Oid>,
-    /// Refs wanted by name.
+    /// Refs wanted by name, in the order asked for, each once. A clone names every branch and tag that it wants.
     pub(crate) want_refs: Vec<String>,
+    /// The same names, to find doubles by.
+    named: HashSet<String>,
     /// Objects that the client has.
     pub(crate) haves: Vec<Oid>,
     /// The client's shallow boundary.
@@ -107,14 +111,14 @@ impl FetchArgs {
                     self.have(id, format)?;
                 } else if let Some(name) = line.strip_prefix(b"want-ref ") {
                     let name = read_text(name, "a ref")?;
-                    if self.want_refs.contains(&name) {
+                    if !self.named.insert(name.clone()) {
                         return Err(WireError::Twice("want-ref"));
                     }
-                    push_bounded(&mut self.want_refs, name, "want-ref lines", NAMES_MAX)?;
+                    push_bounded(&mut self.want_refs, name, "want-ref lines", WANTS_MAX)?;
                 } else if line.starts_with(b"packfile-uris ") {
                     // The client may fetch some packs elsewhere; here it gets all of its objects from us.
                 } else if !self.take_boundary(line, format)? {
-                    return Err(WireError::unexpected("an argument of fetch", line));
+                    return Err(WireError::argument(line));
                 }
             }
         }
@@ -166,5 +170,9 @@ mod tests {
             args.take(format!("deepen-not refs/heads/{n}").as_bytes(), "sha1").expect("within");
         }
         assert!(matches!(args.take(b"deepen-not x", "sha1"), Err(WireError::TooMany { .. })));
+        for n in 0..WANTS_MAX {
+            args.take(format!("want-ref refs/tags/{n}").as_bytes(), "sha1").expect("a clone with many tags");
+        }
+        assert!(matches!(args.take(b"want-ref x", "sha1"), Err(WireError::TooMany { .. })));
     }
 }

@@ -28,14 +28,15 @@ impl LsRefs {
             b"unborn" => self.unborn = true,
             _ => {
                 let Some(prefix) = line.strip_prefix(b"ref-prefix ") else {
-                    return Err(WireError::unexpected("an argument of ls-refs", line));
+                    return Err(WireError::argument(line));
                 };
                 self.prefix_bytes = self.prefix_bytes.saturating_add(prefix.len());
+                if !self.all {
+                    self.prefixes.push(read_text(prefix, "a ref prefix")?);
+                }
                 if self.prefixes.len() >= REF_PREFIXES_MAX || self.prefix_bytes > REF_PREFIX_BYTES_MAX {
                     self.all = true;
                     self.prefixes.clear();
-                } else if !self.all {
-                    self.prefixes.push(read_text(prefix, "a ref prefix")?);
                 }
             }
         }
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn past_the_bound_prefixes_are_ignored() {
         let mut ls = LsRefs::default();
-        for n in 0..=REF_PREFIXES_MAX {
+        for n in 0..REF_PREFIXES_MAX {
             ls.take(format!("ref-prefix no{n}").as_bytes()).expect("taken");
         }
         assert!(ls.matches("refs/heads/main"));

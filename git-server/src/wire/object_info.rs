@@ -21,7 +21,7 @@ impl ObjectInfo {
             return Ok(());
         }
         let Some(id) = line.strip_prefix(b"oid ") else {
-            return Err(WireError::unexpected("an argument of object-info", line));
+            return Err(WireError::argument(line));
         };
         push_bounded(&mut self.ids, read_oid(id, format)?, "object ids", WANTS_MAX)
     }

@@ -170,15 +170,7 @@ impl PushReader {
         };
         let (old, new) = (read_oid(old, self.format)?, read_oid(new, self.format)?);
         let fresh = self.names.insert(name.to_vec());
-        let update = read_name(name).and_then(|name| {
-            if old.is_zero() && new.is_zero() {
-                return Err(refused(
-                    format!("{name} shall be neither made nor moved nor deleted."),
-                    "Push an object.",
-                ));
-            }
-            Ok(RefUpdate { name, old, new })
-        });
+        let update = read_name(name).map(|name| RefUpdate { name, old, new });
         let update = if fresh { update } else { Err(twice(name)) };
         Ok(Command { raw_name: name.to_vec(), deletes: new.is_zero(), update })
     }

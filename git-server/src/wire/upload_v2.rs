@@ -1,5 +1,7 @@
 //! Version 2 of upload-pack: commands, each with capabilities and arguments, ended by a flush (gitprotocol-v2).
 
+use slipway_repository::Unborn;
+
 use super::advertise::Offer;
 use super::fetch::FetchArgs;
 use super::ls_refs::LsRefs;
@@ -67,20 +69,30 @@ impl Open {
         }
     }
 
+    fn name(&self) -> &'static str {
+        match self {
+            Self::LsRefs(_) => "ls-refs",
+            Self::Fetch(_) => "fetch",
+            Self::ObjectInfo(_) => "object-info",
+            Self::BundleUri => "bundle-uri",
+        }
+    }
+
     fn take(&mut self, line: &[u8], format: &'static str, offer: &Offer) -> Result<(), WireError> {
         match self {
+            Self::LsRefs(_) if line == b"unborn" && offer.unborn == Unborn::Ignore => Ok(()),
             Self::LsRefs(args) => args.take(line),
             Self::Fetch(args) => {
                 let refused = (line == b"sideband-all" && !offer.sideband_all)
                     || (line.starts_with(b"filter ") && !offer.filter)
                     || (line.starts_with(b"want-ref ") && !offer.ref_in_want);
                 if refused {
-                    return Err(WireError::unexpected("an argument of fetch that is served here", line));
+                    return Err(WireError::argument(line));
                 }
                 args.take(line, format)
             }
             Self::ObjectInfo(args) => args.take(line, format),
-            Self::BundleUri => Err(WireError::unexpected("no argument of bundle-uri", line)),
+            Self::BundleUri => Err(WireError::argument(line)),
         }
     }
 
@@ -140,9 +152,7 @@ impl CommandReader {
                     return Ok(Some(open.close()));
                 }
             }
-            (Stage::Arguments(_), Packet::Delim) => {
-                return Err(WireError::unexpected("a flush", b"a delimiter"));
-            }
+            (Stage::Arguments(open), Packet::Delim) => return Err(WireError::NoFlush(open.name())),
             (_, Packet::ResponseEnd) => return Err(WireError::unexpected("a command", b"0002")),
         }
         Ok(None)
@@ -161,7 +171,7 @@ impl CommandReader {
         match line.split_once('=').map_or((line.as_str(), ""), |(key, value)| (key, value)) {
             ("command", name) => {
                 let open = Open::named(name, &self.offer)
-                    .ok_or_else(|| WireError::unexpected("a command of this server", name.as_bytes()))?;
+                    .ok_or_else(|| WireError::NoSuchCommand(name.chars().take(100).collect()))?;
                 if command.replace(open).is_some() {
                     return Err(WireError::Twice("command"));
                 }
@@ -177,7 +187,7 @@ impl CommandReader {
                     NAMES_MAX,
                 )?;
             }
-            _ => return Err(WireError::unexpected("a capability of this server", line.as_bytes())),
+            _ => return Err(WireError::NoSuchCapability(line.chars().take(100).collect())),
         }
         Ok(())
     }
@@ -193,7 +203,7 @@ impl CommandReader {
                 here: self.format,
             });
         }
-        command.ok_or_else(|| WireError::unexpected("a command", b"no command"))
+        command.ok_or(WireError::NoCommand)
     }
 }
 

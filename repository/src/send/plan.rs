@@ -58,6 +58,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) count: u32,
     /// Tells earlier versions that deltas may build on, if the receiver takes such.
     pub(crate) versions: Option<&'a Selected>,
+    /// Deltas may name their base by distance.
+    pub(crate) ofs: bool,
     /// The pack is to be stored: deltas whose base is not in it are another's business.
     pub(crate) rewrites: bool,
 }
@@ -126,7 +128,7 @@ pub(crate) fn plan_from<'a>(
     let mut items = planner.items;
     items.extend((0..loose.len() as u32).map(Item::Loose));
     let versions = (reads.thin && !selected.twins.is_empty()).then_some(selected);
-    Ok(Plan { packs, items, loose, count, versions, rewrites: reads.stores })
+    Ok(Plan { packs, items, loose, count, versions, ofs: reads.ofs, rewrites: reads.stores })
 }
 
 /// From this share of a pack's objects on they are found by going through all of it in order.

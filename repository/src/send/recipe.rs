@@ -383,6 +383,24 @@ impl Kitchen<'_> {
         self.body(kind.pack_code(), None, &deflate(data)?)
     }
 
+    /// Where in the answer the object went, if it is in a pack and went before what is being put now.
+    fn sent_before(&self, id: &Oid) -> Option<u64> {
+        let place = self.plan.packs.locate(id)?;
+        let stored = (place.pack, self.plan.packs.pack(place).offset_at(place.position));
+        if let Some(at) = self.early.get(&stored) {
+            return Some(*at);
+        }
+        let items = &self.plan.items[..self.begun.len()];
+        let number = items.partition_point(|item| item.source() <= stored).checked_sub(1)?;
+        let (pack, start) = items[number].source();
+        let is_there = match items[number] {
+            Item::Run { end, .. } => pack == stored.0 && stored.1 < end,
+            Item::Delta { .. } | Item::Whole { .. } => (pack, start) == stored,
+            Item::Early { .. } | Item::Loose(_) => false,
+        };
+        is_there.then(|| self.begun[number] + (stored.1 - start)).filter(|at| *at < self.len)
+    }
+
     /// Puts an entry: its head, and what it holds.
     fn body(&mut self, code: u8, base: Option<&Oid>, body: &Body) -> Result<()> {
         let mut head = Vec::with_capacity(48);
@@ -392,9 +410,17 @@ impl Kitchen<'_> {
         self.make(&body.deflated)
     }
 
-    /// A delta that was made for this answer.
+    /// A delta that was made for this answer. It names its base by distance where it can: that is shorter, and go-git up
+    /// to 5.4 does not find a base by id that is a delta itself.
     fn fresh(&mut self, place: Place) -> Result<()> {
         let Some(Fresh { base, body }) = self.fresh.remove(&place) else { return Ok(()) };
+        if let Some(at) = self.plan.ofs.then(|| self.sent_before(&base)).flatten() {
+            let mut head = Vec::with_capacity(48);
+            write_type_and_size(6, body.size, &mut head);
+            write_distance(self.len - at, &mut head);
+            self.make(&head)?;
+            return self.make(&body.deflated);
+        }
         self.body(7, Some(&base), &body)
     }
 
