@@ -2,6 +2,7 @@
 
 mod certificates;
 mod everyday;
+mod hostile;
 mod http;
 mod push;
 mod refusals;
