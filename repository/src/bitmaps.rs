@@ -14,6 +14,7 @@ use crate::formats::{BitmapFile, Broken};
 use crate::graph::{Graph, Node};
 use crate::mapped::Mapped;
 use crate::object::Kind;
+use crate::pack::Pack;
 use crate::packs::{JointIndex, PackSet, gix_id};
 use crate::reach::Marks;
 use crate::snapshot::Snapshot;
@@ -65,6 +66,54 @@ impl Bitmaps {
         self.file.len()
     }
 
+    /// Reads all of the file to see whether its checksum is right.
+    pub(crate) fn verify(&self) -> Result<(), Broken> {
+        self.file.verify()
+    }
+
+    /// How many objects have a bit.
+    pub(crate) fn objects(&self) -> u32 {
+        match &self.cover {
+            Cover::First => self.file.objects(),
+            Cover::Joint(index) => index.file.count(),
+        }
+    }
+
+    /// The id at a position of the index.
+    pub(crate) fn id<'a>(&'a self, packs: &'a PackSet, position: u32) -> Option<&'a [u8]> {
+        match &self.cover {
+            Cover::First => {
+                let first = packs.packs().first().filter(|pack| position < pack.count())?;
+                Some(first.id_at(position).as_bytes())
+            }
+            Cover::Joint(index) => index.file.id(position),
+        }
+    }
+
+    /// The number of the commit's bitmap.
+    pub(crate) fn find(&self, packs: &PackSet, id: &Oid) -> Option<u32> {
+        self.file.find(self.position(packs, id)?)
+    }
+
+    /// What the commit of that bitmap reaches, in the file's own bits.
+    pub(crate) fn reach(&self, number: u32) -> Result<Bits, Broken> {
+        self.file.reach(number)
+    }
+
+    /// All objects of that kind, in the file's own bits.
+    pub(crate) fn kind(&self, kind: Kind) -> Result<Bits, Broken> {
+        self.file.kind(kind)?.decode()
+    }
+
+    /// True if every object of the pack has a bit.
+    pub(crate) fn covers(&self, packs: &PackSet, pack: &Arc<Pack>) -> bool {
+        let is = |number: usize| packs.packs().get(number).is_some_and(|ours| Arc::ptr_eq(ours, pack));
+        match &self.cover {
+            Cover::First => is(0),
+            Cover::Joint(index) => index.numbers.iter().any(|number| is(*number as usize)),
+        }
+    }
+
     /// The position in the index of the object, by which its bitmap is found.
     fn position(&self, packs: &PackSet, id: &Oid) -> Option<u32> {
         match &self.cover {
@@ -74,7 +123,7 @@ impl Bitmaps {
     }
 
     /// The bit that stands for the object at a position of the index.
-    fn bit(&self, packs: &PackSet, position: u32) -> Option<usize> {
+    pub(crate) fn bit(&self, packs: &PackSet, position: u32) -> Option<usize> {
         match &self.cover {
             Cover::First => {
                 let pack = packs.packs().first()?;

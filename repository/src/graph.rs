@@ -67,7 +67,8 @@ pub(crate) enum Parents {
 }
 
 impl Parents {
-    fn new(nodes: &[Node]) -> Self {
+    /// These.
+    pub(crate) fn of(nodes: &[Node]) -> Self {
         match *nodes {
             [] => Self::Few(0, [0; 2]),
             [one] => Self::Few(1, [one, 0]),
@@ -181,7 +182,7 @@ impl Graph {
             Ok((file.tree(node)?, file.date(node)?))
         };
         let (tree, date) = read().map_err(|e: BrokenGraph| broken(e.0))?;
-        Ok(Commit { tree, date: i64::try_from(date).unwrap_or(i64::MAX), parents: Parents::new(&parents) })
+        Ok(Commit { tree, date: i64::try_from(date).unwrap_or(i64::MAX), parents: Parents::of(&parents) })
     }
 
     fn fill(&self, id: &Oid, data: &[u8]) -> Result<(Node, Commit)> {
@@ -194,7 +195,7 @@ impl Graph {
         let node = known.number(id);
         let parents: Vec<Node> =
             parents.iter().map(|p| in_file(p).unwrap_or_else(|| known.number(p) + stored)).collect();
-        let parents = Parents::new(&parents);
+        let parents = Parents::of(&parents);
         known.read[node as usize] = Some(Read { tree, date, parents: parents.clone() });
         Ok((node + stored, Commit { tree, date, parents }))
     }

@@ -84,6 +84,8 @@ pub(crate) const REF_FOLDERS_DEEP_MAX: usize = 512;
 pub(crate) const RACY_NS: i128 = 25_000_000;
 /// Buffers for reading packs and inflating, in bytes.
 pub(crate) const BUFFER_BYTES: usize = 64 << 10;
+/// Read for one entry's header where the others are far off, in bytes.
+pub(crate) const HEADERS_BYTES_MIN: usize = 1 << 10;
 /// Largest commit, tag or tree that is read for its links, in bytes.
 pub(crate) const LINKED_OBJECT_BYTES_MAX: u64 = 256 << 20;
 /// The buffer that an incoming pack passes through, in bytes.
@@ -159,6 +161,20 @@ pub(crate) const FILTER_PLACES_MAX: usize = 8_000_000;
 pub(crate) const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Most values in it.
 pub(crate) const CONFIG_VALUES_MAX: usize = 10_000;
+/// At most so many trees that the client has are laid beside one commit's where a filter leaves something out,
+pub(crate) const EDGES_MAX: usize = 4;
+/// and so many of parents otherwise.
+pub(crate) const BESIDE_MAX: usize = 8;
+/// A commit with more new objects than this is walked as if it had no parents close by.
+pub(crate) const NEWS_MAX: usize = 20_000;
+/// Bytes of trees that one walk keeps for its next commit.
+pub(crate) const NEWS_TREES_BYTES_MAX: usize = 4 << 20;
+/// Bytes of lists of what is new in commits that are kept, over all repositories.
+pub(crate) const NEWS_KEPT_BYTES_MAX: usize = 8 << 20;
+/// Bytes of entries made for one answer that are kept for others.
+pub(crate) const MADE_KEPT_BYTES_MAX: usize = 16 << 20;
+/// Walks over more commits than this keep nothing: it would drive out what others keep.
+pub(crate) const NEWS_COMMITS_MAX: usize = 1_000;
 /// Where more commits than this are to be sent, bitmaps are asked if there are any.
 pub(crate) const WALKED_COMMITS_MAX: usize = 2_000;
 /// Bytes that an answer made anew keeps in memory; beyond it they are in a file.

@@ -10,6 +10,7 @@ mod changes;
 mod combine;
 mod commit_graph;
 mod cruft;
+mod earlier;
 mod full;
 mod gc_lock;
 mod joint;
@@ -112,7 +113,7 @@ impl Repository {
             self.pack_loose(stop)?;
             let retired = self.roll_up(stop)?;
             go_on(stop)?;
-            self.join(&retired, stop)?;
+            self.join(&retired, false, stop)?;
             // Only what the new index does not name any more.
             for pack in &retired {
                 retire(pack)?;

@@ -18,7 +18,7 @@ use slipway_core::Oid;
 use crate::error::{RepoError, Result};
 use crate::formats::ReverseFile;
 use crate::inflate::{InflateError, Source, inflate_exact, inflate_prefix};
-use crate::limits::{BUFFER_BYTES, DELTA_DEPTH_MAX};
+use crate::limits::{BUFFER_BYTES, DELTA_DEPTH_MAX, HEADERS_BYTES_MIN};
 use crate::mapped::Mapped;
 use crate::object::Kind;
 
@@ -324,11 +324,12 @@ impl Source for Pack {
     }
 }
 
-/// Reads headers in ascending order through one buffer.
+/// Reads headers in ascending order through one buffer, which grows as they turn out to lie close together.
 #[derive(Default)]
 pub(crate) struct Window {
     start: u64,
     bytes: Vec<u8>,
+    ahead: usize,
 }
 
 impl Window {
@@ -337,7 +338,9 @@ impl Window {
         let mut at = offset.wrapping_sub(self.start);
         let whole = at.checked_add(HEADER_BYTES_MAX as u64).is_some_and(|end| end <= self.bytes.len() as u64);
         if offset < self.start || !whole {
-            self.bytes.resize(BUFFER_BYTES, 0);
+            let close = at < 4 * self.ahead as u64;
+            self.ahead = if close { (self.ahead * 2).min(BUFFER_BYTES) } else { HEADERS_BYTES_MIN };
+            self.bytes.resize(self.ahead, 0);
             let got = pack.read_raw(&mut self.bytes, offset)?;
             self.bytes.truncate(got);
             self.start = offset;

@@ -112,6 +112,11 @@ impl Marks {
         self.loose.contains(id) || packs.locate(id).is_some_and(|place| self.packed.has(packs.rank(place)))
     }
 
+    /// True if nothing is in.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.packed.is_empty() && self.loose.is_empty()
+    }
+
     /// The packed ones, by [`PackSet::rank`].
     pub(crate) fn packed(&self) -> &Bits {
         &self.packed

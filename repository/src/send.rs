@@ -6,8 +6,11 @@
 //! builds on it, so that no deltas can form a ring. Recipes are kept and shared by all who ask the same ([`cache`]).
 
 pub(crate) mod cache;
+mod commits;
 mod filter;
 mod fresh;
+mod news;
+mod parts;
 pub(crate) mod plan;
 pub(crate) mod recipe;
 pub(crate) mod select;

@@ -596,3 +596,49 @@ fn bitmaps_answer_large_fetches_as_walks_do() {
     assert!(expected.is_subset(&came));
     assert_eq!(came.len(), expected.len());
 }
+
+/// What a fetch of `new` by a client that has `old` brings.
+fn came(served: &Path, client: &Path, new: &str, old: &str) -> BTreeSet<Oid> {
+    let repo = Repository::open_with(served.to_owned(), Settings::default(), Vec::new()).unwrap();
+    let request = PackRequest { haves: vec![oid(old)], thin: true, ..want(&[oid(new)]) };
+    index(client, &bytes_of(&repo.snapshot().unwrap(), &request, 1 << 16), false)
+}
+
+#[test]
+fn what_comes_back_is_not_sent_again() {
+    let lab = Lab::new();
+    let (served, client) = (lab.bare("served.git"), lab.bare("client.git"));
+    let blob = |text: &str| git_in(&served, &["hash-object", "-w", "--stdin"], text.as_bytes());
+    let id = |raw: Vec<u8>| String::from_utf8(raw).unwrap().trim().to_owned();
+    let (first, second) = (id(blob("first\n")), id(blob("second\n")));
+    let tree = |lines: &str| id(git_in(&served, &["mktree"], lines.as_bytes()));
+    let folder = |file: &str| tree(&format!("100644 blob {file}\tfile\n"));
+    let root = |folder: &str| tree(&format!("040000 tree {folder}\tfolder\n"));
+    let (before, between) = (root(&folder(&first)), root(&folder(&second)));
+    let commit = |tree: &str, parents: &[&str]| {
+        let parents: Vec<&str> = parents.iter().flat_map(|p| ["-p", p]).collect();
+        id(git_in(&served, &[&["commit-tree", tree, "-m", "c"][..], &parents].concat(), b""))
+    };
+    let one = commit(&before, &[]);
+    let two = commit(&between, &[&one]);
+    let three = commit(&before, &[&two]);
+    let side = commit(&before, &[&one]);
+    let merge = commit(&between, &[&side, &three]);
+    git(&served, &["update-ref", "refs/heads/main", &merge]);
+    let had = bytes_of(
+        &Repository::open_with(served.clone(), Settings::default(), Vec::new()).unwrap().snapshot().unwrap(),
+        &want(&[oid(&one)]),
+        1 << 16,
+    );
+    index(&client, &had, true);
+    // Away and back: the second commit brings its trees and its file, the third nothing but itself.
+    let second_folder = folder(&second);
+    let news = [&two, &between, &second_folder, &second, &three];
+    let expected: BTreeSet<Oid> = news.iter().map(|id| oid(id)).collect();
+    assert_eq!(came(&served, &client, &three, &one), expected);
+    // The merge has what its first parent has not and its second had lately: that is on its way already.
+    let expected: BTreeSet<Oid> = expected.into_iter().chain([oid(&side), oid(&merge)]).collect();
+    let other = lab.bare("other.git");
+    index(&other, &had, true);
+    assert_eq!(came(&served, &other, &merge, &one), expected);
+}

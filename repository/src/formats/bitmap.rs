@@ -126,6 +126,11 @@ impl<D: Deref<Target = [u8]>> BitmapFile<D> {
         Ok(Ewah::parse(&self.data[at..self.entries.end], self.objects)?.0)
     }
 
+    /// How many objects have a bit.
+    pub(crate) fn objects(&self) -> u32 {
+        self.objects
+    }
+
     /// How many commits have a bitmap.
     pub(crate) fn len(&self) -> u32 {
         match &self.rows {

@@ -63,7 +63,6 @@ pub(super) fn write(
 ) -> Result<PathBuf> {
     let selected = Selected::just(Arc::new(taken));
     let plan = plan_from(packs, &selected, Reads { ofs: true, thin: false, stores: true }, stop)?;
-    drop(selected);
     let (recipe, begun) = prepare(snapshot, &plan, stop)?;
     let mut entries = entries(&plan, &begun)?;
     drop(begun);

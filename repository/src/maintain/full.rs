@@ -126,7 +126,7 @@ impl Repository {
         let mut retired = sources;
         retired.retain(|pack| !made.iter().any(|path| path == pack.path()));
         go_on(stop)?;
-        self.join(&retired, stop)?;
+        self.join(&retired, true, stop)?;
         let mut repacked = Repacked {
             reachable: items.len() as u64,
             unreachable: rest.times.len() as u64,

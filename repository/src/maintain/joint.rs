@@ -52,8 +52,8 @@ impl Drop for Pending {
 }
 
 impl Repository {
-    /// Writes the index and its bitmaps over all packs but the retired ones.
-    pub(super) fn join(&self, retired: &[Arc<Pack>], stop: &AtomicBool) -> Result<()> {
+    /// Writes the index and its bitmaps over all packs but the retired ones. With `anew` no earlier bitmap is used.
+    pub(super) fn join(&self, retired: &[Arc<Pack>], anew: bool, stop: &AtomicBool) -> Result<()> {
         let snapshot = self.snapshot()?;
         let packs: Vec<Arc<Pack>> = snapshot
             .packs
@@ -91,7 +91,8 @@ impl Repository {
         let part = folder.join(format!("tmp_bitmap_{}", std::process::id()));
         super::remove(&part)?;
         let written = Pending(Some(part.clone()));
-        if Reachability::new(&snapshot, &set, stop)?.write(&part, &sum)? {
+        let before = (!anew).then_some(&*current);
+        if Reachability::new(&snapshot, &set, before, stop)?.write(&part, &sum)? {
             written.put(&bitmap)?;
         }
         pending.put(&folder.join("multi-pack-index"))?;

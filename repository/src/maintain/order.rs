@@ -94,11 +94,11 @@ impl Walk<'_> {
             roots.push(commit.tree);
         }
         for tree in roots {
-            self.tree(&tree, 0)?;
+            self.tree(&tree)?;
         }
         for (id, kind) in others {
             match kind {
-                Kind::Tree => self.tree(&id, 0)?,
+                Kind::Tree => self.tree(&id)?,
                 _ => drop(self.put(&id, kind)),
             }
         }
@@ -141,42 +141,73 @@ impl Walk<'_> {
         true
     }
 
-    /// The tree and all below it that was not seen. The depth of folders is bounded, so recursion is.
-    fn tree(&mut self, id: &Oid, deep: usize) -> Result<()> {
-        if !self.put(id, Kind::Tree) {
-            return Ok(());
+    /// The tree and all below it that was not seen, each folder before what is in it.
+    fn tree(&mut self, id: &Oid) -> Result<()> {
+        let mut open = Vec::new();
+        open.extend(self.enter(id)?);
+        while let Some(folder) = open.last_mut() {
+            match self.folder(folder)? {
+                None => drop(open.pop()),
+                Some(_) if open.len() > TREE_DEPTH_MAX => {
+                    return Err(RepoError::TooMuch {
+                        what: "the depth of folders",
+                        max: TREE_DEPTH_MAX as u64,
+                    });
+                }
+                Some(below) => open.extend(self.enter(&below)?),
+            }
         }
-        if deep > TREE_DEPTH_MAX {
-            return Err(RepoError::TooMuch { what: "the depth of folders", max: TREE_DEPTH_MAX as u64 });
+        Ok(())
+    }
+
+    /// A tree that was not seen.
+    fn enter(&mut self, id: &Oid) -> Result<Option<Folder>> {
+        if !self.put(id, Kind::Tree) {
+            return Ok(None);
         }
         go_on(self.stop)?;
         let mut data = Vec::new();
         match self.snapshot.read(id, LINKED_OBJECT_BYTES_MAX, &mut data)? {
-            Some(Kind::Tree) => {}
+            Some(Kind::Tree) => Ok(Some(Folder { id: *id, data, at: 0, path: self.path.len() })),
             Some(kind) => {
                 let why = format!("it is used as a tree and is a {kind}");
-                return Err(RepoError::BrokenObject { id: *id, why });
+                Err(RepoError::BrokenObject { id: *id, why })
             }
-            None => return Err(RepoError::Missing { id: *id }),
+            None => Err(RepoError::Missing { id: *id }),
         }
-        for entry in TreeEntries::new(&data, id.as_bytes().len()) {
+    }
+
+    /// Puts entries in up to the next folder, which is returned; the path is that folder's then.
+    fn folder(&mut self, folder: &mut Folder) -> Result<Option<Oid>> {
+        let Folder { id, data, at, path } = folder;
+        let mut entries = TreeEntries::new(data.get(*at..).unwrap_or_default(), id.as_bytes().len());
+        while let Some(entry) = entries.next() {
             let entry = entry.map_err(|why| RepoError::BrokenObject { id: *id, why: why.into() })?;
-            let before = self.path.len();
-            if before > 0 {
+            self.path.truncate(*path);
+            if !self.path.is_empty() {
                 self.path.push(b'/');
             }
             self.path.extend_from_slice(entry.name);
-            let done = match entry.kind() {
-                Some(Kind::Tree) => self.tree(&entry.id, deep + 1),
-                Some(kind) => {
-                    self.put(&entry.id, kind);
-                    Ok(())
+            match entry.kind() {
+                Some(Kind::Tree) => {
+                    *at = data.len() - entries.left();
+                    return Ok(Some(entry.id));
                 }
-                None => Ok(()),
-            };
-            self.path.truncate(before);
-            done?;
+                Some(kind) => drop(self.put(&entry.id, kind)),
+                None => {}
+            }
         }
-        Ok(())
+        self.path.truncate(*path);
+        Ok(None)
     }
+}
+
+/// A folder that is walked.
+struct Folder {
+    id: Oid,
+    data: Vec<u8>,
+    /// Where the next entry begins.
+    at: usize,
+    /// Bytes of the path that leads here.
+    path: usize,
 }

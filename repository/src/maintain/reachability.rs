@@ -1,5 +1,5 @@
 //! Computes and writes reachability bitmaps: of all that refs point at, and of commits between, close together where
-//! history is young and far apart where it is old.
+//! history is young and far apart where it is old. Those that were computed before are taken over as they are.
 //!
 //! Commits are taken parents first. A bitmap starts from those of the nearest commits that have one; between them and it
 //! each commit's tree is laid beside its parent's, so that the work is that of all differences together. Everything is
@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicBool;
 use slipway_core::Oid;
 
 use super::changes::{Change, each_change};
+use super::earlier::Earlier;
 use super::{combine::durable, go_on};
 use crate::bits::Bits;
 use crate::error::{RepoError, Result};
@@ -30,6 +31,7 @@ pub(super) struct Reachability<'a> {
     index: Arc<JointIndex>,
     /// The bit of each position of the index.
     bit_of: Vec<u32>,
+    earlier: Option<Earlier<'a>>,
     stop: &'a AtomicBool,
 }
 
@@ -40,8 +42,13 @@ struct Made {
 }
 
 impl<'a> Reachability<'a> {
-    /// Over packs that have a multi-pack index.
-    pub(super) fn new(snapshot: &'a Snapshot, packs: &Arc<PackSet>, stop: &'a AtomicBool) -> Result<Self> {
+    /// Over packs that have a multi-pack index. Bitmaps over `before`, packs of the snapshot, are used again.
+    pub(super) fn new(
+        snapshot: &'a Snapshot,
+        packs: &Arc<PackSet>,
+        before: Option<&'a PackSet>,
+        stop: &'a AtomicBool,
+    ) -> Result<Self> {
         let lost = || RepoError::Invalid { what: "bitmaps need a multi-pack index".into() };
         let index = packs.index().ok_or_else(lost)?.clone();
         let mut bit_of = vec![0; index.file.count() as usize];
@@ -49,7 +56,11 @@ impl<'a> Reachability<'a> {
             let place = index.file.position_of_bit(bit).and_then(|p| bit_of.get_mut(p as usize));
             *place.ok_or_else(lost)? = bit;
         }
-        Ok(Self { snapshot, packs: packs.clone(), index, bit_of, stop })
+        let earlier = match before {
+            Some(before) => Earlier::new(snapshot, before, &index, &bit_of, stop)?,
+            None => None,
+        };
+        Ok(Self { snapshot, packs: packs.clone(), index, bit_of, earlier, stop })
     }
 
     /// Computes and writes them; false, and no file, if no commit can have one.
@@ -124,10 +135,15 @@ impl<'a> Reachability<'a> {
         tips.dedup();
         let mut chosen: HashSet<Node> =
             tips.into_iter().take(BITMAP_TIPS_MAX).map(|(_, node)| node).collect();
+        // Those that have one are preferred: where a commit counts from moves with every push.
+        let mut since = 0;
         for (age, node) in order.iter().rev().enumerate() {
             let space = if age < BITMAP_YOUNG_COMMITS { BITMAP_YOUNG_SPACE } else { BITMAP_OLD_SPACE };
-            if age % space == 0 {
+            since += 1;
+            let has_one = || self.earlier.as_ref().is_some_and(|e| e.has(&self.snapshot.graph().id(*node)));
+            if since >= space || (since >= space / 2 && has_one()) {
                 chosen.insert(*node);
+                since = 0;
             }
         }
         Ok(chosen)
@@ -141,12 +157,19 @@ impl<'a> Reachability<'a> {
         for node in order.iter().filter(|node| chosen.contains(node)) {
             go_on(self.stop)?;
             let Some(position) = self.position(&self.snapshot.graph().id(*node)) else { continue };
-            let mut bits = Bits::with_len(self.bit_of.len());
-            let mut between = self.between(*node, &numbers, &made, &mut bits)?;
-            between.sort_unstable_by_key(|(node, _)| turn.get(node).copied());
-            if !self.fill(&between, &mut bits)? {
-                continue;
-            }
+            let earlier = self.earlier.as_ref().and_then(|e| e.reach(&self.snapshot.graph().id(*node)));
+            let bits = match earlier {
+                Some(bits) => bits,
+                None => {
+                    let mut bits = Bits::with_len(self.bit_of.len());
+                    let mut between = self.between(*node, &numbers, &made, &mut bits)?;
+                    between.sort_unstable_by_key(|(node, _)| turn.get(node).copied());
+                    if !self.fill(&between, &mut bits)? {
+                        continue;
+                    }
+                    bits
+                }
+            };
             numbers.insert(*node, made.len());
             made.push(Made { position, bits: ewah_encode(&bits, self.index.file.count()) });
         }
@@ -221,8 +244,15 @@ impl<'a> Reachability<'a> {
 
     /// The bits of all commits, trees, blobs and tags.
     fn kinds(&self) -> Result<[Bits; 4]> {
-        let mut kinds: [Bits; 4] = std::array::from_fn(|_| Bits::with_len(self.bit_of.len()));
-        for (number, pack) in self.packs.packs().iter().enumerate() {
+        let known = self.earlier.as_ref().and_then(|earlier| {
+            let kind = |kind| earlier.kind(kind);
+            Some([kind(Kind::Commit)?, kind(Kind::Tree)?, kind(Kind::Blob)?, kind(Kind::Tag)?])
+        });
+        let told = |pack| known.is_some() && self.earlier.as_ref().is_some_and(|e| e.covers(pack));
+        let packs = self.packs.packs().iter().enumerate();
+        let fresh: Vec<_> = packs.filter(|(_, pack)| !told(pack)).collect();
+        let mut kinds = known.unwrap_or_else(|| std::array::from_fn(|_| Bits::with_len(self.bit_of.len())));
+        for (number, pack) in fresh {
             go_on(self.stop)?;
             let of = pack.kinds(self.stop)?;
             for (rank, kind) in of.iter().enumerate() {

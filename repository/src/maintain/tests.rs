@@ -163,3 +163,66 @@ fn an_object_that_a_ref_comes_back_to_does_not_go() {
     }
     assert!(stayed > 5 && went > 0, "{stayed} {went}");
 }
+
+/// The commits that have bitmaps, with what git says they reach compared with what the bitmap says.
+fn judged(repository: &Repository, path: &Path) -> BTreeSet<Oid> {
+    let snapshot = repository.snapshot().unwrap();
+    let packs = snapshot.packs.load_full();
+    let bitmaps = snapshot.bitmaps().unwrap();
+    let by_bit: std::collections::HashMap<usize, Oid> = (0..bitmaps.objects())
+        .map(|at| {
+            let id = Oid::from_bytes(bitmaps.id(&packs, at).unwrap()).unwrap();
+            (bitmaps.bit(&packs, at).unwrap(), id)
+        })
+        .collect();
+    let mut commits = BTreeSet::new();
+    for id in by_bit.values() {
+        let Some(number) = bitmaps.find(&packs, id) else { continue };
+        let reach: BTreeSet<Oid> = bitmaps.reach(number).unwrap().iter().map(|bit| by_bit[&bit]).collect();
+        assert!(reach == crate::support::reachable(path, &[&id.to_string()]), "{id}");
+        commits.insert(*id);
+    }
+    for (kind, word) in
+        [(crate::Kind::Commit, "commit"), (crate::Kind::Tree, "tree"), (crate::Kind::Blob, "blob")]
+    {
+        let told: BTreeSet<Oid> = bitmaps.kind(kind).unwrap().iter().map(|bit| by_bit[&bit]).collect();
+        let real: BTreeSet<Oid> =
+            all_objects(path).into_iter().filter(|(_, kind, _)| kind == word).map(|o| o.0).collect();
+        assert!(told == real, "{word}: {} told, {} there", told.len(), real.len());
+    }
+    commits
+}
+
+#[test]
+fn bitmaps_that_are_used_again_tell_what_git_tells() {
+    let lab = Lab::new();
+    let (repository, path) = lab.create("app");
+    let stop = AtomicBool::new(false);
+    import(&path, 11, 500);
+    repository.maintain(&stop).unwrap();
+    let mut before = judged(&repository, &path);
+    assert!(before.len() > 2);
+    for (seed, commits) in [(12, 40), (13, 250), (14, 60)] {
+        import(&path, seed, commits);
+        // Another number for everything that came before: more tips, and packs rolled into one.
+        repository.maintain(&stop).unwrap();
+        let after = judged(&repository, &path);
+        assert!(after.intersection(&before).count() > 1, "none was used again");
+        before = after;
+    }
+    // A file of bitmaps with a wrong bit in it is not handed on.
+    let pack = path.join("objects/pack");
+    let is_bitmap = |p: &std::path::PathBuf| p.extension().is_some_and(|e| e == "bitmap");
+    let files = || std::fs::read_dir(&pack).unwrap().map(|f| f.unwrap().path());
+    let file = files().find(is_bitmap).unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, bytes).unwrap();
+    import(&path, 15, 60);
+    let files = vec![path.join("config")];
+    let repository = Repository::open_with(path.clone(), crate::Settings::default(), files).unwrap();
+    repository.maintain(&stop).unwrap();
+    judged(&repository, &path);
+}

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::parts::Parts;
 use super::recipe::Recipe;
 use crate::error::Result;
 use crate::limits::{RECIPES_DISK_BYTES_MAX, RECIPES_MEMORY_BYTES_MAX};
@@ -16,7 +17,11 @@ pub(crate) type Key = (u64, [u8; 32]);
 
 /// Answers of all repositories, bounded by the memory and the disk that they take.
 #[derive(Default)]
-pub(crate) struct Recipes(Mutex<State>);
+pub(crate) struct Recipes {
+    answers: Mutex<State>,
+    /// What answers have in common.
+    pub(crate) parts: Parts,
+}
 
 #[derive(Default)]
 struct State {
@@ -75,7 +80,7 @@ impl Slot {
 
 impl Recipes {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slot(&self, key: Key) -> Arc<Slot> {

@@ -5,29 +5,38 @@
 //! among what is sent, searched for as when a repository is packed.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use flate2::Compression;
+use flate2::bufread::ZlibEncoder;
 use slipway_core::Oid;
 
+use super::parts::Body;
 use super::plan::{Item, Plan};
+use super::select::Selected;
 use crate::delta::create::{DeltaIndex, create};
 use crate::delta::search::{Candidate, Outcome, Role, Settings, name_hash, search};
 use crate::error::{RepoError, Result};
 use crate::limits::{FRESH_BYTES_MAX, FRESH_OBJECT_BYTES_MAX, FRESH_OBJECTS_MAX, LINKED_OBJECT_BYTES_MAX};
 use crate::links::TreeEntries;
 use crate::object::{Kind, Objects};
-use crate::packs::Place;
+use crate::packs::{PackSet, Place};
 use crate::snapshot::Snapshot;
 
-/// A delta, not compressed, and what it is a delta on.
+/// A delta, and what it is a delta on.
 pub(crate) struct Fresh {
     pub(crate) base: Oid,
-    pub(crate) delta: Vec<u8>,
+    pub(crate) body: Arc<Body>,
 }
 
 /// Makes deltas for the objects of a plan that would be sent whole though they are stored as deltas.
-pub(crate) fn fresh(snapshot: &Snapshot, plan: &Plan, stop: &AtomicBool) -> Result<HashMap<Place, Fresh>> {
+pub(crate) fn fresh(
+    snapshot: &Snapshot,
+    plan: &Plan<'_>,
+    stop: &AtomicBool,
+) -> Result<HashMap<Place, Fresh>> {
     let wholes: Vec<Place> = plan
         .items
         .iter()
@@ -36,49 +45,86 @@ pub(crate) fn fresh(snapshot: &Snapshot, plan: &Plan, stop: &AtomicBool) -> Resu
     if wholes.is_empty() {
         return Ok(HashMap::new());
     }
-    if plan.twins.is_empty() {
-        among(snapshot, plan, wholes, stop)
-    } else {
-        from_twins(snapshot, plan, &wholes, stop)
+    let Some(selected) = plan.versions else { return among(snapshot, plan, wholes, stop) };
+    let packs = &plan.packs;
+    Versions { snapshot, packs, selected, bytes: 0, buffers: Default::default() }.deltas(&wholes, stop)
+}
+
+/// Differences from the latest versions that the client has. Versions that are in the answer are no bases: those are
+/// mostly stored as deltas on the later ones.
+struct Versions<'a> {
+    snapshot: &'a Snapshot,
+    packs: &'a PackSet,
+    selected: &'a Selected,
+    /// Bytes of deltas made.
+    bytes: u64,
+    buffers: (Vec<u8>, Vec<u8>),
+}
+
+impl Versions<'_> {
+    fn deltas(mut self, wholes: &[Place], stop: &AtomicBool) -> Result<HashMap<Place, Fresh>> {
+        let mut found = HashMap::with_capacity(wholes.len());
+        for place in wholes {
+            if stop.load(Ordering::Relaxed) {
+                return Err(RepoError::Stopped);
+            }
+            let id = self.packs.id(*place);
+            let Some(base) = self.base(&id) else { continue };
+            if let Some(body) = self.body(&id, *place, &base)? {
+                found.insert(*place, Fresh { base, body });
+            }
+        }
+        Ok(found)
+    }
+
+    fn base(&self, id: &Oid) -> Option<Oid> {
+        let Selected { twins, edge, .. } = self.selected;
+        let mut twin = twins.get(id)?;
+        while !edge.has(self.packs, &twin.was) {
+            // Turns descend, so that this has an end.
+            twin = twins.get(&twin.was).filter(|earlier| earlier.turn < twin.turn)?;
+        }
+        Some(twin.was)
+    }
+
+    /// The delta, from what is kept or made now; `None` if it does not pay.
+    fn body(&mut self, id: &Oid, place: Place, base: &Oid) -> Result<Option<Arc<Body>>> {
+        let kept = &self.snapshot.recipes.parts.bodies;
+        let key = (*id, Some(*base));
+        if let Some(body) = kept.get(&key) {
+            return Ok(body);
+        }
+        let small = |size: u64| size <= FRESH_OBJECT_BYTES_MAX;
+        let (kind, size) = self.packs.header(place)?;
+        let like = |other: Option<(Kind, u64)>| other.is_some_and(|(k, size)| k == kind && small(size));
+        if !small(size) || !like(self.snapshot.object_size(base)?) || self.bytes > FRESH_BYTES_MAX {
+            return Ok(None);
+        }
+        let (new, old) = &mut self.buffers;
+        self.packs.read(place, FRESH_OBJECT_BYTES_MAX, new)?;
+        self.snapshot.read(base, FRESH_OBJECT_BYTES_MAX, old)?;
+        // Less than half, or it does not pay: what is whole packs well too.
+        let delta = create(&DeltaIndex::new(old.as_slice()), new, new.len() / 2);
+        let body = delta.map(|delta| deflate(&delta).map(Arc::new)).transpose()?;
+        self.bytes += body.as_ref().map_or(0, |body| body.size);
+        kept.put(key, body.clone());
+        Ok(body)
     }
 }
 
-/// Differences from what the client has at the same path.
-fn from_twins(
-    snapshot: &Snapshot,
-    plan: &Plan,
-    wholes: &[Place],
-    stop: &AtomicBool,
-) -> Result<HashMap<Place, Fresh>> {
-    let mut found = HashMap::new();
-    let (mut new, mut old) = (Vec::new(), Vec::new());
-    let mut bytes = 0;
-    for place in wholes {
-        if stop.load(Ordering::Relaxed) {
-            return Err(RepoError::Stopped);
-        }
-        let Some(base) = plan.twins.get(&plan.packs.id(*place)) else { continue };
-        let small = |size: u64| size <= FRESH_OBJECT_BYTES_MAX;
-        let (kind, size) = plan.packs.header(*place)?;
-        let like = |other: Option<(Kind, u64)>| other.is_some_and(|(k, size)| k == kind && small(size));
-        if !small(size) || !like(snapshot.object_size(base)?) || bytes > FRESH_BYTES_MAX {
-            continue;
-        }
-        plan.packs.read(*place, FRESH_OBJECT_BYTES_MAX, &mut new)?;
-        snapshot.read(base, FRESH_OBJECT_BYTES_MAX, &mut old)?;
-        // Less than half, or it does not pay: what is whole packs well too.
-        if let Some(delta) = create(&DeltaIndex::new(old.as_slice()), &new, new.len() / 2) {
-            bytes += delta.len() as u64;
-            found.insert(*place, Fresh { base: *base, delta });
-        }
-    }
-    Ok(found)
+/// Compresses what an entry is to hold.
+pub(crate) fn deflate(data: &[u8]) -> Result<Body> {
+    let mut deflated = Vec::with_capacity(data.len() / 2 + 64);
+    ZlibEncoder::new(data, Compression::default())
+        .read_to_end(&mut deflated)
+        .map_err(|e| RepoError::Invalid { what: format!("compressing failed: {e}") })?;
+    Ok(Body { size: data.len() as u64, deflated: deflated.into() })
 }
 
 /// Differences among the objects of the answer, unless there are too many.
 fn among(
     snapshot: &Snapshot,
-    plan: &Plan,
+    plan: &Plan<'_>,
     wholes: Vec<Place>,
     stop: &AtomicBool,
 ) -> Result<HashMap<Place, Fresh>> {
@@ -107,7 +153,8 @@ fn among(
     };
     let sink = |number: u32, outcome: Outcome<'_>| {
         if let Outcome::Delta { base, delta } = outcome {
-            let fresh = Fresh { base: plan.packs.id(places[base as usize]), delta };
+            let fresh =
+                Fresh { base: plan.packs.id(places[base as usize]), body: Arc::new(deflate(&delta)?) };
             found.lock().unwrap_or_else(PoisonError::into_inner).insert(places[number as usize], fresh);
         }
         Ok(())
@@ -117,7 +164,7 @@ fn among(
 }
 
 /// The objects of the answer that are stored whole and sent so.
-fn as_they_are(plan: &Plan) -> Result<Vec<Place>> {
+fn as_they_are(plan: &Plan<'_>) -> Result<Vec<Place>> {
     let mut found = Vec::new();
     for item in &plan.items {
         let (Item::Run { pack, start, end } | Item::Early { pack, start, end }) = *item else { continue };
@@ -143,7 +190,7 @@ fn as_they_are(plan: &Plan) -> Result<Vec<Place>> {
 /// The hashes of the names that the trees among these objects give to others.
 fn names<'a>(
     snapshot: &Snapshot,
-    plan: &Plan,
+    plan: &Plan<'_>,
     places: impl Iterator<Item = &'a Place>,
     stop: &AtomicBool,
 ) -> Result<HashMap<Oid, u32>> {

@@ -1,6 +1,6 @@
 //! In which form each object is sent: ranges of stored packs as they are, deltas with another base distance, or anew.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -51,13 +51,13 @@ impl Item {
 }
 
 /// What to send, in order; [`Item::source`] ascends.
-pub(crate) struct Plan {
+pub(crate) struct Plan<'a> {
     pub(crate) packs: Arc<PackSet>,
     pub(crate) items: Vec<Item>,
     pub(crate) loose: Vec<Oid>,
     pub(crate) count: u32,
-    /// For some objects, what the receiver has at the same path and deltas may build on.
-    pub(crate) twins: HashMap<Oid, Oid>,
+    /// Tells earlier versions that deltas may build on, if the receiver takes such.
+    pub(crate) versions: Option<&'a Selected>,
     /// The pack is to be stored: deltas whose base is not in it are another's business.
     pub(crate) rewrites: bool,
 }
@@ -74,12 +74,12 @@ pub(crate) struct Reads {
 }
 
 /// Plans the answer to a request.
-pub(crate) fn plan(
+pub(crate) fn plan<'a>(
     snapshot: &Snapshot,
-    selected: &Selected,
+    selected: &'a Selected,
     request: &PackRequest,
     stop: &AtomicBool,
-) -> Result<Plan> {
+) -> Result<Plan<'a>> {
     // A client that filters may lack what an unfiltered one has.
     let thin = request.thin && request.filter == Filter::None;
     plan_from(
@@ -91,12 +91,12 @@ pub(crate) fn plan(
 }
 
 /// Plans a pack of selected objects of these packs.
-pub(crate) fn plan_from(
+pub(crate) fn plan_from<'a>(
     packs: Arc<PackSet>,
-    selected: &Selected,
+    selected: &'a Selected,
     reads: Reads,
     stop: &AtomicBool,
-) -> Result<Plan> {
+) -> Result<Plan<'a>> {
     let mut loose: Vec<Oid> = selected.taken.loose().copied().collect();
     loose.sort_unstable();
     let count = u32::try_from(selected.taken.count()).map_err(|_| RepoError::TooMuch {
@@ -125,8 +125,8 @@ pub(crate) fn plan_from(
     }
     let mut items = planner.items;
     items.extend((0..loose.len() as u32).map(Item::Loose));
-    let twins = if reads.thin { selected.twins.clone() } else { HashMap::new() };
-    Ok(Plan { packs, items, loose, count, twins, rewrites: reads.stores })
+    let versions = (reads.thin && !selected.twins.is_empty()).then_some(selected);
+    Ok(Plan { packs, items, loose, count, versions, rewrites: reads.stores })
 }
 
 /// From this share of a pack's objects on they are found by going through all of it in order.

@@ -16,10 +16,14 @@ use flate2::read::ZlibDecoder;
 use sha1::{Digest, Sha1};
 use slipway_core::Oid;
 
-use super::fresh::{Fresh, fresh};
+use super::fresh::{Fresh, deflate, fresh};
+use super::parts::Body;
 use super::plan::{Base, Item, Plan};
 use crate::error::{RepoError, Result};
-use crate::limits::{BUFFER_BYTES, COPIED_ENTRY_BYTES_MAX, LINKED_OBJECT_BYTES_MAX, MADE_MEMORY_BYTES_MAX};
+use crate::limits::{
+    BUFFER_BYTES, COPIED_ENTRY_BYTES_MAX, FRESH_OBJECT_BYTES_MAX, LINKED_OBJECT_BYTES_MAX,
+    MADE_MEMORY_BYTES_MAX,
+};
 use crate::loose::{Loose, path_of};
 use crate::object::{Kind, Objects};
 use crate::pack::{write_distance, write_type_and_size};
@@ -237,7 +241,7 @@ fn nameless(folder: &Path) -> Result<File> {
 }
 
 /// Carries a plan out. Also tells where each of its items began.
-pub(crate) fn prepare(snapshot: &Snapshot, plan: &Plan, stop: &AtomicBool) -> Result<(Recipe, Vec<u64>)> {
+pub(crate) fn prepare(snapshot: &Snapshot, plan: &Plan<'_>, stop: &AtomicBool) -> Result<(Recipe, Vec<u64>)> {
     let root = snapshot.objects.parent().unwrap_or(&snapshot.objects);
     let mut kitchen = Kitchen {
         snapshot,
@@ -277,7 +281,7 @@ pub(crate) fn prepare(snapshot: &Snapshot, plan: &Plan, stop: &AtomicBool) -> Re
 }
 
 /// The checksum of a pack that is sent as it is stored.
-fn whole_pack(plan: &Plan) -> Option<Result<Option<[u8; 20]>>> {
+fn whole_pack(plan: &Plan<'_>) -> Option<Result<Option<[u8; 20]>>> {
     let [Item::Run { pack, start: 12, end }] = plan.items[..] else { return None };
     let pack = &plan.packs.packs()[pack as usize];
     (end == pack.entries_end()).then(|| pack.own_trailer())
@@ -286,7 +290,7 @@ fn whole_pack(plan: &Plan) -> Option<Result<Option<[u8; 20]>>> {
 /// A recipe in the making.
 struct Kitchen<'a> {
     snapshot: &'a Snapshot,
-    plan: &'a Plan,
+    plan: &'a Plan<'a>,
     fresh: HashMap<Place, Fresh>,
     made: Made,
     pieces: Vec<Piece>,
@@ -340,11 +344,7 @@ impl Kitchen<'_> {
             }
             Item::Delta { pack, start, end, base } => self.delta(pack, start, end, base),
             Item::Whole { place, .. } if self.fresh.contains_key(&place) => self.fresh(place),
-            Item::Whole { place, .. } => {
-                let mut data = Vec::new();
-                let kind = self.plan.packs.read(place, u64::MAX, &mut data)?;
-                self.whole(kind, &data)
-            }
+            Item::Whole { place, .. } => self.whole_from(place),
             Item::Loose(number) => {
                 let plan = self.plan;
                 self.loose(&plan.loose[number as usize])
@@ -352,27 +352,42 @@ impl Kitchen<'_> {
         }
     }
 
+    /// A stored object, without its delta.
+    fn whole_from(&mut self, place: Place) -> Result<()> {
+        let packs = &self.plan.packs;
+        let key = (packs.id(place), None);
+        let kept = &self.snapshot.recipes.parts.bodies;
+        if let Some(body) = kept.get(&key).flatten() {
+            let kind = packs.header(place)?.0;
+            return self.body(kind.pack_code(), None, &body);
+        }
+        let mut data = Vec::new();
+        let kind = packs.read(place, u64::MAX, &mut data)?;
+        if self.plan.rewrites || data.len() as u64 > FRESH_OBJECT_BYTES_MAX {
+            return self.whole(kind, &data);
+        }
+        let body = Arc::new(deflate(&data)?);
+        kept.put(key, Some(body.clone()));
+        self.body(kind.pack_code(), None, &body)
+    }
+
     fn whole(&mut self, kind: Kind, data: &[u8]) -> Result<()> {
-        let mut bytes = Vec::with_capacity(data.len() / 2 + 64);
-        write_type_and_size(kind.pack_code(), data.len() as u64, &mut bytes);
-        self.compress(data, bytes)
+        self.body(kind.pack_code(), None, &deflate(data)?)
+    }
+
+    /// Puts an entry: its head, and what it holds.
+    fn body(&mut self, code: u8, base: Option<&Oid>, body: &Body) -> Result<()> {
+        let mut head = Vec::with_capacity(48);
+        write_type_and_size(code, body.size, &mut head);
+        head.extend_from_slice(base.map_or(&[], Oid::as_bytes));
+        self.make(&head)?;
+        self.make(&body.deflated)
     }
 
     /// A delta that was made for this answer.
     fn fresh(&mut self, place: Place) -> Result<()> {
-        let Some(Fresh { base, delta }) = self.fresh.remove(&place) else { return Ok(()) };
-        let mut bytes = Vec::with_capacity(delta.len() + 64);
-        write_type_and_size(7, delta.len() as u64, &mut bytes);
-        bytes.extend_from_slice(base.as_bytes());
-        self.compress(&delta, bytes)
-    }
-
-    /// Puts an entry: its head, and data to be compressed behind it.
-    fn compress(&mut self, data: &[u8], mut bytes: Vec<u8>) -> Result<()> {
-        ZlibEncoder::new(data, Compression::default())
-            .read_to_end(&mut bytes)
-            .map_err(RepoError::io("compress from", &self.snapshot.objects))?;
-        self.make(&bytes)
+        let Some(Fresh { base, body }) = self.fresh.remove(&place) else { return Ok(()) };
+        self.body(7, Some(&base), &body)
     }
 
     fn delta(&mut self, pack: u32, start: u64, end: u64, base: Base) -> Result<()> {

@@ -1,24 +1,29 @@
 //! Which objects an answer has: what the wants reach less what the haves reach.
 //!
-//! Commits are coloured from both sides, newest first. Trees are walked with one set of what was seen; before
-//! that, the trees of the nearest commits that the client has are laid beside each new one's, and everything met on the
-//! way down the changed paths is marked as the client's. Where a file came back unchanged from elsewhere it may be sent again, as
-//! git's own sparse walk does; that costs bytes, never correctness. Who wants all that the refs reach and has nothing is
-//! given what is known of that, without a walk.
+//! Of each commit ([`super::commits`]) what its tree has that its parents' trees have not ([`super::news`]) is taken,
+//! parents first: so what a parent has at a path and is not taken is the client's, and is not sent if it comes back. Where
+//! a file came back from elsewhere it may be sent again, as git's own sparse walk does; that costs bytes, never
+//! correctness. With a filter, trees are walked whole, up to what the nearest commits that the client has show along the
+//! way. Who wants all that the refs reach and has nothing is given what is known of that, without a walk.
 
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use slipway_core::Oid;
 
 use super::PackRequest;
+use super::commits::{Chosen, commits, nodes};
 use super::filter::{Filter, FilteredWalk};
+use super::news::{New, Trees};
+use crate::check::compare;
 use crate::error::{RepoError, Result};
-use crate::graph::{Commit, Graph, Node};
-use crate::limits::{LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX, TWINS_MAX, WALKED_COMMITS_MAX};
+use crate::limits::{
+    LINKED_OBJECT_BYTES_MAX, NEWS_COMMITS_MAX, PEEL_DEPTH_MAX, TWINS_MAX, WALKED_COMMITS_MAX,
+};
 use crate::links::{TreeEntries, TreeEntry, tag_target};
 use crate::object::{Kind, Objects};
+use crate::packs::{PackSet, Place};
 use crate::reach::Marks;
 use crate::snapshot::Snapshot;
 
@@ -27,31 +32,53 @@ pub(crate) struct Selected {
     /// All of them.
     pub(crate) taken: Arc<Marks>,
     /// Some of what the client has: good for bases of thin deltas.
-    pub(crate) edge: Marks,
-    /// For some objects, what the client has at the same path.
-    pub(crate) twins: HashMap<Oid, Oid>,
+    pub(crate) edge: Edge,
+    /// For some objects, an earlier version.
+    pub(crate) twins: HashMap<Oid, Twin>,
+}
+
+/// Some of what the client has: as it was met, and as bitmaps tell it.
+#[derive(Default)]
+pub(crate) struct Edge {
+    met: HashSet<Oid>,
+    told: Marks,
+}
+
+impl Edge {
+    /// True if the client is known to have the object.
+    pub(crate) fn has(&self, packs: &PackSet, id: &Oid) -> bool {
+        self.met.contains(id) || (!self.told.is_empty() && self.told.has(packs, id))
+    }
+
+    /// The same for an object at that place.
+    pub(crate) fn has_place(&self, packs: &PackSet, place: Place) -> bool {
+        self.told.has_place(packs, place) || (!self.met.is_empty() && self.met.contains(&packs.id(place)))
+    }
+}
+
+/// An earlier version of an object: of the same path, in a parent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Twin {
+    /// Its id. The client has it, or it is in the answer too.
+    pub(crate) was: Oid,
+    /// Ascends in an order in which earlier versions come first.
+    pub(crate) turn: u32,
 }
 
 impl Selected {
     /// These objects, for somebody who has nothing.
     pub(crate) fn just(taken: Arc<Marks>) -> Self {
-        Self { taken, edge: Marks::default(), twins: HashMap::new() }
+        Self { taken, edge: Edge::default(), twins: HashMap::new() }
     }
 }
-
-const WANT: u8 = 1;
-const HAVE: u8 = 2;
-const QUEUED: u8 = 4;
-/// At most so many trees that the client has are laid beside one commit's.
-const EDGES_MAX: usize = 4;
 
 struct Select<'a> {
     snapshot: &'a Snapshot,
     request: &'a PackRequest,
     stop: &'a AtomicBool,
     taken: Marks,
-    edge: Marks,
-    twins: HashMap<Oid, Oid>,
+    edge: Edge,
+    twins: HashMap<Oid, Twin>,
     /// The walk over trees, where a filter leaves something out.
     filtered: Option<FilteredWalk>,
     /// Pairs of trees that were laid beside one another.
@@ -59,13 +86,6 @@ struct Select<'a> {
     buffers: (Vec<u8>, Vec<u8>),
     /// With more commits than this to send, bitmaps are asked instead.
     commits_max: usize,
-}
-
-/// A commit to send: its id, its tree, and trees that the client has close by.
-struct Chosen {
-    id: Oid,
-    tree: Oid,
-    edges: Vec<Oid>,
 }
 
 /// Commits that are wanted, and trees and blobs.
@@ -82,7 +102,7 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         request,
         stop,
         taken: Marks::for_packs(&packs),
-        edge: Marks::for_packs(&packs),
+        edge: Edge::default(),
         twins: HashMap::new(),
         filtered: (request.filter != Filter::None).then(|| FilteredWalk::new(&request.filter)),
         beside: HashSet::new(),
@@ -119,20 +139,90 @@ impl Select<'_> {
                 self.commits(&commits)?.unwrap_or_default()
             }
         };
-        let all = self.filtered.as_ref().is_none_or(|walk| walk.sends(Kind::Commit));
-        let by_id = if all { HashSet::new() } else { self.asked_for(&commits)? };
+        match self.filtered.take() {
+            None => self.changes(&chosen)?,
+            Some(mut walk) => {
+                self.filtered_commits(&chosen, &commits, &mut walk)?;
+                self.filtered = Some(walk);
+            }
+        }
+        self.finish(&others)
+    }
+
+    /// The commits to send, parents first; `None` if they are many and bitmaps will tell sooner.
+    fn commits(&self, wants: &[Oid]) -> Result<Option<Vec<Chosen>>> {
+        commits(self.snapshot, self.request, wants, self.commits_max, self.stop)
+    }
+
+    /// Takes the commits and what changed with each.
+    fn changes(&mut self, chosen: &[Chosen]) -> Result<()> {
+        let snapshot = self.snapshot;
+        let mut trees = Trees::new(snapshot);
+        let keep = chosen.len() <= NEWS_COMMITS_MAX;
+        for Chosen { id, tree, beside, .. } in chosen {
+            self.go_on()?;
+            self.take(id);
+            if beside.is_empty() {
+                self.whole_tree(tree, false)?;
+                continue;
+            }
+            let key = (*tree, beside.as_slice().into());
+            if let Some(list) = snapshot.recipes.parts.news.get(&key).filter(|_| keep) {
+                self.news(&list);
+                continue;
+            }
+            match trees.news(tree, beside, self.stop)? {
+                Some(list) => {
+                    self.news(&list);
+                    if keep {
+                        snapshot.recipes.parts.news.put(key, list.into());
+                    }
+                }
+                None => {
+                    beside.iter().try_for_each(|old| self.mark_edges(tree, old))?;
+                    self.whole_tree(tree, false)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what is new in a tree, but for what the client has.
+    fn news(&mut self, list: &[New]) {
+        let packs = self.snapshot.packs.load_full();
+        let mut at = 0;
+        while let Some(New { id, was, below }) = list.get(at) {
+            at += 1;
+            // Everything that the parent has is taken or the client's.
+            if let Some(was) = was.filter(|was| !self.taken.has(&packs, was)) {
+                self.edge.met.insert(was);
+            }
+            if self.edge.met.contains(id) || !self.taken.put(&packs, id) {
+                at += *below as usize;
+            } else if let Some(was) = *was {
+                self.twin(*id, was);
+            }
+        }
+    }
+
+    fn twin(&mut self, id: Oid, was: Oid) {
+        let turn = self.twins.len();
+        if turn < TWINS_MAX {
+            self.twins.entry(id).or_insert(Twin { was, turn: turn as u32 });
+        }
+    }
+
+    /// Takes of the commits and their trees what the filter lets through.
+    fn filtered_commits(&mut self, chosen: &[Chosen], wanted: &[Oid], walk: &mut FilteredWalk) -> Result<()> {
+        let all = walk.sends(Kind::Commit);
+        let by_id = if all { HashSet::new() } else { self.asked_for(wanted)? };
         for commit in chosen.iter().filter(|commit| all || by_id.contains(&commit.id)) {
             self.take(&commit.id);
         }
-        for commit in &chosen {
-            for edge in &commit.edges {
-                self.mark_edges(&commit.tree, edge)?;
-            }
+        for Chosen { tree, edges, .. } in chosen {
+            edges.iter().try_for_each(|edge| self.mark_edges(tree, edge))?;
         }
-        for commit in &chosen {
-            self.tree(&commit.tree, false)?;
-        }
-        self.finish(&others)
+        chosen.iter().try_for_each(|commit| self.filtered_tree(&commit.tree, false, walk))
     }
 
     /// Takes what is wanted and is no commit, and tags that come along.
@@ -163,7 +253,7 @@ impl Select<'_> {
         if !haves.is_empty() {
             let Some(had) = snapshot.reach_of(haves, self.stop)? else { return Ok(false) };
             wanted.remove(&had);
-            self.edge = had;
+            self.edge.told = had;
         }
         if self.request.filter == Filter::BlobNone && !snapshot.without_blobs(&mut wanted)? {
             return Ok(false);
@@ -219,85 +309,17 @@ impl Select<'_> {
     fn asked_for(&self, wants: &[Oid]) -> Result<HashSet<Oid>> {
         let (snapshot, graph) = (self.snapshot, self.snapshot.graph());
         let mut found: HashSet<Oid> = wants.iter().copied().collect();
-        for node in self.nodes(&self.request.unshallow)? {
+        for node in nodes(self.snapshot, &self.request.unshallow)? {
             found.extend(graph.commit(snapshot, node)?.parents.iter().map(|&parent| graph.id(parent)));
         }
         Ok(found)
     }
 
-    fn nodes(&self, ids: &[Oid]) -> Result<HashSet<Node>> {
-        let mut found = HashSet::with_capacity(ids.len());
-        for id in ids {
-            found.extend(self.snapshot.commit_of(id)?);
-        }
-        Ok(found)
-    }
-
-    /// The commits to send, newest first; `None` if they are many and bitmaps will tell sooner.
-    fn commits(&mut self, wants: &[Oid]) -> Result<Option<Vec<Chosen>>> {
-        let (snapshot, graph) = (self.snapshot, self.snapshot.graph());
-        let had_cuts = self.nodes(&self.request.client_shallow)?;
-        let gone = self.nodes(&self.request.unshallow)?;
-        let mut cuts = self.nodes(&self.request.shallow)?;
-        cuts.extend(had_cuts.difference(&gone));
-        let mut colours = Colours::new(snapshot, graph);
-        for id in wants {
-            let node = graph.find(snapshot, id)?.ok_or(RepoError::Missing { id: *id })?;
-            colours.paint(node, WANT)?;
-        }
-        // The client has these commits but not their parents, which it gets now.
-        for &node in &gone {
-            for &parent in graph.commit(snapshot, node)?.parents.iter() {
-                colours.paint(parent, WANT)?;
-            }
-        }
-        let haves = self.nodes(&self.request.haves)?;
-        for &node in &haves {
-            colours.paint(node, HAVE)?;
-        }
-        let mut listed = Vec::new();
-        while let Some((node, commit)) = colours.pop()? {
-            self.go_on()?;
-            if listed.len() >= self.commits_max {
-                return Ok(None);
-            }
-            let had = colours.has(node, HAVE);
-            let cut = if had { had_cuts.contains(&node) } else { cuts.contains(&node) };
-            if !cut {
-                for &parent in commit.parents.iter() {
-                    colours.paint(parent, if had { HAVE } else { WANT })?;
-                }
-            }
-            if !had {
-                listed.push((node, commit));
-            }
-        }
-        listed.retain(|(node, _)| !colours.has(*node, HAVE));
-        let mut nearby = Vec::with_capacity(haves.len());
-        for node in haves {
-            nearby.push((graph.commit(snapshot, node)?.date, node));
-        }
-        nearby.sort_unstable_by_key(|(date, _)| std::cmp::Reverse(*date));
-        nearby.truncate(EDGES_MAX);
-        let nearby: Vec<Node> = nearby.into_iter().map(|(_, node)| node).collect();
-        let mut edges = close_by(&colours, &listed, &nearby);
-        let mut chosen = Vec::with_capacity(listed.len());
-        for (node, commit) in listed {
-            let mut trees = Vec::new();
-            for edge in edges.remove(&node).unwrap_or_default() {
-                trees.push(graph.commit(snapshot, edge)?.tree);
-            }
-            chosen.push(Chosen { id: graph.id(node), tree: commit.tree, edges: trees });
-        }
-        Ok(Some(chosen))
-    }
-
     /// Lays a tree that the client has beside a new one and marks what it has as far down as both differ.
     fn mark_edges(&mut self, new: &Oid, old: &Oid) -> Result<()> {
-        let packs = self.snapshot.packs.load_full();
         let mut pairs = vec![(*new, *old)];
         let (mut new_data, mut old_data) = std::mem::take(&mut self.buffers);
-        self.edge.put(&packs, old);
+        self.edge.met.insert(*old);
         while let Some((new, old)) = pairs.pop() {
             self.go_on()?;
             if new == old || !self.beside.insert((new, old)) {
@@ -314,12 +336,12 @@ impl Select<'_> {
                 if entry.kind().is_none() {
                     continue;
                 }
-                self.edge.put(&packs, &entry.id);
-                while news.next_if(|n| in_order(n).lt(in_order(&entry))).is_some() {}
+                self.edge.met.insert(entry.id);
+                while news.next_if(|n| compare(n, &entry).is_lt()).is_some() {}
                 let same = |n: &TreeEntry<'_>| n.name == entry.name && n.kind() == entry.kind();
                 let Some(twin) = news.next_if(same) else { continue };
-                if twin.id != entry.id && self.twins.len() < TWINS_MAX {
-                    self.twins.entry(twin.id).or_insert(entry.id);
+                if twin.id != entry.id {
+                    self.twin(twin.id, entry.id);
                 }
                 if entry.kind() == Some(Kind::Tree) {
                     pairs.push((twin.id, entry.id));
@@ -410,97 +432,5 @@ impl Select<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// For each commit to send (newest first) the nearest ones that the client has, `nearby` where none is an ancestor.
-fn close_by(colours: &Colours<'_>, listed: &[(Node, Commit)], nearby: &[Node]) -> HashMap<Node, Vec<Node>> {
-    let mut edges: HashMap<Node, Vec<Node>> = HashMap::new();
-    if nearby.is_empty() {
-        return edges;
-    }
-    // Parents first: a commit none of whose parents the client has takes over what was close to its parents.
-    for (node, commit) in listed.iter().rev() {
-        let mut close: Vec<Node> = Vec::new();
-        for parent in commit.parents.iter() {
-            let of_parent = edges.get(parent).map_or(&[][..], Vec::as_slice);
-            let had = colours.has(*parent, HAVE).then_some(parent);
-            close.extend(had.into_iter().chain(of_parent));
-        }
-        if close.is_empty() {
-            close.extend(nearby);
-        }
-        close.sort_unstable();
-        close.dedup();
-        close.truncate(EDGES_MAX);
-        edges.insert(*node, close);
-    }
-    edges
-}
-
-/// Git's order of entries: folders count as ending in a slash.
-fn in_order<'a>(entry: &TreeEntry<'a>) -> impl Iterator<Item = u8> + use<'a> {
-    let slash = (entry.kind() == Some(Kind::Tree)).then_some(b'/');
-    entry.name.iter().copied().chain(slash)
-}
-
-/// Colours of commits and the queue of those whose parents are not coloured yet.
-struct Colours<'a> {
-    snapshot: &'a Snapshot,
-    graph: &'a Graph,
-    of: HashMap<Node, u8>,
-    queue: BinaryHeap<(i64, Node)>,
-    /// Queued commits that only the wants reach.
-    fresh: usize,
-    /// Date of the oldest commit listed.
-    oldest: Option<i64>,
-}
-
-impl<'a> Colours<'a> {
-    fn new(snapshot: &'a Snapshot, graph: &'a Graph) -> Self {
-        Self { snapshot, graph, of: HashMap::new(), queue: BinaryHeap::new(), fresh: 0, oldest: None }
-    }
-
-    fn has(&self, node: Node, colour: u8) -> bool {
-        self.of.get(&node).is_some_and(|c| c & colour != 0)
-    }
-
-    fn paint(&mut self, node: Node, colour: u8) -> Result<()> {
-        let of = self.of.entry(node).or_insert(0);
-        let before = *of;
-        *of |= colour;
-        // What the client has stays so, and its ancestors are coloured already.
-        if before & (colour | HAVE) == colour || before & HAVE != 0 {
-            return Ok(());
-        }
-        *of |= QUEUED;
-        if before & QUEUED != 0 {
-            // In the queue as wanted, now as had.
-            self.fresh -= 1;
-            return Ok(());
-        }
-        self.queue.push((self.graph.commit(self.snapshot, node)?.date, node));
-        if colour == WANT {
-            self.fresh += 1;
-        }
-        Ok(())
-    }
-
-    /// The newest commit whose parents are to be coloured; `None` once nothing can change the answer. Beyond the last
-    /// wanted commit, had ones are followed as long as they are no older than it: theirs may be among the listed.
-    fn pop(&mut self) -> Result<Option<(Node, Commit)>> {
-        let Some(&(date, node)) = self.queue.peek() else { return Ok(None) };
-        if self.fresh == 0 && self.oldest.is_none_or(|oldest| date < oldest) {
-            return Ok(None);
-        }
-        self.queue.pop();
-        let commit = self.graph.commit(self.snapshot, node)?;
-        let colour = self.of.entry(node).or_insert(0);
-        *colour &= !QUEUED;
-        if *colour & HAVE == 0 {
-            self.fresh -= 1;
-            self.oldest = Some(self.oldest.map_or(date, |oldest| oldest.min(date)));
-        }
-        Ok(Some((node, commit)))
     }
 }
