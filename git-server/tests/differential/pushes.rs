@@ -268,8 +268,10 @@ fn write(history: &History, commands: &[Command], random: &mut Random) -> Vec<u8
 fn pack_of(history: &History, mut needed: Vec<Oid>, bases: &[Oid], random: &mut Random) -> Vec<u8> {
     random.shuffle(&mut needed);
     let wrong = if random.one_in(3) { random.below(8) } else { usize::MAX };
+    let fresh = needed.len();
     if wrong == 1 {
-        // What is here already, and each once: of an object that comes twice git judges one form so and another so.
+        // What is here already, each once and whole: where a delta makes such an object and is another one's base, it
+        // depends on their order whether git takes it, and whether we do.
         for id in random.some(bases, 3) {
             if !needed.contains(&id) {
                 needed.push(id);
@@ -281,6 +283,10 @@ fn pack_of(history: &History, mut needed: Vec<Oid>, bases: &[Oid], random: &mut 
     let object = |id: &Oid| &history.objects[id];
     let mut entries: Vec<Entry<'_>> = Vec::new();
     for (at, id) in needed.iter().enumerate() {
+        if at >= fresh {
+            entries.push(Entry::Whole(object(id).kind, &object(id).data));
+            continue;
+        }
         let of_kind = |other: &&Oid| object(other).kind == object(id).kind;
         let data = &object(id).data;
         let entry = match random.below(4) {
