@@ -328,7 +328,9 @@ impl Case<'_> {
         }
         if fetch.wants.is_empty() && fetch.want_refs.is_empty() {
             // Somebody who negotiates and wants nothing, or nobody.
-            let Fetch { version_2, haves, words, .. } = fetch;
+            let Fetch { version_2, haves, mut words, .. } = fetch;
+            // git's server answers who has said nothing at all with an empty pack.
+            words.retain(|word| *word != "wait-for-done" || !haves.is_empty());
             return Fetch { version_2, haves, words, ..Fetch::default() };
         }
         if !fetch.version_2 && fetch.filter.is_some() && !random.one_in(20) {
