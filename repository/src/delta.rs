@@ -2,7 +2,6 @@
 //! in [`create`], choosing bases in [`search`].
 
 pub(crate) mod create;
-#[allow(dead_code)]
 pub(crate) mod search;
 
 /// git reads no delta of fewer bytes, though one that makes nothing could do with two.

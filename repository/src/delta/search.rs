@@ -28,7 +28,7 @@ pub(crate) struct Candidate {
     pub(crate) kind: Kind,
     /// Size in bytes.
     pub(crate) size: u64,
-    /// Of its path: [`name_hash`]; 0 if it has none.
+    /// Of its path: [`crate::formats::name_hash`]; 0 if it has none.
     pub(crate) name_hash: u32,
     /// What is to be done with it.
     pub(crate) role: Role,
@@ -47,9 +47,9 @@ pub(crate) enum Role {
 
 /// How an object is to be stored.
 #[derive(Debug)]
-pub(crate) enum Outcome<'a> {
-    /// As it is; with its content, if that was read.
-    Whole(Option<&'a [u8]>),
+pub(crate) enum Outcome {
+    /// As it is.
+    Whole,
     /// As a delta.
     Delta {
         /// Number of the base.
@@ -75,14 +75,6 @@ pub(crate) struct Settings<'a> {
     pub(crate) stop: &'a AtomicBool,
 }
 
-/// git's hash of a path, which puts files of like names next to each other: its last 16 characters count, the last ones
-/// most. The bitmap format's name-hash cache holds the same.
-pub(crate) fn name_hash(path: &[u8]) -> u32 {
-    let space = |byte: u8| matches!(byte, b' ' | 9..=13);
-    let bytes = path.iter().copied().filter(|&byte| !space(byte));
-    bytes.fold(0, |hash: u32, byte| (hash >> 2).wrapping_add(u32::from(byte) << 24))
-}
-
 /// Decides about every object with [`Role::Search`], and those with [`Role::Known`] whose chain cannot stay; each is
 /// handed to `sink` once, in no order. `read` puts the content of an object into a buffer.
 ///
@@ -92,7 +84,7 @@ pub(crate) fn search(
     objects: &[Candidate],
     settings: &Settings<'_>,
     read: &(impl Fn(u32, &mut Vec<u8>) -> Result<()> + Sync),
-    sink: &(impl Fn(u32, Outcome<'_>) -> Result<()> + Sync),
+    sink: &(impl Fn(u32, Outcome) -> Result<()> + Sync),
 ) -> Result<()> {
     let settings = settings.bounded();
     let chains = Chains::new(objects, settings.depth);
@@ -103,7 +95,7 @@ pub(crate) fn search(
         }
         if object.size < DELTA_MIN_BYTES || object.size > settings.object_bytes_max() {
             if object.role != Role::BaseOnly {
-                sink(n, Outcome::Whole(None))?;
+                sink(n, Outcome::Whole)?;
             }
         } else {
             order.push(n);
@@ -198,7 +190,7 @@ struct Search<'a, R, S> {
 impl<R, S> Search<'_, R, S>
 where
     R: Fn(u32, &mut Vec<u8>) -> Result<()> + Sync,
-    S: Fn(u32, Outcome<'_>) -> Result<()> + Sync,
+    S: Fn(u32, Outcome) -> Result<()> + Sync,
 {
     /// Works through the sorted objects, in shares that the threads take in turn.
     fn run(&self, order: &[u32]) -> Result<()> {
@@ -281,7 +273,7 @@ where
                 (self.sink)(n, Outcome::Delta { base, delta: best.delta })?;
             }
             None if object.role == Role::BaseOnly => {}
-            None => (self.sink)(n, Outcome::Whole(Some(&data)))?,
+            None => (self.sink)(n, Outcome::Whole)?,
         }
         if depth < self.settings.depth {
             window.slots.push_back(Slot { n, kind: object.kind, depth, body: Body::Plain(data) });

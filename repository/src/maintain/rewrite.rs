@@ -148,11 +148,11 @@ fn find_deltas(stored: &Stored<'_>, spool: &Path, stop: &AtomicBool) -> Result<F
         go_on(stop)?;
         stored.read(number as usize, data)
     };
-    let sink = |number: u32, outcome: Outcome<'_>| {
+    let sink = |number: u32, outcome: Outcome| {
         let mut held = found.lock().unwrap_or_else(PoisonError::into_inner);
         let (found, end) = &mut *held;
         match outcome {
-            Outcome::Whole(_) => drop(found.whole.put(number as usize)),
+            Outcome::Whole => drop(found.whole.put(number as usize)),
             Outcome::Delta { base, delta } => {
                 let bytes = deflated(&delta, &found.path)?;
                 // What hangs below it hangs there whether it is whole or not.

@@ -17,8 +17,9 @@ use super::parts::Body;
 use super::plan::{Item, Plan};
 use super::select::Selected;
 use crate::delta::create::{DeltaIndex, create};
-use crate::delta::search::{Candidate, Outcome, Role, Settings, name_hash, search};
+use crate::delta::search::{Candidate, Outcome, Role, Settings, search};
 use crate::error::{RepoError, Result};
+use crate::formats::name_hash;
 use crate::limits::{FRESH_BYTES_MAX, FRESH_OBJECT_BYTES_MAX, FRESH_OBJECTS_MAX, LINKED_OBJECT_BYTES_MAX};
 use crate::links::TreeEntries;
 use crate::object::{Kind, Objects};
@@ -151,7 +152,7 @@ fn among(
     let read = |number: u32, data: &mut Vec<u8>| {
         plan.packs.read(places[number as usize], FRESH_OBJECT_BYTES_MAX, data).map(drop)
     };
-    let sink = |number: u32, outcome: Outcome<'_>| {
+    let sink = |number: u32, outcome: Outcome| {
         if let Outcome::Delta { base, delta } = outcome {
             let fresh =
                 Fresh { base: plan.packs.id(places[base as usize]), body: Arc::new(deflate(&delta)?) };
