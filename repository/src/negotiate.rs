@@ -97,10 +97,16 @@ impl Snapshot {
         if search.found.is_empty() {
             return Ok(false);
         }
+        let mut starts = Vec::new();
         for want in wants {
-            if let Some(node) = self.commit_of(want)?
-                && !search.leads_there(node)?
-            {
+            if let Some(node) = self.commit_of(want)? {
+                starts.push((graph.commit(self, node)?.date, node));
+            }
+        }
+        // The oldest first, as in git: where clocks ran backwards the younger ones may need what is found on the way.
+        starts.sort_unstable();
+        for (_, node) in starts {
+            if !search.leads_there(node)? {
                 return Ok(false);
             }
         }
