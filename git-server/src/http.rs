@@ -1,5 +1,5 @@
 //! Git over HTTP (gitprotocol-http, the smart protocol) as an axum router. Who may do what is decided in `service`.
 
 mod answer;
-mod body;
+pub(crate) mod body;
 mod routes;

@@ -4,6 +4,9 @@
 //! them, [`Pipe`] needs neither. Start at [`GitServer`]. What this room needs of its siblings comes in through [`Follow`] and [`Commands`].
 
 mod authenticate;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod limits;
 mod pipe;

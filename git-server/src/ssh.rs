@@ -2,7 +2,7 @@
 //! [`crate::Commands`].
 
 mod channel;
-mod exec;
+pub(crate) mod exec;
 mod host_keys;
 mod listen;
 mod session;

@@ -4,6 +4,9 @@
 pub(crate) mod create;
 pub(crate) mod search;
 
+/// git reads no delta of fewer bytes, though one that makes nothing could do with two.
+pub(crate) const DELTA_BYTES_MIN: usize = 4;
+
 /// Reads the base's and the result's size from the head of a delta; also returns where the instructions start.
 pub(crate) fn sizes(delta: &[u8]) -> Option<(u64, u64, usize)> {
     let (base, used) = size(delta)?;
@@ -31,6 +34,9 @@ pub(crate) fn apply(
     result_max: u64,
     out: &mut Vec<u8>,
 ) -> Result<(), &'static str> {
+    if delta.len() < DELTA_BYTES_MIN {
+        return Err("its delta is shorter than git takes one");
+    }
     let (base_len, result_len, start) = sizes(delta).ok_or("its delta has no sizes")?;
     if base_len != base.len() as u64 {
         return Err("its delta is for a base of another size");

@@ -216,6 +216,9 @@ pub enum RepoError {
         /// Why not.
         why: String,
     },
+    /// A shallow answer would have no commit.
+    #[error("no commits selected for shallow requests")]
+    NothingSelected,
     /// The edits leave everything as it is.
     #[error("the edits change nothing")]
     NothingChanged,
@@ -306,6 +309,7 @@ impl From<RepoError> for Problem {
             RepoError::BadEdit { .. } => {
                 (K::Invalid, "Choose another path, or change what stands in the way first.")
             }
+            RepoError::NothingSelected => (K::Invalid, "Ask for older commits, or exclude fewer refs."),
             RepoError::NothingChanged => (K::Conflict, "Change something, or leave it as it is."),
             RepoError::TooLong { .. } => (K::TooLarge, "Ask for less, or work in a clone."),
             RepoError::NotTaken { .. } => (K::Cancelled, "Ask for it again."),

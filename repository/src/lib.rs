@@ -22,6 +22,9 @@ mod error;
 // Not all of it is in use yet.
 #[allow(dead_code, unused_imports)]
 mod formats;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod graph;
 mod inflate;

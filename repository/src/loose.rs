@@ -79,7 +79,8 @@ fn failed(id: &Oid, path: &Path, e: InflateError) -> RepoError {
     }
 }
 
-fn parse(head: &[u8]) -> Option<(Kind, u64, usize)> {
+/// Reads a header: the kind, the content's size, the header's length.
+pub(crate) fn parse(head: &[u8]) -> Option<(Kind, u64, usize)> {
     let end = head.iter().position(|&b| b == 0)?;
     let text = std::str::from_utf8(&head[..end]).ok()?;
     let (kind, size) = text.split_once(' ')?;

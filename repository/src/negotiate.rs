@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use slipway_core::Oid;
 
 use crate::error::{RepoError, Result};
-use crate::graph::{Ancestors, Node};
+use crate::graph::Node;
 use crate::limits::PEEL_DEPTH_MAX;
 use crate::links::tag_target;
 use crate::object::Kind;
@@ -33,59 +33,84 @@ pub struct ShallowAnswer {
     pub unshallow: Vec<Oid>,
 }
 
+/// A search for commits that lead to what both sides have. Each commit is looked at once, whatever the number of wants.
+struct Search<'a> {
+    snapshot: &'a Snapshot,
+    /// Leads there.
+    found: HashSet<Node>,
+    seen: HashSet<Node>,
+    /// Dates before this are not followed.
+    oldest: i64,
+}
+
+impl Search<'_> {
+    fn leads_there(&mut self, start: Node) -> Result<bool> {
+        let graph = self.snapshot.graph();
+        if self.found.contains(&start) {
+            return Ok(true);
+        }
+        if !self.seen.insert(start) {
+            return Ok(false);
+        }
+        // The way down from the start, and for each commit on it which parent comes next.
+        let mut way = vec![(start, graph.commit(self.snapshot, start)?.parents, 0)];
+        while let Some((_, parents, next)) = way.last_mut() {
+            let Some(&parent) = parents.get(*next) else {
+                way.pop();
+                continue;
+            };
+            *next += 1;
+            if self.found.contains(&parent) {
+                self.found.extend(way.iter().map(|(node, ..)| *node));
+                return Ok(true);
+            }
+            if self.seen.insert(parent) {
+                let commit = graph.commit(self.snapshot, parent)?;
+                if commit.date >= self.oldest {
+                    way.push((parent, commit.parents, 0));
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
 /// git's word for "all of it".
 const DEPTH_INFINITE: u32 = 0x7fff_ffff;
 
 impl Snapshot {
-    /// True if every want is a descendant of (or is) some common commit: negotiation may end. Wants that are no commits
-    /// do not count.
+    /// True if every want leads to a common commit, or to a parent of one, no further back than the oldest of them:
+    /// negotiation may end. Where clocks ran backwards the answer may be no, which costs another round and nothing else.
+    /// Wants that are no commits do not count.
     pub fn is_ready(&self, wants: &[Oid], common: &[Oid]) -> Result<bool> {
         let graph = self.graph();
-        let mut targets = HashSet::new();
-        let mut oldest = i64::MAX;
+        let mut search =
+            Search { snapshot: self, found: HashSet::new(), seen: HashSet::new(), oldest: i64::MAX };
         for id in common {
             if let Some(node) = self.commit_of(id)? {
-                targets.insert(node);
-                oldest = oldest.min(graph.commit(self, node)?.date);
+                let commit = graph.commit(self, node)?;
+                search.oldest = search.oldest.min(commit.date);
+                search.found.insert(node);
+                search.found.extend(commit.parents.iter());
             }
         }
-        if targets.is_empty() {
+        if search.found.is_empty() {
             return Ok(false);
         }
+        let mut starts = Vec::new();
         for want in wants {
-            if let Some(node) = self.commit_of(want)?
-                && !self.reaches(&[node], &targets, oldest, usize::MAX)?
-            {
+            if let Some(node) = self.commit_of(want)? {
+                starts.push((graph.commit(self, node)?.date, node));
+            }
+        }
+        // The oldest first, as in git: where clocks ran backwards the younger ones may need what is found on the way.
+        starts.sort_unstable();
+        for (_, node) in starts {
+            if !search.leads_there(node)? {
                 return Ok(false);
             }
         }
         Ok(true)
-    }
-
-    /// Looks for one of `targets` among the ancestors of `from`, no further back than `oldest` and at no more than
-    /// `most` commits: where clocks ran backwards the answer may be no, which costs another round and nothing else.
-    pub(crate) fn reaches(
-        &self,
-        from: &[Node],
-        targets: &HashSet<Node>,
-        oldest: i64,
-        most: usize,
-    ) -> Result<bool> {
-        let graph = self.graph();
-        let mut walk = Ancestors::default();
-        for &node in from {
-            walk.start(graph, self, node)?;
-        }
-        for _ in 0..most {
-            let Some((node, commit)) = walk.step(graph, self)? else { return Ok(false) };
-            if targets.contains(&node) {
-                return Ok(true);
-            }
-            if commit.date < oldest {
-                return Ok(false);
-            }
-        }
-        Ok(false)
     }
 
     /// The commit that the id leads to, tags followed; `None` if it leads to none.
@@ -109,6 +134,9 @@ impl Snapshot {
     }
 
     /// The boundary of a shallow answer. `client` is the client's boundary now.
+    ///
+    /// # Errors
+    /// [`RepoError::NothingSelected`] if no wanted commit is young enough and not excluded.
     pub fn shallow(&self, wants: &[Oid], client: &[Oid], deepen: &Deepen) -> Result<ShallowAnswer> {
         let mut reached = Vec::new();
         if deepen.relative {
@@ -235,7 +263,8 @@ impl Snapshot {
             order.push((node, commit.parents));
         }
         if order.is_empty() {
-            return Err(RepoError::Invalid { what: "no commits selected for shallow requests".into() });
+            // An empty boundary would mean all of history.
+            return Err(RepoError::NothingSelected);
         }
         let mut shallow = Vec::new();
         for (node, parents) in order {

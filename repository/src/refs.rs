@@ -249,7 +249,8 @@ pub(crate) fn read_packed(path: &Path) -> Result<BTreeMap<RefName, Value>> {
     }
 }
 
-fn parse_packed(path: &Path, raw: &[u8]) -> Result<BTreeMap<RefName, Value>> {
+/// [`read_packed`] of a text. `path` is for people.
+pub(crate) fn parse_packed(path: &Path, raw: &[u8]) -> Result<BTreeMap<RefName, Value>> {
     let broken = |line: usize| RepoError::BrokenRef {
         path: path.to_owned(),
         why: format!("line {line} is not valid"),

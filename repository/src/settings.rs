@@ -194,7 +194,7 @@ impl Settings {
     }
 
     /// Takes a key (section and name in lower case) with its value; a key alone means yes.
-    fn take(&mut self, key: &str, value: Option<&str>) -> Result<()> {
+    pub(crate) fn take(&mut self, key: &str, value: Option<&str>) -> Result<()> {
         let yes = || truth(key, value);
         let (upload, receive) = (&mut self.upload, &mut self.receive);
         match key {
@@ -330,12 +330,17 @@ fn entries(path: &Path) -> Result<Vec<ConfigValue>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(RepoError::io("read", path)(e)),
     }
+    parse(path, &text)
+}
+
+/// [`entries`] of a text. `path` is for people.
+pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Vec<(String, Option<String>)>> {
     let refuse =
         |why: String| RepoError::Invalid { what: format!("{} cannot be obeyed: {why}", path.display()) };
     if text.len() as u64 > CONFIG_BYTES_MAX {
         return Err(refuse(format!("it is larger than {CONFIG_BYTES_MAX} bytes")));
     }
-    let file = gix::config::File::from_bytes_no_includes(&text, Metadata::api(), Options::default())
+    let file = gix::config::File::from_bytes_no_includes(text, Metadata::api(), Options::default())
         .map_err(|e| refuse(e.to_string()))?;
     let mut found = Vec::new();
     for section in file.sections() {

@@ -464,6 +464,78 @@ fn rings_and_orphans(repository: &Repository, limits: &ReceiveLimits) {
 }
 
 #[test]
+fn what_git_could_not_read_is_not_kept() {
+    let lab = Lab::new();
+    let (repository, path) = lab.create("app");
+    let refused = |pack: &[u8], why: &str| match receive(&repository, pack) {
+        Err(RepoError::BadPack { why: said }) => assert!(said.contains(why), "{said}"),
+        other => panic!("{why}: {:?}", other.err()),
+    };
+    // A delta that makes nothing needs two bytes; git reads none of less than four.
+    let short = by_hand(&[Part::Whole(3, b"abc"), Part::Ofs(0, vec![3, 0])]);
+    refused(&short, "shorter than git takes one");
+    let mut longer = by_hand(&[Part::Whole(3, b"abc")]);
+    longer.extend(b"more");
+    refused(&longer, "goes on behind its end");
+    judge(&path);
+}
+
+#[test]
+fn numbers_beyond_all_measure_are_refused() {
+    let lab = Lab::new();
+    let (repository, _) = lab.create("app");
+    let with = |entry: &[u8]| {
+        let mut pack = b"PACK\0\0\0\x02\0\0\0\x01".to_vec();
+        pack.extend_from_slice(entry);
+        pack.extend([0; 64]);
+        seal(pack)
+    };
+    // Sizes and distances of more than 64 bits, and of 64 bits.
+    let (long, most) = ([0xff; 12], [[0xff; 9].as_slice(), &[0x7f]].concat());
+    let mut far = vec![0x65];
+    far.extend([0xff; 12]);
+    let huge = [&[0xbf][..], &most].concat();
+    for entry in [&long[..], &huge, &far, &[0xbf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f]] {
+        let refused = receive(&repository, &with(entry));
+        assert!(
+            matches!(refused, Err(RepoError::BadPack { .. } | RepoError::TooMuch { .. })),
+            "{entry:02x?}"
+        );
+    }
+    for sizes in [&long[..], &[3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]] {
+        let refused = receive(&repository, &by_hand(&[Part::Whole(3, b"abc"), Part::Ofs(0, sizes.to_vec())]));
+        assert!(
+            matches!(refused, Err(RepoError::BadPack { .. } | RepoError::TooMuch { .. })),
+            "{sizes:02x?}"
+        );
+    }
+}
+
+#[test]
+fn a_chain_of_ten_thousand_deltas_is_refused_before_long() {
+    let lab = Lab::new();
+    let (repository, _) = lab.create("app");
+    let base = vec![b'a'; 12_000];
+    let chain: Vec<Part<'_>> = std::iter::once(Part::Whole(3, &base))
+        .chain((0..10_000).map(|n| {
+            // Each takes one byte more off the front than the one before it.
+            let left = base.len() - n;
+            let mut delta = number(left);
+            delta.extend(number(left - 1));
+            let len = left - 1;
+            delta.extend([0x80 | 0x71, 1, len as u8, (len >> 8) as u8, (len >> 16) as u8]);
+            Part::Ofs(n, delta)
+        }))
+        .collect();
+    let begun = std::time::Instant::now();
+    match receive(&repository, &by_hand(&chain)) {
+        Err(RepoError::TooMuch { what, .. }) => assert_eq!(what, "the length of a chain of deltas"),
+        other => panic!("{:?}", other.err()),
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(60));
+}
+
+#[test]
 fn limits_hold() {
     let lab = Lab::new();
     let (repository, path) = lab.create("app");

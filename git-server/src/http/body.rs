@@ -104,6 +104,20 @@ impl Inflate {
     }
 }
 
+/// Inflates a body that came in one piece; tells how many bytes were handed on.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn inflate_all(data: &[u8]) -> u64 {
+    let mut decoder = Inflate::default();
+    let mut given = 0;
+    for slice in data.chunks(GZIP_SLICE_BYTES) {
+        match decoder.take(slice) {
+            Ok(out) => given += out.len() as u64,
+            Err(_) => return given,
+        }
+    }
+    given + decoder.end().map_or(0, |rest| rest.len() as u64)
+}
+
 fn cut() -> Problem {
     Problem::new(
         ProblemKind::Invalid,

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use slipway_core::accept::{Proposal, Verdict};
 use slipway_core::event::Cause;
 use slipway_core::{EventId, Oid, Problem, RefUpdate, UnixMillis};
-use slipway_repository::{Progress, ReceiveLimits, Received, Side, View};
+use slipway_repository::{Objects, Progress, ReceiveLimits, Received, Side, View};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::certificate::{NonceRule, Signature, judge};
@@ -261,6 +261,11 @@ impl Job {
         let same = self.check_aliases(&mut answers);
         remarks.extend(rules::check_ends(&self.view, received, &self.push, &mut answers, &self.stop)?);
         self.check_connected(received, &mut answers)?;
+        self.check_branches(received, &mut answers)?;
+        if !self.push.commands.iter().zip(&answers).any(|(c, answer)| answer.is_ok() && !c.deletes) {
+            // Nothing will lead to what came: it goes, and is not judged further.
+            *received = self.opened.repository.received_nothing_as(Side::Either).map_err(Problem::from)?;
+        }
         if self.push.atomic && answers.iter().any(Result::is_err) {
             answers.iter_mut().filter(|a| a.is_ok()).for_each(|a| *a = Err(not_alone()));
         }
@@ -358,6 +363,26 @@ impl Job {
             }
         }
         absent
+    }
+
+    /// Branches name commits and nothing else. Asked once it is known that the objects may be used: what is here and not
+    /// to be seen is not told of.
+    fn check_branches(
+        &self,
+        received: &Received,
+        answers: &mut [Result<(), Problem>],
+    ) -> Result<(), Problem> {
+        for (command, answer) in self.push.commands.iter().zip(answers.iter_mut()).filter(|(_, a)| a.is_ok())
+        {
+            if let Ok(update) = &command.update
+                && rules::is_branch(&self.view, &update.name)
+                && !update.is_delete()
+            {
+                let found = received.header(&update.new).map_err(Problem::from)?;
+                *answer = rules::check_tip(found.map(|(kind, _)| kind));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses updates that contradict one another through a symbolic ref. Gives those that merely repeat another one,

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 
 use slipway_core::{Oid, Problem, ProblemKind, RefName, RefUpdate};
-use slipway_repository::{Guard, Received, View};
+use slipway_repository::{Guard, Kind, Received, View};
 
 use crate::wire::push::Push;
 
@@ -87,6 +87,23 @@ pub(super) fn warning(view: &View, update: &RefUpdate) -> Option<String> {
     }
     let moves = view.settings.has_work_tree && is_current && settings.current_branch == Guard::Warn;
     moves.then(|| "warning: updating the current branch".to_owned())
+}
+
+/// True for a branch, and for a symbolic ref that names one.
+pub(super) fn is_branch(view: &View, name: &RefName) -> bool {
+    let target = view.whole.find_ref(name.as_str()).and_then(|r| r.symref.as_ref());
+    target.unwrap_or(name).as_branch().is_some()
+}
+
+/// Judges what a branch shall point at.
+pub(super) fn check_tip(kind: Option<Kind>) -> Result<(), Problem> {
+    match kind {
+        Some(Kind::Commit) | None => Ok(()),
+        Some(kind) => {
+            let what = format!("trying to write non-commit object to branch: it is a {kind}");
+            Err(denied(&what, "Push it to a tag, or push the commit that it names."))
+        }
+    }
 }
 
 fn denied(what: &str, cure: &str) -> Problem {

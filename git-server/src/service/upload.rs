@@ -226,8 +226,13 @@ type WantsAnswer = (Wants, ShallowAnswer, Filter, Vec<u8>);
 
 fn answer_wants(view: &View, stateless: bool, wants: Wants) -> Result<WantsAnswer, Problem> {
     let settings = &view.settings.upload;
-    if wants.args.filter.is_some() && !settings.filter {
-        return Err(WireError::unexpected("no filter", b"a filter, which was not offered").into());
+    if wants.args.filter.is_some() && !(settings.filter && wants.may_filter) {
+        let found: &[u8] = if settings.filter {
+            b"a filter without the capability"
+        } else {
+            b"a filter, which was not offered"
+        };
+        return Err(WireError::unexpected("no filter", found).into());
     }
     // Over HTTP the refs may have moved since they were shown: what was a tip then is reachable now.
     check_wants(view, &wants.args.wants, !settings.reachable && !stateless)?;

@@ -56,7 +56,7 @@ impl LsRefs {
         let born = refs.first().is_some_and(|r| r.name.as_str() == "HEAD");
         // A HEAD that names no branch that may be shown is not there at all.
         let names_branch = head.as_str() != "HEAD";
-        if !born && names_branch && self.unborn && self.matches("HEAD") {
+        if !born && names_branch && self.unborn && self.symrefs && self.matches("HEAD") {
             put(out, &[b"unborn HEAD symref-target:", head.as_str().as_bytes(), b"\n"]);
         }
         if self.symrefs && self.peel {
@@ -165,6 +165,7 @@ mod tests {
     fn an_unborn_head_is_told_only_when_asked_for() {
         assert_eq!(ask(&["unborn", "symrefs"], &[]), "002eunborn HEAD symref-target:refs/heads/main\n0000");
         assert_eq!(ask(&["symrefs"], &[]), "0000");
+        assert_eq!(ask(&["unborn"], &[]), "0000", "what it names is told to who asks for it alone");
         assert_eq!(ask(&["unborn", "ref-prefix refs/heads/"], &[]), "0000");
     }
 

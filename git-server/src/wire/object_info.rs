@@ -32,7 +32,7 @@ impl ObjectInfo {
         size: &dyn Fn(&Oid) -> Result<Option<u64>, Problem>,
         out: &mut Vec<u8>,
     ) -> Result<(), Problem> {
-        if self.size {
+        if self.size && !self.ids.is_empty() {
             put_line(out, "size");
         }
         for id in &self.ids {
@@ -63,6 +63,10 @@ mod tests {
         let mut out = Vec::new();
         asked.answer(&|id| Ok((*id == known).then_some(42)), &mut out).expect("answered");
         let said = String::from_utf8(out).expect("text");
+        let mut nothing = Vec::new();
+        let asked = ObjectInfo { size: true, ids: Vec::new() };
+        asked.answer(&|_| Ok(None), &mut nothing).expect("answered");
+        assert_eq!(nothing, b"0000");
         assert_eq!(said, format!("0009size\n0030{known} 42\n002e{other} \n0000"));
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Wants {
     pub(crate) ack: AckMode,
     /// The pack may follow `ready` at once.
     pub(crate) no_done: bool,
+    /// It said that it may send a filter.
+    pub(crate) may_filter: bool,
     /// What the client calls its session.
     pub(crate) session_id: Option<String>,
 }
@@ -135,6 +137,7 @@ fn read_capabilities(raw: &[u8], wants: &mut Wants, format: &'static str) -> Res
             "thin-pack" => wants.args.thin_pack = true,
             "ofs-delta" => wants.args.ofs_delta = true,
             "no-progress" => wants.args.no_progress = true,
+            "filter" => wants.may_filter = true,
             "include-tag" => wants.args.include_tag = true,
             "deepen-relative" => wants.args.deepen_relative = true,
             _ => {
@@ -192,6 +195,7 @@ mod tests {
         };
         assert_eq!((wants.args.wants.len(), wants.args.deepen, haves.len()), (1, Some(1), 1));
         assert_eq!((wants.ack, wants.band, wants.no_done), (AckMode::Detailed, SideBand::Large, true));
+        assert!(!wants.may_filter);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod certificates;
 mod everyday;
 mod formats;
+mod hostile;
 mod http;
 mod push;
 mod refusals;

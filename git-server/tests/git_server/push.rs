@@ -52,6 +52,26 @@ fn of_several_refs_the_good_ones_move_unless_it_is_atomic() {
     }
 }
 
+#[test]
+fn a_branch_names_a_commit_and_nothing_else() {
+    let server = Server::start();
+    let dev = server.person("dev", false);
+    server.repo("app", false);
+    server.grant("dev", "app", Role::Write);
+    let tree = dev.work_tree("tree", &[("a", "a")]);
+    dev.git(&tree, &["tag", "-a", "-m", "one", "v1"]);
+    let blob = dev.git(&tree, &["rev-parse", "HEAD:a"]);
+    for url in both(&server, &dev, "app") {
+        dev.git(&tree, &["push", "-q", &url, "main"]);
+        for what in ["v1", "main^{tree}", blob.trim()] {
+            let out = dev.try_git(&tree, &["push", &url, &format!("+{what}:refs/heads/main")]);
+            let said = text(&out.stderr);
+            assert!(!out.status.success() && said.contains("non-commit object"), "{what}: {said}");
+            dev.git(&tree, &["push", "-q", &url, &format!("+{what}:refs/tags/t")]);
+        }
+    }
+}
+
 /// Text that does not compress.
 fn noise(seed: u64, bytes: usize) -> String {
     let mut state = seed;

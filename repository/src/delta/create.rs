@@ -173,6 +173,10 @@ pub(crate) fn create<B: Deref<Target = [u8]>>(
     target: &[u8],
     max_size: usize,
 ) -> Option<Vec<u8>> {
+    if target.is_empty() {
+        // Such a delta may be shorter than git takes one, and saves nothing.
+        return None;
+    }
     let base = reachable(index.base());
     let mut delta = Delta { out: Vec::new(), target, written: 0, max_size };
     delta.size(index.base().len());

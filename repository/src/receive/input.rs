@@ -179,6 +179,10 @@ impl<'a> Input<'a> {
         if ours.as_bytes() != &theirs[..self.hash_len] {
             return Err(RepoError::bad_pack("its bytes do not match its checksum"));
         }
+        // More may come later on a connection that stays open; what is here already shows that the pack is not what it says.
+        if self.taken < self.filled {
+            return Err(RepoError::bad_pack("it goes on behind its end"));
+        }
         if was_small && small.is_none() {
             self.buffer.truncate(end);
             small = Some(self.buffer);

@@ -80,7 +80,7 @@ pub(super) fn commits(
     colours.choose(listed, &haves, request).map(Some)
 }
 
-fn nodes(snapshot: &Snapshot, ids: &[Oid]) -> Result<HashSet<Node>> {
+pub(super) fn nodes(snapshot: &Snapshot, ids: &[Oid]) -> Result<HashSet<Node>> {
     let mut found = HashSet::with_capacity(ids.len());
     for id in ids {
         found.extend(snapshot.commit_of(id)?);

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use slipway_core::Oid;
 
 use super::PackRequest;
-use super::commits::{Chosen, commits};
+use super::commits::{Chosen, commits, nodes};
 use super::filter::{Filter, FilteredWalk};
 use super::news::{New, Trees};
 use crate::check::compare;
@@ -215,7 +215,7 @@ impl Select<'_> {
     /// Takes of the commits and their trees what the filter lets through.
     fn filtered_commits(&mut self, chosen: &[Chosen], wanted: &[Oid], walk: &mut FilteredWalk) -> Result<()> {
         let all = walk.sends(Kind::Commit);
-        let by_id: HashSet<&Oid> = if all { HashSet::new() } else { wanted.iter().collect() };
+        let by_id = if all { HashSet::new() } else { self.asked_for(wanted)? };
         for commit in chosen.iter().filter(|commit| all || by_id.contains(&commit.id)) {
             self.take(&commit.id);
         }
@@ -276,13 +276,15 @@ impl Select<'_> {
         let (mut commits, mut others) = (Vec::new(), Vec::new());
         let had: HashSet<&Oid> = self.request.haves.iter().collect();
         for want in &self.request.wants {
-            let mut id = *want;
+            let (mut id, mut is_had) = (*want, false);
             for _ in 0..PEEL_DEPTH_MAX {
                 match self.snapshot.object_size(&id)? {
                     None => return Err(RepoError::Missing { id }),
                     Some((Kind::Commit, _)) => commits.push(id),
                     Some((Kind::Tag, _)) => {
-                        if !had.contains(&id) {
+                        if had.contains(&id) {
+                            is_had = true;
+                        } else {
                             self.take(&id);
                         }
                         let tag = self
@@ -293,12 +295,24 @@ impl Select<'_> {
                         id = tag_target(&tag.data).ok_or(broken)?.0;
                         continue;
                     }
+                    // Who has a tag has what is behind it.
+                    Some(_) if is_had || had.contains(&id) => {}
                     Some((kind, _)) => others.push((id, kind)),
                 }
                 break;
             }
         }
         Ok((commits, others))
+    }
+
+    /// The commits that are sent whatever the filter says: those wanted, and those right behind the boundary that goes.
+    fn asked_for(&self, wants: &[Oid]) -> Result<HashSet<Oid>> {
+        let (snapshot, graph) = (self.snapshot, self.snapshot.graph());
+        let mut found: HashSet<Oid> = wants.iter().copied().collect();
+        for node in nodes(self.snapshot, &self.request.unshallow)? {
+            found.extend(graph.commit(snapshot, node)?.parents.iter().map(|&parent| graph.id(parent)));
+        }
+        Ok(found)
     }
 
     /// Lays a tree that the client has beside a new one and marks what it has as far down as both differ.

@@ -1,0 +1,1 @@
+refs/heads/a..b
