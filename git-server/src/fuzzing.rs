@@ -59,7 +59,7 @@ fn packets(data: &[u8], piece: usize, mut take: impl FnMut(&Packet) -> bool) -> 
             }
         }
     }
-    decoder.is_empty()
+    decoder.is_spent()
 }
 
 fn pktline(data: &[u8]) {

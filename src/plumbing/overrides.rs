@@ -73,9 +73,9 @@ fn unquote(text: &str) -> Option<(String, &str)> {
 
 /// Section and name in lower case, the subsection between them as it is.
 fn canonical(key: &str) -> Result<String, Problem> {
-    let parts = key.split_once('.').and_then(|(section, rest)| match rest.rsplit_once('.') {
-        Some((sub, name)) => Some((section, Some(sub), name)),
-        None => Some((section, None, rest)),
+    let parts = key.split_once('.').map(|(section, rest)| match rest.rsplit_once('.') {
+        Some((sub, name)) => (section, Some(sub), name),
+        None => (section, None, rest),
     });
     match parts {
         Some((section, sub, name)) if !section.is_empty() && !name.is_empty() => {
