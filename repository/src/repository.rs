@@ -255,7 +255,7 @@ pub(crate) fn head_itself() -> Result<RefName> {
 }
 
 /// The refs as they are shown: HEAD first if it resolves, then by name, tags peeled. Refs that lead nowhere are left
-/// out.
+/// out, but for HEAD.
 fn advertised(raw: &RawRefs, snapshot: &Snapshot, known: &mut HashMap<Oid, Option<Oid>>) -> Result<Vec<Ref>> {
     let mut shown = Vec::with_capacity(raw.refs.len() + 1);
     // Rebuilt each time, so that it holds only what is in use.
@@ -274,7 +274,11 @@ fn advertised(raw: &RawRefs, snapshot: &Snapshot, known: &mut HashMap<Oid, Optio
                 None => match peel(snapshot, &target)? {
                     Some(end) => (end != target).then_some(end),
                     None => {
-                        tracing::warn!(%name, %target, "a ref leads to a missing object; it is not shown");
+                        tracing::warn!(%name, %target, "a ref leads to a missing object; only HEAD is shown so");
+                        if name.as_str() == "HEAD" {
+                            // As git has it: a clone fails then, instead of looking like one of an empty repository.
+                            shown.push(Ref { name: name.clone(), target, peeled: None, symref });
+                        }
                         continue;
                     }
                 },

@@ -9,6 +9,7 @@ pub(crate) mod cache;
 mod commits;
 mod filter;
 mod fresh;
+mod made;
 mod news;
 mod parts;
 pub(crate) mod plan;

@@ -1,37 +1,26 @@
 //! Takes a push: commands, then the pack into quarantine, then the one acceptance path, then the report.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod job;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::SystemTime;
 
 use futures_util::StreamExt;
-use slipway_core::accept::{Proposal, Verdict};
-use slipway_core::event::Cause;
-use slipway_core::{EventId, Oid, Problem, RefUpdate, UnixMillis};
-use slipway_repository::{Objects, Progress, ReceiveLimits, Received, Side, View};
-use tokio::sync::OwnedSemaphorePermit;
+use slipway_core::accept::Verdict;
+use slipway_core::{EventId, Problem};
+use slipway_repository::View;
 
-use super::certificate::{NonceRule, Signature, judge};
-use super::progress::Teller;
-use super::rules::{self, Alias};
-use super::{Conversation, Engine, Opened, StopFlag, broken};
-use crate::limits::{BLAME_UPDATES_MAX, DRAIN_TIME, KEEPALIVE_PAUSE};
-use crate::transport::{Input, InputReader, Output, Stop};
+use self::job::{Job, Outcome};
+use super::certificate::NonceRule;
+use super::{Conversation, StopFlag, broken};
+use crate::limits::{DRAIN_TIME, KEEPALIVE_PAUSE};
+use crate::transport::{Input, Stop};
 use crate::wire::WireError;
 use crate::wire::advertise::Offer;
 use crate::wire::pktline::{Band, SideBand};
 use crate::wire::push::{Push, PushReader};
 use crate::wire::report::put_report;
 use crate::wire::text::one_line;
-
-/// What became of a push.
-enum Outcome {
-    /// The pack itself was refused, and with it every ref.
-    Unpacked(Problem),
-    /// One answer a command.
-    Judged { answers: Vec<Result<(), Problem>>, verdict: Verdict },
-}
 
 impl Conversation {
     /// Serves one push.
@@ -198,259 +187,4 @@ fn put_outcome(push: &Push, outcome: &Outcome, out: &mut Vec<u8>) {
             put_report(push.band, Ok(()), answers, out);
         }
     }
-}
-
-/// A push on its blocking thread.
-struct Job {
-    engine: Arc<Engine>,
-    opened: Opened,
-    view: View,
-    nonce: NonceRule,
-    push: Push,
-    reader: InputReader,
-    output: Output,
-    stop: Arc<AtomicBool>,
-    /// The client reads progress by now: a stateless one does once all of its request is here.
-    hears: Arc<AtomicBool>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Job {
-    fn run(mut self) -> ((Push, Outcome), Input) {
-        let outcome = self.receive().and_then(|mut received| self.judge(&mut received));
-        let (input, refused) = self.reader.into_input();
-        // What the transport says of its own failure is clearer than "unexpected end".
-        let outcome = outcome.unwrap_or_else(|problem| Outcome::Unpacked(refused.unwrap_or(problem)));
-        ((self.push, outcome), input)
-    }
-
-    fn receive(&mut self) -> Result<Received, Problem> {
-        let repository = &self.opened.repository;
-        if !self.push.has_pack() {
-            return repository.received_nothing_as(Side::Either).map_err(Problem::from);
-        }
-        let limits = &self.engine.limits;
-        let limits = ReceiveLimits {
-            pack_bytes_max: limits
-                .pack_bytes_max
-                .min(self.view.settings.receive.pack_bytes_max.unwrap_or(u64::MAX)),
-            objects_max: limits.objects_max,
-            object_bytes_max: limits.object_bytes_max,
-            depth_max: limits.delta_depth_max,
-            ..ReceiveLimits::default()
-        };
-        let band = if self.push.quiet { SideBand::None } else { self.push.band };
-        let teller = Teller::new(&self.output, band, &self.hears);
-        let tell = |p: Progress| teller.tell(&p);
-        repository
-            .receive_as(Side::Either, &mut self.reader, &limits, &tell, &self.stop)
-            .map_err(Problem::from)
-    }
-
-    /// Checks what came, and asks the one acceptance path.
-    fn judge(&self, received: &mut Received) -> Result<Outcome, Problem> {
-        let mut answers: Vec<Result<(), Problem>> =
-            self.push.commands.iter().map(|c| c.update.as_ref().map(drop).map_err(Clone::clone)).collect();
-        let mut remarks = Vec::new();
-        match self.check_certificate() {
-            Ok(remark) => remarks.extend(remark),
-            Err(problem) => answers.iter_mut().for_each(|a| *a = Err(problem.clone())),
-        }
-        self.check_rules(received, &mut answers, &mut remarks);
-        let absent = self.check_absent(&mut answers, &mut remarks);
-        let same = self.check_aliases(&mut answers);
-        remarks.extend(rules::check_ends(&self.view, received, &self.push, &mut answers, &self.stop)?);
-        self.check_connected(received, &mut answers)?;
-        self.check_branches(received, &mut answers)?;
-        if !self.push.commands.iter().zip(&answers).any(|(c, answer)| answer.is_ok() && !c.deletes) {
-            // Nothing will lead to what came: it goes, and is not judged further.
-            *received = self.opened.repository.received_nothing_as(Side::Either).map_err(Problem::from)?;
-        }
-        if self.push.atomic && answers.iter().any(Result::is_err) {
-            answers.iter_mut().filter(|a| a.is_ok()).for_each(|a| *a = Err(not_alone()));
-        }
-        let proposed: Vec<usize> = (0..answers.len())
-            .filter(|at| answers[*at].is_ok() && !same.contains_key(at) && !absent.contains(at))
-            .collect();
-        let updates: Vec<RefUpdate> =
-            proposed.iter().filter_map(|at| self.push.commands[*at].update.as_ref().ok().cloned()).collect();
-        if updates.is_empty() {
-            let verdict =
-                Verdict { event: None, answers: Vec::new(), orders: Default::default(), notices: remarks };
-            return Ok(Outcome::Judged { answers, verdict });
-        }
-        let proposal = Proposal {
-            repo: self.opened.id,
-            repo_name: &self.opened.name,
-            actor: self.opened.actor.label(),
-            cause: Cause::Push,
-            updates,
-            atomic: self.push.atomic,
-            options: self.push.options.clone(),
-        };
-        let mut verdict = self.engine.acceptance.accept(proposal, &*self.opened.repository, received)?;
-        let mut judged = verdict.answers.iter().cloned();
-        for at in proposed {
-            answers[at] = judged.next().unwrap_or_else(|| Err(broken()));
-        }
-        for (at, other) in same {
-            answers[at] = answers[other].clone();
-        }
-        verdict.notices.splice(0..0, remarks);
-        Ok(Outcome::Judged { answers, verdict })
-    }
-
-    /// Judges the certificate, if there is one; a remark for the pusher if it is good for little.
-    fn check_certificate(&self) -> Result<Option<String>, Problem> {
-        let Some(certificate) = &self.push.certificate else { return Ok(None) };
-        let now = UnixMillis::from(SystemTime::now());
-        let Engine { signers, certificates, .. } = &*self.engine;
-        let judged =
-            judge(certificate, &self.push.options, &self.nonce, &self.opened, signers, certificates, now);
-        let signer = one_line(&certificate.pusher);
-        tracing::info!(signer, pushee = certificate.pushee, ?judged, "push certificate");
-        Ok(match judged? {
-            Signature::Good => None,
-            Signature::Unknown => {
-                Some("push certificate: signed by a key that this account does not have".to_owned())
-            }
-            Signature::Unchecked => {
-                Some("push certificate: this kind of signature is not checked".to_owned())
-            }
-        })
-    }
-
-    /// Asks the repository's own settings.
-    fn check_rules(
-        &self,
-        received: &Received,
-        answers: &mut [Result<(), Problem>],
-        remarks: &mut Vec<String>,
-    ) {
-        for (command, answer) in self.push.commands.iter().zip(answers.iter_mut()).filter(|(_, a)| a.is_ok())
-        {
-            if let Ok(update) = &command.update {
-                *answer = rules::check(&self.view, received, update);
-                if answer.is_ok() {
-                    remarks.extend(rules::warning(&self.view, update));
-                }
-            }
-        }
-    }
-
-    /// Finds the deletions of refs that are not there (both ids are zero): nothing is done, and that is no error. If one
-    /// is there after all, whoever pushed did not know of it.
-    fn check_absent(
-        &self,
-        answers: &mut [Result<(), Problem>],
-        remarks: &mut Vec<String>,
-    ) -> BTreeSet<usize> {
-        let mut absent = BTreeSet::new();
-        for ((at, command), answer) in self.push.commands.iter().enumerate().zip(answers) {
-            let Ok(update) = &command.update else { continue };
-            if answer.is_err() || !(update.is_create() && update.is_delete()) {
-                continue;
-            }
-            if self.view.whole.find_ref(update.name.as_str()).is_some() {
-                *answer = Err(Problem::new(
-                    slipway_core::ProblemKind::Conflict,
-                    format!("{} has been made meanwhile.", update.name),
-                    "Fetch, and delete it again if it shall go.",
-                ));
-            } else {
-                remarks.push(format!("{} is not there; there is nothing to delete.", update.name));
-                absent.insert(at);
-            }
-        }
-        absent
-    }
-
-    /// Branches name commits and nothing else. Asked once it is known that the objects may be used: what is here and not
-    /// to be seen is not told of.
-    fn check_branches(
-        &self,
-        received: &Received,
-        answers: &mut [Result<(), Problem>],
-    ) -> Result<(), Problem> {
-        for (command, answer) in self.push.commands.iter().zip(answers.iter_mut()).filter(|(_, a)| a.is_ok())
-        {
-            if let Ok(update) = &command.update
-                && rules::is_branch(&self.view, &update.name)
-                && !update.is_delete()
-            {
-                let found = received.header(&update.new).map_err(Problem::from)?;
-                *answer = rules::check_tip(found.map(|(kind, _)| kind));
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses updates that contradict one another through a symbolic ref. Gives those that merely repeat another one,
-    /// each with that one's number: they share its answer.
-    fn check_aliases(&self, answers: &mut [Result<(), Problem>]) -> BTreeMap<usize, usize> {
-        let updates: Vec<(usize, &RefUpdate)> = self
-            .push
-            .commands
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| answers[*at].is_ok())
-            .filter_map(|(at, command)| Some((at, command.update.as_ref().ok()?)))
-            .collect();
-        let mut same = BTreeMap::new();
-        for (at, alias) in rules::aliases(&self.view, &updates) {
-            match alias {
-                Alias::Same(other) => drop(same.insert(at, other)),
-                Alias::Contradicts(other) => {
-                    for at in [at, other] {
-                        answers[at] = Err(Problem::new(
-                            slipway_core::ProblemKind::Conflict,
-                            "inconsistent aliased update",
-                            "Push to the symbolic ref or to the ref that it names, not to both.",
-                        ));
-                    }
-                }
-            }
-        }
-        same.retain(|at, _| answers[*at].is_ok());
-        same
-    }
-
-    /// Every new tip must lead to objects that are here. If not, the refs to blame are found one by one.
-    fn check_connected(
-        &self,
-        received: &Received,
-        answers: &mut [Result<(), Problem>],
-    ) -> Result<(), Problem> {
-        let tips: Vec<(usize, Oid)> = self
-            .push
-            .commands
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| answers[*at].is_ok())
-            .filter_map(|(at, c)| c.update.as_ref().ok().filter(|u| !u.is_delete()).map(|u| (at, u.new)))
-            .collect();
-        let all: Vec<Oid> = tips.iter().map(|(_, id)| *id).collect();
-        let Err(problem) = received.check_connected(&all, &self.stop).map_err(Problem::from) else {
-            return Ok(());
-        };
-        for (at, id) in &tips {
-            let blamed = if tips.len() > BLAME_UPDATES_MAX || tips.len() == 1 {
-                Err(problem.clone())
-            } else {
-                received.check_connected(&[*id], &self.stop).map_err(Problem::from)
-            };
-            if let Some(answer) = answers.get_mut(*at) {
-                *answer = blamed;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn not_alone() -> Problem {
-    Problem::new(
-        slipway_core::ProblemKind::Conflict,
-        "atomic push failure: another of its refs was refused",
-        "See that ref's answer.",
-    )
 }

@@ -135,3 +135,22 @@ fn a_name_that_cannot_be_one_is_an_unknown_repository() {
         assert!(!said.contains("panicked") && !said.contains("/data/"), "{path}: {said}");
     }
 }
+
+#[test]
+fn a_repository_that_lost_its_objects_is_not_taken_for_an_empty_one() {
+    let server = Server::start();
+    let ann = server.person("ann", false);
+    let path = server.repo("app", false);
+    server.grant("ann", "app", Role::Write);
+    let url = ann.ssh_url("app");
+    let tree = ann.work_tree("tree", &[("a", "a")]);
+    ann.git(&tree, &["push", &url, "main"]);
+    for file in std::fs::read_dir(path.join("objects/pack")).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    for version in ["0", "2"] {
+        let version = format!("protocol.version={version}");
+        let out = ann.try_git(&ann.home, &["-c", &version, "clone", "-q", &url, "clone"]);
+        assert!(!out.status.success(), "{}", text(&out.stderr));
+    }
+}

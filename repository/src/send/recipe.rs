@@ -3,11 +3,10 @@
 //! checksum is known once somebody has sent it all.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use flate2::Compression;
@@ -16,20 +15,17 @@ use flate2::read::ZlibDecoder;
 use slipway_core::{ObjectFormat, Oid};
 
 use super::fresh::{Fresh, deflate, fresh};
+use super::made::Made;
 use super::parts::Body;
 use super::plan::{Base, Item, Plan};
 use crate::digest::Digest;
 use crate::error::{RepoError, Result};
-use crate::limits::{
-    BUFFER_BYTES, COPIED_ENTRY_BYTES_MAX, FRESH_OBJECT_BYTES_MAX, LINKED_OBJECT_BYTES_MAX,
-    MADE_MEMORY_BYTES_MAX,
-};
+use crate::limits::{BUFFER_BYTES, COPIED_ENTRY_BYTES_MAX, FRESH_OBJECT_BYTES_MAX, LINKED_OBJECT_BYTES_MAX};
 use crate::loose::{Loose, path_of};
 use crate::object::{Kind, Objects};
 use crate::pack::{write_distance, write_type_and_size};
 use crate::packs::{PackSet, Place};
 use crate::snapshot::Snapshot;
-use crate::sweep::SPOOL;
 
 /// A finished answer.
 pub(crate) struct Recipe {
@@ -96,12 +92,12 @@ impl Recipe {
 
     /// Bytes of memory that it takes.
     pub(crate) fn memory(&self) -> usize {
-        size_of::<Self>() + self.pieces.len() * size_of::<Piece>() + self.made.memory.len()
+        size_of::<Self>() + self.pieces.len() * size_of::<Piece>() + self.made.memory()
     }
 
     /// Bytes of disk that only it takes.
     pub(crate) fn disk(&self) -> u64 {
-        self.made.filed
+        self.made.filed()
     }
 
     /// True if every pack that it needs is among these: none was retired.
@@ -172,81 +168,6 @@ impl Recipe {
     }
 }
 
-/// Bytes that are stored nowhere else: in memory up to a bound, and then in a file that has no name.
-#[derive(Default)]
-struct Made {
-    memory: Vec<u8>,
-    file: Option<File>,
-    /// Bytes in the file.
-    filed: u64,
-    folder: PathBuf,
-}
-
-impl Made {
-    fn len(&self) -> u64 {
-        self.filed + self.memory.len() as u64
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.memory.extend_from_slice(bytes);
-        if self.memory.len() > MADE_MEMORY_BYTES_MAX { self.spill() } else { Ok(()) }
-    }
-
-    /// Moves what is in memory to the file.
-    fn spill(&mut self) -> Result<()> {
-        if self.file.is_none() {
-            self.file = Some(nameless(&self.folder)?);
-        }
-        if let Some(file) = &self.file {
-            file.write_all_at(&self.memory, self.filed)
-                .map_err(RepoError::io("write", &self.folder.join(SPOOL)))?;
-            self.filed += self.memory.len() as u64;
-            self.memory = Vec::new();
-        }
-        Ok(())
-    }
-
-    /// Nothing more is put.
-    fn close(&mut self) -> Result<()> {
-        if self.file.is_some() {
-            return self.spill();
-        }
-        self.memory.shrink_to_fit();
-        Ok(())
-    }
-
-    fn read(&self, out: &mut [u8], from: u64, now: bool) -> Result<Option<usize>> {
-        let Some(file) = &self.file else {
-            let from = usize::try_from(from).unwrap_or(usize::MAX);
-            let bytes = self.memory.get(from..).unwrap_or_default();
-            let got = bytes.len().min(out.len());
-            out[..got].copy_from_slice(&bytes[..got]);
-            return Ok(Some(got));
-        };
-        let got =
-            if now { crate::pack::read_now(file, out, from) } else { file.read_at(out, from).map(Some) };
-        let path = self.folder.join(SPOOL);
-        match got.map_err(RepoError::io("read", &path))? {
-            Some(0) if !out.is_empty() => {
-                Err(RepoError::io("read", &path)(io::ErrorKind::UnexpectedEof.into()))
-            }
-            got => Ok(got),
-        }
-    }
-}
-
-/// A file in the folder that is gone from it already.
-fn nameless(folder: &Path) -> Result<File> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    fs::create_dir_all(folder).map_err(RepoError::io("create", folder))?;
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let path = folder.join(format!("{SPOOL}{}-{number}", std::process::id()));
-    let file = File::options().read(true).write(true).create(true).truncate(true).open(&path);
-    let file = file.map_err(RepoError::io("create", &path))?;
-    fs::remove_file(&path).map_err(RepoError::io("remove", &path))?;
-    Ok(file)
-}
-
 /// Carries a plan out. Also tells where each of its items began.
 pub(crate) fn prepare(snapshot: &Snapshot, plan: &Plan<'_>, stop: &AtomicBool) -> Result<(Recipe, Vec<u64>)> {
     let root = snapshot.objects.parent().unwrap_or(&snapshot.objects);
@@ -254,7 +175,7 @@ pub(crate) fn prepare(snapshot: &Snapshot, plan: &Plan<'_>, stop: &AtomicBool) -
         snapshot,
         plan,
         fresh: if plan.rewrites { HashMap::new() } else { fresh(snapshot, plan, stop)? },
-        made: Made { folder: root.join("slipway"), ..Made::default() },
+        made: Made::below(root.join("slipway")),
         pieces: Vec::new(),
         begun: Vec::with_capacity(plan.items.len()),
         early: HashMap::new(),
