@@ -114,6 +114,7 @@ pub(crate) fn plan_from<'a>(
         pack: 0,
         run_start: None,
         early: BTreeSet::new(),
+        few: Vec::new(),
     };
     for (pack, number) in packs.packs().iter().zip(0u32..) {
         planner.pack = number;
@@ -145,6 +146,8 @@ struct Planner<'a> {
     run_start: Option<u64>,
     /// Offsets, in the pack at hand, of the whole objects that go before all others.
     early: BTreeSet<u64>,
+    /// Offsets of what is taken of the pack at hand, ascending, where that is little.
+    few: Vec<u64>,
 }
 
 /// What is to become of one entry.
@@ -175,6 +178,7 @@ impl Planner<'_> {
 
     fn entries(&mut self, pack: &Arc<Pack>, taken: usize, stop: &AtomicBool) -> Result<()> {
         self.run_start = None;
+        self.few.clear();
         let mut window = Window::default();
         let ranks = self.packs.ranks(self.pack);
         let bits = self.selected.taken.packed();
@@ -190,8 +194,9 @@ impl Planner<'_> {
         let start = ranks.start;
         let mut positions: Vec<u32> = bits.iter_in(ranks).map(|rank| (rank - start) as u32).collect();
         positions.sort_unstable_by_key(|position| pack.offset_at(*position));
-        for position in positions {
-            let offset = pack.offset_at(position);
+        self.few = positions.iter().map(|position| pack.offset_at(*position)).collect();
+        for (number, position) in positions.into_iter().enumerate() {
+            let offset = self.few[number];
             let rank =
                 pack.rank_of(offset).ok_or_else(|| pack.broken(offset, "its index has no such entry"))?;
             self.entry(pack, position, pack.end_of_rank(rank), &mut window, stop)?;
@@ -264,6 +269,9 @@ impl Planner<'_> {
                 (pack.offset_at(position), false)
             }
         };
+        if by_distance && self.ofs && self.few.binary_search(&base_offset).is_ok() {
+            return Ok(Form::NearBase(base_offset));
+        }
         let rank =
             pack.rank_of(base_offset).ok_or_else(|| pack.broken(start, "its delta's base is no entry"))?;
         let position = pack.at_rank(rank);

@@ -79,6 +79,10 @@ struct Select<'a> {
     taken: Marks,
     edge: Edge,
     twins: HashMap<Oid, Twin>,
+    /// What was taken of the changes of commits, for a look that needs no index.
+    sent: HashSet<Oid>,
+    /// Something else was taken too.
+    walked: bool,
     /// The walk over trees, where a filter leaves something out.
     filtered: Option<FilteredWalk>,
     /// Pairs of trees that were laid beside one another.
@@ -104,6 +108,8 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         taken: Marks::for_packs(&packs),
         edge: Edge::default(),
         twins: HashMap::new(),
+        sent: HashSet::new(),
+        walked: false,
         filtered: (request.filter != Filter::None).then(|| FilteredWalk::new(&request.filter)),
         beside: HashSet::new(),
         buffers: Default::default(),
@@ -194,10 +200,13 @@ impl Select<'_> {
         while let Some(New { id, was, below }) = list.get(at) {
             at += 1;
             // Everything that the parent has is taken or the client's.
-            if let Some(was) = was.filter(|was| !self.taken.has(&packs, was)) {
+            if let Some(was) = *was
+                && !self.sent.contains(&was)
+                && !(self.walked && self.taken.has(&packs, &was))
+            {
                 self.edge.met.insert(was);
             }
-            if self.edge.met.contains(id) || !self.taken.put(&packs, id) {
+            if self.edge.met.contains(id) || !self.sent.insert(*id) || !self.taken.put(&packs, id) {
                 at += *below as usize;
             } else if let Some(was) = *was {
                 self.twin(*id, was);
@@ -378,6 +387,7 @@ impl Select<'_> {
     }
 
     fn whole_tree(&mut self, root: &Oid, explicit: bool) -> Result<()> {
+        self.walked = true;
         let mut open = vec![*root];
         let mut is_root = explicit;
         let (mut data, other) = std::mem::take(&mut self.buffers);
