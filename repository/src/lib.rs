@@ -30,6 +30,7 @@ mod graph;
 mod inflate;
 mod limits;
 mod links;
+mod lock_file;
 mod loose;
 mod maintain;
 #[allow(dead_code)]

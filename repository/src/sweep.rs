@@ -3,11 +3,12 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{RepoError, Result};
 use crate::limits::REF_FOLDERS_DEEP_MAX;
+use crate::lock_file::{MARK, Marked};
 
 /// Names that our quarantine folders start with; git's own, so that `git gc` removes them too.
 pub(crate) const QUARANTINE: &str = "tmp_objdir-incoming-";
@@ -18,15 +19,26 @@ pub(crate) const KEEP_WORDS: &str = "slipway: refs are being updated by process 
 /// Names that the files of answers start with, in `slipway/`; each is removed right after it is made.
 pub(crate) const SPOOL: &str = "answer-";
 
-/// A lock younger than this may belong to a plain git that works beside us.
+/// A lock younger than this, and without a mark of ours, may belong to a plain git that works beside us.
 const LOCK_AGE_MIN: Duration = Duration::from_secs(60);
-/// The same for its quarantines, in which a long push may sit.
-const GIT_QUARANTINE_AGE_MIN: Duration = Duration::from_secs(24 * 3600);
+/// The same for its quarantines, in which a long push may sit, and for what it may take long to index.
+const GIT_LONG_AGE_MIN: Duration = Duration::from_secs(24 * 3600);
+
+/// Where git and we make locks, those of refs aside.
+const LOCKS: [&str; 7] = [
+    "HEAD.lock",
+    "packed-refs.lock",
+    "packed-refs.new",
+    "config.lock",
+    "shallow.lock",
+    "objects/pack/multi-pack-index.lock",
+    "objects/info/commit-graph.lock",
+];
 
 /// Removes quarantines and stale locks of the repository at `root`.
 pub(crate) fn sweep(root: &Path) -> Result<()> {
     each(&root.join("objects"), &mut |path, name| match name.strip_prefix(QUARANTINE) {
-        Some(number) if path.is_dir() && (is_ours(number) || is_older(path, GIT_QUARANTINE_AGE_MIN)) => {
+        Some(number) if path.is_dir() && (is_ours(number) || is_older(path, GIT_LONG_AGE_MIN)) => {
             remove(fs::remove_dir_all(path), path)
         }
         _ => Ok(()),
@@ -39,29 +51,47 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
         Some(number) if is_ours(number) => remove(fs::remove_file(path), path),
         _ => Ok(()),
     })?;
-    for name in ["HEAD.lock", "packed-refs.lock", "packed-refs.new", "config.lock", "shallow.lock"] {
-        remove_stale(&root.join(name))?;
+    let marks = marks(root)?;
+    let mut marked = Marked::default();
+    marks.iter().for_each(|mark| marked.add(mark));
+    for name in LOCKS {
+        let age_min = if name.starts_with("objects/") { GIT_LONG_AGE_MIN } else { LOCK_AGE_MIN };
+        remove_stale(&root.join(name), &marked, age_min)?;
     }
-    sweep_locks(&root.join("refs"), 0)
+    sweep_locks(&root.join("refs"), &marked, 0)?;
+    // Last: after another crash they are needed again.
+    marks.iter().try_for_each(|mark| remove(fs::remove_file(mark), mark))
 }
 
-fn sweep_locks(folder: &Path, deep: usize) -> Result<()> {
+/// The marks of locks that a crash left.
+fn marks(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut marks = Vec::new();
+    each(&root.join("slipway"), &mut |path, name| {
+        if name.strip_prefix(MARK).is_some_and(is_ours) {
+            marks.push(path.to_owned());
+        }
+        Ok(())
+    })?;
+    Ok(marks)
+}
+
+fn sweep_locks(folder: &Path, marked: &Marked, deep: usize) -> Result<()> {
     if deep > REF_FOLDERS_DEEP_MAX {
         return Ok(());
     }
     each(folder, &mut |path, name| {
         if path.is_dir() {
-            sweep_locks(path, deep + 1)
+            sweep_locks(path, marked, deep + 1)
         } else if name.ends_with(".lock") {
-            remove_stale(path)
+            remove_stale(path, marked, LOCK_AGE_MIN)
         } else {
             Ok(())
         }
     })
 }
 
-fn remove_stale(path: &Path) -> Result<()> {
-    if is_older(path, LOCK_AGE_MIN) { remove(fs::remove_file(path), path) } else { Ok(()) }
+fn remove_stale(path: &Path, marked: &Marked, age_min: Duration) -> Result<()> {
+    if marked.has(path) || is_older(path, age_min) { remove(fs::remove_file(path), path) } else { Ok(()) }
 }
 
 fn is_older(path: &Path, age_min: Duration) -> bool {
@@ -101,4 +131,39 @@ fn each(folder: &Path, visit: &mut dyn FnMut(&Path, &str) -> Result<()>) -> Resu
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_of_ours_goes_at_once_and_one_of_gits_when_it_is_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for name in ["refs/heads/deep", "objects/pack", "objects/info"] {
+            fs::create_dir_all(root.join(name)).unwrap();
+        }
+        let locks = ["refs/heads/deep/main.lock", LOCKS[1], LOCKS[5], LOCKS[6]].map(|name| root.join(name));
+        // As if the process had been killed.
+        for lock in &locks {
+            std::mem::forget(crate::lock_file::take(root, lock).unwrap());
+        }
+        let taken = crate::lock_file::take(root, &locks[0]);
+        assert_eq!(taken.err().map(|e| e.kind()), Some(ErrorKind::AlreadyExists));
+        // One that was put in its place just before, and one of git.
+        let (file, mark) = crate::lock_file::take(root, &root.join("refs/heads/done.lock")).unwrap();
+        fs::rename(root.join("refs/heads/done.lock"), root.join("refs/heads/done")).unwrap();
+        std::mem::forget((file, mark));
+        let theirs = root.join("refs/heads/theirs.lock");
+        fs::write(&theirs, "").unwrap();
+        sweep(root).unwrap();
+        assert!(locks.iter().all(|lock| !lock.exists()));
+        assert!(theirs.exists() && root.join("refs/heads/done").exists());
+        assert_eq!(fs::read_dir(root.join("slipway")).unwrap().count(), 0);
+        let old = SystemTime::now() - 2 * LOCK_AGE_MIN;
+        fs::File::options().write(true).open(&theirs).unwrap().set_modified(old).unwrap();
+        sweep(root).unwrap();
+        assert!(!theirs.exists());
+    }
 }

@@ -1,7 +1,6 @@
 //! The commit-graph of all that refs reach, with what each commit changed. Filters that an earlier graph has are taken
 //! over.
 
-use std::fs::File;
 use std::io::{BufWriter, ErrorKind};
 use std::sync::atomic::AtomicBool;
 
@@ -49,8 +48,8 @@ impl Repository {
         let folder = path.parent().unwrap_or(&snapshot.objects);
         let lock = path.with_extension("lock");
         std::fs::create_dir_all(folder).map_err(RepoError::io("create", folder))?;
-        let file = match File::create_new(&lock) {
-            Ok(file) => file,
+        let (file, _mark) = match crate::lock_file::take(self.root(), &lock) {
+            Ok(taken) => taken,
             Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(RepoError::Maintained),
             Err(e) => return Err(RepoError::io("create", &lock)(e)),
         };

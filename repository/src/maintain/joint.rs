@@ -79,8 +79,8 @@ impl Repository {
         }
         let folder = snapshot.objects.join("pack");
         let lock = folder.join("multi-pack-index.lock");
-        let mut file = match File::options().read(true).write(true).create_new(true).open(&lock) {
-            Ok(file) => file,
+        let (mut file, _mark) = match crate::lock_file::take(self.root(), &lock) {
+            Ok(taken) => taken,
             Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(RepoError::Maintained),
             Err(e) => return Err(RepoError::io("create", &lock)(e)),
         };

@@ -16,6 +16,7 @@ use slipway_core::{Oid, RefName, RefUpdate};
 use super::{RawRefs, Value, read_packed};
 use crate::error::{RepoError, Result};
 use crate::limits::{PACK_REFS_FROM, PEEL_DEPTH_MAX};
+use crate::lock_file::{self, Mark};
 use crate::repositories::sync_folder;
 
 /// What each update came to.
@@ -175,6 +176,7 @@ struct Lock {
     path: PathBuf,
     file: File,
     done: bool,
+    _mark: Mark,
 }
 
 impl Drop for Lock {
@@ -186,12 +188,12 @@ impl Drop for Lock {
 }
 
 impl Lock {
-    fn take(target: PathBuf, number: usize) -> Result<Self> {
+    fn take(root: &Path, target: PathBuf, number: usize) -> Result<Self> {
         let mut path = target.clone().into_os_string();
         path.push(".lock");
         let path = PathBuf::from(path);
-        match File::create_new(&path) {
-            Ok(file) => Ok(Self { number, target, path, file, done: false }),
+        match lock_file::take(root, &path) {
+            Ok((file, mark)) => Ok(Self { number, target, path, file, done: false, _mark: mark }),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(RepoError::RefLocked { path }),
             Err(e) => Err(RepoError::io("create", &path)(e)),
         }
@@ -230,7 +232,7 @@ impl Writer<'_> {
                 ErrorKind::NotADirectory | ErrorKind::AlreadyExists => in_the_way(raw, one),
                 _ => RepoError::io("create", folder)(e),
             })?;
-            match Lock::take(target.clone(), one.number) {
+            match Lock::take(self.root, target.clone(), one.number) {
                 Err(RepoError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < 3 => {
                     tries += 1
                 }
@@ -266,7 +268,8 @@ impl Writer<'_> {
         if names.is_empty() {
             return Ok(());
         }
-        self.rewrite_packed(&mut |refs| {
+        // Held until the loose files are gone, or git might pack what is being deleted.
+        let _packed = self.rewrite_packed(&mut |refs| {
             let before = refs.len();
             refs.retain(|name, _| !names.contains(name));
             refs.len() != before
@@ -322,7 +325,8 @@ impl Writer<'_> {
                     }
                 }
                 true
-            })?;
+            })
+            .map(drop)?;
         }
         for lock in write {
             let (number, target) = (lock.number, lock.target.clone());
@@ -349,14 +353,14 @@ impl Writer<'_> {
         folders.iter().chain(&above).try_for_each(|folder| sync_folder(folder))
     }
 
-    /// Changes `packed-refs` under its lock; `change` says whether it did anything.
-    fn rewrite_packed(&self, change: &mut dyn FnMut(&mut BTreeMap<RefName, Value>) -> bool) -> Result<()> {
+    /// Changes `packed-refs` under its lock, which is still held on return; `change` says whether it did anything.
+    fn rewrite_packed(&self, change: &mut dyn FnMut(&mut BTreeMap<RefName, Value>) -> bool) -> Result<Lock> {
         let path = self.root.join("packed-refs");
-        let mut lock = Lock::take(path.clone(), usize::MAX)?;
+        let lock = Lock::take(self.root, path.clone(), usize::MAX)?;
         let mut refs = read_packed(&path)?;
         let fully_peeled = refs.values().all(|value| matches!(value, Value::Direct(_, Some(_))));
         if !change(&mut refs) {
-            return Ok(());
+            return Ok(lock);
         }
         let mut text = Vec::with_capacity(refs.len() * 64 + 64);
         text.extend_from_slice(b"# pack-refs with: ");
@@ -369,9 +373,14 @@ impl Writer<'_> {
                 }
             }
         }
-        lock.write(&text)?;
-        lock.rename()?;
-        sync_folder(self.root)
+        // Whoever holds the lock may write it. What a crash leaves of it is written over.
+        let new = self.root.join("slipway/packed-refs");
+        File::create(&new)
+            .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
+            .map_err(RepoError::io("write", &new))?;
+        fs::rename(&new, &path).map_err(RepoError::io("rename", &path))?;
+        sync_folder(self.root)?;
+        Ok(lock)
     }
 }
 
@@ -408,10 +417,11 @@ pub(crate) fn set_head(root: &Path, branch: &RefName) -> Result<()> {
     rewrite(&root.join("HEAD"), || Ok(format!("ref: {branch}\n").into_bytes()))
 }
 
-/// Replaces a file of the repository under its lock, durable on return. `text` is asked once the lock is held.
+/// Replaces a file at the top of the repository under its lock, durable on return. `text` is asked once the lock is held.
 pub(crate) fn rewrite(path: &Path, text: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> {
-    let mut lock = Lock::take(path.to_owned(), 0)?;
+    let root = path.parent().unwrap_or(path);
+    let mut lock = Lock::take(root, path.to_owned(), 0)?;
     lock.write(&text()?)?;
     lock.rename()?;
-    sync_folder(path.parent().unwrap_or(path))
+    sync_folder(root)
 }
