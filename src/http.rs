@@ -1,5 +1,7 @@
 //! The HTTP listener: connections bounded, slow heads cut off, peers told to the router, drained on stop.
 
+mod lobby;
+
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -7,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::ConnectInfo;
 use http::Request;
 use hyper::body::Incoming;
@@ -18,6 +21,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+
+use self::lobby::{Answer, Lobby};
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 2048;
@@ -39,33 +44,55 @@ pub(crate) async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<
 
 /// Serves `router` until `stop`; then lets running requests end within `grace`.
 pub(crate) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, grace: Duration) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    serve_some(listener, router, stop, (CONNECTIONS_MAX, grace)).await;
+}
+
+/// The same with so many connections at most.
+async fn serve_some(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+    (most, grace): (usize, Duration),
+) {
+    let slots = Arc::new(Semaphore::new(most));
+    let lobby = Arc::new(Lobby::default());
     let graceful = GracefulShutdown::new();
     let server = builder();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = async {
-                let slot = slots.clone().acquire_owned().await;
-                (slot, listener.accept().await)
-            } => accepted,
+            accepted = listener.accept() => accepted,
         };
-        let (Ok(slot), Ok((stream, peer))) = accepted else {
+        let Ok((stream, peer)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
+        };
+        if slots.available_permits() == 0 {
+            lobby.dismiss();
+        }
+        let slot = tokio::select! {
+            () = stop.cancelled() => break,
+            slot = slots.clone().acquire_owned() => slot,
         };
         // Small answers must not wait for a full segment; a failure here only costs latency.
         drop(stream.set_nodelay(true));
         let router = router.clone();
+        let gone = CancellationToken::new();
+        let guest = lobby.enter(gone.clone());
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
-            router.clone().oneshot(request)
+            let busy = guest.busy();
+            let answer = router.clone().oneshot(request);
+            async move { answer.await.map(|answer| answer.map(|body| Body::new(Answer { body, _busy: busy }))) }
         });
         let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            // A client that breaks off is no news.
-            drop(connection.await);
+            tokio::select! {
+                // A client that breaks off is no news.
+                ended = connection => drop(ended),
+                () = gone.cancelled() => {}
+            }
             drop(slot);
         });
     }
@@ -119,4 +146,37 @@ fn builder() -> auto::Builder<TokioExecutor> {
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
     server.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(30)));
     server
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_holds_connections_without_a_word_keeps_nobody_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        let router = Router::new().route("/", axum::routing::get(async || "here"));
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(serve_some(listener, router, stop.clone(), (8, Duration::from_secs(1))));
+        let mut silent = Vec::new();
+        for n in 0..40 {
+            let mut stream = TcpStream::connect(address).await.expect("connected");
+            if n % 2 == 0 {
+                // Half of them have asked once, and keep the connection.
+                stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("asked");
+            }
+            silent.push(stream);
+        }
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.expect("asked");
+        let mut answer = String::new();
+        let read = tokio::time::timeout(HEAD_MAX / 3, stream.read_to_string(&mut answer)).await;
+        assert!(read.is_ok_and(|read| read.is_ok()) && answer.ends_with("here"), "{answer}");
+        stop.cancel();
+        served.await.expect("ended");
+    }
 }
