@@ -54,7 +54,8 @@ fn pushes_that_gather_are_rolled_up() {
         (&shown["maintenance"]["failure"], &shown["maintenance"]["full"]),
         (&().into(), &false.into())
     );
-    assert!(slipway.log().contains("maintained"), "{}", slipway.log());
+    // Told a moment after it is recorded.
+    eventually("it is told", Duration::from_secs(5), || slipway.log().contains("maintained").then_some(()));
     assert!(slipway.cli(&["repo", "show", "app"]).contains("rolled up in "));
     check(&slipway, "app");
     // Counted a moment after it is recorded. A pack whose push is just ending may be passed over.

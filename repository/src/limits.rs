@@ -175,6 +175,8 @@ pub(crate) const NEWS_TREES_BYTES_MAX: usize = 4 << 20;
 pub(crate) const NEWS_KEPT_BYTES_MAX: usize = 8 << 20;
 /// Bytes of entries made for one answer that are kept for others.
 pub(crate) const MADE_KEPT_BYTES_MAX: usize = 16 << 20;
+/// One walk remembers so many ids of what it took; beyond it the index is asked.
+pub(crate) const SENT_MAX: usize = 500_000;
 /// Walks over more commits than this keep nothing: it would drive out what others keep.
 pub(crate) const NEWS_COMMITS_MAX: usize = 1_000;
 /// Where more commits than this are to be sent, bitmaps are asked if there are any.

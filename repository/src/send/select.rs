@@ -19,7 +19,7 @@ use super::news::{New, Trees};
 use crate::check::compare;
 use crate::error::{RepoError, Result};
 use crate::limits::{
-    LINKED_OBJECT_BYTES_MAX, NEWS_COMMITS_MAX, PEEL_DEPTH_MAX, TWINS_MAX, WALKED_COMMITS_MAX,
+    LINKED_OBJECT_BYTES_MAX, NEWS_COMMITS_MAX, PEEL_DEPTH_MAX, SENT_MAX, TWINS_MAX, WALKED_COMMITS_MAX,
 };
 use crate::links::{TreeEntries, TreeEntry, tag_target};
 use crate::object::{Kind, Objects};
@@ -81,7 +81,7 @@ struct Select<'a> {
     twins: HashMap<Oid, Twin>,
     /// What was taken of the changes of commits, for a look that needs no index.
     sent: HashSet<Oid>,
-    /// Something else was taken too.
+    /// Something else was taken too: the index has to be asked.
     walked: bool,
     /// The walk over trees, where a filter leaves something out.
     filtered: Option<FilteredWalk>,
@@ -196,6 +196,10 @@ impl Select<'_> {
     /// Takes what is new in a tree, but for what the client has.
     fn news(&mut self, list: &[New]) {
         let packs = self.snapshot.packs.load_full();
+        if self.sent.len() > SENT_MAX {
+            self.sent = HashSet::new();
+            self.walked = true;
+        }
         let mut at = 0;
         while let Some(New { id, was, below }) = list.get(at) {
             at += 1;
