@@ -68,7 +68,10 @@ impl World {
 
     /// What a failed read is put down to.
     fn failed(&self, begun: u64, what: &str, out: &Output) {
-        if self.was_down(begun) {
+        // A branch that was shown may be deleted before it is asked for: git's own server says the same then.
+        let moved =
+            ["unknown ref refs/heads/", "not our ref"].iter().any(|said| text(&out.stderr).contains(said));
+        if moved || self.was_down(begun) {
             count(&self.counts.reads_cut);
         } else {
             self.blame(format!("{what}: {}{}", text(&out.stdout), text(&out.stderr)));
