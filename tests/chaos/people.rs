@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
@@ -423,6 +424,9 @@ pub(crate) fn gc(world: &World) {
         let person = Person { git: choice.one_of(&gits()).clone(), ..world.ann.clone() };
         let out = run(person.git_command(&folder, job).stdin(Stdio::null()));
         count(if out.status.success() { &world.counts.gcs } else { &world.counts.gcs_refused });
+        if let Some(signal) = out.status.signal() {
+            world.blame(format!("git {job:?} in {} is ended by signal {signal}", repo.name));
+        }
         if !out.status.success() {
             eprintln!("git {job:?} in {}: {}", repo.name, text(&out.stderr).trim());
         }

@@ -145,6 +145,11 @@ impl<D: Deref<Target = [u8]>> CommitGraph<D> {
         self.layer(position)?.filter(position)
     }
 
+    /// True if filters of a file have a hash that git before 2.46 does not know, at which it crashes.
+    pub(crate) fn has_newer_filters(&self) -> bool {
+        self.layers.iter().any(Layer::has_newer_filters)
+    }
+
     /// Reads all of every file; false if the checksum at the end of one is not that of its content.
     pub(crate) fn checksums_hold(&self) -> bool {
         self.layers.iter().all(Layer::checksum_holds)

@@ -9,7 +9,7 @@ use super::go_on;
 use crate::error::{RepoError, Result};
 use crate::formats::commit_graph::bloom::{ChangedPaths, Settings};
 use crate::formats::commit_graph::write::Writer;
-use crate::formats::commit_graph::{BrokenGraph, chain};
+use crate::formats::commit_graph::{BrokenGraph, CommitGraph, chain};
 use crate::graph::{Ancestors, Commit, Node};
 use crate::repositories::sync_folder;
 use crate::repository::Repository;
@@ -41,7 +41,8 @@ impl Repository {
             let parents: Vec<_> = commit.parents.iter().map(|parent| graph.id(*parent)).collect();
             writer.add(&graph.id(node), &commit.tree, &parents, commit.date, &filter).map_err(broken)?;
         }
-        if writer.len() == 0 || (fresh == 0 && writer.len() == stored as usize) {
+        let is_old = graph.file().is_some_and(CommitGraph::has_newer_filters);
+        if writer.len() == 0 || (fresh == 0 && writer.len() == stored as usize && !is_old) {
             return Ok(());
         }
         let path = chain::single_path(&snapshot.objects);
@@ -95,4 +96,38 @@ fn filter(snapshot: &Snapshot, node: Node, commit: &Commit, paths: &mut ChangedP
         Ok(room)
     })?;
     Ok(paths.filter())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::atomic::AtomicBool;
+
+    use crate::Repository;
+    use crate::formats::commit_graph::bloom::Settings;
+    use crate::support::{Lab, git, import};
+
+    fn made(repository: &Repository) -> Settings {
+        let snapshot = repository.snapshot().unwrap();
+        let file = snapshot.graph().file().unwrap();
+        file.filter(0).unwrap().unwrap().1
+    }
+
+    /// git before 2.46 crashes at them, and leaves its lock behind.
+    #[test]
+    fn newer_filters_give_way_to_those_that_every_git_knows() {
+        let lab = Lab::new();
+        let (repository, path) = lab.create("one");
+        import(&path, 1, 6);
+        repository.maintain(&AtomicBool::new(false)).unwrap();
+        assert_eq!(made(&repository), Settings::WRITTEN);
+        let newer = "commitGraph.changedPathsVersion=2";
+        git(&path, &["-c", newer, "commit-graph", "write", "--reachable", "--changed-paths"]);
+        repository.look_again();
+        if made(&repository).version == 2 {
+            repository.maintain(&AtomicBool::new(false)).unwrap();
+        }
+        assert_eq!(made(&repository), Settings::WRITTEN);
+    }
 }

@@ -1,10 +1,12 @@
 //! Changed-path Bloom filters (gitformat-commit-graph, chunks BIDX and BDAT): which paths a commit surely did not change
 //! against its first parent. Knows no file; a filter is bytes.
 //!
-//! Two versions of the hash exist: version 1 took bytes of 0x80 and above as negative numbers. Version 2 is what is
-//! written here: git before 2.46 does not know it and walks without filters, so that its answers stay right.
+//! Two versions of the hash exist: version 1 takes bytes of 0x80 and above as C's `char`, which is signed on some machines
+//! and not on others. Version 1 is what is written here, as git does unless told otherwise: git before 2.46 does not know
+//! version 2, and crashes when it is to write a graph (`git gc` does) where there are such filters.
 
 use std::collections::HashSet;
+use std::ffi::c_char;
 
 use crate::limits::{BLOOM_HASHES_MAX, BLOOM_PATHS_MAX};
 
@@ -24,7 +26,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// What is written here.
-    pub(crate) const WRITTEN: Self = Self { version: 2, hashes: 7, bits_per_path: 10 };
+    pub(crate) const WRITTEN: Self = Self { version: 1, hashes: 7, bits_per_path: 10 };
 
     /// Reads the head of BDAT; `None` if the filters cannot be used here.
     pub(super) fn parse(head: &[u8]) -> Option<Self> {
@@ -48,7 +50,8 @@ impl Settings {
 type Hashes = [u32; 2];
 
 fn hashes(path: &[u8], version: u32) -> Hashes {
-    SEEDS.map(|seed| murmur3(path, seed, version == 1))
+    let signed = version == 1 && c_char::MIN != 0;
+    SEEDS.map(|seed| murmur3(path, seed, signed))
 }
 
 /// The 32-bit murmur3; with `signed`, bytes are taken as signed, which is the fault of version 1.

@@ -292,6 +292,10 @@ impl<D: Deref<Target = [u8]>> Layer<D> {
         date.checked_add(offset).map(Some).ok_or(BrokenGraph("has a corrected date beyond all numbers"))
     }
 
+    pub(super) fn has_newer_filters(&self) -> bool {
+        self.filters.is_some_and(|settings| settings.version > Settings::WRITTEN.version)
+    }
+
     pub(super) fn filter(&self, position: u32) -> Result<Option<(&[u8], Settings)>> {
         let Some(settings) = self.filters else { return Ok(None) };
         let n = self.local(position)?;
