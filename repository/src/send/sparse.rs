@@ -47,7 +47,8 @@ impl Sparse {
 
     /// What the patterns say of a path below the root: sent, not sent, or nothing (then its folder decides).
     pub(crate) fn matches(&self, path: &[u8], is_folder: bool) -> Option<bool> {
-        if path.is_empty() {
+        // A damaged tree may have a name that is empty or begins with a slash; no pattern is about those.
+        if path.is_empty() || path.starts_with(b"/") {
             return None;
         }
         let name = path.rfind_byte(b'/').map(|at| at + 1);
@@ -77,6 +78,9 @@ mod tests {
             ("x/y/README.md", false, Some(true)),
             ("x/secret.md", false, Some(false)),
             ("x/y/z", false, None),
+            ("", true, None),
+            ("/", true, None),
+            ("/README.md", false, None),
         ] {
             assert_eq!(sparse.matches(path.as_bytes(), folder), want, "{path}");
         }
