@@ -16,6 +16,7 @@ pub(crate) mod plan;
 pub(crate) mod recipe;
 pub(crate) mod select;
 mod sparse;
+mod stored;
 mod stream;
 
 use std::sync::Arc;

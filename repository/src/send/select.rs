@@ -16,10 +16,12 @@ use super::PackRequest;
 use super::commits::{Chosen, commits, nodes};
 use super::filter::{Filter, FilteredWalk};
 use super::news::{New, Trees};
+use super::stored::{News, Stored};
 use crate::check::compare;
 use crate::error::{RepoError, Result};
 use crate::limits::{
-    LINKED_OBJECT_BYTES_MAX, NEWS_COMMITS_MAX, PEEL_DEPTH_MAX, SENT_MAX, TWINS_MAX, WALKED_COMMITS_MAX,
+    LINKED_OBJECT_BYTES_MAX, NEWS_COMMITS_MAX, PEEL_DEPTH_MAX, SENT_MAX, STORED_MAX, TWINS_MAX,
+    WALKED_COMMITS_MAX,
 };
 use crate::links::{TreeEntries, TreeEntry, tag_target};
 use crate::object::{Kind, Objects};
@@ -35,6 +37,8 @@ pub(crate) struct Selected {
     pub(crate) edge: Edge,
     /// For some objects, an earlier version.
     pub(crate) twins: HashMap<Oid, Twin>,
+    /// How some of them are stored, each once, in no order.
+    pub(crate) stored: Vec<Stored>,
 }
 
 /// Some of what the client has: as it was met, and as bitmaps tell it.
@@ -68,7 +72,7 @@ pub(crate) struct Twin {
 impl Selected {
     /// These objects, for somebody who has nothing.
     pub(crate) fn just(taken: Arc<Marks>) -> Self {
-        Self { taken, edge: Edge::default(), twins: HashMap::new() }
+        Self { taken, edge: Edge::default(), twins: HashMap::new(), stored: Vec::new() }
     }
 }
 
@@ -79,6 +83,7 @@ struct Select<'a> {
     taken: Marks,
     edge: Edge,
     twins: HashMap<Oid, Twin>,
+    stored: Vec<Stored>,
     /// What was taken of the changes of commits, for a look that needs no index.
     sent: HashSet<Oid>,
     /// Something else was taken too: the index has to be asked.
@@ -108,6 +113,7 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         taken: Marks::for_packs(&packs),
         edge: Edge::default(),
         twins: HashMap::new(),
+        stored: Vec::new(),
         sent: HashSet::new(),
         walked: false,
         filtered: (request.filter != Filter::None).then(|| FilteredWalk::new(&request.filter)),
@@ -119,8 +125,8 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         select.commits_max = WALKED_COMMITS_MAX;
     }
     select.run()?;
-    let Select { taken, edge, twins, .. } = select;
-    Ok(Selected { taken: Arc::new(taken), edge, twins })
+    let Select { taken, edge, twins, stored, .. } = select;
+    Ok(Selected { taken: Arc::new(taken), edge, twins, stored })
 }
 
 fn wants_everything(snapshot: &Snapshot, request: &PackRequest) -> bool {
@@ -173,17 +179,18 @@ impl Select<'_> {
                 continue;
             }
             let key = (*tree, beside.as_slice().into());
-            if let Some(list) = snapshot.recipes.parts.news.get(&key).filter(|_| keep) {
-                self.news(&list);
+            let packs = snapshot.packs.load_full();
+            if let Some(news) = snapshot.recipes.parts.news.get(&key).filter(|_| keep) {
+                self.news(&packs, &news.list, &news.entries(&packs)?);
                 continue;
             }
             match trees.news(tree, beside, self.stop)? {
-                Some(list) => {
-                    self.news(&list);
-                    if keep {
-                        snapshot.recipes.parts.news.put(key, list.into());
-                    }
+                Some(list) if keep => {
+                    let news = Arc::new(News::new(list));
+                    self.news(&packs, &news.list, &news.entries(&packs)?);
+                    snapshot.recipes.parts.news.put(key, news);
                 }
+                Some(list) => self.news(&packs, &list, &[]),
                 None => {
                     beside.iter().try_for_each(|old| self.mark_edges(tree, old))?;
                     self.whole_tree(tree, false)?;
@@ -193,29 +200,39 @@ impl Select<'_> {
         Ok(())
     }
 
-    /// Takes what is new in a tree, but for what the client has.
-    fn news(&mut self, list: &[New]) {
-        let packs = self.snapshot.packs.load_full();
+    /// Takes what is new in a tree, but for what the client has. `entries` tells how it is stored, where that is known.
+    fn news(&mut self, packs: &PackSet, list: &[New], entries: &[Option<Stored>]) {
         if self.sent.len() > SENT_MAX {
             self.sent = HashSet::new();
             self.walked = true;
         }
         let mut at = 0;
         while let Some(New { id, was, below }) = list.get(at) {
+            let stored = entries.get(at).copied().flatten();
             at += 1;
             // Everything that the parent has is taken or the client's.
             if let Some(was) = *was
                 && !self.sent.contains(&was)
-                && !(self.walked && self.taken.has(&packs, &was))
+                && !(self.walked && self.taken.has(packs, &was))
             {
                 self.edge.met.insert(was);
             }
-            if self.edge.met.contains(id) || !self.sent.insert(*id) || !self.taken.put(&packs, id) {
+            if self.edge.met.contains(id) || !self.sent.insert(*id) || !self.put(packs, id, stored) {
                 at += *below as usize;
             } else if let Some(was) = *was {
                 self.twin(*id, was);
             }
         }
+    }
+
+    /// Puts an object of that entry into the answer; false if it is in.
+    fn put(&mut self, packs: &PackSet, id: &Oid, stored: Option<Stored>) -> bool {
+        let Some(stored) = stored else { return self.taken.put(packs, id) };
+        let is_new = self.taken.put_at(packs, id, stored.place);
+        if is_new && self.stored.len() < STORED_MAX {
+            self.stored.push(stored);
+        }
+        is_new
     }
 
     fn twin(&mut self, id: Oid, was: Oid) {
