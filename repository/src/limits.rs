@@ -168,7 +168,7 @@ pub(crate) const EDGES_MAX: usize = 4;
 /// and so many of parents otherwise.
 pub(crate) const BESIDE_MAX: usize = 8;
 /// A commit with more new objects than this is walked as if it had no parents close by.
-pub(crate) const NEWS_MAX: usize = 20_000;
+pub(crate) const NEWS_MAX: usize = if cfg!(test) { 2_500 } else { 20_000 };
 /// Bytes of trees that one walk keeps for its next commit.
 pub(crate) const NEWS_TREES_BYTES_MAX: usize = 4 << 20;
 /// Bytes of lists of what is new in commits that are kept, over all repositories.

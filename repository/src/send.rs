@@ -18,6 +18,8 @@ pub(crate) mod select;
 mod sparse;
 mod stored;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
