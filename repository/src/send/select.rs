@@ -6,7 +6,7 @@
 //! correctness. With a filter, trees are walked whole, up to what the nearest commits that the client has show along the
 //! way. Who wants all that the refs reach and has nothing is given what is known of that, without a walk.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,6 +19,7 @@ use super::news::{New, Trees};
 use super::stored::{News, Stored};
 use crate::check::compare;
 use crate::error::{RepoError, Result};
+use crate::ids::{IdMap, IdSet};
 use crate::limits::{
     LINKED_OBJECT_BYTES_MAX, NEWS_COMMITS_MAX, PEEL_DEPTH_MAX, SENT_MAX, STORED_MAX, TWINS_MAX,
     WALKED_COMMITS_MAX,
@@ -36,7 +37,7 @@ pub(crate) struct Selected {
     /// Some of what the client has: good for bases of thin deltas.
     pub(crate) edge: Edge,
     /// For some objects, an earlier version.
-    pub(crate) twins: HashMap<Oid, Twin>,
+    pub(crate) twins: IdMap<Twin>,
     /// How some of them are stored, each once, in no order.
     pub(crate) stored: Vec<Stored>,
 }
@@ -44,14 +45,21 @@ pub(crate) struct Selected {
 /// Some of what the client has: as it was met, and as bitmaps tell it.
 #[derive(Default)]
 pub(crate) struct Edge {
-    met: HashSet<Oid>,
+    met: IdSet,
     told: Marks,
+    /// Some of it may be in the answer all the same.
+    sent_too: bool,
 }
 
 impl Edge {
     /// True if the client is known to have the object.
     pub(crate) fn has(&self, packs: &PackSet, id: &Oid) -> bool {
         self.met.contains(id) || (!self.told.is_empty() && self.told.has(packs, id))
+    }
+
+    /// True if the client has the object and it is not in the answer, which has those of `taken`.
+    pub(crate) fn alone_has(&self, packs: &PackSet, taken: &Marks, id: &Oid) -> bool {
+        self.has(packs, id) && !(self.sent_too && taken.has(packs, id))
     }
 
     /// The same for an object at that place.
@@ -72,7 +80,7 @@ pub(crate) struct Twin {
 impl Selected {
     /// These objects, for somebody who has nothing.
     pub(crate) fn just(taken: Arc<Marks>) -> Self {
-        Self { taken, edge: Edge::default(), twins: HashMap::new(), stored: Vec::new() }
+        Self { taken, edge: Edge::default(), twins: IdMap::default(), stored: Vec::new() }
     }
 }
 
@@ -82,10 +90,10 @@ struct Select<'a> {
     stop: &'a AtomicBool,
     taken: Marks,
     edge: Edge,
-    twins: HashMap<Oid, Twin>,
+    twins: IdMap<Twin>,
     stored: Vec<Stored>,
-    /// What was taken of the changes of commits, for a look that needs no index.
-    sent: HashSet<Oid>,
+    /// Commits that were taken, and what changed with them, for a look that needs no index.
+    sent: IdSet,
     /// Something else was taken too: the index has to be asked.
     walked: bool,
     /// The walk over trees, where a filter leaves something out.
@@ -112,9 +120,9 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         stop,
         taken: Marks::for_packs(&packs),
         edge: Edge::default(),
-        twins: HashMap::new(),
+        twins: IdMap::default(),
         stored: Vec::new(),
-        sent: HashSet::new(),
+        sent: IdSet::default(),
         walked: false,
         filtered: (request.filter != Filter::None).then(|| FilteredWalk::new(&request.filter)),
         beside: HashSet::new(),
@@ -125,7 +133,8 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         select.commits_max = WALKED_COMMITS_MAX;
     }
     select.run()?;
-    let Select { taken, edge, twins, stored, .. } = select;
+    let Select { taken, mut edge, twins, stored, walked, .. } = select;
+    edge.sent_too = walked;
     Ok(Selected { taken: Arc::new(taken), edge, twins, stored })
 }
 
@@ -174,6 +183,7 @@ impl Select<'_> {
         for Chosen { id, tree, beside, .. } in chosen {
             self.go_on()?;
             self.take(id);
+            self.sent.insert(*id);
             if beside.is_empty() {
                 self.whole_tree(tree, false)?;
                 continue;
@@ -203,7 +213,7 @@ impl Select<'_> {
     /// Takes what is new in a tree, but for what the client has. `entries` tells how it is stored, where that is known.
     fn news(&mut self, packs: &PackSet, list: &[New], entries: &[Option<Stored>]) {
         if self.sent.len() > SENT_MAX {
-            self.sent = HashSet::new();
+            self.sent = IdSet::default();
             self.walked = true;
         }
         let mut at = 0;
@@ -212,8 +222,7 @@ impl Select<'_> {
             at += 1;
             // Everything that the parent has is taken or the client's.
             if let Some(was) = *was
-                && !self.sent.contains(&was)
-                && !(self.walked && self.taken.has(packs, &was))
+                && !self.has(packs, &was)
             {
                 self.edge.met.insert(was);
             }
@@ -246,6 +255,7 @@ impl Select<'_> {
     fn filtered_commits(&mut self, chosen: &[Chosen], wanted: &[Oid], walk: &mut FilteredWalk) -> Result<()> {
         let all = walk.sends(Kind::Commit);
         let by_id = if all { HashSet::new() } else { self.asked_for(wanted)? };
+        self.walked = true;
         for commit in chosen.iter().filter(|commit| all || by_id.contains(&commit.id)) {
             self.take(&commit.id);
         }
@@ -258,6 +268,7 @@ impl Select<'_> {
     /// Takes what is wanted and is no commit, and tags that come along.
     fn finish(&mut self, others: &[(Oid, Kind)]) -> Result<()> {
         for (id, kind) in others {
+            self.walked = true;
             self.take(id);
             if *kind == Kind::Tree {
                 self.tree(id, true)?;
@@ -289,11 +300,17 @@ impl Select<'_> {
             return Ok(false);
         }
         self.taken.add(&wanted);
+        self.walked = true;
         Ok(true)
     }
 
     fn go_on(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) { Err(RepoError::Stopped) } else { Ok(()) }
+    }
+
+    /// True if the object is in the answer.
+    fn has(&self, packs: &PackSet, id: &Oid) -> bool {
+        self.sent.contains(id) || (self.walked && self.taken.has(packs, id))
     }
 
     /// Puts an object into the answer; false if it is in.
@@ -396,6 +413,7 @@ impl Select<'_> {
     }
 
     fn filtered_tree(&mut self, root: &Oid, explicit: bool, walk: &mut FilteredWalk) -> Result<()> {
+        self.walked = true;
         let Self { snapshot, stop, taken, edge, .. } = self;
         let packs = snapshot.packs.load_full();
         walk.walk(*snapshot, root, explicit, &|id| edge.has(&packs, id), &mut |id| {
@@ -444,9 +462,10 @@ impl Select<'_> {
     /// Takes annotated tags of what is taken, and the tags between.
     fn tags(&mut self) -> Result<()> {
         let snapshot = self.snapshot;
+        let packs = snapshot.packs.load_full();
         for r in snapshot.refs() {
             let Some(peeled) = r.peeled.filter(|_| r.name.as_tag().is_some()) else { continue };
-            if !self.taken.has(&snapshot.packs.load(), &peeled) {
+            if !self.has(&packs, &peeled) {
                 continue;
             }
             let mut id = r.target;
