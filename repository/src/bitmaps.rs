@@ -23,7 +23,7 @@ use crate::snapshot::Snapshot;
 pub(crate) struct Bitmaps {
     file: BitmapFile<Mapped>,
     cover: Cover,
-    blobs: OnceLock<Bits>,
+    kinds: [OnceLock<Bits>; 4],
 }
 
 /// What the bits stand for.
@@ -52,7 +52,7 @@ impl Bitmaps {
         };
         let data = Mapped::open(&path).ok()?;
         match BitmapFile::parse(data, hash_len, count) {
-            Ok(file) if file.checksum() == checksum => Some(Self { file, cover, blobs: OnceLock::new() }),
+            Ok(file) if file.checksum() == checksum => Some(Self { file, cover, kinds: Default::default() }),
             Ok(_) => None,
             Err(e) => {
                 tracing::warn!(path = %path.display(), "bitmaps are not used: {e}");
@@ -103,6 +103,15 @@ impl Bitmaps {
     /// All objects of that kind, in the file's own bits.
     pub(crate) fn kind(&self, kind: Kind) -> Result<Bits, Broken> {
         self.file.kind(kind)?.decode()
+    }
+
+    /// The same, kept.
+    fn kept_kind(&self, kind: Kind) -> Result<&Bits, Broken> {
+        let slot = &self.kinds[usize::from(kind.pack_code() - 1)];
+        match slot.get() {
+            Some(bits) => Ok(bits),
+            None => self.kind(kind).map(|bits| slot.get_or_init(|| bits)),
+        }
     }
 
     /// True if every object of the pack has a bit.
@@ -268,25 +277,32 @@ impl Snapshot {
         Ok(Some(marks))
     }
 
-    /// Of these objects, those that are blobs as far as bitmaps tell, taken out; the rest is for the caller to look at.
-    pub(crate) fn without_blobs(&self, marks: &mut Marks) -> Result<bool> {
+    /// Takes the objects of these kinds out of a set; false if there are no bitmaps to tell them by.
+    ///
+    /// # Errors
+    /// Where what came after the bitmaps cannot be read; [`RepoError::Stopped`] once `stop` is set.
+    pub(crate) fn leave_out(&self, kinds: &[Kind], marks: &mut Marks, stop: &AtomicBool) -> Result<bool> {
         let Some(bitmaps) = self.bitmaps() else { return Ok(false) };
         let packs = self.packs.load_full();
-        let blobs = match bitmaps.blobs.get() {
-            Some(blobs) => Ok(blobs),
-            None => bitmaps
-                .file
-                .kind(Kind::Blob)
-                .and_then(|kind| kind.decode())
-                .map(|bits| bitmaps.blobs.get_or_init(|| bits)),
-        };
-        match blobs.and_then(|bits| bitmaps.marks(&packs, bits)) {
-            Ok(blobs) => {
-                marks.remove(&blobs);
-                Ok(true)
+        for kind in kinds {
+            match bitmaps.kept_kind(*kind).and_then(|bits| bitmaps.marks(&packs, bits)) {
+                Ok(all) => marks.remove(&all),
+                Err(_) => return Ok(false),
             }
-            Err(_) => Ok(false),
         }
+        if !kinds.is_empty() {
+            let is_out = |kind: Option<Kind>| kind.is_some_and(|kind| kinds.contains(&kind));
+            marks.try_retain(&packs, &|pack| !bitmaps.covers(&packs, pack), &mut |found| {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(RepoError::Stopped);
+                }
+                Ok(!is_out(match found {
+                    Ok(place) => Some(packs.header(place)?.0),
+                    Err(id) => self.object_size(id)?.map(|(kind, _)| kind),
+                }))
+            })?;
+        }
+        Ok(true)
     }
 }
 

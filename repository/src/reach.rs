@@ -17,6 +17,7 @@ use crate::graph::{Ancestors, Graph, Node};
 use crate::limits::{GRAPH_KEPT_MAX, INHERIT_COMMITS_MAX, LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX};
 use crate::links::{TreeEntries, tag_target};
 use crate::object::{Kind, Objects};
+use crate::pack::Pack;
 use crate::packs::{PackSet, Place};
 use crate::refs::Ref;
 use crate::snapshot::Snapshot;
@@ -106,6 +107,33 @@ impl Marks {
     pub(crate) fn remove(&mut self, other: &Self) {
         self.packed.and_not(&other.packed);
         self.loose.retain(|id| !other.loose.contains(id));
+    }
+
+    /// Asks `stays` of each loose object in it, and of each in packs that `of` names, whether it stays.
+    pub(crate) fn try_retain(
+        &mut self,
+        packs: &PackSet,
+        of: &dyn Fn(&Arc<Pack>) -> bool,
+        stays: &mut dyn FnMut(std::result::Result<Place, &Oid>) -> Result<bool>,
+    ) -> Result<()> {
+        for (_, number) in packs.packs().iter().zip(0u32..).filter(|(pack, _)| of(pack)) {
+            let ranks = packs.ranks(number);
+            let all: Vec<usize> = self.packed.iter_in(ranks.clone()).collect();
+            for rank in all {
+                let place = Place { pack: number, position: (rank - ranks.start) as u32 };
+                if !stays(Ok(place))? {
+                    self.packed.clear(rank);
+                }
+            }
+        }
+        let mut loose = HashSet::with_capacity(self.loose.len());
+        for id in std::mem::take(&mut self.loose) {
+            if stays(Err(&id))? {
+                loose.insert(id);
+            }
+        }
+        self.loose = loose;
+        Ok(())
     }
 
     /// True if the packed object at that place is in.

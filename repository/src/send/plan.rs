@@ -273,9 +273,17 @@ impl Planner<'_> {
         }
     }
 
+    /// True if the entry at `offset` is in the run that ends at `start`.
+    fn in_run(&self, offset: u64, start: u64) -> bool {
+        let joins =
+            |item: &Item| matches!(item, Item::Run { pack, end, .. } if *pack == self.pack && *end == start);
+        self.items.last().is_some_and(joins) && self.run_start.is_some_and(|run| run <= offset)
+    }
+
     fn form(&self, pack: &Arc<Pack>, entry: &Stored, delta: Delta) -> Result<Form> {
         let Delta { offset, by_distance } = delta;
-        if by_distance && self.ofs && self.few.binary_search(&offset).is_ok() {
+        let is_taken = || self.in_run(offset, entry.start) || self.few.binary_search(&offset).is_ok();
+        if by_distance && self.ofs && is_taken() {
             return Ok(Form::NearBase(offset));
         }
         let base = entry.base(self.packs, delta)?;

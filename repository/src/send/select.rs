@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use slipway_core::Oid;
 
 use super::PackRequest;
-use super::commits::{Chosen, commits, nodes};
+use super::commits::{Chosen, Commits, commits, nodes};
 use super::filter::{Filter, FilteredWalk};
 use super::news::{New, Trees};
 use super::stored::{News, Stored};
@@ -98,6 +98,8 @@ struct Select<'a> {
     walked: bool,
     /// The walk over trees, where a filter leaves something out.
     filtered: Option<FilteredWalk>,
+    /// The kinds of objects that are left out, if that is all there is to the filter.
+    left_out: Option<Vec<Kind>>,
     /// Pairs of trees that were laid beside one another.
     beside: HashSet<(Oid, Oid)>,
     buffers: (Vec<u8>, Vec<u8>),
@@ -124,6 +126,7 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         stored: Vec::new(),
         sent: IdSet::default(),
         walked: false,
+        left_out: request.filter.rules().kinds_left_out(),
         filtered: (request.filter != Filter::None).then(|| FilteredWalk::new(&request.filter)),
         beside: HashSet::new(),
         buffers: Default::default(),
@@ -145,7 +148,7 @@ fn wants_everything(snapshot: &Snapshot, request: &PackRequest) -> bool {
         && snapshot.is_everything(&request.wants.iter().collect())
 }
 
-impl Select<'_> {
+impl<'a> Select<'a> {
     fn run(&mut self) -> Result<()> {
         let (commits, others) = self.starts()?;
         let many = self.request.haves.is_empty() && self.bitmaps_serve();
@@ -157,7 +160,10 @@ impl Select<'_> {
             None if self.by_bitmaps(&commits)? => return self.finish(&others),
             None => {
                 self.commits_max = usize::MAX;
-                self.commits(&commits)?.unwrap_or_default()
+                match self.commits(&commits)? {
+                    Some(chosen) => chosen,
+                    None => return self.finish(&others),
+                }
             }
         };
         match self.filtered.take() {
@@ -171,17 +177,19 @@ impl Select<'_> {
     }
 
     /// The commits to send, parents first; `None` if they are many and bitmaps will tell sooner.
-    fn commits(&self, wants: &[Oid]) -> Result<Option<Vec<Chosen>>> {
-        commits(self.snapshot, self.request, wants, self.commits_max, self.stop)
+    fn commits(&self, wants: &[Oid]) -> Result<Option<Commits<'a>>> {
+        let edges = self.filtered.as_ref().is_some_and(FilteredWalk::looks_below_commits);
+        commits(self.snapshot, self.request, wants, (self.commits_max, edges), self.stop)
     }
 
     /// Takes the commits and what changed with each.
-    fn changes(&mut self, chosen: &[Chosen]) -> Result<()> {
+    fn changes(&mut self, commits: &Commits<'_>) -> Result<()> {
         let snapshot = self.snapshot;
         let mut trees = Trees::new(snapshot);
-        let keep = chosen.len() <= NEWS_COMMITS_MAX;
-        for Chosen { id, tree, beside, .. } in chosen {
+        let keep = commits.len() <= NEWS_COMMITS_MAX;
+        for chosen in commits.iter() {
             self.go_on()?;
+            let Chosen { id, tree, beside, .. } = &chosen?;
             self.take(id);
             self.sent.insert(*id);
             if beside.is_empty() {
@@ -252,17 +260,26 @@ impl Select<'_> {
     }
 
     /// Takes of the commits and their trees what the filter lets through.
-    fn filtered_commits(&mut self, chosen: &[Chosen], wanted: &[Oid], walk: &mut FilteredWalk) -> Result<()> {
+    fn filtered_commits(
+        &mut self,
+        commits: &Commits<'_>,
+        wanted: &[Oid],
+        walk: &mut FilteredWalk,
+    ) -> Result<()> {
         let all = walk.sends(Kind::Commit);
         let by_id = if all { HashSet::new() } else { self.asked_for(wanted)? };
         self.walked = true;
-        for commit in chosen.iter().filter(|commit| all || by_id.contains(&commit.id)) {
-            self.take(&commit.id);
+        for id in commits.ids().filter(|id| all || by_id.contains(id)) {
+            self.take(&id);
         }
-        for Chosen { tree, edges, .. } in chosen {
-            edges.iter().try_for_each(|edge| self.mark_edges(tree, edge))?;
+        if !walk.looks_below_commits() {
+            return Ok(());
         }
-        chosen.iter().try_for_each(|commit| self.filtered_tree(&commit.tree, false, walk))
+        for chosen in commits.iter() {
+            let Chosen { tree, edges, .. } = chosen?;
+            edges.iter().try_for_each(|edge| self.mark_edges(&tree, edge))?;
+        }
+        commits.iter().try_for_each(|chosen| self.filtered_tree(&chosen?.tree, false, walk))
     }
 
     /// Takes what is wanted and is no commit, and tags that come along.
@@ -277,11 +294,13 @@ impl Select<'_> {
         if self.request.include_tag { self.tags() } else { Ok(()) }
     }
 
-    /// True if bitmaps can tell what is asked for: nothing is cut off, and nothing but all blobs left out.
+    /// True if bitmaps can tell what is asked for: nothing is cut off, and nothing left out but all of some kinds.
     fn bitmaps_serve(&self) -> bool {
-        let PackRequest { client_shallow, shallow, unshallow, filter, .. } = self.request;
+        let PackRequest { client_shallow, shallow, unshallow, .. } = self.request;
         let whole = client_shallow.is_empty() && shallow.is_empty() && unshallow.is_empty();
-        whole && matches!(filter, Filter::None | Filter::BlobNone) && self.snapshot.bitmaps().is_some()
+        // Without commits it is those asked for that matter.
+        let by_kind = self.left_out.as_ref().is_some_and(|kinds| !kinds.contains(&Kind::Commit));
+        whole && by_kind && self.snapshot.bitmaps().is_some()
     }
 
     /// Takes what the commits reach and the haves do not, by bitmaps; false if there are none.
@@ -296,7 +315,8 @@ impl Select<'_> {
             wanted.remove(&had);
             self.edge.told = had;
         }
-        if self.request.filter == Filter::BlobNone && !snapshot.without_blobs(&mut wanted)? {
+        let left_out = self.left_out.as_deref().unwrap_or_default();
+        if !snapshot.leave_out(left_out, &mut wanted, self.stop)? {
             return Ok(false);
         }
         self.taken.add(&wanted);
