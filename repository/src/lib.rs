@@ -48,7 +48,7 @@ mod send;
 mod settings;
 mod snapshot;
 #[cfg(test)]
-#[path = "../tests/support.rs"]
+#[path = "../tests/repository/support.rs"]
 #[allow(unused)]
 mod support;
 mod sweep;

@@ -1,7 +1,4 @@
 //! Taking packs in and moving refs, with stock git as the other side and as the judge.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod support;
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -12,7 +9,8 @@ use sha1::{Digest, Sha1};
 use slipway_core::accept::{Incoming, RefStore};
 use slipway_core::{Oid, RefName, RefUpdate};
 use slipway_repository::*;
-use support::*;
+
+use crate::support::*;
 
 fn receive(repository: &Repository, pack: &[u8]) -> Result<Received> {
     receive_with(repository, pack, &ReceiveLimits::default())

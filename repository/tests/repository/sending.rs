@@ -1,7 +1,4 @@
 //! Packs for clones and fetches, judged by `git index-pack --strict` and `git fsck`; boundaries compared with git's.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,7 +8,8 @@ use std::sync::atomic::AtomicBool;
 
 use slipway_core::{ObjectFormat, Oid};
 use slipway_repository::*;
-use support::*;
+
+use crate::support::*;
 
 fn bytes_of(snapshot: &Arc<Snapshot>, request: &PackRequest, chunk: usize) -> Vec<u8> {
     let mut stream = snapshot.pack(request, &AtomicBool::new(false)).unwrap();

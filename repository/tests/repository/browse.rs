@@ -1,9 +1,6 @@
 //! Pages read what git shows: revisions, files, logs, differences and archives of wild histories, with stock git as
 //! the oracle.
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod support;
-#[path = "browse/wild.rs"]
 mod wild;
 
 use std::collections::BTreeSet;
@@ -19,7 +16,8 @@ use std::time::{Duration, Instant};
 use slipway_core::Oid;
 use slipway_core::accept::Incoming;
 use slipway_repository::*;
-use support::*;
+
+use crate::support::*;
 
 /// A repository with a wild history in it.
 struct Wild {
