@@ -21,6 +21,7 @@ mod scan;
 mod thin;
 mod tree;
 mod turns;
+mod twins;
 
 use std::io::Read;
 use std::path::PathBuf;

@@ -15,6 +15,7 @@ use super::reader::PackBytes;
 use super::resolve::{Given, Resolve, Stored};
 use super::scan::Scanned;
 use super::thin::{End, borrow};
+use super::twins::drop_twins;
 use super::{Progress, ReceiveLimits};
 use crate::error::{RepoError, Result};
 use crate::limits::{
@@ -58,6 +59,7 @@ impl Ingest<'_> {
         let came = entries.len() as u32;
         let mut end = End::new(self.file, self.path, end, arrived.small);
         self.resolve_all(&mut entries, &links, &mut end, inflated)?;
+        drop_twins(&mut entries, came, &mut end, self.limits.depth_max)?;
         let bases: Vec<Oid> = (came..entries.len() as u32).map(|n| entries.id(n)).collect();
         let mut trailer = arrived.trailer;
         if !bases.is_empty() {
