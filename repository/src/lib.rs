@@ -58,6 +58,7 @@ pub use browse::{
     ArchiveForm, Budget, ChangeKind, Commit, Diff, DiffLimits, DiffLine, Edit, Entry, FileDiff, Hunk,
     LineKind, LogPage, Mode, Person, Signature, first_commit, shown_path,
 };
+pub use check::Checks;
 pub use error::{RepoError, Result};
 pub use maintain::{LastMaintenance, Maintained, RepackOptions, Repacked, Storage};
 pub use negotiate::{Deepen, ShallowAnswer};

@@ -159,6 +159,12 @@ pub(crate) const SPARSE_PATTERNS_MAX: usize = 4096;
 pub(crate) const FILTER_PLACES_MAX: usize = 8_000_000;
 /// Largest `shallow` of a repository that is read, in bytes: some four hundred thousand commits.
 pub(crate) const BOUNDARY_BYTES_MAX: u64 = 16 << 20;
+/// Largest list of objects that a repository's config lets through unchecked, in bytes: some two hundred thousand.
+pub(crate) const SKIP_LIST_BYTES_MAX: u64 = 8 << 20;
+/// Most such lists.
+pub(crate) const SKIP_LISTS_MAX: usize = 16;
+/// Most flaws of pushed objects that a pusher is told of without being refused.
+pub(crate) const FLAWS_TOLD_MAX: usize = 20;
 /// Largest `config` of a repository that is read, in bytes.
 pub(crate) const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Most values in it.

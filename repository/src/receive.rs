@@ -38,6 +38,7 @@ pub(crate) use self::links::two_kinds;
 use self::publish::{Flush, Keep};
 use self::scan::Scan;
 use crate::boundary;
+use crate::check::{self, Checks, Flaw, Level, Rule};
 use crate::error::{RepoError, Result};
 use crate::gate::Pass;
 use crate::limits::{EXACT_LINKS_OBJECTS_MAX, GITMODULES_BYTES_MAX, PARALLEL_FROM, RECEIVE_THREADS_MAX};
@@ -123,6 +124,7 @@ pub struct Received {
     pub(crate) boundary: Vec<Oid>,
     /// Set once [`Received::check_connected`] found nothing missing.
     pub(crate) checked: AtomicBool,
+    remarks: Vec<String>,
 }
 
 /// The pack in quarantine.
@@ -164,7 +166,8 @@ impl Repository {
         // The gate first: what the snapshot has stays until the refs have moved.
         let pass = self.gate().enter();
         let snapshot = self.snapshot()?;
-        receive((snapshot, pass), pack, limits, progress, stop)
+        let checks = self.checks()?;
+        receive((snapshot, pass), checks, pack, limits, progress, stop)
     }
 
     /// The same for somebody who sees no more than a service shows ([`Repository::view`]): what only other refs reach
@@ -182,7 +185,14 @@ impl Repository {
     ) -> Result<Received> {
         let pass = self.gate().enter();
         let snapshot = self.view(side)?.snapshot;
-        receive((snapshot, pass), pack, limits, progress, stop)
+        let checks = self.checks()?;
+        receive((snapshot, pass), checks, pack, limits, progress, stop)
+    }
+
+    /// How what is pushed is to be checked.
+    fn checks(&self) -> Result<Arc<Checks>> {
+        let checks = &self.settings()?.receive.checks;
+        if checks.are_all() { Ok(checks.clone()) } else { checks.with_lists(self.root()).map(Arc::new) }
     }
 
     /// For pushes without a pack (deletes, refs to known objects) and as `Incoming` over what is stored.
@@ -202,6 +212,7 @@ impl Repository {
 /// held.
 fn receive(
     (snapshot, pass): (Arc<Snapshot>, Pass),
+    checks: Arc<Checks>,
     pack: &mut dyn Read,
     limits: &ReceiveLimits,
     progress: &dyn Fn(Progress),
@@ -211,12 +222,13 @@ fn receive(
     let path = quarantine.path().join("incoming.pack");
     let file = index_file::create_final(&path).map_err(RepoError::io("create", &path))?;
     let input = Input::new(pack, &file, &path, snapshot.format, limits.pack_bytes_max, stop);
-    let scanned = Scan::new(input, limits, Entries::new(snapshot.format)).run(progress)?;
+    let entries = Entries::new(snapshot.format);
+    let scanned = Scan::new(input, limits, entries, checks.clone()).run(progress)?;
     if scanned.entries.len() == 0 {
         return Ok(Received::nothing(snapshot, pass));
     }
     let ingest = Ingest { snapshot: &snapshot, file: &file, path: &path, limits, progress, stop };
-    let Finished { trailer, flush, has_reverse, rest, bases, unlinked, gitmodules } =
+    let Finished { trailer, flush, has_reverse, rest, bases, unlinked, gitmodules, remarks } =
         ingest.finish(scanned)?;
     let path = path.with_extension("idx");
     let packs = PackSet::new(
@@ -240,14 +252,15 @@ fn receive(
         keep: None,
         quarantine: Some(quarantine),
     };
-    let received = Received { incoming: Some(incoming), ..Received::nothing(snapshot, pass) };
-    received.check_gitmodules(&gitmodules)?;
+    let received = Received { incoming: Some(incoming), remarks, ..Received::nothing(snapshot, pass) };
+    received.check_gitmodules(&gitmodules, &checks)?;
     Ok(received)
 }
 
 impl Received {
     fn nothing(snapshot: Arc<Snapshot>, pass: Pass) -> Self {
-        Self { snapshot, incoming: None, _pass: pass, boundary: Vec::new(), checked: AtomicBool::new(false) }
+        let (boundary, checked, remarks) = (Vec::new(), AtomicBool::new(false), Vec::new());
+        Self { snapshot, incoming: None, _pass: pass, boundary, checked, remarks }
     }
 
     /// How many objects came, borrowed bases counted.
@@ -255,21 +268,30 @@ impl Received {
         self.incoming.as_ref().map_or(0, |i| i.packs.count() as u32)
     }
 
+    /// What the pusher is to be told of objects that break a rule and were let through (`receive.fsck.<msg-id>=warn`).
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
     /// For objects that are in the repository already.
     pub(crate) fn take_as_checked(&self) {
         self.checked.store(true, Ordering::Release);
     }
 
-    fn check_gitmodules(&self, blobs: &[Oid]) -> Result<()> {
+    fn check_gitmodules(&self, blobs: &[Oid], checks: &Checks) -> Result<()> {
         let mut data = Vec::new();
         for id in blobs {
-            let refuse = |why: String| RepoError::BadObject { id: *id, kind: Kind::Blob, why };
+            let judge = |flaw: Flaw| match checks.level(id, flaw.rule) {
+                Level::Error => Err(check::refuse(*id, Kind::Blob, &flaw)),
+                Level::Warn | Level::Ignore => Ok(()),
+            };
             match self.read(id, GITMODULES_BYTES_MAX, &mut data) {
                 // A missing one is for the connectivity check to find; a folder of that name is none.
-                Ok(Some(Kind::Blob)) => gitmodules::check(&data).map_err(refuse)?,
+                Ok(Some(Kind::Blob)) => gitmodules::check(&data).or_else(judge)?,
                 Ok(_) => {}
                 Err(RepoError::ObjectTooLarge { max, .. }) => {
-                    return Err(refuse(format!("a .gitmodules of more than {max} bytes is not taken")));
+                    let why = format!("a .gitmodules of more than {max} bytes is not taken");
+                    judge(Flaw::new(Rule::GitmodulesLarge, why))?;
                 }
                 Err(e) => return Err(e),
             }

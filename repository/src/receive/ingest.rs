@@ -50,6 +50,8 @@ pub(crate) struct Finished {
     pub(crate) unlinked: Option<Vec<Oid>>,
     /// Blobs that some tree names `.gitmodules`.
     pub(crate) gitmodules: Vec<Oid>,
+    /// For the pusher.
+    pub(crate) remarks: Vec<String>,
 }
 
 impl Ingest<'_> {
@@ -80,7 +82,8 @@ impl Ingest<'_> {
             flush.add(&path, index_file::write_reverse(&path, entries.format(), &sorted, &trailer)?);
         }
         let gitmodules = links.gitmodules().into_iter().collect();
-        Ok(Finished { trailer, flush, has_reverse, rest: links.rest()?, bases, unlinked, gitmodules })
+        let (remarks, rest) = (links.remarks(), links.rest()?);
+        Ok(Finished { trailer, flush, has_reverse, rest, bases, unlinked, gitmodules, remarks })
     }
 
     /// Resolves every delta, bringing in bases that only the repository has.

@@ -84,7 +84,7 @@ impl Pair {
         let head = RefName::branch("main").unwrap();
         let snapshot =
             Arc::new(Snapshot::new(objects, self.format, head, packs, Arc::default(), (0, Arc::default())));
-        receive((snapshot, pass()), &mut &pack[..], limits, &|_| {}, &AtomicBool::new(false))
+        receive((snapshot, pass()), Arc::default(), &mut &pack[..], limits, &|_| {}, &AtomicBool::new(false))
     }
 
     fn publish(&self, received: &mut Received) {
@@ -207,7 +207,15 @@ fn progress_is_told_by_one_thread_and_ends_complete() {
         assert_eq!(std::thread::current().id(), this);
         told.lock().unwrap().push(p);
     };
-    receive((snapshot, pass()), &mut &pack[..], &threads(4), &progress, &AtomicBool::new(false)).unwrap();
+    receive(
+        (snapshot, pass()),
+        Arc::default(),
+        &mut &pack[..],
+        &threads(4),
+        &progress,
+        &AtomicBool::new(false),
+    )
+    .unwrap();
     let told = told.into_inner().unwrap();
     let whole = |p: &Progress| match *p {
         Progress::Receiving { objects, total } => objects == total,
@@ -239,7 +247,8 @@ fn a_raised_flag_stops_both_passes_whoever_is_at_work() {
                 }
             };
             let pack = &mut Drops(&pack);
-            let outcome = receive((snapshot.clone(), pass()), pack, &threads(n), &raise, &stop);
+            let outcome =
+                receive((snapshot.clone(), pass()), Arc::default(), pack, &threads(n), &raise, &stop);
             assert!(matches!(outcome, Err(RepoError::Stopped)), "{n} {at_end}");
             // Nothing was told after the flag was raised.
             let last = told.into_inner().unwrap();

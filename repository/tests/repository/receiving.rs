@@ -4,6 +4,7 @@ mod bounds;
 mod checks;
 mod connected;
 mod refs;
+mod rules;
 mod twins;
 mod unsound;
 mod whole;

@@ -81,7 +81,7 @@ impl Job {
     fn judge(&self, received: &mut Received) -> Result<Outcome, Problem> {
         let mut answers: Vec<Result<(), Problem>> =
             self.push.commands.iter().map(|c| c.update.as_ref().map(drop).map_err(Clone::clone)).collect();
-        let mut remarks = Vec::new();
+        let mut remarks = received.remarks().to_vec();
         match self.check_certificate() {
             Ok(remark) => remarks.extend(remark),
             Err(problem) => answers.iter_mut().for_each(|a| *a = Err(problem.clone())),
