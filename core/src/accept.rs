@@ -159,6 +159,7 @@ impl Acceptance {
             owed,
             state: crate::event::EventState::Intended,
         })?;
+        objects.narrow(&wanted);
         let moved = objects.publish().and_then(|()| refs.update(&wanted, push.atomic));
         let outcomes = match moved {
             Ok(outcomes) => outcomes,
@@ -171,6 +172,7 @@ impl Acceptance {
             }
         };
         let happened = allowed(&wanted, &outcomes);
+        objects.narrow(&happened);
         let mut outcomes = outcomes.into_iter();
         for answer in answers.iter_mut().filter(|a| a.is_ok()) {
             *answer = outcomes.next().unwrap_or(Ok(()));

@@ -23,8 +23,9 @@ mod tree;
 mod turns;
 mod twins;
 
+use std::collections::BTreeSet;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -121,7 +122,11 @@ pub struct Received {
     /// Keeps what it builds upon from being dropped.
     pub(crate) _pass: Pass,
     /// Commits that came without their parents and are to be taken so.
-    pub(crate) boundary: Vec<Oid>,
+    pub(crate) boundary: BTreeSet<Oid>,
+    /// The same by the tips that build on them.
+    pub(crate) ends: Vec<(Oid, Vec<Oid>)>,
+    /// Those that were put on the repository's boundary.
+    pub(crate) ended: BTreeSet<Oid>,
     /// Set once [`Received::check_connected`] found nothing missing.
     pub(crate) checked: AtomicBool,
     remarks: Vec<String>,
@@ -259,8 +264,16 @@ fn receive(
 
 impl Received {
     fn nothing(snapshot: Arc<Snapshot>, pass: Pass) -> Self {
-        let (boundary, checked, remarks) = (Vec::new(), AtomicBool::new(false), Vec::new());
-        Self { snapshot, incoming: None, _pass: pass, boundary, checked, remarks }
+        Self {
+            snapshot,
+            incoming: None,
+            _pass: pass,
+            boundary: BTreeSet::new(),
+            ends: Vec::new(),
+            ended: BTreeSet::new(),
+            checked: AtomicBool::new(false),
+            remarks: Vec::new(),
+        }
     }
 
     /// How many objects came, borrowed bases counted.
@@ -271,6 +284,11 @@ impl Received {
     /// What the pusher is to be told of objects that break a rule and were let through (`receive.fsck.<msg-id>=warn`).
     pub fn remarks(&self) -> &[String] {
         &self.remarks
+    }
+
+    /// The repository's folder.
+    pub(crate) fn root(&self) -> &Path {
+        self.snapshot.objects.parent().unwrap_or(&self.snapshot.objects)
     }
 
     /// For objects that are in the repository already.
@@ -314,8 +332,7 @@ impl Received {
         }
         incoming.publish()?;
         if !self.boundary.is_empty() {
-            let root = self.snapshot.objects.parent().unwrap_or(&self.snapshot.objects);
-            boundary::extend(root, self.snapshot.format, &self.boundary)?;
+            self.ended = boundary::extend(self.root(), self.snapshot.format, &self.boundary)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 
 use slipway_core::{Oid, Problem, ProblemKind, RefName, RefUpdate};
-use slipway_repository::{Guard, Kind, Received, View};
+use slipway_repository::{Guard, Kind, Objects, Received, View};
 
 use crate::wire::push::Push;
 
@@ -61,19 +61,19 @@ pub(super) fn check_ends(
         return Ok(None);
     }
     let boundary: HashSet<Oid> = push.shallows.iter().copied().collect();
-    let (mut ends, mut remark) = (Vec::new(), None);
+    let mut remark = None;
     for (command, answer) in push.commands.iter().zip(answers.iter_mut()).filter(|(_, a)| a.is_ok()) {
         let Ok(update) = &command.update else { continue };
         let cut = received.cut_off(&update.new, &boundary, stop).map_err(Problem::from)?;
         if view.settings.receive.shallow_update {
-            ends.extend(cut);
-        } else if !cut.is_empty() {
+            // Those where history ends already, too: a push that fails meanwhile takes its own back.
+            received.end_history_at(update.new, cut);
+        } else if cut.iter().any(|id| !received.is_boundary(id)) {
             let cure = "Fetch the rest with git fetch --unshallow, and push again.";
             remark = Some(format!("history would end here: {cure}"));
             *answer = Err(denied("shallow update not allowed", cure));
         }
     }
-    received.end_history_at(ends);
     Ok(remark)
 }
 
