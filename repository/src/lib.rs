@@ -9,18 +9,17 @@ extern crate self as slipway_repository;
 
 mod accept;
 mod bitmaps;
-mod boundary;
-// The algebra is whole, though not all of it is in use.
-#[allow(dead_code)]
 mod bits;
+mod boundary;
 mod browse;
 mod check;
 mod connected;
 mod delta;
 mod digest;
 mod error;
-// Readers are whole: what the server does not ask for, tests and fuzz targets do.
-#[allow(dead_code, unused_imports)]
+// Readers are whole: what the server does not ask for, tests and fuzz targets do. In a build of the tests nothing is
+// unused.
+#[cfg_attr(not(test), allow(dead_code))]
 mod formats;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

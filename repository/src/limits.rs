@@ -114,8 +114,6 @@ pub(crate) const OUTSIDE_LINKS_MAX: usize = 4_000_000;
 pub(crate) const LINK_SHARDS: usize = 64;
 /// Links that a thread remembers as known.
 pub(crate) const RECENT_LINKS: usize = 16 << 10;
-/// Most objects of a pack that are told to have nothing in it pointing at them.
-pub(crate) const UNLINKED_MAX: usize = 10_000;
 /// Most different `.gitmodules` in one received pack.
 pub(crate) const GITMODULES_FILES_MAX: usize = 100_000;
 /// Windows for reading a received pack again, in bytes: where reading jumps, and where it goes on.

@@ -143,10 +143,6 @@ pub(crate) struct IncomingPack {
     pub(crate) outside: Vec<(Oid, Kind)>,
     /// Objects of the repository that deltas were based on, and that are therefore in the pack too.
     pub(crate) bases: Vec<Oid>,
-    /// Objects that were sent and that no other object of the pack points at; `None` if there are more than
-    /// `UNLINKED_MAX`. A pack whose unlinked objects are all pushed tips has nothing that no ref will reach.
-    #[cfg_attr(not(test), expect(dead_code, reason = "bookkeeping of what refs reach will ask"))]
-    pub(crate) unlinked: Option<Vec<Oid>>,
     has_reverse: bool,
     /// There until the pack is published.
     flush: Option<Flush>,
@@ -233,7 +229,7 @@ fn receive(
         return Ok(Received::nothing(snapshot, pass));
     }
     let ingest = Ingest { snapshot: &snapshot, file: &file, path: &path, limits, progress, stop };
-    let Finished { trailer, flush, has_reverse, rest, bases, unlinked, gitmodules, remarks } =
+    let Finished { trailer, flush, has_reverse, rest, bases, gitmodules, remarks } =
         ingest.finish(scanned)?;
     let path = path.with_extension("idx");
     let packs = PackSet::new(
@@ -251,7 +247,6 @@ fn receive(
         objects: snapshot.objects.clone(),
         outside,
         bases,
-        unlinked,
         has_reverse,
         flush: Some(flush),
         keep: None,
