@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 
+use slipway_core::event::{PushCertificate, Signed};
 use slipway_core::{Oid, Problem, ProblemKind, RefName, RefUpdate};
 use slipway_repository::{Guard, Kind, Objects, Received, View};
 
@@ -87,6 +88,16 @@ pub(super) fn warning(view: &View, update: &RefUpdate) -> Option<String> {
     }
     let moves = view.settings.has_work_tree && is_current && settings.current_branch == Guard::Warn;
     moves.then(|| "warning: updating the current branch".to_owned())
+}
+
+/// What the pusher is told of a certificate that is good for little.
+pub(super) fn certificate_remark(certificate: &PushCertificate) -> Option<String> {
+    let what = match certificate.signed {
+        Signed::ByAccount => return None,
+        Signed::ByOther => "signed by a key that this account does not have",
+        Signed::Unchecked => "this kind of signature is not checked",
+    };
+    Some(format!("push certificate: {what}"))
 }
 
 /// True for a branch, and for a symbolic ref that names one.
