@@ -26,6 +26,7 @@ mod formats;
 pub mod fuzzing;
 mod gate;
 mod graph;
+mod ids;
 mod inflate;
 mod limits;
 mod links;

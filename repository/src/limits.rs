@@ -172,15 +172,17 @@ pub(crate) const EDGES_MAX: usize = 4;
 /// and so many of parents otherwise.
 pub(crate) const BESIDE_MAX: usize = 8;
 /// A commit with more new objects than this is walked as if it had no parents close by.
-pub(crate) const NEWS_MAX: usize = 20_000;
+pub(crate) const NEWS_MAX: usize = if cfg!(test) { 2_500 } else { 20_000 };
 /// Bytes of trees that one walk keeps for its next commit.
 pub(crate) const NEWS_TREES_BYTES_MAX: usize = 4 << 20;
 /// Bytes of lists of what is new in commits that are kept, over all repositories.
-pub(crate) const NEWS_KEPT_BYTES_MAX: usize = 8 << 20;
+pub(crate) const NEWS_KEPT_BYTES_MAX: usize = 12 << 20;
 /// Bytes of entries made for one answer that are kept for others.
 pub(crate) const MADE_KEPT_BYTES_MAX: usize = 16 << 20;
 /// One walk remembers so many ids of what it took; beyond it the index is asked.
 pub(crate) const SENT_MAX: usize = 500_000;
+/// One walk remembers of so many objects how they are stored; beyond it that is looked up once more.
+pub(crate) const STORED_MAX: usize = 100_000;
 /// Walks over more commits than this keep nothing: it would drive out what others keep.
 pub(crate) const NEWS_COMMITS_MAX: usize = 1_000;
 /// Where more commits than this are to be sent, bitmaps are asked if there are any.

@@ -80,6 +80,12 @@ impl Marks {
         }
     }
 
+    /// The same for one that is known to be at that place ([`PackSet::locate`]).
+    pub(crate) fn put_at(&mut self, packs: &PackSet, id: &Oid, place: Place) -> bool {
+        let is_loose = !self.loose.is_empty() && self.loose.contains(id);
+        !is_loose && self.packed.put(packs.rank(place))
+    }
+
     /// Puts the packed object of that rank in.
     pub(crate) fn put_rank(&mut self, rank: usize) {
         self.packed.put(rank);
@@ -342,7 +348,7 @@ impl Snapshot {
 
     /// Takes over what an earlier generation found out, if nothing that its refs reached can be out of reach now.
     pub(crate) fn inherit(&mut self, previous: &Self) -> Result<()> {
-        let same_places = self.packs.load().begins_with(&previous.packs.load());
+        let same_places = self.packs.load().begins_with(&previous.packs.load().lineage());
         if !same_places || !Arc::ptr_eq(&self.graph, &previous.graph) {
             return Ok(());
         }

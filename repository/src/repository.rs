@@ -173,7 +173,7 @@ impl Repository {
                 p.snapshot.clone()
             }
             Some(p) => {
-                if !packs.begins_with(&p.snapshot.packs.load()) {
+                if !packs.begins_with(&p.snapshot.packs.load().lineage()) {
                     self.recipes.retire(self.number, &packs);
                 }
                 snapshot.inherit(&p.snapshot)?;

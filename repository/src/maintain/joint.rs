@@ -139,7 +139,7 @@ fn joint_set(file: Midx<Mapped>, packs: Vec<Arc<Pack>>, repository: &Repository)
         ordered.push(found.ok_or_else(lost)?.clone());
     }
     let numbers = (0..file.packs()).collect();
-    let index = Arc::new(JointIndex { file, numbers });
+    let index = Arc::new(JointIndex::new(file, numbers));
     Ok(Arc::new(PackSet::with_index(ordered, Some(index), repository.bases())))
 }
 

@@ -6,7 +6,7 @@
 //! correctness. With a filter, trees are walked whole, up to what the nearest commits that the client has show along the
 //! way. Who wants all that the refs reach and has nothing is given what is known of that, without a walk.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,10 +16,13 @@ use super::PackRequest;
 use super::commits::{Chosen, commits, nodes};
 use super::filter::{Filter, FilteredWalk};
 use super::news::{New, Trees};
+use super::stored::{News, Stored};
 use crate::check::compare;
 use crate::error::{RepoError, Result};
+use crate::ids::{IdMap, IdSet};
 use crate::limits::{
-    LINKED_OBJECT_BYTES_MAX, NEWS_COMMITS_MAX, PEEL_DEPTH_MAX, SENT_MAX, TWINS_MAX, WALKED_COMMITS_MAX,
+    LINKED_OBJECT_BYTES_MAX, NEWS_COMMITS_MAX, PEEL_DEPTH_MAX, SENT_MAX, STORED_MAX, TWINS_MAX,
+    WALKED_COMMITS_MAX,
 };
 use crate::links::{TreeEntries, TreeEntry, tag_target};
 use crate::object::{Kind, Objects};
@@ -34,20 +37,29 @@ pub(crate) struct Selected {
     /// Some of what the client has: good for bases of thin deltas.
     pub(crate) edge: Edge,
     /// For some objects, an earlier version.
-    pub(crate) twins: HashMap<Oid, Twin>,
+    pub(crate) twins: IdMap<Twin>,
+    /// How some of them are stored, each once, in no order.
+    pub(crate) stored: Vec<Stored>,
 }
 
 /// Some of what the client has: as it was met, and as bitmaps tell it.
 #[derive(Default)]
 pub(crate) struct Edge {
-    met: HashSet<Oid>,
+    met: IdSet,
     told: Marks,
+    /// Some of it may be in the answer all the same.
+    sent_too: bool,
 }
 
 impl Edge {
     /// True if the client is known to have the object.
     pub(crate) fn has(&self, packs: &PackSet, id: &Oid) -> bool {
         self.met.contains(id) || (!self.told.is_empty() && self.told.has(packs, id))
+    }
+
+    /// True if the client has the object and it is not in the answer, which has those of `taken`.
+    pub(crate) fn alone_has(&self, packs: &PackSet, taken: &Marks, id: &Oid) -> bool {
+        self.has(packs, id) && !(self.sent_too && taken.has(packs, id))
     }
 
     /// The same for an object at that place.
@@ -68,7 +80,7 @@ pub(crate) struct Twin {
 impl Selected {
     /// These objects, for somebody who has nothing.
     pub(crate) fn just(taken: Arc<Marks>) -> Self {
-        Self { taken, edge: Edge::default(), twins: HashMap::new() }
+        Self { taken, edge: Edge::default(), twins: IdMap::default(), stored: Vec::new() }
     }
 }
 
@@ -78,9 +90,10 @@ struct Select<'a> {
     stop: &'a AtomicBool,
     taken: Marks,
     edge: Edge,
-    twins: HashMap<Oid, Twin>,
-    /// What was taken of the changes of commits, for a look that needs no index.
-    sent: HashSet<Oid>,
+    twins: IdMap<Twin>,
+    stored: Vec<Stored>,
+    /// Commits that were taken, and what changed with them, for a look that needs no index.
+    sent: IdSet,
     /// Something else was taken too: the index has to be asked.
     walked: bool,
     /// The walk over trees, where a filter leaves something out.
@@ -107,8 +120,9 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         stop,
         taken: Marks::for_packs(&packs),
         edge: Edge::default(),
-        twins: HashMap::new(),
-        sent: HashSet::new(),
+        twins: IdMap::default(),
+        stored: Vec::new(),
+        sent: IdSet::default(),
         walked: false,
         filtered: (request.filter != Filter::None).then(|| FilteredWalk::new(&request.filter)),
         beside: HashSet::new(),
@@ -119,8 +133,9 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         select.commits_max = WALKED_COMMITS_MAX;
     }
     select.run()?;
-    let Select { taken, edge, twins, .. } = select;
-    Ok(Selected { taken: Arc::new(taken), edge, twins })
+    let Select { taken, mut edge, twins, stored, walked, .. } = select;
+    edge.sent_too = walked;
+    Ok(Selected { taken: Arc::new(taken), edge, twins, stored })
 }
 
 fn wants_everything(snapshot: &Snapshot, request: &PackRequest) -> bool {
@@ -168,22 +183,24 @@ impl Select<'_> {
         for Chosen { id, tree, beside, .. } in chosen {
             self.go_on()?;
             self.take(id);
+            self.sent.insert(*id);
             if beside.is_empty() {
                 self.whole_tree(tree, false)?;
                 continue;
             }
             let key = (*tree, beside.as_slice().into());
-            if let Some(list) = snapshot.recipes.parts.news.get(&key).filter(|_| keep) {
-                self.news(&list);
+            let packs = snapshot.packs.load_full();
+            if let Some(news) = snapshot.recipes.parts.news.get(&key).filter(|_| keep) {
+                self.news(&packs, &news.list, &news.entries(&packs)?);
                 continue;
             }
             match trees.news(tree, beside, self.stop)? {
-                Some(list) => {
-                    self.news(&list);
-                    if keep {
-                        snapshot.recipes.parts.news.put(key, list.into());
-                    }
+                Some(list) if keep => {
+                    let news = Arc::new(News::new(list));
+                    self.news(&packs, &news.list, &news.entries(&packs)?);
+                    snapshot.recipes.parts.news.put(key, news);
                 }
+                Some(list) => self.news(&packs, &list, &[]),
                 None => {
                     beside.iter().try_for_each(|old| self.mark_edges(tree, old))?;
                     self.whole_tree(tree, false)?;
@@ -193,29 +210,38 @@ impl Select<'_> {
         Ok(())
     }
 
-    /// Takes what is new in a tree, but for what the client has.
-    fn news(&mut self, list: &[New]) {
-        let packs = self.snapshot.packs.load_full();
+    /// Takes what is new in a tree, but for what the client has. `entries` tells how it is stored, where that is known.
+    fn news(&mut self, packs: &PackSet, list: &[New], entries: &[Option<Stored>]) {
         if self.sent.len() > SENT_MAX {
-            self.sent = HashSet::new();
+            self.sent = IdSet::default();
             self.walked = true;
         }
         let mut at = 0;
         while let Some(New { id, was, below }) = list.get(at) {
+            let stored = entries.get(at).copied().flatten();
             at += 1;
             // Everything that the parent has is taken or the client's.
             if let Some(was) = *was
-                && !self.sent.contains(&was)
-                && !(self.walked && self.taken.has(&packs, &was))
+                && !self.has(packs, &was)
             {
                 self.edge.met.insert(was);
             }
-            if self.edge.met.contains(id) || !self.sent.insert(*id) || !self.taken.put(&packs, id) {
+            if self.edge.met.contains(id) || !self.sent.insert(*id) || !self.put(packs, id, stored) {
                 at += *below as usize;
             } else if let Some(was) = *was {
                 self.twin(*id, was);
             }
         }
+    }
+
+    /// Puts an object of that entry into the answer; false if it is in.
+    fn put(&mut self, packs: &PackSet, id: &Oid, stored: Option<Stored>) -> bool {
+        let Some(stored) = stored else { return self.taken.put(packs, id) };
+        let is_new = self.taken.put_at(packs, id, stored.place);
+        if is_new && self.stored.len() < STORED_MAX {
+            self.stored.push(stored);
+        }
+        is_new
     }
 
     fn twin(&mut self, id: Oid, was: Oid) {
@@ -229,6 +255,7 @@ impl Select<'_> {
     fn filtered_commits(&mut self, chosen: &[Chosen], wanted: &[Oid], walk: &mut FilteredWalk) -> Result<()> {
         let all = walk.sends(Kind::Commit);
         let by_id = if all { HashSet::new() } else { self.asked_for(wanted)? };
+        self.walked = true;
         for commit in chosen.iter().filter(|commit| all || by_id.contains(&commit.id)) {
             self.take(&commit.id);
         }
@@ -241,6 +268,7 @@ impl Select<'_> {
     /// Takes what is wanted and is no commit, and tags that come along.
     fn finish(&mut self, others: &[(Oid, Kind)]) -> Result<()> {
         for (id, kind) in others {
+            self.walked = true;
             self.take(id);
             if *kind == Kind::Tree {
                 self.tree(id, true)?;
@@ -272,11 +300,17 @@ impl Select<'_> {
             return Ok(false);
         }
         self.taken.add(&wanted);
+        self.walked = true;
         Ok(true)
     }
 
     fn go_on(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) { Err(RepoError::Stopped) } else { Ok(()) }
+    }
+
+    /// True if the object is in the answer.
+    fn has(&self, packs: &PackSet, id: &Oid) -> bool {
+        self.sent.contains(id) || (self.walked && self.taken.has(packs, id))
     }
 
     /// Puts an object into the answer; false if it is in.
@@ -379,6 +413,7 @@ impl Select<'_> {
     }
 
     fn filtered_tree(&mut self, root: &Oid, explicit: bool, walk: &mut FilteredWalk) -> Result<()> {
+        self.walked = true;
         let Self { snapshot, stop, taken, edge, .. } = self;
         let packs = snapshot.packs.load_full();
         walk.walk(*snapshot, root, explicit, &|id| edge.has(&packs, id), &mut |id| {
@@ -427,9 +462,10 @@ impl Select<'_> {
     /// Takes annotated tags of what is taken, and the tags between.
     fn tags(&mut self) -> Result<()> {
         let snapshot = self.snapshot;
+        let packs = snapshot.packs.load_full();
         for r in snapshot.refs() {
             let Some(peeled) = r.peeled.filter(|_| r.name.as_tag().is_some()) else { continue };
-            if !self.taken.has(&snapshot.packs.load(), &peeled) {
+            if !self.has(&packs, &peeled) {
                 continue;
             }
             let mut id = r.target;
