@@ -69,8 +69,8 @@ pub(crate) const SIGNATURE_BYTES_MAX: usize = 1000;
 pub(crate) const OPEN_REPOSITORIES_MAX: usize = 256;
 /// Longest chain of deltas that is followed in a stored pack. git writes 4095 at most.
 pub(crate) const DELTA_DEPTH_MAX: usize = 10_000;
-/// Decoded delta bases that one repository keeps, in bytes.
-pub(crate) const BASE_CACHE_BYTES_MAX: usize = 16 << 20;
+/// Decoded delta bases that all repositories keep together, in bytes.
+pub(crate) const BASE_CACHE_BYTES_MAX: usize = 24 << 20;
 /// Largest single object put into that cache, in bytes.
 pub(crate) const BASE_CACHE_OBJECT_BYTES_MAX: usize = 1 << 20;
 /// Largest file of refs (`packed-refs`) that is read, in bytes.
