@@ -3,6 +3,8 @@
 //! They cover the packs of the multi-pack index, or one pack; commits that came since are walked, and only what is new
 //! in them is looked at. Their numbers are the packs' own order; what leaves here is a set by place.
 
+mod whole;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -237,9 +239,28 @@ impl Union<'_> {
 impl Snapshot {
     /// The bitmaps, if there are any.
     pub(crate) fn bitmaps(&self) -> Option<&Bitmaps> {
-        let open = || Bitmaps::open(&self.packs.load()).map(Arc::new);
         // Those of a shallow repository may be from before it was one, or know nothing of what it has become since.
-        self.bitmaps.get_or_init(|| if self.graph.boundary().is_empty() { open() } else { None }).as_deref()
+        let open = || self.graph.boundary().is_empty().then(|| self.open_bitmaps()).flatten();
+        self.bitmaps.get_or_init(open).as_deref()
+    }
+
+    /// Opens them; those of others only if they are whole.
+    fn open_bitmaps(&self) -> Option<Arc<Bitmaps>> {
+        let packs = self.packs.load();
+        let bitmaps = Bitmaps::open(&packs)?;
+        let root = self.objects.parent().unwrap_or(&self.objects);
+        if crate::maintain::wrote_bitmaps(root, bitmaps.file.checksum()) {
+            return Some(Arc::new(bitmaps));
+        }
+        let objects = self.objects.display();
+        match bitmaps.are_whole(&packs, self) {
+            Ok(true) => return Some(Arc::new(bitmaps)),
+            Ok(false) => {
+                tracing::warn!(%objects, "bitmaps from a time when history ended earlier are not used")
+            }
+            Err(e) => tracing::warn!(%objects, "bitmaps are not used: {e}"),
+        }
+        None
     }
 
     /// Everything that the commits reach, by bitmaps as far as there are any; `None` if there are none, or broken ones.

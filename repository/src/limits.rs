@@ -114,8 +114,6 @@ pub(crate) const OUTSIDE_LINKS_MAX: usize = 4_000_000;
 pub(crate) const LINK_SHARDS: usize = 64;
 /// Links that a thread remembers as known.
 pub(crate) const RECENT_LINKS: usize = 16 << 10;
-/// Most objects of a pack that are told to have nothing in it pointing at them.
-pub(crate) const UNLINKED_MAX: usize = 10_000;
 /// Most different `.gitmodules` in one received pack.
 pub(crate) const GITMODULES_FILES_MAX: usize = 100_000;
 /// Windows for reading a received pack again, in bytes: where reading jumps, and where it goes on.
@@ -159,6 +157,12 @@ pub(crate) const SPARSE_PATTERNS_MAX: usize = 4096;
 pub(crate) const FILTER_PLACES_MAX: usize = 8_000_000;
 /// Largest `shallow` of a repository that is read, in bytes: some four hundred thousand commits.
 pub(crate) const BOUNDARY_BYTES_MAX: u64 = 16 << 20;
+/// Largest list of objects that a repository's config lets through unchecked, in bytes: some two hundred thousand.
+pub(crate) const SKIP_LIST_BYTES_MAX: u64 = 8 << 20;
+/// Most such lists.
+pub(crate) const SKIP_LISTS_MAX: usize = 16;
+/// Most flaws of pushed objects that a pusher is told of without being refused.
+pub(crate) const FLAWS_TOLD_MAX: usize = 20;
 /// Largest `config` of a repository that is read, in bytes.
 pub(crate) const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Most values in it.

@@ -377,7 +377,14 @@ impl Snapshot {
     /// Takes over what an earlier generation found out, if nothing that its refs reached can be out of reach now.
     pub(crate) fn inherit(&mut self, previous: &Self) -> Result<()> {
         let same_places = self.packs.load().begins_with(&previous.packs.load().lineage());
-        if !same_places || !Arc::ptr_eq(&self.graph, &previous.graph) || !self.only_moved_on(previous)? {
+        if !same_places || !Arc::ptr_eq(&self.graph, &previous.graph) {
+            return Ok(());
+        }
+        if let Some(Some(bitmaps)) = previous.bitmaps.get() {
+            // A look at whether they are whole is not taken again.
+            let _ = self.bitmaps.set(Some(bitmaps.clone()));
+        }
+        if !self.only_moved_on(previous)? {
             return Ok(());
         }
         if let Some(mut walk) = lock(&previous.reach.commits).clone() {

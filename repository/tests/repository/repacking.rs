@@ -1,8 +1,5 @@
 //! Everything packed anew, judged by git: nothing reachable is ever lost, what is not ages in a cruft pack that git reads,
 //! and goes when it is old, and pushes go on meanwhile.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -14,7 +11,8 @@ use std::time::{Duration, SystemTime};
 use slipway_core::accept::{Incoming, RefStore};
 use slipway_core::{ObjectFormat, Oid, RefName, RefUpdate};
 use slipway_repository::*;
-use support::*;
+
+use crate::support::*;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
