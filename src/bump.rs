@@ -138,6 +138,7 @@ pub(crate) fn commit(
         }],
         atomic: true,
         options: Vec::new(),
+        certificate: None,
     };
     let verdict = rooms.acceptance.accept(proposal, repository, &mut objects)?;
     Ok((commit, verdict))

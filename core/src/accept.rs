@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::event::{Cause, Event, Owed};
+use crate::event::{Cause, Event, Owed, PushCertificate};
 use crate::git::{Oid, RefName, RefUpdate};
 use crate::id::{EventId, RepoId, UnixMillis};
 use crate::limits::{PUSH_OPTION_BYTES_MAX, PUSH_OPTIONS_MAX, PUSH_UPDATES_MAX};
@@ -38,6 +38,8 @@ pub struct Proposal<'a> {
     pub atomic: bool,
     /// Push options.
     pub options: Vec<String>,
+    /// Of a signed push.
+    pub certificate: Option<PushCertificate>,
 }
 
 /// What became of a push.
@@ -158,7 +160,9 @@ impl Acceptance {
             options: push.options,
             owed,
             state: crate::event::EventState::Intended,
+            certificate: push.certificate,
         })?;
+        objects.narrow(&wanted);
         let moved = objects.publish().and_then(|()| refs.update(&wanted, push.atomic));
         let outcomes = match moved {
             Ok(outcomes) => outcomes,
@@ -171,6 +175,7 @@ impl Acceptance {
             }
         };
         let happened = allowed(&wanted, &outcomes);
+        objects.narrow(&happened);
         let mut outcomes = outcomes.into_iter();
         for answer in answers.iter_mut().filter(|a| a.is_ok()) {
             *answer = outcomes.next().unwrap_or(Ok(()));

@@ -72,6 +72,30 @@ pub enum Work {
     },
 }
 
+/// What a signature is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signed {
+    /// Right, and by a key of the account that pushed.
+    ByAccount,
+    /// Right, by a key that is not the account's.
+    ByOther,
+    /// Of a kind that is not checked.
+    Unchecked,
+}
+
+/// What is kept of the certificate of a signed push (`git push --signed`). One whose nonce, signature or push options are
+/// wrong is refused, and leaves no event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushCertificate {
+    /// What its signature is worth.
+    pub signed: Signed,
+    /// The fingerprint of the key (`SHA256:…`); `None` where it was not looked at.
+    pub key: Option<String>,
+    /// Who says to have signed: a name, an address and a time, as in a commit.
+    pub signer: String,
+}
+
 /// One push.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -93,11 +117,29 @@ pub struct Event {
     pub owed: Vec<Owed>,
     /// How far it has come.
     pub state: EventState,
+    /// Of a signed push. Records from before this was kept have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PushCertificate>,
 }
 
 impl Event {
     /// True if the pusher gave that option (`git push -o NAME`).
     pub fn has_option(&self, name: &str) -> bool {
         self.options.iter().any(|o| o == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_from_before_certificates_were_kept_is_read() {
+        let old = r#"{"id":1,"repo":2,"actor":"ann","cause":{"kind":"push"},"at":3,"updates":[],"options":[],
+            "owed":[],"state":"accepted"}"#;
+        let event: Event = serde_json::from_str(old).expect("read");
+        assert_eq!(event.certificate, None);
+        // And one without is written so that an earlier Slipway reads it.
+        assert!(!serde_json::to_string(&event).expect("written").contains("certificate"));
     }
 }

@@ -1,6 +1,7 @@
 //! Git's own words: object ids and reference names.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -68,13 +69,20 @@ impl FromStr for ObjectFormat {
 }
 
 /// An object id: 20 bytes in SHA-1 repositories, 32 in SHA-256 ones.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Oid {
     /// SHA-1.
     Sha1([u8; 20]),
     /// SHA-256.
     Sha256([u8; 32]),
+}
+
+impl Hash for Oid {
+    /// The bytes alone: the two kinds differ in length, and tables of ids are what the engine asks most.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.as_bytes());
+    }
 }
 
 /// Not an object id: neither 40 nor 64 lower-case hexadecimal digits.

@@ -168,6 +168,7 @@ fn push(updates: Vec<RefUpdate>) -> Proposal<'static> {
         updates,
         atomic: false,
         options: Vec::new(),
+        certificate: None,
     }
 }
 fn to_main(old: u8, new: u8) -> RefUpdate {

@@ -39,6 +39,8 @@ pub(crate) const CERTIFICATE_BYTES_MAX: usize = COMMAND_BYTES_MAX;
 pub(crate) const SIGNATURE_BYTES_MAX: usize = 64 * 1024;
 /// Seconds that a push certificate's nonce stays good over HTTP where `receive.certNonceSlop` is not set.
 pub(crate) const NONCE_SLOP_S: u64 = 300;
+/// Most characters kept of who says to have signed a push.
+pub(crate) const SIGNER_CHARS_MAX: usize = 200;
 /// Push certificates remembered, so that none is used twice.
 pub(crate) const CERTIFICATES_KEPT_MAX: usize = 10_000;
 /// Filters that one `combine:` may have in all.

@@ -69,4 +69,8 @@ impl Incoming for Received {
     fn publish(&mut self) -> Result<(), Problem> {
         self.publish_objects().map_err(Problem::from)
     }
+
+    fn narrow(&mut self, updates: &[RefUpdate]) {
+        self.narrow_ends(updates);
+    }
 }

@@ -3,6 +3,8 @@
 //! They cover the packs of the multi-pack index, or one pack; commits that came since are walked, and only what is new
 //! in them is looked at. Their numbers are the packs' own order; what leaves here is a set by place.
 
+mod whole;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -23,7 +25,7 @@ use crate::snapshot::Snapshot;
 pub(crate) struct Bitmaps {
     file: BitmapFile<Mapped>,
     cover: Cover,
-    blobs: OnceLock<Bits>,
+    kinds: [OnceLock<Bits>; 4],
 }
 
 /// What the bits stand for.
@@ -52,7 +54,7 @@ impl Bitmaps {
         };
         let data = Mapped::open(&path).ok()?;
         match BitmapFile::parse(data, hash_len, count) {
-            Ok(file) if file.checksum() == checksum => Some(Self { file, cover, blobs: OnceLock::new() }),
+            Ok(file) if file.checksum() == checksum => Some(Self { file, cover, kinds: Default::default() }),
             Ok(_) => None,
             Err(e) => {
                 tracing::warn!(path = %path.display(), "bitmaps are not used: {e}");
@@ -103,6 +105,15 @@ impl Bitmaps {
     /// All objects of that kind, in the file's own bits.
     pub(crate) fn kind(&self, kind: Kind) -> Result<Bits, Broken> {
         self.file.kind(kind)?.decode()
+    }
+
+    /// The same, kept.
+    fn kept_kind(&self, kind: Kind) -> Result<&Bits, Broken> {
+        let slot = &self.kinds[usize::from(kind.pack_code() - 1)];
+        match slot.get() {
+            Some(bits) => Ok(bits),
+            None => self.kind(kind).map(|bits| slot.get_or_init(|| bits)),
+        }
     }
 
     /// True if every object of the pack has a bit.
@@ -228,9 +239,28 @@ impl Union<'_> {
 impl Snapshot {
     /// The bitmaps, if there are any.
     pub(crate) fn bitmaps(&self) -> Option<&Bitmaps> {
-        let open = || Bitmaps::open(&self.packs.load()).map(Arc::new);
         // Those of a shallow repository may be from before it was one, or know nothing of what it has become since.
-        self.bitmaps.get_or_init(|| if self.graph.boundary().is_empty() { open() } else { None }).as_deref()
+        let open = || self.graph.boundary().is_empty().then(|| self.open_bitmaps()).flatten();
+        self.bitmaps.get_or_init(open).as_deref()
+    }
+
+    /// Opens them; those of others only if they are whole.
+    fn open_bitmaps(&self) -> Option<Arc<Bitmaps>> {
+        let packs = self.packs.load();
+        let bitmaps = Bitmaps::open(&packs)?;
+        let root = self.objects.parent().unwrap_or(&self.objects);
+        if crate::maintain::wrote_bitmaps(root, bitmaps.file.checksum()) {
+            return Some(Arc::new(bitmaps));
+        }
+        let objects = self.objects.display();
+        match bitmaps.are_whole(&packs, self) {
+            Ok(true) => return Some(Arc::new(bitmaps)),
+            Ok(false) => {
+                tracing::warn!(%objects, "bitmaps from a time when history ended earlier are not used")
+            }
+            Err(e) => tracing::warn!(%objects, "bitmaps are not used: {e}"),
+        }
+        None
     }
 
     /// Everything that the commits reach, by bitmaps as far as there are any; `None` if there are none, or broken ones.
@@ -268,25 +298,32 @@ impl Snapshot {
         Ok(Some(marks))
     }
 
-    /// Of these objects, those that are blobs as far as bitmaps tell, taken out; the rest is for the caller to look at.
-    pub(crate) fn without_blobs(&self, marks: &mut Marks) -> Result<bool> {
+    /// Takes the objects of these kinds out of a set; false if there are no bitmaps to tell them by.
+    ///
+    /// # Errors
+    /// Where what came after the bitmaps cannot be read; [`RepoError::Stopped`] once `stop` is set.
+    pub(crate) fn leave_out(&self, kinds: &[Kind], marks: &mut Marks, stop: &AtomicBool) -> Result<bool> {
         let Some(bitmaps) = self.bitmaps() else { return Ok(false) };
         let packs = self.packs.load_full();
-        let blobs = match bitmaps.blobs.get() {
-            Some(blobs) => Ok(blobs),
-            None => bitmaps
-                .file
-                .kind(Kind::Blob)
-                .and_then(|kind| kind.decode())
-                .map(|bits| bitmaps.blobs.get_or_init(|| bits)),
-        };
-        match blobs.and_then(|bits| bitmaps.marks(&packs, bits)) {
-            Ok(blobs) => {
-                marks.remove(&blobs);
-                Ok(true)
+        for kind in kinds {
+            match bitmaps.kept_kind(*kind).and_then(|bits| bitmaps.marks(&packs, bits)) {
+                Ok(all) => marks.remove(&all),
+                Err(_) => return Ok(false),
             }
-            Err(_) => Ok(false),
         }
+        if !kinds.is_empty() {
+            let is_out = |kind: Option<Kind>| kind.is_some_and(|kind| kinds.contains(&kind));
+            marks.try_retain(&packs, &|pack| !bitmaps.covers(&packs, pack), &mut |found| {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(RepoError::Stopped);
+                }
+                Ok(!is_out(match found {
+                    Ok(place) => Some(packs.header(place)?.0),
+                    Err(id) => self.object_size(id)?.map(|(kind, _)| kind),
+                }))
+            })?;
+        }
+        Ok(true)
     }
 }
 

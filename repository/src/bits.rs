@@ -16,6 +16,7 @@ impl Bits {
     }
 
     /// The set whose words these are: number 64·i + j is bit j of word i.
+    #[cfg(test)]
     pub(crate) fn from_words(words: Vec<u64>) -> Self {
         Self(words)
     }
@@ -131,6 +132,7 @@ impl Bits {
     }
 
     /// Keeps what is in one of both sets but not in both.
+    #[cfg(test)]
     pub(crate) fn xor(&mut self, other: &Bits) {
         let theirs = other.words();
         for (word, their) in self.words_mut(theirs.len()).iter_mut().zip(theirs) {
@@ -149,6 +151,7 @@ impl Bits {
     }
 
     /// The first number from `from` on that is in.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn next_set(&self, from: usize) -> Option<usize> {
         let first = from / WORD;
         let head = self.0.get(first)? & (u64::MAX << (from % WORD));
@@ -160,6 +163,7 @@ impl Bits {
     }
 
     /// The first number from `from` on that is out.
+    #[cfg(test)]
     pub(crate) fn next_clear(&self, from: usize) -> usize {
         let first = from / WORD;
         let Some(word) = self.0.get(first) else { return from };

@@ -1,6 +1,7 @@
 //! The boundary of a shallow repository: commits that are here and whose parents, whatever they say, are not. git keeps
 //! it in the file `shallow`, an id a line (gitrepository-layout(5)); commits of the boundary count as roots everywhere.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -63,15 +64,29 @@ impl Boundary {
     }
 }
 
-/// Adds commits to the boundary of the repository at `root`, durable on return.
-pub(crate) fn extend(root: &Path, format: ObjectFormat, more: &[Oid]) -> Result<()> {
+/// Adds commits to the boundary of the repository at `root`, durable on return. Gives those that were not on it.
+pub(crate) fn extend(root: &Path, format: ObjectFormat, more: &BTreeSet<Oid>) -> Result<BTreeSet<Oid>> {
+    let mut added = BTreeSet::new();
     rewrite(&path_of(root), || {
-        let Boundary(mut ids) = Boundary::read(root, format)?;
-        ids.extend_from_slice(more);
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(ids.iter().map(|id| format!("{id}\n")).collect::<String>().into_bytes())
+        let boundary = Boundary::read(root, format)?;
+        added.extend(more.iter().filter(|id| !boundary.has(id)));
+        Ok(text(boundary.0.iter().chain(&added)))
+    })?;
+    Ok(added)
+}
+
+/// Takes commits from the boundary of the repository at `root`, durable on return.
+pub(crate) fn retract(root: &Path, format: ObjectFormat, less: &BTreeSet<Oid>) -> Result<()> {
+    rewrite(&path_of(root), || {
+        let boundary = Boundary::read(root, format)?;
+        Ok(text(boundary.0.iter().filter(|id| !less.contains(id))))
     })
+}
+
+/// What the file says; nothing without an id: git takes a repository for shallow if the file is there at all.
+fn text<'a>(ids: impl Iterator<Item = &'a Oid>) -> Vec<u8> {
+    let sorted: BTreeSet<&Oid> = ids.collect();
+    sorted.into_iter().map(|id| format!("{id}\n")).collect::<String>().into_bytes()
 }
 
 #[cfg(test)]
@@ -84,15 +99,21 @@ mod tests {
         let id = |n: u8| Oid::Sha1([n; 20]);
         let read = || Boundary::read(root.path(), ObjectFormat::Sha1);
         assert!(read().expect("none").is_empty());
-        extend(root.path(), ObjectFormat::Sha1, &[id(3), id(1)]).expect("written");
-        extend(root.path(), ObjectFormat::Sha1, &[id(2), id(3)]).expect("written");
+        let extend = |ids: [u8; 2]| super::extend(root.path(), ObjectFormat::Sha1, &ids.map(id).into());
+        assert_eq!(extend([3, 1]).expect("written"), [1, 3].map(id).into());
+        assert_eq!(extend([2, 3]).expect("written"), [2].map(id).into());
         let boundary = read().expect("valid");
         assert_eq!(boundary.ids(), [1, 2, 3].map(id));
         assert!(boundary.has(&id(2)) && !boundary.has(&id(4)));
+        retract(root.path(), ObjectFormat::Sha1, &[2, 4].map(id).into()).expect("written");
+        assert_eq!(read().expect("valid").ids(), [1, 3].map(id));
         assert!(Boundary::read(root.path(), ObjectFormat::Sha256).is_err(), "ids of another hash");
         for bad in ["x", &id(1).to_string()[1..], &format!("{} x", id(1))] {
             fs::write(path_of(root.path()), bad).expect("written");
             assert!(read().is_err(), "{bad}");
         }
+        fs::write(path_of(root.path()), format!("{}\n", id(5))).expect("written");
+        retract(root.path(), ObjectFormat::Sha1, &[5].map(id).into()).expect("written");
+        assert!(read().expect("valid").is_empty() && !path_of(root.path()).exists());
     }
 }

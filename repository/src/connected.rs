@@ -6,11 +6,12 @@
 //! are few. Most are found beside the changed paths in the trees of the commits that the push builds on; the rest are
 //! looked for in all that the refs reach.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use slipway_core::Oid;
+use slipway_core::{Oid, RefUpdate};
 
+use crate::boundary;
 use crate::error::{RepoError, Result};
 use crate::limits::LINKED_OBJECT_BYTES_MAX;
 use crate::links::{TreeEntries, commit_head, each_link, tag_target};
@@ -41,7 +42,7 @@ impl Received {
 /// What a push from a shallow client would cut off.
 impl Received {
     /// Of `boundary`, the pusher's own, the commits that the tip builds on and that came without their parents: those
-    /// that are neither reachable here nor where this repository's own history ends.
+    /// that are not reachable here. History may end there already ([`Objects::is_boundary`]).
     ///
     /// # Errors
     /// Where the disk or an object is broken; [`RepoError::Stopped`] once `stop` is set.
@@ -54,7 +55,7 @@ impl Received {
             if !check.is_incoming(&id) || !seen.insert(id) || self.snapshot.is_visible(&id)? {
                 continue;
             }
-            if boundary.contains(&id) && !self.is_boundary(&id) {
+            if boundary.contains(&id) {
                 found.push(id);
                 continue;
             }
@@ -69,9 +70,29 @@ impl Received {
         Ok(found)
     }
 
-    /// Takes these commits without their parents: once this is published, they are where the repository's history ends.
-    pub fn end_history_at(&mut self, commits: Vec<Oid>) {
-        self.boundary.extend(commits);
+    /// Takes these commits, which the tip builds on, without their parents: once this is published, they are where the
+    /// repository's history ends.
+    pub fn end_history_at(&mut self, tip: Oid, commits: Vec<Oid>) {
+        self.boundary.extend(&commits);
+        self.ends.push((tip, commits));
+    }
+
+    /// Ends history only for the tips of these updates. What was written of others is taken back.
+    pub(crate) fn narrow_ends(&mut self, updates: &[RefUpdate]) {
+        if self.boundary.is_empty() {
+            return;
+        }
+        let tips: HashSet<&Oid> = updates.iter().map(|update| &update.new).collect();
+        self.ends.retain(|(tip, _)| tips.contains(tip));
+        self.boundary = self.ends.iter().flat_map(|(_, commits)| commits).copied().collect();
+        let surplus: BTreeSet<Oid> = self.ended.difference(&self.boundary).copied().collect();
+        if surplus.is_empty() {
+            return;
+        }
+        match boundary::retract(self.root(), self.snapshot.format, &surplus) {
+            Ok(()) => self.ended.retain(|id| !surplus.contains(id)),
+            Err(e) => tracing::warn!("history goes on ending where a failed push had it: {e}"),
+        }
     }
 }
 

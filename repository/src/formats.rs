@@ -24,12 +24,14 @@ use std::path::Path;
 
 use crate::error::RepoError;
 
-pub(crate) use bitmap::{BitmapFile, Stored};
+pub(crate) use bitmap::BitmapFile;
 pub(crate) use bitmap_writer::{BitmapHead, BitmapWriter, REUSABLE};
 pub(crate) use checksum::Hashed;
-pub(crate) use ewah::{Ewah, Run, encode as ewah_encode};
-pub(crate) use index::{IndexEntry, IndexFile, write_index};
-pub(crate) use midx::{Found, Midx};
+pub(crate) use ewah::{Ewah, encode as ewah_encode};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use index::IndexFile;
+pub(crate) use index::{IndexEntry, write_index};
+pub(crate) use midx::Midx;
 pub(crate) use midx_writer::{Listing, MidxPack, write_midx};
 pub(crate) use mtimes::{MtimesFile, write_mtimes};
 pub(crate) use name_hash::name_hash;

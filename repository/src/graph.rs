@@ -5,7 +5,7 @@
 //! Many walks read it at once: a commit is copied out under a short lock, and none is held while a walk thinks or an
 //! object is read.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
@@ -17,6 +17,7 @@ use crate::bits::Bits;
 use crate::boundary::Boundary;
 use crate::error::{RepoError, Result};
 use crate::formats::commit_graph::{BrokenGraph, CommitGraph, chain};
+use crate::ids::IdMap;
 use crate::limits::LINKED_OBJECT_BYTES_MAX;
 use crate::links::{CommitHead, commit_head};
 use crate::mapped::Mapped;
@@ -37,7 +38,7 @@ pub(crate) struct Graph {
 
 #[derive(Default)]
 struct Known {
-    index: HashMap<Oid, Node>,
+    index: IdMap<Node>,
     ids: Vec<Oid>,
     /// `None` until the commit is read.
     read: Vec<Option<Read>>,

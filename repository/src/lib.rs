@@ -9,24 +9,24 @@ extern crate self as slipway_repository;
 
 mod accept;
 mod bitmaps;
-mod boundary;
-// The algebra is whole, though not all of it is in use.
-#[allow(dead_code)]
 mod bits;
+mod boundary;
 mod browse;
 mod check;
 mod connected;
 mod delta;
 mod digest;
 mod error;
-// Readers are whole: what the server does not ask for, tests and fuzz targets do.
-#[allow(dead_code, unused_imports)]
+// Readers are whole: what the server does not ask for, tests and fuzz targets do. In a build of the tests nothing is
+// unused.
+#[cfg_attr(not(test), allow(dead_code))]
 mod formats;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
 mod graph;
+mod ids;
 mod inflate;
 mod limits;
 mod links;
@@ -48,7 +48,7 @@ mod send;
 mod settings;
 mod snapshot;
 #[cfg(test)]
-#[path = "../tests/support.rs"]
+#[path = "../tests/repository/support.rs"]
 #[allow(unused)]
 mod support;
 mod sweep;
@@ -58,6 +58,7 @@ pub use browse::{
     ArchiveForm, Budget, ChangeKind, Commit, Diff, DiffLimits, DiffLine, Edit, Entry, FileDiff, Hunk,
     LineKind, LogPage, Mode, Person, Signature, first_commit, shown_path,
 };
+pub use check::Checks;
 pub use error::{RepoError, Result};
 pub use maintain::{LastMaintenance, Maintained, RepackOptions, Repacked, Storage};
 pub use negotiate::{Deepen, ShallowAnswer};

@@ -69,8 +69,8 @@ pub(crate) const SIGNATURE_BYTES_MAX: usize = 1000;
 pub(crate) const OPEN_REPOSITORIES_MAX: usize = 256;
 /// Longest chain of deltas that is followed in a stored pack. git writes 4095 at most.
 pub(crate) const DELTA_DEPTH_MAX: usize = 10_000;
-/// Decoded delta bases that one repository keeps, in bytes.
-pub(crate) const BASE_CACHE_BYTES_MAX: usize = 16 << 20;
+/// Decoded delta bases that all repositories keep together, in bytes.
+pub(crate) const BASE_CACHE_BYTES_MAX: usize = 24 << 20;
 /// Largest single object put into that cache, in bytes.
 pub(crate) const BASE_CACHE_OBJECT_BYTES_MAX: usize = 1 << 20;
 /// Largest file of refs (`packed-refs`) that is read, in bytes.
@@ -114,8 +114,6 @@ pub(crate) const OUTSIDE_LINKS_MAX: usize = 4_000_000;
 pub(crate) const LINK_SHARDS: usize = 64;
 /// Links that a thread remembers as known.
 pub(crate) const RECENT_LINKS: usize = 16 << 10;
-/// Most objects of a pack that are told to have nothing in it pointing at them.
-pub(crate) const UNLINKED_MAX: usize = 10_000;
 /// Most different `.gitmodules` in one received pack.
 pub(crate) const GITMODULES_FILES_MAX: usize = 100_000;
 /// Windows for reading a received pack again, in bytes: where reading jumps, and where it goes on.
@@ -159,6 +157,12 @@ pub(crate) const SPARSE_PATTERNS_MAX: usize = 4096;
 pub(crate) const FILTER_PLACES_MAX: usize = 8_000_000;
 /// Largest `shallow` of a repository that is read, in bytes: some four hundred thousand commits.
 pub(crate) const BOUNDARY_BYTES_MAX: u64 = 16 << 20;
+/// Largest list of objects that a repository's config lets through unchecked, in bytes: some two hundred thousand.
+pub(crate) const SKIP_LIST_BYTES_MAX: u64 = 8 << 20;
+/// Most such lists.
+pub(crate) const SKIP_LISTS_MAX: usize = 16;
+/// Most flaws of pushed objects that a pusher is told of without being refused.
+pub(crate) const FLAWS_TOLD_MAX: usize = 20;
 /// Largest `config` of a repository that is read, in bytes.
 pub(crate) const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Most values in it.
@@ -168,15 +172,17 @@ pub(crate) const EDGES_MAX: usize = 4;
 /// and so many of parents otherwise.
 pub(crate) const BESIDE_MAX: usize = 8;
 /// A commit with more new objects than this is walked as if it had no parents close by.
-pub(crate) const NEWS_MAX: usize = 20_000;
+pub(crate) const NEWS_MAX: usize = if cfg!(test) { 2_500 } else { 20_000 };
 /// Bytes of trees that one walk keeps for its next commit.
 pub(crate) const NEWS_TREES_BYTES_MAX: usize = 4 << 20;
 /// Bytes of lists of what is new in commits that are kept, over all repositories.
-pub(crate) const NEWS_KEPT_BYTES_MAX: usize = 8 << 20;
+pub(crate) const NEWS_KEPT_BYTES_MAX: usize = 12 << 20;
 /// Bytes of entries made for one answer that are kept for others.
 pub(crate) const MADE_KEPT_BYTES_MAX: usize = 16 << 20;
 /// One walk remembers so many ids of what it took; beyond it the index is asked.
 pub(crate) const SENT_MAX: usize = 500_000;
+/// One walk remembers of so many objects how they are stored; beyond it that is looked up once more.
+pub(crate) const STORED_MAX: usize = 100_000;
 /// Walks over more commits than this keep nothing: it would drive out what others keep.
 pub(crate) const NEWS_COMMITS_MAX: usize = 1_000;
 /// Where more commits than this are to be sent, bitmaps are asked if there are any.

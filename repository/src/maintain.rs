@@ -158,6 +158,12 @@ pub(crate) fn may_need_work(root: &Path) -> Result<bool> {
     Ok(much || Record::read(root).repack_may_be_due())
 }
 
+/// True if maintenance of the repository at `root` wrote the bitmaps that belong to a pack or index of that checksum, and
+/// has written none since.
+pub(crate) fn wrote_bitmaps(root: &Path, checksum: &[u8]) -> bool {
+    Record::read(root).bitmaps.is_some_and(|ours| ours == hex::encode(checksum))
+}
+
 fn go_on(stop: &AtomicBool) -> Result<()> {
     #[cfg(test)]
     tests::step(stop);

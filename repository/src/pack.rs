@@ -22,7 +22,11 @@ use crate::limits::{BUFFER_BYTES, DELTA_DEPTH_MAX, HEADERS_BYTES_MIN};
 use crate::mapped::Mapped;
 use crate::object::Kind;
 
-static SERIAL: AtomicU64 = AtomicU64::new(0);
+/// A number that nothing else of this process has or had: packs and their indexes are told apart by it.
+pub(crate) fn next_serial() -> u64 {
+    static SERIAL: AtomicU64 = AtomicU64::new(0);
+    SERIAL.fetch_add(1, Ordering::Relaxed)
+}
 
 /// A pack, open.
 pub(crate) struct Pack {
@@ -102,7 +106,7 @@ impl Pack {
                 format!("it has {count} objects and its index {}", index.num_objects()),
             ));
         }
-        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let serial = next_serial();
         Ok(Self { serial, path, index, file, len, hash_len, order: OnceLock::new() })
     }
 
@@ -219,7 +223,7 @@ impl Pack {
                 return Err(RepoError::Stopped);
             }
             let offset = self.offset_at(self.at_rank(rank));
-            let base = match window.header(self, offset)? {
+            let base = match window.header(self, offset)?.kind {
                 EntryKind::Whole(kind) => {
                     kinds[rank] = Some(kind);
                     continue;
@@ -325,9 +329,11 @@ impl Source for Pack {
     }
 }
 
-/// Reads headers in ascending order through one buffer, which grows as they turn out to lie close together.
+/// Reads entries in ascending order through one buffer, which grows as they turn out to lie close together.
 #[derive(Default)]
 pub(crate) struct Window {
+    /// The pack that the bytes are of.
+    serial: Option<u64>,
     start: u64,
     bytes: Vec<u8>,
     ahead: usize,
@@ -335,21 +341,35 @@ pub(crate) struct Window {
 
 impl Window {
     /// What the header of the entry at `offset` says.
-    pub(crate) fn header(&mut self, pack: &Pack, offset: u64) -> Result<EntryKind> {
+    pub(crate) fn header(&mut self, pack: &Pack, offset: u64) -> Result<EntryHeader> {
+        let raw = self.at(pack, offset, HEADER_BYTES_MAX)?;
+        parse_header(raw, offset, pack.hash_len())
+            .ok_or_else(|| pack.broken(offset, "its header is not valid"))
+    }
+
+    /// The bytes from `start` to `end`.
+    pub(crate) fn bytes(&mut self, pack: &Pack, start: u64, end: u64) -> Result<&[u8]> {
+        let len = usize::try_from(end - start).unwrap_or(usize::MAX);
+        let found = self.at(pack, start, len)?;
+        found.get(..len).ok_or_else(|| pack.broken(start, "it ends early"))
+    }
+
+    /// What is there from `offset` on: `len` bytes or more, or all there are.
+    fn at(&mut self, pack: &Pack, offset: u64, len: usize) -> Result<&[u8]> {
         let mut at = offset.wrapping_sub(self.start);
-        let whole = at.checked_add(HEADER_BYTES_MAX as u64).is_some_and(|end| end <= self.bytes.len() as u64);
-        if offset < self.start || !whole {
-            let close = at < 4 * self.ahead as u64;
+        let whole = at.checked_add(len as u64).is_some_and(|end| end <= self.bytes.len() as u64);
+        if self.serial != Some(pack.serial) || offset < self.start || !whole {
+            let close = self.serial == Some(pack.serial) && at < 4 * self.ahead as u64;
             self.ahead = if close { (self.ahead * 2).min(BUFFER_BYTES) } else { HEADERS_BYTES_MIN };
-            self.bytes.resize(self.ahead, 0);
+            // Unknown while it is read anew.
+            self.serial = None;
+            self.bytes.resize(self.ahead.max(len), 0);
             let got = pack.read_raw(&mut self.bytes, offset)?;
             self.bytes.truncate(got);
-            self.start = offset;
+            (self.serial, self.start) = (Some(pack.serial), offset);
             at = 0;
         }
-        let raw = self.bytes.get(at as usize..).unwrap_or_default();
-        let header = parse_header(raw, offset, pack.hash_len());
-        header.map(|h| h.kind).ok_or_else(|| pack.broken(offset, "its header is not valid"))
+        Ok(self.bytes.get(at as usize..).unwrap_or_default())
     }
 }
 

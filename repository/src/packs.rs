@@ -13,7 +13,7 @@ use crate::formats::Midx;
 use crate::limits::{BASE_CACHE_BYTES_MAX, BASE_CACHE_OBJECT_BYTES_MAX, DELTA_DEPTH_MAX};
 use crate::mapped::Mapped;
 use crate::object::Kind;
-use crate::pack::{EntryHeader, EntryKind, Pack};
+use crate::pack::{EntryHeader, EntryKind, Pack, next_serial};
 
 /// Where a packed object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,6 +31,8 @@ pub(crate) struct PackSet {
     /// Number of objects in the packs before each.
     starts: Vec<usize>,
     index: Option<Arc<JointIndex>>,
+    /// Tells the index and the packs apart from all others, in their order.
+    serials: Arc<[u64]>,
     cache: Arc<BaseCache>,
 }
 
@@ -40,7 +42,19 @@ pub(crate) struct JointIndex {
     pub(crate) file: Midx<Mapped>,
     /// The number in the set of each of its packs.
     pub(crate) numbers: Vec<u32>,
+    serial: u64,
 }
+
+impl JointIndex {
+    /// This file, over the packs of a set that have these numbers there.
+    pub(crate) fn new(file: Midx<Mapped>, numbers: Vec<u32>) -> Self {
+        Self { file, numbers, serial: next_serial() }
+    }
+}
+
+/// What tells a set of packs apart. Places found in it are the same in every set that begins with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Lineage(Arc<[u64]>);
 
 /// gix's word for the hash of a repository.
 pub(crate) fn hash_kind(format: ObjectFormat) -> HashKind {
@@ -79,7 +93,10 @@ impl PackSet {
             sum += pack.count() as usize;
         }
         starts.push(sum);
-        Self { packs, starts, index, cache }
+        let joint = index.as_ref().map(|index| index.serial);
+        let serials =
+            std::iter::once(joint.unwrap_or(u64::MAX)).chain(packs.iter().map(|p| p.serial())).collect();
+        Self { packs, starts, index, serials, cache }
     }
 
     /// The packs, in order.
@@ -103,16 +120,14 @@ impl PackSet {
         self.index.as_ref()
     }
 
-    /// True if the other's packs are the first of these: its places are places here.
-    pub(crate) fn begins_with(&self, other: &Self) -> bool {
-        let same_index = match (&self.index, &other.index) {
-            (None, None) => true,
-            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
-            _ => false,
-        };
-        same_index
-            && other.packs.len() <= self.packs.len()
-            && other.packs.iter().zip(&self.packs).all(|(theirs, ours)| Arc::ptr_eq(theirs, ours))
+    /// What tells it apart.
+    pub(crate) fn lineage(&self) -> Lineage {
+        Lineage(self.serials.clone())
+    }
+
+    /// True if the other's packs are the first of these, and its index this one: its places are places here.
+    pub(crate) fn begins_with(&self, other: &Lineage) -> bool {
+        self.serials.starts_with(&other.0)
     }
 
     /// The ranks of one pack's objects.

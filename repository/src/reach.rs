@@ -17,6 +17,7 @@ use crate::graph::{Ancestors, Graph, Node};
 use crate::limits::{GRAPH_KEPT_MAX, INHERIT_COMMITS_MAX, LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX};
 use crate::links::{TreeEntries, tag_target};
 use crate::object::{Kind, Objects};
+use crate::pack::Pack;
 use crate::packs::{PackSet, Place};
 use crate::refs::Ref;
 use crate::snapshot::Snapshot;
@@ -80,6 +81,12 @@ impl Marks {
         }
     }
 
+    /// The same for one that is known to be at that place ([`PackSet::locate`]).
+    pub(crate) fn put_at(&mut self, packs: &PackSet, id: &Oid, place: Place) -> bool {
+        let is_loose = !self.loose.is_empty() && self.loose.contains(id);
+        !is_loose && self.packed.put(packs.rank(place))
+    }
+
     /// Puts the packed object of that rank in.
     pub(crate) fn put_rank(&mut self, rank: usize) {
         self.packed.put(rank);
@@ -100,6 +107,33 @@ impl Marks {
     pub(crate) fn remove(&mut self, other: &Self) {
         self.packed.and_not(&other.packed);
         self.loose.retain(|id| !other.loose.contains(id));
+    }
+
+    /// Asks `stays` of each loose object in it, and of each in packs that `of` names, whether it stays.
+    pub(crate) fn try_retain(
+        &mut self,
+        packs: &PackSet,
+        of: &dyn Fn(&Arc<Pack>) -> bool,
+        stays: &mut dyn FnMut(std::result::Result<Place, &Oid>) -> Result<bool>,
+    ) -> Result<()> {
+        for (_, number) in packs.packs().iter().zip(0u32..).filter(|(pack, _)| of(pack)) {
+            let ranks = packs.ranks(number);
+            let all: Vec<usize> = self.packed.iter_in(ranks.clone()).collect();
+            for rank in all {
+                let place = Place { pack: number, position: (rank - ranks.start) as u32 };
+                if !stays(Ok(place))? {
+                    self.packed.clear(rank);
+                }
+            }
+        }
+        let mut loose = HashSet::with_capacity(self.loose.len());
+        for id in std::mem::take(&mut self.loose) {
+            if stays(Err(&id))? {
+                loose.insert(id);
+            }
+        }
+        self.loose = loose;
+        Ok(())
     }
 
     /// True if the packed object at that place is in.
@@ -342,8 +376,15 @@ impl Snapshot {
 
     /// Takes over what an earlier generation found out, if nothing that its refs reached can be out of reach now.
     pub(crate) fn inherit(&mut self, previous: &Self) -> Result<()> {
-        let same_places = self.packs.load().begins_with(&previous.packs.load());
-        if !same_places || !Arc::ptr_eq(&self.graph, &previous.graph) || !self.only_moved_on(previous)? {
+        let same_places = self.packs.load().begins_with(&previous.packs.load().lineage());
+        if !same_places || !Arc::ptr_eq(&self.graph, &previous.graph) {
+            return Ok(());
+        }
+        if let Some(Some(bitmaps)) = previous.bitmaps.get() {
+            // A look at whether they are whole is not taken again.
+            let _ = self.bitmaps.set(Some(bitmaps.clone()));
+        }
+        if !self.only_moved_on(previous)? {
             return Ok(());
         }
         if let Some(mut walk) = lock(&previous.reach.commits).clone() {

@@ -21,9 +21,11 @@ mod scan;
 mod thin;
 mod tree;
 mod turns;
+mod twins;
 
+use std::collections::BTreeSet;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -37,6 +39,7 @@ pub(crate) use self::links::two_kinds;
 use self::publish::{Flush, Keep};
 use self::scan::Scan;
 use crate::boundary;
+use crate::check::{self, Checks, Flaw, Level, Rule};
 use crate::error::{RepoError, Result};
 use crate::gate::Pass;
 use crate::limits::{EXACT_LINKS_OBJECTS_MAX, GITMODULES_BYTES_MAX, PARALLEL_FROM, RECEIVE_THREADS_MAX};
@@ -119,9 +122,14 @@ pub struct Received {
     /// Keeps what it builds upon from being dropped.
     pub(crate) _pass: Pass,
     /// Commits that came without their parents and are to be taken so.
-    pub(crate) boundary: Vec<Oid>,
+    pub(crate) boundary: BTreeSet<Oid>,
+    /// The same by the tips that build on them.
+    pub(crate) ends: Vec<(Oid, Vec<Oid>)>,
+    /// Those that were put on the repository's boundary.
+    pub(crate) ended: BTreeSet<Oid>,
     /// Set once [`Received::check_connected`] found nothing missing.
     pub(crate) checked: AtomicBool,
+    remarks: Vec<String>,
 }
 
 /// The pack in quarantine.
@@ -135,10 +143,6 @@ pub(crate) struct IncomingPack {
     pub(crate) outside: Vec<(Oid, Kind)>,
     /// Objects of the repository that deltas were based on, and that are therefore in the pack too.
     pub(crate) bases: Vec<Oid>,
-    /// Objects that were sent and that no other object of the pack points at; `None` if there are more than
-    /// `UNLINKED_MAX`. A pack whose unlinked objects are all pushed tips has nothing that no ref will reach.
-    #[cfg_attr(not(test), expect(dead_code, reason = "bookkeeping of what refs reach will ask"))]
-    pub(crate) unlinked: Option<Vec<Oid>>,
     has_reverse: bool,
     /// There until the pack is published.
     flush: Option<Flush>,
@@ -163,7 +167,8 @@ impl Repository {
         // The gate first: what the snapshot has stays until the refs have moved.
         let pass = self.gate().enter();
         let snapshot = self.snapshot()?;
-        receive((snapshot, pass), pack, limits, progress, stop)
+        let checks = self.checks()?;
+        receive((snapshot, pass), checks, pack, limits, progress, stop)
     }
 
     /// The same for somebody who sees no more than a service shows ([`Repository::view`]): what only other refs reach
@@ -181,7 +186,14 @@ impl Repository {
     ) -> Result<Received> {
         let pass = self.gate().enter();
         let snapshot = self.view(side)?.snapshot;
-        receive((snapshot, pass), pack, limits, progress, stop)
+        let checks = self.checks()?;
+        receive((snapshot, pass), checks, pack, limits, progress, stop)
+    }
+
+    /// How what is pushed is to be checked.
+    fn checks(&self) -> Result<Arc<Checks>> {
+        let checks = &self.settings()?.receive.checks;
+        if checks.are_all() { Ok(checks.clone()) } else { checks.with_lists(self.root()).map(Arc::new) }
     }
 
     /// For pushes without a pack (deletes, refs to known objects) and as `Incoming` over what is stored.
@@ -201,6 +213,7 @@ impl Repository {
 /// held.
 fn receive(
     (snapshot, pass): (Arc<Snapshot>, Pass),
+    checks: Arc<Checks>,
     pack: &mut dyn Read,
     limits: &ReceiveLimits,
     progress: &dyn Fn(Progress),
@@ -210,12 +223,13 @@ fn receive(
     let path = quarantine.path().join("incoming.pack");
     let file = index_file::create_final(&path).map_err(RepoError::io("create", &path))?;
     let input = Input::new(pack, &file, &path, snapshot.format, limits.pack_bytes_max, stop);
-    let scanned = Scan::new(input, limits, Entries::new(snapshot.format)).run(progress)?;
+    let entries = Entries::new(snapshot.format);
+    let scanned = Scan::new(input, limits, entries, checks.clone()).run(progress)?;
     if scanned.entries.len() == 0 {
         return Ok(Received::nothing(snapshot, pass));
     }
     let ingest = Ingest { snapshot: &snapshot, file: &file, path: &path, limits, progress, stop };
-    let Finished { trailer, flush, has_reverse, rest, bases, unlinked, gitmodules } =
+    let Finished { trailer, flush, has_reverse, rest, bases, gitmodules, remarks } =
         ingest.finish(scanned)?;
     let path = path.with_extension("idx");
     let packs = PackSet::new(
@@ -233,20 +247,28 @@ fn receive(
         objects: snapshot.objects.clone(),
         outside,
         bases,
-        unlinked,
         has_reverse,
         flush: Some(flush),
         keep: None,
         quarantine: Some(quarantine),
     };
-    let received = Received { incoming: Some(incoming), ..Received::nothing(snapshot, pass) };
-    received.check_gitmodules(&gitmodules)?;
+    let received = Received { incoming: Some(incoming), remarks, ..Received::nothing(snapshot, pass) };
+    received.check_gitmodules(&gitmodules, &checks)?;
     Ok(received)
 }
 
 impl Received {
     fn nothing(snapshot: Arc<Snapshot>, pass: Pass) -> Self {
-        Self { snapshot, incoming: None, _pass: pass, boundary: Vec::new(), checked: AtomicBool::new(false) }
+        Self {
+            snapshot,
+            incoming: None,
+            _pass: pass,
+            boundary: BTreeSet::new(),
+            ends: Vec::new(),
+            ended: BTreeSet::new(),
+            checked: AtomicBool::new(false),
+            remarks: Vec::new(),
+        }
     }
 
     /// How many objects came, borrowed bases counted.
@@ -254,21 +276,35 @@ impl Received {
         self.incoming.as_ref().map_or(0, |i| i.packs.count() as u32)
     }
 
+    /// What the pusher is to be told of objects that break a rule and were let through (`receive.fsck.<msg-id>=warn`).
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// The repository's folder.
+    pub(crate) fn root(&self) -> &Path {
+        self.snapshot.objects.parent().unwrap_or(&self.snapshot.objects)
+    }
+
     /// For objects that are in the repository already.
     pub(crate) fn take_as_checked(&self) {
         self.checked.store(true, Ordering::Release);
     }
 
-    fn check_gitmodules(&self, blobs: &[Oid]) -> Result<()> {
+    fn check_gitmodules(&self, blobs: &[Oid], checks: &Checks) -> Result<()> {
         let mut data = Vec::new();
         for id in blobs {
-            let refuse = |why: String| RepoError::BadObject { id: *id, kind: Kind::Blob, why };
+            let judge = |flaw: Flaw| match checks.level(id, flaw.rule) {
+                Level::Error => Err(check::refuse(*id, Kind::Blob, &flaw)),
+                Level::Warn | Level::Ignore => Ok(()),
+            };
             match self.read(id, GITMODULES_BYTES_MAX, &mut data) {
                 // A missing one is for the connectivity check to find; a folder of that name is none.
-                Ok(Some(Kind::Blob)) => gitmodules::check(&data).map_err(refuse)?,
+                Ok(Some(Kind::Blob)) => gitmodules::check(&data).or_else(judge)?,
                 Ok(_) => {}
                 Err(RepoError::ObjectTooLarge { max, .. }) => {
-                    return Err(refuse(format!("a .gitmodules of more than {max} bytes is not taken")));
+                    let why = format!("a .gitmodules of more than {max} bytes is not taken");
+                    judge(Flaw::new(Rule::GitmodulesLarge, why))?;
                 }
                 Err(e) => return Err(e),
             }
@@ -291,8 +327,7 @@ impl Received {
         }
         incoming.publish()?;
         if !self.boundary.is_empty() {
-            let root = self.snapshot.objects.parent().unwrap_or(&self.snapshot.objects);
-            boundary::extend(root, self.snapshot.format, &self.boundary)?;
+            self.ended = boundary::extend(self.root(), self.snapshot.format, &self.boundary)?;
         }
         Ok(())
     }

@@ -14,8 +14,7 @@ use slipway_core::{ObjectFormat, RepoName};
 
 use crate::error::{RepoError, Result};
 use crate::limits::OPEN_REPOSITORIES_MAX;
-use crate::repository::Repository;
-use crate::send::cache::Recipes;
+use crate::repository::{Repository, Shared};
 
 mod identity;
 
@@ -36,7 +35,7 @@ fn config(format: ObjectFormat) -> String {
 pub struct Repositories {
     root: PathBuf,
     open: Mutex<Open>,
-    recipes: Arc<Recipes>,
+    shared: Shared,
 }
 
 #[derive(Default)]
@@ -50,7 +49,7 @@ impl Repositories {
     pub fn open(root: &Path) -> Result<Self> {
         fs::create_dir_all(root).map_err(RepoError::io("create", root))?;
         let root = root.canonicalize().map_err(RepoError::io("open", root))?;
-        Ok(Self { root, open: Mutex::default(), recipes: Arc::default() })
+        Ok(Self { root, open: Mutex::default(), shared: Shared::default() })
     }
 
     /// Makes an empty repository whose HEAD names `main`, with ids of SHA-1.
@@ -165,7 +164,7 @@ impl Repositories {
         if !fs::exists(path.join("HEAD")).map_err(RepoError::io("look at", &path))? {
             return Err(RepoError::NoSuchRepository { name: name.to_string() });
         }
-        let repository = Arc::new(Repository::open(path, self.recipes.clone())?);
+        let repository = Arc::new(Repository::open(path, self.shared.clone())?);
         if open.handles.len() >= OPEN_REPOSITORIES_MAX {
             // Those in use stay: two handles to one repository would have two locks.
             let idle = open.handles.iter().filter(|(_, (r, _))| Arc::strong_count(r) == 1);

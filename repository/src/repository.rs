@@ -46,6 +46,13 @@ pub struct Repository {
     recipes: Arc<Recipes>,
 }
 
+/// What repositories keep together, so that its bound is one for all of them.
+#[derive(Clone, Default)]
+pub(crate) struct Shared {
+    recipes: Arc<Recipes>,
+    bases: Arc<BaseCache>,
+}
+
 impl Drop for Repository {
     fn drop(&mut self) {
         self.recipes.forget(self.number);
@@ -63,9 +70,9 @@ struct Generation {
 
 impl Repository {
     /// Opens the bare repository at `root`.
-    pub(crate) fn open(root: PathBuf, recipes: Arc<Recipes>) -> Result<Self> {
+    pub(crate) fn open(root: PathBuf, shared: Shared) -> Result<Self> {
         let files = vec![root.join("config")];
-        Self::new(root, Settings::default(), files, recipes)
+        Self::new(root, Settings::default(), files, shared)
     }
 
     /// Opens the repository in the folder `root` (the one with `HEAD` in it) outside of a folder of repositories, with
@@ -74,7 +81,7 @@ impl Repository {
     /// # Errors
     /// [`RepoError::Unsupported`] for what is not served.
     pub fn open_with(root: PathBuf, base: Settings, files: Vec<PathBuf>) -> Result<Self> {
-        Self::new(root, base, files, Arc::default())
+        Self::new(root, base, files, Shared::default())
     }
 
     /// The same repository with config values that count more than those of its files.
@@ -84,7 +91,7 @@ impl Repository {
         self
     }
 
-    fn new(root: PathBuf, base: Settings, files: Vec<PathBuf>, recipes: Arc<Recipes>) -> Result<Self> {
+    fn new(root: PathBuf, base: Settings, files: Vec<PathBuf>, shared: Shared) -> Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let format = check_format(&root)?;
         Ok(Self {
@@ -97,9 +104,9 @@ impl Repository {
             writing: Mutex::default(),
             maintaining: Mutex::default(),
             gate: Arc::default(),
-            cache: Arc::default(),
+            cache: shared.bases,
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
-            recipes,
+            recipes: shared.recipes,
         })
     }
 
@@ -118,7 +125,7 @@ impl Repository {
         &self.gate
     }
 
-    /// Decoded delta bases, shared by all its packs.
+    /// Decoded delta bases.
     pub(crate) fn bases(&self) -> Arc<BaseCache> {
         self.cache.clone()
     }
@@ -173,7 +180,7 @@ impl Repository {
                 p.snapshot.clone()
             }
             Some(p) => {
-                if !packs.begins_with(&p.snapshot.packs.load()) {
+                if !packs.begins_with(&p.snapshot.packs.load().lineage()) {
                     self.recipes.retire(self.number, &packs);
                 }
                 snapshot.inherit(&p.snapshot)?;

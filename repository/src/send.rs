@@ -16,7 +16,10 @@ pub(crate) mod plan;
 pub(crate) mod recipe;
 pub(crate) mod select;
 mod sparse;
+mod stored;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gix::config::file::Metadata;
 use gix::config::file::init::Options;
 
 pub use self::hidden::Hidden;
+use crate::check::Checks;
 use crate::error::{RepoError, Result};
 use crate::limits::{CONFIG_BYTES_MAX, CONFIG_VALUES_MAX};
 
@@ -90,6 +92,8 @@ pub struct ReceiveSettings {
     pub current_branch: Guard,
     /// `receive.denyDeleteCurrent`.
     pub delete_current: Guard,
+    /// `receive.fsckObjects`, `transfer.fsckObjects`, `receive.fsck.*`.
+    pub checks: Arc<Checks>,
     /// `receive.maxInputSize`, in bytes.
     pub pack_bytes_max: Option<u64>,
     /// `receive.advertiseAtomic`.
@@ -147,6 +151,7 @@ impl Default for Settings {
                 deny_non_fast_forwards: false,
                 current_branch: Guard::Refuse,
                 delete_current: Guard::Refuse,
+                checks: Arc::default(),
                 pack_bytes_max: None,
                 atomic: true,
                 push_options: true,
@@ -196,6 +201,10 @@ impl Settings {
     /// Takes a key (section and name in lower case) with its value; a key alone means yes.
     pub(crate) fn take(&mut self, key: &str, value: Option<&str>) -> Result<()> {
         let yes = || truth(key, value);
+        let checks = Arc::make_mut(&mut self.receive.checks);
+        if checks.take(key, value, &yes).map_err(|why| wrong(key, &why))? {
+            return Ok(());
+        }
         let (upload, receive) = (&mut self.upload, &mut self.receive);
         match key {
             "gc.pruneexpire" => self.prune_after = age(value.unwrap_or_default()),

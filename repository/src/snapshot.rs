@@ -285,5 +285,5 @@ pub(crate) fn arrange(mut packs: Vec<Arc<Pack>>, folder: &Path, cache: Arc<BaseC
         packs[place..=place + at].rotate_right(1);
         numbers.push(place as u32);
     }
-    PackSet::with_index(packs, Some(Arc::new(JointIndex { file, numbers })), cache)
+    PackSet::with_index(packs, Some(Arc::new(JointIndex::new(file, numbers))), cache)
 }

@@ -25,12 +25,13 @@ const LOCK_AGE_MIN: Duration = Duration::from_secs(60);
 const GIT_LONG_AGE_MIN: Duration = Duration::from_secs(24 * 3600);
 
 /// Where git and we make locks, those of refs aside.
-const LOCKS: [&str; 7] = [
+const LOCKS: [&str; 8] = [
     "HEAD.lock",
     "packed-refs.lock",
     "packed-refs.new",
     "config.lock",
     "shallow.lock",
+    "gc.pid.lock",
     "objects/pack/multi-pack-index.lock",
     "objects/info/commit-graph.lock",
 ];
@@ -144,7 +145,8 @@ mod tests {
         for name in ["refs/heads/deep", "objects/pack", "objects/info"] {
             fs::create_dir_all(root.join(name)).unwrap();
         }
-        let locks = ["refs/heads/deep/main.lock", LOCKS[1], LOCKS[5], LOCKS[6]].map(|name| root.join(name));
+        let locks =
+            ["refs/heads/deep/main.lock", LOCKS[1], LOCKS[5], LOCKS[6], LOCKS[7]].map(|name| root.join(name));
         // As if the process had been killed.
         for lock in &locks {
             std::mem::forget(crate::lock_file::take(root, lock).unwrap());

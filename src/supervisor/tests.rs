@@ -130,6 +130,7 @@ impl World {
             options: Vec::new(),
             owed: vec![owed],
             state: EventState::Intended,
+            certificate: None,
         });
         self.sled.accept(event.expect("intended").id, &[update], now()).expect("accepted")
     }

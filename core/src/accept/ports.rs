@@ -66,6 +66,9 @@ pub trait Incoming {
     -> Result<Option<Vec<String>>, Problem>;
     /// Moves the objects out of quarantine, durable on return.
     fn publish(&mut self) -> Result<(), Problem>;
+    /// Told which updates are left: before [`Incoming::publish`], those that nothing speaks against; once the refs were to
+    /// move, those that did. What only others need beside the objects themselves is not written, or taken back.
+    fn narrow(&mut self, _updates: &[RefUpdate]) {}
 }
 
 /// What the plan needs to know of a commit.

@@ -11,12 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_lc_rs::{digest, hmac};
 use russh::keys::ssh_key::SshSig;
 use russh::keys::{HashAlg, PublicKey};
+use slipway_core::event::{PushCertificate, Signed};
 use slipway_core::{Actor, Problem, ProblemKind, UnixMillis, UserName};
 use slipway_store::Store;
 
 use super::Opened;
-use crate::limits::{CERTIFICATES_KEPT_MAX, NONCE_SLOP_S};
+use crate::limits::{CERTIFICATES_KEPT_MAX, NONCE_SLOP_S, SIGNER_CHARS_MAX};
 use crate::wire::certificate::Certificate;
+use crate::wire::text::one_line;
 
 /// Whose signing keys there are.
 pub(crate) trait Signers: Send + Sync {
@@ -31,17 +33,6 @@ impl Signers for KeysOf {
     fn owner(&self, fingerprint: &str) -> Result<Option<UserName>, Problem> {
         Ok(self.0.key(fingerprint)?.map(|key| key.user))
     }
-}
-
-/// What is known of a signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Signature {
-    /// By a key of the account that pushes.
-    Good,
-    /// Right, by a key that is not the account's.
-    Unknown,
-    /// Of a kind that is not checked here.
-    Unchecked,
 }
 
 /// Certificates used lately, by their SHA-256, and when.
@@ -140,18 +131,19 @@ pub(crate) fn judge(
     signers: &Arc<dyn Signers>,
     book: &Certificates,
     now: UnixMillis,
-) -> Result<Signature, Problem> {
+) -> Result<PushCertificate, Problem> {
     let now_s = now.0 / 1000;
     if certificate.options != options {
         return Err(refused("inconsistent push options"));
     }
     rule.check(certificate, opened, now_s)?;
-    let signature = check_signature(certificate, &opened.actor, signers)?;
+    let (signed, key) = check_signature(certificate, &opened.actor, signers)?;
     let keep_s = rule.slop_s.unwrap_or(NONCE_SLOP_S).max(NONCE_SLOP_S);
     if !book.first_use(certificate, now_s, keep_s)? {
         return Err(refused("the push certificate was used before"));
     }
-    Ok(signature)
+    let signer = one_line(&certificate.pusher).chars().take(SIGNER_CHARS_MAX).collect();
+    Ok(PushCertificate { signed, key, signer })
 }
 
 /// Checks an SSH signature (PROTOCOL.sshsig) made for git.
@@ -159,19 +151,20 @@ fn check_signature(
     certificate: &Certificate,
     actor: &Actor,
     signers: &Arc<dyn Signers>,
-) -> Result<Signature, Problem> {
+) -> Result<(Signed, Option<String>), Problem> {
     if !certificate.signature.starts_with(b"-----BEGIN SSH SIGNATURE-----") {
-        return Ok(Signature::Unchecked);
+        return Ok((Signed::Unchecked, None));
     }
     let wrong = || refused("the push certificate's signature is not valid");
     let signature = SshSig::from_pem(&certificate.signature).map_err(|_| wrong())?;
     let key = PublicKey::from(signature.public_key().clone());
     key.verify("git", &certificate.payload, &signature).map_err(|_| wrong())?;
-    let owner = signers.owner(&key.fingerprint(HashAlg::Sha256).to_string())?;
-    Ok(match (owner, actor.user()) {
-        (Some(owner), Some(user)) if owner == *user => Signature::Good,
-        _ => Signature::Unknown,
-    })
+    let key = key.fingerprint(HashAlg::Sha256).to_string();
+    let signed = match (signers.owner(&key)?, actor.user()) {
+        (Some(owner), Some(user)) if owner == *user => Signed::ByAccount,
+        _ => Signed::ByOther,
+    };
+    Ok((signed, Some(key)))
 }
 
 fn refused(what: &str) -> Problem {

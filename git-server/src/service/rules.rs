@@ -4,8 +4,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 
+use slipway_core::event::{PushCertificate, Signed};
 use slipway_core::{Oid, Problem, ProblemKind, RefName, RefUpdate};
-use slipway_repository::{Guard, Kind, Received, View};
+use slipway_repository::{Guard, Kind, Objects, Received, View};
 
 use crate::wire::push::Push;
 
@@ -61,19 +62,19 @@ pub(super) fn check_ends(
         return Ok(None);
     }
     let boundary: HashSet<Oid> = push.shallows.iter().copied().collect();
-    let (mut ends, mut remark) = (Vec::new(), None);
+    let mut remark = None;
     for (command, answer) in push.commands.iter().zip(answers.iter_mut()).filter(|(_, a)| a.is_ok()) {
         let Ok(update) = &command.update else { continue };
         let cut = received.cut_off(&update.new, &boundary, stop).map_err(Problem::from)?;
         if view.settings.receive.shallow_update {
-            ends.extend(cut);
-        } else if !cut.is_empty() {
+            // Those where history ends already, too: a push that fails meanwhile takes its own back.
+            received.end_history_at(update.new, cut);
+        } else if cut.iter().any(|id| !received.is_boundary(id)) {
             let cure = "Fetch the rest with git fetch --unshallow, and push again.";
             remark = Some(format!("history would end here: {cure}"));
             *answer = Err(denied("shallow update not allowed", cure));
         }
     }
-    received.end_history_at(ends);
     Ok(remark)
 }
 
@@ -87,6 +88,16 @@ pub(super) fn warning(view: &View, update: &RefUpdate) -> Option<String> {
     }
     let moves = view.settings.has_work_tree && is_current && settings.current_branch == Guard::Warn;
     moves.then(|| "warning: updating the current branch".to_owned())
+}
+
+/// What the pusher is told of a certificate that is good for little.
+pub(super) fn certificate_remark(certificate: &PushCertificate) -> Option<String> {
+    let what = match certificate.signed {
+        Signed::ByAccount => return None,
+        Signed::ByOther => "signed by a key that this account does not have",
+        Signed::Unchecked => "this kind of signature is not checked",
+    };
+    Some(format!("push certificate: {what}"))
 }
 
 /// True for a branch, and for a symbolic ref that names one.

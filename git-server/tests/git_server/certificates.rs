@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use slipway_core::{ObjectFormat, Role, Scope};
+use slipway_core::event::{Event, Signed};
+use slipway_core::{ObjectFormat, RepoName, Role, Scope};
 
 use crate::http::{RECEIVE, get, post};
-use crate::server::{Person, Server, gits, text};
+use crate::server::{Person, Server, fingerprint, gits, text};
 
 const SEED: &str = "a seed";
 
@@ -61,10 +62,22 @@ fn signed_pushes(format: ObjectFormat) {
                     remark,
                     "{said}"
                 );
+                let kept = last_event(&server).certificate.expect("kept");
+                assert_eq!(kept.signed, if remark { Signed::ByOther } else { Signed::ByAccount });
+                assert_eq!(kept.key, Some(fingerprint(&dev.home.join(key))));
+                assert!(!kept.signer.is_empty());
             }
         }
     }
+    dev.git(&tree, &["push", "-q", &dev.ssh_url("app"), "main:unsigned"]);
+    assert_eq!(last_event(&server).certificate, None);
     drop(server);
+}
+
+fn last_event(server: &Server) -> Event {
+    let name = RepoName::parse("app").expect("valid");
+    let repo = server.store.repo_by_name(&name).expect("read").expect("there");
+    server.store.events(repo.id, 1).expect("read").remove(0)
 }
 
 /// Certificates as an attacker makes them.

@@ -422,6 +422,40 @@ fn a_shallow_clone_may_push_what_hangs_together() {
 }
 
 #[test]
+fn old_histories_come_in_where_the_config_lets_them() {
+    let lab = Lab::new();
+    let raw = lab.dev.git(&lab.tree, &["cat-file", "commit", "HEAD"]);
+    let old = lab.dev.home.join("old-commit");
+    std::fs::write(&old, raw.replacen("<a@example.org>", "", 1)).expect("written");
+    let old = ["hash-object", "-t", "commit", "-w", "--literally", old.to_str().expect("a path")];
+    let old = lab.dev.git(&lab.tree, &old);
+    for (n, url) in lab.urls().iter().enumerate() {
+        let spec = format!("{}:refs/heads/old{n}", old.trim());
+        let push = ["push", url, &spec];
+        let refused = lab.refused(&push[1..]);
+        assert!(
+            refused.contains("(missingEmail)") && refused.contains("its author has no email"),
+            "{refused}"
+        );
+        lab.set(&[("receive.fsck.missingEmail", "warn")]);
+        let out = lab.dev.try_git(&lab.tree, &push);
+        let said = text(&out.stderr);
+        assert!(out.status.success(), "{said}");
+        assert!(said.contains("remote: warning: commit ") && said.contains("(missingEmail)"), "{said}");
+        lab.dev.git(&lab.path, &["config", "--unset", "receive.fsck.missingEmail"]);
+        lab.dev.git(&lab.path, &["update-ref", "-d", &format!("refs/heads/old{n}")]);
+        // By its id.
+        std::fs::write(lab.path.join("known"), &old).expect("written");
+        lab.set(&[("receive.fsck.skipList", "known")]);
+        let out = lab.dev.try_git(&lab.tree, &push);
+        let said = text(&out.stderr);
+        assert!(out.status.success() && !said.contains("warning"), "{said}");
+        lab.dev.git(&lab.path, &["config", "--unset", "receive.fsck.skipList"]);
+        lab.dev.git(&lab.path, &["update-ref", "-d", &format!("refs/heads/old{n}")]);
+    }
+}
+
+#[test]
 fn a_config_that_cannot_be_obeyed_stops_serving() {
     let lab = Lab::new();
     lab.set(&[("receive.denyDeletes", "perhaps")]);

@@ -197,3 +197,53 @@ fn a_push_that_would_cut_history_off_needs_leave() {
         assert_eq!(ends(&bare), ends(&part));
     }
 }
+
+#[test]
+fn history_ends_for_no_ref_that_was_refused() {
+    let server = Server::start();
+    let dev = server.person("dev", false);
+    let whole = dev.work_tree("whole", &[("a", "0")]);
+    for n in 1..6 {
+        dev.commit(&whole, &[("a", &format!("{n}"))], &format!("commit {n}"));
+    }
+    dev.git(&dev.home, &["clone", "-q", "--depth=2", &file_url(&whole), "part"]);
+    let part = dev.home.join("part");
+    dev.git(&part, &["tag", "-am", "cut", "cut"]);
+    let root = dev.git(&part, &["commit-tree", "-m", "root", "HEAD^{tree}"]);
+    let root = format!("{}:refs/heads/root", root.trim());
+    let token = server.token("dev", &[Scope::RepoWrite], None);
+    for (n, (refused, atomic)) in [
+        // The server's own, a branch that names no commit, and one that somebody else holds.
+        ("main:refs/slipway/x", false),
+        ("cut:refs/heads/cut", false),
+        ("main:refs/heads/held", false),
+        ("main:refs/heads/held", true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("app{n}");
+        let bare = server.repo(&name, false);
+        server.grant("dev", &name, Role::Write);
+        let url = dev.http_url(&name, &token);
+        dev.git(&bare, &["config", "receive.shallowUpdate", "true"]);
+        std::fs::write(bare.join("refs/heads/held.lock"), "").expect("written");
+        let mut push = vec!["push", &url, refused, &root];
+        push.extend(atomic.then_some("--atomic"));
+        let said = dev.try_git(&part, &push);
+        assert!(!said.status.success(), "{refused}");
+        let refs = dev.git(&bare, &["for-each-ref", "--format=%(refname)"]);
+        assert_eq!(refs, if atomic { "" } else { "refs/heads/root\n" }, "{refused}: {}", text(&said.stderr));
+        assert!(!bare.join("shallow").exists(), "{refused}");
+        // Whole history that comes now stays whole.
+        std::fs::remove_file(bare.join("refs/heads/held.lock")).expect("there");
+        dev.git(&whole, &["push", "-q", &url, "main"]);
+        let count = |repository: &Path| dev.git(repository, &["rev-list", "--count", "main"]);
+        assert_eq!(count(&bare), count(&whole), "{refused}");
+        // Beside one that is taken.
+        let push = ["push", &url, refused, "main:refs/heads/taken"];
+        let said = text(&dev.try_git(&part, &push).stderr);
+        assert!(said.contains("taken"), "{said}");
+        dev.git(&bare, &["fsck", "--full", "--strict"]);
+    }
+}

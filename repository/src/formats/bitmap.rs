@@ -55,8 +55,6 @@ struct Row {
 
 /// A bitmap as it is stored.
 pub(crate) struct Stored<'a> {
-    /// Its commit's position in the index.
-    pub(crate) position: u32,
     /// 1: it may be used again when the file is written anew.
     pub(crate) flags: u8,
     /// The bitmap whose difference from this one is stored, if it is not stored whole.
@@ -169,7 +167,7 @@ impl<D: Deref<Target = [u8]>> BitmapFile<D> {
         }
         let base = (row.base != WHOLE).then_some(row.base);
         let bits = Ewah::parse(rest, self.objects)?.0;
-        Ok(Stored { position: row.position, flags, base, offset: row.offset, bits })
+        Ok(Stored { flags, base, offset: row.offset, bits })
     }
 
     /// What the commit of bitmap `n` reaches. Decodes every bitmap on the way to one that is stored whole: in files that

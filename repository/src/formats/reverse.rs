@@ -31,11 +31,6 @@ impl<D: Deref<Target = [u8]>> ReverseFile<D> {
         Ok(Self { data, hash_len, count })
     }
 
-    /// How many objects the pack has.
-    pub(crate) fn count(&self) -> u32 {
-        self.count
-    }
-
     /// The index position of the object that is number `rank` by offset; `None` beyond the last, or if it is broken.
     pub(crate) fn position(&self, rank: u32) -> Option<u32> {
         if rank >= self.count {

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::UNIX_EPOCH;
 
 use super::reachability::Reachability;
+use super::record::Record;
 use crate::error::{RepoError, Result};
 use crate::formats::{Listing, Midx, MidxPack, write_midx};
 use crate::mapped::Mapped;
@@ -96,6 +97,9 @@ impl Repository {
         let written = Pending(Some(part.clone()));
         let before = (!anew).then_some(&*current);
         if !is_shallow && Reachability::new(&snapshot, &set, before, stop)?.write(&part, &sum)? {
+            let mut record = Record::read(self.root());
+            record.bitmaps = Some(hex::encode(&sum));
+            record.write(self.root())?;
             written.put(&bitmap)?;
         }
         pending.put(&folder.join("multi-pack-index"))?;
@@ -135,7 +139,7 @@ fn joint_set(file: Midx<Mapped>, packs: Vec<Arc<Pack>>, repository: &Repository)
         ordered.push(found.ok_or_else(lost)?.clone());
     }
     let numbers = (0..file.packs()).collect();
-    let index = Arc::new(JointIndex { file, numbers });
+    let index = Arc::new(JointIndex::new(file, numbers));
     Ok(Arc::new(PackSet::with_index(ordered, Some(index), repository.bases())))
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Record {
     pub(super) full: Option<SystemTime>,
     /// Objects that there were then.
     pub(super) full_objects: u64,
+    /// The checksum, in hex, of the multi-pack index that it last wrote bitmaps for.
+    pub(super) bitmaps: Option<String>,
 }
 
 fn path(root: &Path) -> PathBuf {
@@ -56,7 +58,8 @@ impl Record {
             full: value("kind") == Some("full"),
             failure: value("failure").map(str::to_owned),
         });
-        Self { last, full: time("full"), full_objects: number("full_objects").unwrap_or(0) }
+        let bitmaps = value("bitmaps").map(str::to_owned);
+        Self { last, full: time("full"), full_objects: number("full_objects").unwrap_or(0), bitmaps }
     }
 
     /// Writes it. Not flushed: an old one is as good after a crash.
@@ -79,6 +82,9 @@ impl Record {
         if let Some(full) = self.full {
             line("full", &ms(full).to_string());
             line("full_objects", &self.full_objects.to_string());
+        }
+        if let Some(bitmaps) = &self.bitmaps {
+            line("bitmaps", bitmaps);
         }
         let path = path(root);
         let part = path.with_extension("part");
@@ -111,11 +117,12 @@ mod tests {
             }),
             full: Some(at),
             full_objects: 7,
+            bitmaps: Some("0123abcd".into()),
         };
         record.write(folder.path()).expect("written");
         let read = Record::read(folder.path());
         assert_eq!(read.last.as_ref().and_then(|l| l.failure.as_deref()), Some("it failed"));
-        assert_eq!((read.full, read.full_objects), (record.full, 7));
+        assert_eq!((read.full, read.full_objects, &read.bitmaps), (record.full, 7, &record.bitmaps));
         fs::write(path(folder.path()), "ended soon\nfull\nfull_objects -1\n").expect("written");
         assert_eq!(Record::read(folder.path()), Record::default());
     }

@@ -226,3 +226,57 @@ fn bitmaps_that_are_used_again_tell_what_git_tells() {
     repository.maintain(&stop).unwrap();
     judged(&repository, &path);
 }
+
+/// The objects that a clone of everything gets.
+fn cloned(lab: &Lab, path: &Path, name: &str) -> BTreeSet<Oid> {
+    let files = vec![path.join("config")];
+    let repository = Repository::open_with(path.to_owned(), crate::Settings::default(), files).unwrap();
+    let snapshot = repository.snapshot().unwrap();
+    let wants = snapshot.refs().iter().map(|r| r.target).collect();
+    let request = crate::PackRequest { wants, ofs_delta: true, ..crate::PackRequest::default() };
+    let mut stream = snapshot.pack(&request, &AtomicBool::new(false)).unwrap();
+    let mut pack = vec![0; stream.bytes() as usize];
+    let got = stream.fill(&mut pack).unwrap();
+    let client = lab.bare(name);
+    git_in(&client, &["index-pack", "--stdin"], &pack[..got]);
+    ids(&client)
+}
+
+#[test]
+fn bitmaps_that_git_wrote_while_history_was_cut_off_are_not_used_once_it_is_whole() {
+    for (seed, depth) in [(21, 3), (22, 2), (25, 4)] {
+        let lab = Lab::new();
+        let source = lab.bare("source.git");
+        import(&source, seed, 150);
+        let url = format!("file://{}", source.display());
+        let (repository, path) = lab.create("app");
+        git(&path, &["fetch", "-q", &format!("--depth={depth}"), &url, "+refs/*:refs/*"]);
+        let cut = ids(&path).len();
+        git(&path, &["repack", "-q", "-adb"]);
+        git(&path, &["fetch", "-q", "--unshallow", &url]);
+        assert!(!path.join("shallow").exists() && ids(&path).len() > cut);
+        let all = crate::support::reachable(&path, &["--all"]);
+        for round in 0..2 {
+            assert!(repository.snapshot().unwrap().bitmaps().is_none(), "round {round}");
+            assert_eq!(cloned(&lab, &path, &format!("clone{round}.git")), all, "round {round}");
+            // git goes on from what it had.
+            git(&path, &["repack", "-q", "-adb"]);
+        }
+        repository.maintain(&AtomicBool::new(false)).unwrap();
+        assert!(judged(&repository, &path).len() > 1);
+        assert_eq!(cloned(&lab, &path, "clone.git"), all);
+    }
+}
+
+#[test]
+fn bitmaps_that_git_wrote_for_a_whole_history_are_used() {
+    let lab = Lab::new();
+    let (repository, path) = lab.create("app");
+    import(&path, 23, 150);
+    git(&path, &["repack", "-q", "-adb"]);
+    assert!(judged(&repository, &path).len() > 1);
+    // And taken over.
+    import(&path, 24, 150);
+    repository.maintain(&AtomicBool::new(false)).unwrap();
+    assert!(judged(&repository, &path).len() > 1);
+}

@@ -5,7 +5,7 @@ use slipway_core::{ObjectFormat, Oid};
 
 use super::links::{Links, Recent};
 use super::tree::{Checked, Outline, check_changed};
-use crate::check;
+use crate::check::{self, Flaw, Judge, Level, Rule};
 use crate::error::{RepoError, Result};
 use crate::links::each_link;
 use crate::object::Kind;
@@ -57,17 +57,38 @@ pub(crate) fn admit(
     if kind == Kind::Blob {
         return Ok(id);
     }
-    let mut modules = Vec::new();
-    let hash_len = format.id_bytes();
-    check::check(kind, data, hash_len, &mut |blob| modules.push(blob))
-        .map_err(|why| check::refuse(id, kind, why))?;
-    modules.into_iter().try_for_each(|blob| links.add_gitmodules(blob))?;
+    let mut judge = OfRepository { id: &id, kind, links, modules: Vec::new() };
+    check::check(kind, data, format.id_bytes(), &mut judge).map_err(|flaw| check::refuse(id, kind, &flaw))?;
+    judge.modules.into_iter().try_for_each(|blob| links.add_gitmodules(blob))?;
     each_link(&id, kind, data, &mut |target, kind| links.add(&target, kind, recent))?;
     Ok(id)
 }
 
+/// Decides by what the repository's config says.
+struct OfRepository<'a> {
+    id: &'a Oid,
+    kind: Kind,
+    links: &'a Links,
+    modules: Vec<Oid>,
+}
+
+impl Judge for OfRepository<'_> {
+    fn flaw(&mut self, flaw: Flaw) -> Result<(), Flaw> {
+        match self.links.checks().level(self.id, flaw.rule) {
+            Level::Error => return Err(flaw),
+            Level::Warn => self.links.remark(&format!("{} {}: {flaw}", self.kind, self.id)),
+            Level::Ignore => {}
+        }
+        Ok(())
+    }
+
+    fn gitmodules(&mut self, blob: Oid) {
+        self.modules.push(blob);
+    }
+}
+
 /// The same for a tree that `delta` made from a checked one, whose links are remembered already: only what changed is
-/// looked at. Also returns where its entries start.
+/// looked at, and every rule holds. Also returns where its entries start.
 pub(crate) fn admit_changed(
     format: ObjectFormat,
     base: &Checked<'_>,
@@ -87,12 +108,12 @@ pub(crate) fn admit_changed(
             added.and_then(|()| entry.kind().map_or(Ok(()), |kind| links.add(&entry.id, kind, recent)));
         added.map_err(|e| {
             failed = Some(e);
-            String::new()
+            Flaw::new(Rule::BadTree, "")
         })
     });
     match (failed, outline) {
         (Some(e), _) => Err(e),
-        (None, outline) => Ok((id, outline.map_err(|why| check::refuse(id, Kind::Tree, why))?)),
+        (None, outline) => Ok((id, outline.map_err(|flaw| check::refuse(id, Kind::Tree, &flaw))?)),
     }
 }
 

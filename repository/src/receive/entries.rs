@@ -97,6 +97,25 @@ impl Entries {
         self.base_ids.extend(words_of(base, self.words));
     }
 
+    /// Leaves out the whole objects from number `from` on, but for those in `kept`, in order, which lie at other offsets
+    /// now.
+    pub(crate) fn close_up(&mut self, from: u32, kept: &[(u32, u64)]) {
+        let rest: Vec<(u64, u32, Option<Kind>, Oid)> = kept
+            .iter()
+            .map(|(number, offset)| (*offset, self.crc(*number), self.kind(*number), self.id(*number)))
+            .collect();
+        let len = from as usize;
+        self.offsets.truncate(len);
+        self.crcs.truncate(len);
+        self.kinds.truncate(len);
+        self.bases.truncate(len);
+        self.ids.truncate(len * self.words);
+        for (offset, crc, kind, id) in rest {
+            let number = self.push(offset, crc, kind.map_or(0, Kind::pack_code), NO_BASE);
+            self.set_id(number, &id);
+        }
+    }
+
     /// To be called once all have arrived: makes children findable.
     pub(crate) fn seal(&mut self) {
         let bases = &self.bases;

@@ -3,8 +3,10 @@
 
 use gix::bstr::{BStr, ByteSlice};
 
+use crate::check::{Flaw, Rule};
+
 /// Says which rule the file breaks. One that cannot be parsed obeys none and harms nobody.
-pub(crate) fn check(data: &[u8]) -> Result<(), String> {
+pub(crate) fn check(data: &[u8]) -> Result<(), Flaw> {
     let Ok(file) = gix::config::File::try_from(BStr::new(data)) else { return Ok(()) };
     for section in file.sections() {
         let header = section.header();
@@ -13,26 +15,27 @@ pub(crate) fn check(data: &[u8]) -> Result<(), String> {
         }
         let Some(name) = header.subsection_name() else { continue };
         if name.is_empty() || name.split(|b| matches!(b, b'/' | b'\\')).any(|part| part == b"..") {
-            return Err(format!("it has a submodule named {name:?}"));
+            return Err(Flaw::new(Rule::GitmodulesName, format!("it has a submodule named {name:?}")));
         }
-        for (key, is_bad) in RULES {
+        for (key, rule, is_bad) in RULES {
             if section.values(key).iter().any(|value| is_bad(value)) {
-                return Err(format!("the {key} of its submodule {name:?} could harm a client"));
+                let why = format!("the {key} of its submodule {name:?} could harm a client");
+                return Err(Flaw::new(rule, why));
             }
         }
     }
     Ok(())
 }
 
-/// A key, and what its value may not be.
-type Rule = (&'static str, fn(&[u8]) -> bool);
+/// A key, the rule about it, and what its value may not be.
+type Bad = (&'static str, Rule, fn(&[u8]) -> bool);
 
-const RULES: [Rule; 3] = [
+const RULES: [Bad; 3] = [
     // A leading dash would be an option of the command that gets the value.
-    ("path", |value| value.starts_with(b"-")),
-    ("update", |value| value.starts_with(b"!")),
+    ("path", Rule::GitmodulesPath, |value| value.starts_with(b"-")),
+    ("update", Rule::GitmodulesUpdate, |value| value.starts_with(b"!")),
     // A line feed, also escaped, would smuggle another line to a credential helper.
-    ("url", |value| {
+    ("url", Rule::GitmodulesUrl, |value| {
         value.starts_with(b"-") || value.contains(&b'\n') || value.to_lowercase().contains_str("%0a")
     }),
 ];

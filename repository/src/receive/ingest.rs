@@ -15,11 +15,10 @@ use super::reader::PackBytes;
 use super::resolve::{Given, Resolve, Stored};
 use super::scan::Scanned;
 use super::thin::{End, borrow};
+use super::twins::drop_twins;
 use super::{Progress, ReceiveLimits};
 use crate::error::{RepoError, Result};
-use crate::limits::{
-    COMPARE_BYTES_MAX, DELTA_RESULT_BYTES_MAX, LINKED_OBJECT_BYTES_MAX, REVERSE_FROM, UNLINKED_MAX,
-};
+use crate::limits::{COMPARE_BYTES_MAX, DELTA_RESULT_BYTES_MAX, LINKED_OBJECT_BYTES_MAX, REVERSE_FROM};
 use crate::links::each_link;
 use crate::object::{Kind, Objects};
 use crate::packs::{PackSet, Place};
@@ -45,10 +44,10 @@ pub(crate) struct Finished {
     pub(crate) rest: Rest,
     /// What its deltas borrowed.
     pub(crate) bases: Vec<Oid>,
-    /// Objects that came and that no object of the pack points at; `None` if there are too many to tell.
-    pub(crate) unlinked: Option<Vec<Oid>>,
     /// Blobs that some tree names `.gitmodules`.
     pub(crate) gitmodules: Vec<Oid>,
+    /// For the pusher.
+    pub(crate) remarks: Vec<String>,
 }
 
 impl Ingest<'_> {
@@ -58,6 +57,7 @@ impl Ingest<'_> {
         let came = entries.len() as u32;
         let mut end = End::new(self.file, self.path, end, arrived.small);
         self.resolve_all(&mut entries, &links, &mut end, inflated)?;
+        drop_twins(&mut entries, came, &mut end, self.limits.depth_max)?;
         let bases: Vec<Oid> = (came..entries.len() as u32).map(|n| entries.id(n)).collect();
         let mut trailer = arrived.trailer;
         if !bases.is_empty() {
@@ -68,7 +68,7 @@ impl Ingest<'_> {
         let mut flush = Flush::start(self.path, file);
         let sorted =
             entries.sorted().map_err(|twin| RepoError::bad_pack(format!("it has object {twin} twice")))?;
-        let unlinked = strike(&entries, &links, came)?;
+        strike(&entries, &links)?;
         let index = self.path.with_extension("idx");
         flush.add(&index, index_file::write_index(&index, &entries, &sorted, &trailer)?);
         // git makes up for the reverse index of a small pack in no time.
@@ -78,7 +78,8 @@ impl Ingest<'_> {
             flush.add(&path, index_file::write_reverse(&path, entries.format(), &sorted, &trailer)?);
         }
         let gitmodules = links.gitmodules().into_iter().collect();
-        Ok(Finished { trailer, flush, has_reverse, rest: links.rest()?, bases, unlinked, gitmodules })
+        let (remarks, rest) = (links.remarks(), links.rest()?);
+        Ok(Finished { trailer, flush, has_reverse, rest, bases, gitmodules, remarks })
     }
 
     /// Resolves every delta, bringing in bases that only the repository has.
@@ -148,20 +149,13 @@ impl Ingest<'_> {
     }
 }
 
-/// Strikes what the pack has out of what it needs; tells which of the `came` first objects nothing needs.
-fn strike(entries: &Entries, links: &Links, came: u32) -> Result<Option<Vec<Oid>>> {
-    let mut unlinked: Option<Vec<Oid>> = Some(Vec::new());
+/// Strikes what the pack has out of what it needs.
+fn strike(entries: &Entries, links: &Links) -> Result<()> {
     for n in 0..entries.len() as u32 {
         let kind = entries.kind(n).ok_or_else(|| RepoError::bad_pack("a delta was not resolved"))?;
-        let id = entries.id(n);
-        if !links.strike(&id, kind)? && n < came {
-            if let Some(all) = &mut unlinked {
-                all.push(id);
-            }
-            unlinked.take_if(|all| all.len() > UNLINKED_MAX);
-        }
+        links.strike(&entries.id(n), kind)?;
     }
-    Ok(unlinked)
+    Ok(())
 }
 
 /// What the repository has already.

@@ -6,15 +6,19 @@
 //! by chance two of ten million links meet once in some ten thousand packs, and then the push fails or, far less
 //! likely, a missing object among them is taken for one of the pack. What is left over is read again exactly.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{self, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slipway_core::Oid;
 
+use crate::check::Checks;
 use crate::error::{RepoError, Result};
-use crate::limits::{GITMODULES_FILES_MAX, LINK_SHARDS, LINKS_MAX, OUTSIDE_LINKS_MAX, RECENT_LINKS};
+use crate::limits::{
+    FLAWS_TOLD_MAX, GITMODULES_FILES_MAX, LINK_SHARDS, LINKS_MAX, OUTSIDE_LINKS_MAX, RECENT_LINKS,
+};
 use crate::object::Kind;
 
 /// Low bits of a fingerprint's slot: the kind, and whether the pack itself has the object.
@@ -28,6 +32,9 @@ pub(crate) struct Links {
     shards: Vec<Mutex<Shard>>,
     count: AtomicUsize,
     gitmodules: Mutex<BTreeSet<Oid>>,
+    checks: Arc<Checks>,
+    /// What the pusher is told of objects that are let through.
+    remarks: Mutex<Vec<String>>,
 }
 
 enum Shard {
@@ -70,7 +77,35 @@ impl Links {
             shards: (0..shards).map(|_| shard()).collect(),
             count: AtomicUsize::new(0),
             gitmodules: Mutex::default(),
+            checks: Arc::default(),
+            remarks: Mutex::default(),
         }
+    }
+
+    /// The same where the objects are checked in another way than by all rules.
+    pub(crate) fn with_checks(mut self, checks: Arc<Checks>) -> Self {
+        self.checks = checks;
+        self
+    }
+
+    /// How the objects are checked.
+    pub(crate) fn checks(&self) -> &Checks {
+        &self.checks
+    }
+
+    /// Keeps a remark for the pusher; not more than some.
+    pub(crate) fn remark(&self, text: &str) {
+        let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        match remarks.len().cmp(&FLAWS_TOLD_MAX) {
+            Ordering::Less => remarks.push(format!("warning: {text}")),
+            Ordering::Equal => remarks.push("warning: and more of that kind".to_owned()),
+            Ordering::Greater => {}
+        }
+    }
+
+    /// The remarks for the pusher.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        std::mem::take(&mut *self.remarks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A number for an id that nobody outside can foresee; its low bits are free.
@@ -116,7 +151,7 @@ impl Links {
         };
         drop(shard);
         let (known, is_new) = before;
-        if is_new && self.count.fetch_add(1, Ordering::Relaxed) >= LINKS_MAX {
+        if is_new && self.count.fetch_add(1, atomic::Ordering::Relaxed) >= LINKS_MAX {
             let what = "the number of different objects that the pack points at";
             return Err(RepoError::TooMuch { what, max: LINKS_MAX as u64 });
         }
@@ -183,6 +218,8 @@ impl Links {
             shards: Vec::new(),
             count: AtomicUsize::new(0),
             gitmodules: Mutex::default(),
+            checks: Arc::default(),
+            remarks: Mutex::default(),
         };
         Ok(Rest::Prints(Leftover { links: empty, prints }))
     }

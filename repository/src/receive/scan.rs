@@ -1,6 +1,8 @@
 //! First pass over an incoming pack, while its bytes arrive: entry boundaries, checksums, and everything about objects
 //! that are not deltas. Of large packs the objects are hashed and checked by other threads ([`super::pool`]).
 
+use std::sync::Arc;
+
 use flate2::{Decompress, FlushDecompress, Status};
 use gix::hash::Hasher;
 use slipway_core::Oid;
@@ -11,6 +13,7 @@ use super::input::{Arrived, Input};
 use super::links::{Links, Recent};
 use super::pool::Pool;
 use super::{Progress, ReceiveLimits};
+use crate::check::Checks;
 use crate::delta;
 use crate::error::{RepoError, Result};
 use crate::inflate::FAST_ROOM;
@@ -62,17 +65,23 @@ pub(crate) struct Scan<'a, 'i> {
     window: Vec<u8>,
     held: Vec<u8>,
     entries: Entries,
+    checks: Arc<Checks>,
     inflated: u64,
 }
 
 /// Who hashes and checks whole objects.
-enum Checks<'a> {
+enum Checkers<'a> {
     Here(&'a Links, Recent),
     Threads(Pool, &'a Links, Recent),
 }
 
 impl<'a, 'i> Scan<'a, 'i> {
-    pub(crate) fn new(input: Input<'i>, limits: &'a ReceiveLimits, entries: Entries) -> Self {
+    pub(crate) fn new(
+        input: Input<'i>,
+        limits: &'a ReceiveLimits,
+        entries: Entries,
+        checks: Arc<Checks>,
+    ) -> Self {
         Self {
             input,
             limits,
@@ -80,6 +89,7 @@ impl<'a, 'i> Scan<'a, 'i> {
             window: Vec::new(),
             held: Vec::new(),
             entries,
+            checks,
             inflated: 0,
         }
     }
@@ -87,19 +97,19 @@ impl<'a, 'i> Scan<'a, 'i> {
     /// Takes the whole pack in.
     pub(crate) fn run(mut self, progress: &dyn Fn(Progress)) -> Result<Scanned> {
         let total = self.header()?;
-        let links = Links::new(total, self.limits.exact_links_max);
+        let links = Links::new(total, self.limits.exact_links_max).with_checks(self.checks.clone());
         let threads = if total < self.limits.parallel_from { 1 } else { self.limits.threads() };
         if threads == 1 {
-            self.all(total, &mut Checks::Here(&links, Recent::new(&links)), progress)?;
+            self.all(total, &mut Checkers::Here(&links, Recent::new(&links)), progress)?;
         } else {
             let format = self.entries.format();
             // Inflating keeps one thread busy; one or two more keep up with it.
             let helpers = (threads - 1).min(crate::limits::SCAN_HELPERS_MAX);
             std::thread::scope(|scope| {
                 let pool = Pool::start(scope, helpers, format, &links);
-                let mut checks = Checks::Threads(pool, &links, Recent::new(&links));
+                let mut checks = Checkers::Threads(pool, &links, Recent::new(&links));
                 self.all(total, &mut checks, progress)?;
-                let Checks::Threads(pool, ..) = checks else { return Ok(()) };
+                let Checkers::Threads(pool, ..) = checks else { return Ok(()) };
                 pool.finish(&self.entries)
             })?;
         }
@@ -124,7 +134,7 @@ impl<'a, 'i> Scan<'a, 'i> {
         Ok(number(8))
     }
 
-    fn all(&mut self, total: u32, checks: &mut Checks<'_>, progress: &dyn Fn(Progress)) -> Result<()> {
+    fn all(&mut self, total: u32, checks: &mut Checkers<'_>, progress: &dyn Fn(Progress)) -> Result<()> {
         for n in 0..total {
             if n % PROGRESS_EVERY == 0 {
                 progress(Progress::Receiving { objects: n, total });
@@ -134,7 +144,7 @@ impl<'a, 'i> Scan<'a, 'i> {
         Ok(())
     }
 
-    fn entry(&mut self, checks: &mut Checks<'_>) -> Result<()> {
+    fn entry(&mut self, checks: &mut Checkers<'_>) -> Result<()> {
         let offset = self.input.offset();
         self.input.start_crc();
         let (head, size) = self.head(offset)?;
@@ -157,9 +167,9 @@ impl<'a, 'i> Scan<'a, 'i> {
     }
 
     /// A whole object: small ones are held and go to the threads, large blobs are hashed as they come.
-    fn whole(&mut self, kind: Kind, size: u64, offset: u64, checks: &mut Checks<'_>) -> Result<()> {
+    fn whole(&mut self, kind: Kind, size: u64, offset: u64, checks: &mut Checkers<'_>) -> Result<()> {
         let format = self.entries.format();
-        if let Checks::Threads(pool, ..) = checks
+        if let Checkers::Threads(pool, ..) = checks
             && size <= BATCH_OBJECT_BYTES_MAX
         {
             self.hold(size, offset, pool.bytes())?;
@@ -176,7 +186,7 @@ impl<'a, 'i> Scan<'a, 'i> {
             let mut data = std::mem::take(&mut self.held);
             data.clear();
             self.hold(size, offset, &mut data)?;
-            let (Checks::Here(links, recent) | Checks::Threads(_, links, recent)) = checks;
+            let (Checkers::Here(links, recent) | Checkers::Threads(_, links, recent)) = checks;
             let id = admit(format, kind, &data, links, recent)?;
             if data.capacity() as u64 <= BATCH_OBJECT_BYTES_MAX * 2 {
                 self.held = data;

@@ -113,6 +113,37 @@ impl<'a> End<'a> {
         Ok(())
     }
 
+    /// Takes those of the entries from number `from` on that are not to be kept out of the pack and out of `entries`; the
+    /// others move up. Nothing builds on entries any more.
+    pub(crate) fn close_up(
+        &mut self,
+        entries: &mut Entries,
+        from: u32,
+        keep: &dyn Fn(u32) -> bool,
+    ) -> Result<()> {
+        let mut to = entries.offset(from);
+        let mut moved = Vec::new();
+        let mut buffer = vec![0; RECEIVE_BUFFER_BYTES];
+        for number in (from..entries.len() as u32).filter(|n| keep(*n)) {
+            let mut at = entries.offset(number);
+            let next = number + 1;
+            let until = if (next as usize) < entries.len() { entries.offset(next) } else { self.offset };
+            moved.push((number, to));
+            while at < until {
+                let want = buffer.len().min(usize::try_from(until - at).unwrap_or(usize::MAX));
+                let piece = &mut buffer[..want];
+                let copied =
+                    self.file.read_exact_at(piece, at).and_then(|()| self.file.write_all_at(piece, to));
+                copied.map_err(RepoError::io("write", self.path))?;
+                (at, to) = (at + want as u64, to + want as u64);
+            }
+        }
+        entries.close_up(from, &moved);
+        (self.offset, self.small) = (to, None);
+        self.ready.clear();
+        self.file.set_len(to).map_err(RepoError::io("write", self.path))
+    }
+
     /// Sets the count in the header and returns the checksum of the whole.
     pub(crate) fn recount(&self, format: ObjectFormat, count: u32) -> Result<Oid> {
         let failed = |doing| RepoError::io(doing, self.path);

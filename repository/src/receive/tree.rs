@@ -7,7 +7,7 @@
 
 use std::cmp::Ordering;
 
-use crate::check;
+use crate::check::{self, Flaw, Rule};
 use crate::delta;
 use crate::links::{TreeEntries, TreeEntry};
 
@@ -68,8 +68,9 @@ pub(crate) fn check_changed(
     delta: &[u8],
     data: &[u8],
     hash_len: usize,
-    visit: &mut dyn FnMut(&TreeEntry<'_>) -> Result<(), String>,
-) -> Result<Outline, String> {
+    visit: &mut dyn FnMut(&TreeEntry<'_>) -> Result<(), Flaw>,
+) -> Result<Outline, Flaw> {
+    let unreadable = |why: &str| Flaw::new(Rule::BadTree, why);
     let mut outline = Outline(Vec::with_capacity(base.outline.0.len() + 8));
     let mut fresh: Vec<u32> = Vec::new();
     let mut copies = delta::copies(delta).peekable();
@@ -83,7 +84,10 @@ pub(crate) fn check_changed(
             let (from, until) = (base.outline.0[run.start] as usize, base.outline.0[run.end] as usize);
             // Seen with our own eyes, whatever the delta said.
             if data.get(at..at + (until - from)) == base.data.get(from..until) {
-                let first = base.outline.entry(run.start, base.data, hash_len).ok_or("it is not readable")?;
+                let first = base
+                    .outline
+                    .entry(run.start, base.data, hash_len)
+                    .ok_or_else(|| unreadable("it is not readable"))?;
                 last.map_or(Ok(()), |before| check::in_order(&before, &first))?;
                 last = base.outline.entry(run.end - 1, base.data, hash_len);
                 let starts = &base.outline.0[run.start..run.end];
@@ -93,7 +97,7 @@ pub(crate) fn check_changed(
             }
         }
         let mut rest = TreeEntries::new(&data[at..], hash_len);
-        let entry = rest.next().ok_or("one of its entries is not complete")??;
+        let entry = rest.next().unwrap_or(Err("one of its entries is not complete")).map_err(unreadable)?;
         last.map_or(Ok(()), |before| check::in_order(&before, &entry))?;
         visit(&entry)?;
         fresh.push(outline.0.len() as u32);
@@ -104,9 +108,11 @@ pub(crate) fn check_changed(
     outline.0.push(data.len() as u32);
     // Sorted by now, so that the namesake of an entry is found by halving.
     for number in fresh {
-        let entry = outline.entry(number as usize, data, hash_len).ok_or("it is not readable")?;
+        let entry = outline.entry(number as usize, data, hash_len);
+        let entry = entry.ok_or_else(|| unreadable("it is not readable"))?;
         if has_namesake(&outline, data, hash_len, &entry) {
-            return Err(format!("it has {} twice", check::shown(entry.name)));
+            let why = format!("it has {} twice", check::shown(entry.name));
+            return Err(Flaw::new(Rule::DuplicateEntries, why));
         }
     }
     Ok(outline)
@@ -193,7 +199,7 @@ mod tests {
                 before.dedup_by_key(|(n, ..)| *n);
             }
             let mut base = tree(&before);
-            if check::check(Kind::Tree, &base, 20, &mut |_| {}).is_err() {
+            if check::check(Kind::Tree, &base, 20, &mut check::Strict).is_err() {
                 // Nothing can be built on what was refused.
                 (before, base) = (Vec::new(), Vec::new());
             }
@@ -216,7 +222,7 @@ mod tests {
             let mut made = Vec::new();
             delta::apply(&base, &delta, 1 << 20, &mut made).expect("a delta of ours");
             prop_assert_eq!(&made, &data);
-            let whole = check::check(Kind::Tree, &data, 20, &mut |_| {});
+            let whole = check::check(Kind::Tree, &data, 20, &mut check::Strict);
             let outline = Outline::of(&base, 20);
             let mut seen: Vec<(Vec<u8>, u8)> = Vec::new();
             let changed = check_changed(&Checked { data: &base, outline: &outline }, &delta, &data, 20, &mut |e| {

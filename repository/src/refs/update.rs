@@ -417,11 +417,20 @@ pub(crate) fn set_head(root: &Path, branch: &RefName) -> Result<()> {
     rewrite(&root.join("HEAD"), || Ok(format!("ref: {branch}\n").into_bytes()))
 }
 
-/// Replaces a file at the top of the repository under its lock, durable on return. `text` is asked once the lock is held.
+/// Replaces a file at the top of the repository under its lock, durable on return. `text` is asked once the lock is held;
+/// if there is none, the file goes.
 pub(crate) fn rewrite(path: &Path, text: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> {
     let root = path.parent().unwrap_or(path);
     let mut lock = Lock::take(root, path.to_owned(), 0)?;
-    lock.write(&text()?)?;
-    lock.rename()?;
+    let text = text()?;
+    if text.is_empty() {
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(RepoError::io("remove", path)(e)),
+            _ => drop(lock),
+        }
+    } else {
+        lock.write(&text)?;
+        lock.rename()?;
+    }
     sync_folder(root)
 }

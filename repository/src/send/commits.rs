@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use slipway_core::Oid;
 
 use super::PackRequest;
+use crate::bits::Bits;
 use crate::error::{RepoError, Result};
-use crate::graph::{Commit, Graph, Node};
+use crate::graph::{Commit, Graph, Node, Parents};
 use crate::limits::{BESIDE_MAX, EDGES_MAX};
 use crate::snapshot::Snapshot;
 
@@ -29,14 +30,25 @@ pub(super) struct Chosen {
     pub(super) edges: Vec<Oid>,
 }
 
-/// The commits to send, parents before children; `None` if they are more than `max`.
-pub(super) fn commits(
-    snapshot: &Snapshot,
+/// The commits to send. They may be millions: what is needed of each is read when its turn comes.
+pub(super) struct Commits<'a> {
+    colours: Colours<'a>,
+    /// Parents before children.
+    order: Vec<Node>,
+    /// The newest of what the client has.
+    nearby: Vec<Node>,
+    /// For each commit the nearest ones that the client has; empty unless trees are walked under a filter.
+    edges: HashMap<Node, Vec<Node>>,
+}
+
+/// Finds the commits to send; `None` if they are more than `max`. Edges are looked for if `edges` says so.
+pub(super) fn commits<'a>(
+    snapshot: &'a Snapshot,
     request: &PackRequest,
     wants: &[Oid],
-    max: usize,
+    (max, edges): (usize, bool),
     stop: &AtomicBool,
-) -> Result<Option<Vec<Chosen>>> {
+) -> Result<Option<Commits<'a>>> {
     let graph = snapshot.graph();
     let had_cuts = nodes(snapshot, &request.client_shallow)?;
     let gone = nodes(snapshot, &request.unshallow)?;
@@ -73,11 +85,56 @@ pub(super) fn commits(
             }
         }
         if !had {
-            listed.push((node, commit));
+            listed.push(node);
         }
     }
-    listed.retain(|(node, _)| !colours.has(*node, HAVE));
-    colours.choose(listed, &haves, request).map(Some)
+    listed.retain(|node| !colours.has(*node, HAVE));
+    let parents = |node: Node| Ok(graph.commit(snapshot, node)?.parents);
+    let nearby = colours.nearby(&haves)?;
+    let edges = if edges { colours.close_by(&listed, &nearby)? } else { HashMap::new() };
+    let order = parents_first(&listed, &parents)?;
+    Ok(Some(Commits { colours, order, nearby, edges }))
+}
+
+impl Commits<'_> {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// All of them, parents before children.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Result<Chosen>> {
+        self.order.iter().map(|node| self.chosen(*node))
+    }
+
+    /// Their ids.
+    pub(super) fn ids(&self) -> impl Iterator<Item = Oid> {
+        self.order.iter().map(|node| self.colours.graph.id(*node))
+    }
+
+    fn chosen(&self, node: Node) -> Result<Chosen> {
+        let Colours { graph, snapshot, .. } = self.colours;
+        let commit = graph.commit(snapshot, node)?;
+        // What is coloured is sent or had: whoever was coloured as wanted was listed too.
+        let there = |parent: &&Node| self.colours.has(**parent, WANT | HAVE);
+        let mut beside: Vec<Node> = commit.parents.iter().filter(there).copied().collect();
+        if beside.is_empty() {
+            beside.clone_from(&self.nearby);
+        }
+        beside.truncate(BESIDE_MAX);
+        let edges = self.edges.get(&node).map_or(&[][..], Vec::as_slice);
+        Ok(Chosen {
+            id: graph.id(node),
+            tree: commit.tree,
+            beside: self.trees(&beside)?,
+            edges: self.trees(edges)?,
+        })
+    }
+
+    fn trees(&self, nodes: &[Node]) -> Result<Vec<Oid>> {
+        let Colours { graph, snapshot, .. } = self.colours;
+        nodes.iter().map(|node| Ok(graph.commit(snapshot, *node)?.tree)).collect()
+    }
 }
 
 pub(super) fn nodes(snapshot: &Snapshot, ids: &[Oid]) -> Result<HashSet<Node>> {
@@ -88,25 +145,27 @@ pub(super) fn nodes(snapshot: &Snapshot, ids: &[Oid]) -> Result<HashSet<Node>> {
     Ok(found)
 }
 
-/// Puts commits, listed about newest first, in an order in which parents come before their children: indices into the
-/// list. Dates may lie, and a broken commit-graph might even have rings; each commit comes once all the same.
-fn parents_first(listed: &[(Node, Commit)]) -> Vec<usize> {
-    let at: HashMap<Node, usize> = listed.iter().zip(0..).map(|((node, _), at)| (*node, at)).collect();
-    let (mut entered, mut order) = (vec![false; listed.len()], Vec::with_capacity(listed.len()));
+/// Puts commits, listed about newest first, in an order in which parents come before their children. Dates may lie, and a
+/// broken commit-graph might even have rings; each commit comes once all the same.
+fn parents_first(listed: &[Node], parents: &dyn Fn(Node) -> Result<Parents>) -> Result<Vec<Node>> {
+    let at: HashMap<Node, u32> = listed.iter().copied().zip(0..).collect();
+    let (mut entered, mut order) = (Bits::with_len(listed.len()), Vec::with_capacity(listed.len()));
     let mut open = Vec::new();
-    for start in (0..listed.len()).rev() {
+    for start in (0..listed.len() as u32).rev() {
         open.push((start, false));
         while let Some((here, done)) = open.pop() {
+            let node = listed[here as usize];
             if done {
-                order.push(here);
-            } else if !std::mem::replace(&mut entered[here], true) {
+                order.push(node);
+            } else if entered.put(here as usize) {
                 open.push((here, true));
-                let parents = listed[here].1.parents.iter().filter_map(|parent| at.get(parent));
-                open.extend(parents.map(|parent| (*parent, false)));
+                let there =
+                    parents(node)?.iter().filter_map(|parent| at.get(parent)).copied().collect::<Vec<_>>();
+                open.extend(there.into_iter().map(|parent| (parent, false)));
             }
         }
     }
-    order
+    Ok(order)
 }
 
 /// Colours of commits and the queue of those whose parents are not coloured yet.
@@ -169,40 +228,6 @@ impl<'a> Colours<'a> {
         Ok(Some((node, commit)))
     }
 
-    /// Makes up the list of commits to send.
-    fn choose(
-        &self,
-        listed: Vec<(Node, Commit)>,
-        haves: &HashSet<Node>,
-        request: &PackRequest,
-    ) -> Result<Vec<Chosen>> {
-        let nearby = self.nearby(haves)?;
-        let filtered = request.filter != super::Filter::None;
-        let mut edges = if filtered { self.close_by(&listed, &nearby) } else { HashMap::new() };
-        let sent: HashSet<Node> = listed.iter().map(|(node, _)| *node).collect();
-        let mut chosen = Vec::with_capacity(listed.len());
-        for at in parents_first(&listed) {
-            let (node, commit) = &listed[at];
-            let there = |parent: &&Node| sent.contains(*parent) || self.has(**parent, HAVE);
-            let mut beside: Vec<Node> = commit.parents.iter().filter(there).copied().collect();
-            if beside.is_empty() {
-                beside.clone_from(&nearby);
-            }
-            beside.truncate(BESIDE_MAX);
-            chosen.push(Chosen {
-                id: self.graph.id(*node),
-                tree: commit.tree,
-                beside: self.trees(&beside)?,
-                edges: self.trees(&edges.remove(node).unwrap_or_default())?,
-            });
-        }
-        Ok(chosen)
-    }
-
-    fn trees(&self, nodes: &[Node]) -> Result<Vec<Oid>> {
-        nodes.iter().map(|node| Ok(self.graph.commit(self.snapshot, *node)?.tree)).collect()
-    }
-
     /// The newest of what the client has.
     fn nearby(&self, haves: &HashSet<Node>) -> Result<Vec<Node>> {
         let mut nearby = Vec::with_capacity(haves.len());
@@ -215,15 +240,15 @@ impl<'a> Colours<'a> {
     }
 
     /// For each commit to send (newest first) the nearest ones that the client has, `nearby` where none is an ancestor.
-    fn close_by(&self, listed: &[(Node, Commit)], nearby: &[Node]) -> HashMap<Node, Vec<Node>> {
+    fn close_by(&self, listed: &[Node], nearby: &[Node]) -> Result<HashMap<Node, Vec<Node>>> {
         let mut edges: HashMap<Node, Vec<Node>> = HashMap::new();
         if nearby.is_empty() {
-            return edges;
+            return Ok(edges);
         }
         // Parents first: a commit none of whose parents the client has takes over what was close to its parents.
-        for (node, commit) in listed.iter().rev() {
+        for node in listed.iter().rev() {
             let mut close: Vec<Node> = Vec::new();
-            for parent in commit.parents.iter() {
+            for parent in self.graph.commit(self.snapshot, *node)?.parents.iter() {
                 let of_parent = edges.get(parent).map_or(&[][..], Vec::as_slice);
                 let had = self.has(*parent, HAVE).then_some(parent);
                 close.extend(had.into_iter().chain(of_parent));
@@ -236,37 +261,37 @@ impl<'a> Colours<'a> {
             close.truncate(EDGES_MAX);
             edges.insert(*node, close);
         }
-        edges
+        Ok(edges)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Parents;
 
-    fn commit(parents: &[Node]) -> Commit {
-        Commit { tree: Oid::ZERO_SHA1, date: 0, parents: Parents::of(parents) }
+    /// The order of commits, each listed with its parents.
+    fn order(listed: &[(Node, &[Node])]) -> Vec<Node> {
+        let parents = |node: Node| Ok(Parents::of(listed.iter().find(|(n, _)| *n == node).unwrap().1));
+        let nodes: Vec<Node> = listed.iter().map(|(node, _)| *node).collect();
+        parents_first(&nodes, &parents).unwrap()
     }
 
     #[test]
     fn parents_come_first_whatever_the_dates_say() {
         // 1 <- 2 <- 4, 1 <- 3 <- 4, 3 <- 5; listed with dates that lie.
-        let listed =
-            [(3, commit(&[1])), (5, commit(&[3])), (1, commit(&[])), (4, commit(&[2, 3])), (2, commit(&[1]))];
-        let order: Vec<Node> = parents_first(&listed).into_iter().map(|at| listed[at].0).collect();
+        let listed: [(Node, &[Node]); 5] = [(3, &[1]), (5, &[3]), (1, &[]), (4, &[2, 3]), (2, &[1])];
+        let order = order(&listed);
         assert_eq!(order.len(), listed.len());
         let place = |node: Node| order.iter().position(|n| *n == node).unwrap();
-        for (node, commit) in &listed {
-            assert!(commit.parents.iter().all(|parent| place(*parent) < place(*node)), "{order:?}");
+        for (node, parents) in &listed {
+            assert!(parents.iter().all(|parent| place(*parent) < place(*node)), "{order:?}");
         }
     }
 
     #[test]
     fn a_ring_in_a_broken_graph_does_not_hang() {
-        let ring = [(1, commit(&[2])), (2, commit(&[1])), (3, commit(&[3, 1]))];
-        let mut order = parents_first(&ring);
+        let mut order = order(&[(1, &[2]), (2, &[1]), (3, &[3, 1])]);
         order.sort_unstable();
-        assert_eq!(order, [0, 1, 2]);
+        assert_eq!(order, [1, 2, 3]);
     }
 }

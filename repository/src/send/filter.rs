@@ -87,6 +87,18 @@ impl Rules {
         self.kinds[slot(kind)]
     }
 
+    /// The kinds that are left out, if that is all there is to the filter.
+    pub(crate) fn kinds_left_out(&self) -> Option<Vec<Kind>> {
+        let by_kind = matches!(self.blob_bytes, 0 | u64::MAX) && matches!(self.depth, 0 | u32::MAX);
+        let stays = |kind: &Kind| match kind {
+            Kind::Commit | Kind::Tag => !self.sends(*kind),
+            Kind::Tree => !self.sends(*kind) || self.depth == 0,
+            Kind::Blob => !self.sends(*kind) || self.depth == 0 || self.blob_bytes == 0,
+        };
+        let kinds = || [Kind::Commit, Kind::Tree, Kind::Blob, Kind::Tag].into_iter().filter(stays).collect();
+        (by_kind && self.sparse.is_empty()).then(kinds)
+    }
+
     fn enters(&self, depth: u32) -> bool {
         depth < self.depth && (self.sends(Kind::Tree) || self.sends(Kind::Blob))
     }
@@ -135,6 +147,11 @@ impl FilteredWalk {
     /// True if objects of that kind are sent at all, unless they were asked for by id.
     pub(crate) fn sends(&self, kind: Kind) -> bool {
         self.rules.sends(kind)
+    }
+
+    /// True if anything below a commit is sent.
+    pub(crate) fn looks_below_commits(&self) -> bool {
+        self.rules.enters(0)
     }
 
     /// Walks the tree `root`. `asked` says that it was asked for by id: then it is sent whatever the filter says, and
@@ -274,6 +291,15 @@ mod tests {
         let rules = all.rules();
         assert_eq!((rules.blob_bytes, rules.depth), (7, 3));
         assert!(rules.sends(Kind::Blob) && !rules.sends(Kind::Commit) && !rules.sends(Kind::Tree));
+        assert_eq!(rules.kinds_left_out(), None);
+        assert_eq!(Filter::None.rules().kinds_left_out(), Some(vec![]));
+        assert_eq!(Filter::BlobNone.rules().kinds_left_out(), Some(vec![Kind::Blob]));
+        let bare = Filter::All(vec![Filter::Tree(0), Filter::BlobNone]).rules();
+        assert_eq!(bare.kinds_left_out(), Some(vec![Kind::Tree, Kind::Blob]));
+        assert_eq!(Filter::Tree(1).rules().kinds_left_out(), None);
+        assert_eq!(Filter::BlobLimit(1).rules().kinds_left_out(), None);
+        let trees = Filter::Type(Kind::Tree).rules();
+        assert_eq!(trees.kinds_left_out(), Some(vec![Kind::Commit, Kind::Blob, Kind::Tag]));
         let none = Filter::All(vec![Filter::Type(Kind::Blob), Filter::Type(Kind::Tree)]).rules();
         assert!([Kind::Commit, Kind::Tree, Kind::Blob, Kind::Tag].iter().all(|k| !none.sends(*k)));
     }

@@ -79,10 +79,10 @@ impl Versions<'_> {
     }
 
     fn base(&self, id: &Oid) -> Option<Oid> {
-        let Selected { twins, edge, taken } = self.selected;
+        let Selected { twins, edge, taken, .. } = self.selected;
         let mut twin = twins.get(id)?;
         // One that is in the answer may build on this very object, whatever the client has.
-        while taken.has(self.packs, &twin.was) || !edge.has(self.packs, &twin.was) {
+        while !edge.alone_has(self.packs, taken, &twin.was) {
             // Turns descend, so that this has an end.
             twin = twins.get(&twin.was).filter(|earlier| earlier.turn < twin.turn)?;
         }

@@ -1,5 +1,6 @@
 //! Parts of answers, kept for other answers that need the same: what is new in a tree, and entries that were made. All of
-//! it follows from the ids alone, so it holds for every repository and never becomes wrong.
+//! it follows from the ids alone, so it holds for every repository and never becomes wrong. (Where the objects of a list
+//! are stored does not: that is known by the packs it was found in.)
 //!
 //! Fetches of the same commits by clients that stand at different ones have most of their answers in common.
 
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clru::{CLruCache, CLruCacheConfig, WeightScale};
 use slipway_core::Oid;
 
-use super::news::New;
+use super::stored::News;
 use crate::limits::{MADE_KEPT_BYTES_MAX, NEWS_KEPT_BYTES_MAX};
 
 /// An entry's content as it is sent.
@@ -31,7 +32,7 @@ pub(crate) type Entry = (Oid, Option<Oid>);
 /// The parts.
 pub(crate) struct Parts {
     /// What is new in a tree.
-    pub(crate) news: Kept<Neighbours, Arc<[New]>>,
+    pub(crate) news: Kept<Neighbours, Arc<News>>,
     /// What entries hold; `None` where a delta does not pay.
     pub(crate) bodies: Kept<Entry, Option<Arc<Body>>>,
 }
@@ -48,9 +49,9 @@ pub(crate) trait Weight {
     fn bytes(&self) -> usize;
 }
 
-impl Weight for Arc<[New]> {
+impl Weight for Arc<News> {
     fn bytes(&self) -> usize {
-        size_of_val(&**self)
+        News::bytes(self)
     }
 }
 

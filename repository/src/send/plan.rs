@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use slipway_core::Oid;
 
 use super::select::Selected;
+use super::stored::{Delta, Stored};
 use super::{Filter, PackRequest};
 use crate::error::{RepoError, Result};
 use crate::pack::{EntryKind, Pack, Window};
-use crate::packs::{PackSet, Place, our_id, ref_base};
+use crate::packs::{PackSet, Place};
 use crate::snapshot::Snapshot;
 
 /// A stretch of the answer.
@@ -179,52 +180,67 @@ impl Planner<'_> {
     fn entries(&mut self, pack: &Arc<Pack>, taken: usize, stop: &AtomicBool) -> Result<()> {
         self.run_start = None;
         self.few.clear();
+        if taken < pack.count() as usize / MANY {
+            let entries = self.known_or_found(pack, taken, stop)?;
+            self.few = entries.iter().map(|entry| entry.start).collect();
+            return entries.iter().try_for_each(|entry| self.entry(pack, entry, stop));
+        }
         let mut window = Window::default();
-        let ranks = self.packs.ranks(self.pack);
+        let first = self.packs.ranks(self.pack).start;
         let bits = self.selected.taken.packed();
-        if taken >= pack.count() as usize / MANY {
-            for rank in 0..pack.count() as usize {
-                let position = pack.at_rank(rank);
-                if bits.has(ranks.start + position as usize) {
-                    self.entry(pack, position, pack.end_of_rank(rank), &mut window, stop)?;
+        for rank in 0..pack.count() as usize {
+            let position = pack.at_rank(rank);
+            if bits.has(first + position as usize) {
+                let place = Place { pack: self.pack, position };
+                let stretch = (pack.offset_at(position), pack.end_of_rank(rank));
+                self.entry(pack, &Stored::read(pack, place, stretch, &mut window)?, stop)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries of what is taken of the pack at hand, in the order in which they are stored.
+    fn known_or_found(&self, pack: &Arc<Pack>, taken: usize, stop: &AtomicBool) -> Result<Vec<Stored>> {
+        let ranks = self.packs.ranks(self.pack);
+        let known = self.selected.stored.iter().filter(|entry| entry.place.pack == self.pack);
+        let mut entries: Vec<Stored> = known.copied().collect();
+        if entries.len() < taken {
+            entries.sort_unstable_by_key(|entry| entry.place.position);
+            let mut rest: Vec<u32> = Vec::with_capacity(taken - entries.len());
+            let mut known = entries.iter().map(|entry| entry.place.position).peekable();
+            for rank in self.selected.taken.packed().iter_in(ranks.clone()) {
+                let position = (rank - ranks.start) as u32;
+                if known.next_if_eq(&position).is_none() {
+                    rest.push(position);
                 }
             }
+            rest.sort_unstable_by_key(|position| pack.offset_at(*position));
+            let mut window = Window::default();
+            for position in rest {
+                go_on(stop)?;
+                let place = Place { pack: self.pack, position };
+                entries.push(Stored::find(pack, place, &mut window)?);
+            }
+        }
+        entries.sort_unstable_by_key(|entry| entry.start);
+        Ok(entries)
+    }
+
+    fn entry(&mut self, pack: &Arc<Pack>, entry: &Stored, stop: &AtomicBool) -> Result<()> {
+        go_on(stop)?;
+        if self.early.contains(&entry.start) {
             return Ok(());
         }
-        let start = ranks.start;
-        let mut positions: Vec<u32> = bits.iter_in(ranks).map(|rank| (rank - start) as u32).collect();
-        positions.sort_unstable_by_key(|position| pack.offset_at(*position));
-        self.few = positions.iter().map(|position| pack.offset_at(*position)).collect();
-        for (number, position) in positions.into_iter().enumerate() {
-            let offset = self.few[number];
-            let rank =
-                pack.rank_of(offset).ok_or_else(|| pack.broken(offset, "its index has no such entry"))?;
-            self.entry(pack, position, pack.end_of_rank(rank), &mut window, stop)?;
-        }
+        let form = match entry.delta {
+            Some(delta) => self.form(pack, entry, delta)?,
+            None => Form::AsIs,
+        };
+        self.add(entry, form);
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        pack: &Arc<Pack>,
-        position: u32,
-        end: u64,
-        window: &mut Window,
-        stop: &AtomicBool,
-    ) -> Result<()> {
-        if stop.load(Ordering::Relaxed) {
-            return Err(RepoError::Stopped);
-        }
-        let start = pack.offset_at(position);
-        if self.early.contains(&start) {
-            return Ok(());
-        }
-        let form = self.form(pack, start, window.header(pack, start)?)?;
-        self.add(Place { pack: self.pack, position }, start, end, form);
-        Ok(())
-    }
-
-    fn add(&mut self, place: Place, start: u64, end: u64, form: Form) {
+    fn add(&mut self, entry: &Stored, form: Form) {
+        let Stored { place, start, end, .. } = *entry;
         let pack = self.pack;
         let joins =
             matches!(self.items.last(), Some(Item::Run { pack: p, end: e, .. }) if *p == pack && *e == start);
@@ -257,40 +273,34 @@ impl Planner<'_> {
         }
     }
 
-    fn form(&self, pack: &Arc<Pack>, start: u64, kind: EntryKind) -> Result<Form> {
-        let (base_offset, by_distance) = match kind {
-            EntryKind::Whole(_) => return Ok(Form::AsIs),
-            EntryKind::OfsDelta(offset) => (offset, true),
-            EntryKind::RefDelta(raw) => {
-                let id = ref_base(pack, &raw);
-                let position = pack
-                    .lookup(&id)
-                    .ok_or_else(|| pack.broken(start, "its delta's base is not in the pack"))?;
-                (pack.offset_at(position), false)
-            }
-        };
-        if by_distance && self.ofs && self.few.binary_search(&base_offset).is_ok() {
-            return Ok(Form::NearBase(base_offset));
+    /// True if the entry at `offset` is in the run that ends at `start`.
+    fn in_run(&self, offset: u64, start: u64) -> bool {
+        let joins =
+            |item: &Item| matches!(item, Item::Run { pack, end, .. } if *pack == self.pack && *end == start);
+        self.items.last().is_some_and(joins) && self.run_start.is_some_and(|run| run <= offset)
+    }
+
+    fn form(&self, pack: &Arc<Pack>, entry: &Stored, delta: Delta) -> Result<Form> {
+        let Delta { offset, by_distance } = delta;
+        let is_taken = || self.in_run(offset, entry.start) || self.few.binary_search(&offset).is_ok();
+        if by_distance && self.ofs && is_taken() {
+            return Ok(Form::NearBase(offset));
         }
-        let rank =
-            pack.rank_of(base_offset).ok_or_else(|| pack.broken(start, "its delta's base is no entry"))?;
-        let position = pack.at_rank(rank);
-        let here = Place { pack: self.pack, position };
-        if self.selected.taken.has_place(self.packs, here) {
-            return Ok(match (base_offset < start, by_distance) {
+        let base = entry.base(self.packs, delta)?;
+        if self.selected.taken.has_place(self.packs, base.here) {
+            return Ok(match (offset < entry.start, by_distance) {
                 // Stored before its base: sent so it could close a ring with deltas of other packs, unless the base
                 // is none.
-                (false, _) if matches!(pack.header(base_offset)?.kind, EntryKind::Whole(_)) => {
-                    Form::LaterBase(base_offset)
+                (false, _) if matches!(pack.header(offset)?.kind, EntryKind::Whole(_)) => {
+                    Form::LaterBase(offset)
                 }
                 (false, _) => Form::Whole,
-                (true, true) if self.ofs => Form::NearBase(base_offset),
-                (true, true) => Form::OtherBase(Base::Named(here)),
+                (true, true) if self.ofs => Form::NearBase(offset),
+                (true, true) => Form::OtherBase(Base::Named(base.here)),
                 (true, false) => Form::AsIs,
             });
         }
-        let id = our_id(pack.id_at(position));
-        let chosen = self.packs.locate(&id).unwrap_or(here);
+        let chosen = base.chosen;
         if self.selected.taken.has_place(self.packs, chosen) && chosen.pack < self.pack {
             let offset = self.packs.pack(chosen).offset_at(chosen.position);
             let near = Base::Sent { pack: chosen.pack, offset };
@@ -301,4 +311,8 @@ impl Planner<'_> {
         }
         Ok(Form::Whole)
     }
+}
+
+fn go_on(stop: &AtomicBool) -> Result<()> {
+    if stop.load(Ordering::Relaxed) { Err(RepoError::Stopped) } else { Ok(()) }
 }

@@ -23,7 +23,7 @@ use crate::error::{RepoError, Result};
 use crate::limits::{BUFFER_BYTES, COPIED_ENTRY_BYTES_MAX, FRESH_OBJECT_BYTES_MAX, LINKED_OBJECT_BYTES_MAX};
 use crate::loose::{Loose, path_of};
 use crate::object::{Kind, Objects};
-use crate::pack::{write_distance, write_type_and_size};
+use crate::pack::{Window, write_distance, write_type_and_size};
 use crate::packs::{PackSet, Place};
 use crate::snapshot::Snapshot;
 
@@ -179,6 +179,7 @@ pub(crate) fn prepare(snapshot: &Snapshot, plan: &Plan<'_>, stop: &AtomicBool) -
         pieces: Vec::new(),
         begun: Vec::with_capacity(plan.items.len()),
         early: HashMap::new(),
+        window: Window::default(),
         len: 0,
     };
     let mut head = Vec::from(*b"PACK\0\0\0\x02");
@@ -227,6 +228,8 @@ struct Kitchen<'a> {
     begun: Vec<u64>,
     /// Where the entries went that are ahead of their order.
     early: HashMap<(u32, u64), u64>,
+    /// What was read of the packs last.
+    window: Window,
     len: u64,
 }
 
@@ -255,13 +258,11 @@ impl Kitchen<'_> {
             self.piece(pack, start, end - start);
             return Ok(());
         }
+        let from = self.made.len();
         let stored = &self.plan.packs.packs()[pack as usize];
-        let mut bytes = [0; COPIED_ENTRY_BYTES_MAX];
-        let bytes = &mut bytes[..(end - start) as usize];
-        if stored.read_raw(bytes, start)? < bytes.len() {
-            return Err(stored.broken(start, "it ends early"));
-        }
-        self.make(bytes)
+        self.made.put(self.window.bytes(stored, start, end)?)?;
+        self.piece(MADE, from, end - start);
+        Ok(())
     }
 
     fn item(&mut self, item: &Item) -> Result<()> {
@@ -346,7 +347,7 @@ impl Kitchen<'_> {
     }
 
     fn delta(&mut self, pack: u32, start: u64, end: u64, base: Base) -> Result<()> {
-        let header = self.plan.packs.packs()[pack as usize].header(start)?;
+        let header = self.window.header(&self.plan.packs.packs()[pack as usize], start)?;
         let mut bytes = Vec::with_capacity(48);
         match base {
             Base::Sent { pack, offset } => {

@@ -6,20 +6,23 @@
 //! correctness. With a filter, trees are walked whole, up to what the nearest commits that the client has show along the
 //! way. Who wants all that the refs reach and has nothing is given what is known of that, without a walk.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use slipway_core::Oid;
 
 use super::PackRequest;
-use super::commits::{Chosen, commits, nodes};
+use super::commits::{Chosen, Commits, commits, nodes};
 use super::filter::{Filter, FilteredWalk};
 use super::news::{New, Trees};
+use super::stored::{News, Stored};
 use crate::check::compare;
 use crate::error::{RepoError, Result};
+use crate::ids::{IdMap, IdSet};
 use crate::limits::{
-    LINKED_OBJECT_BYTES_MAX, NEWS_COMMITS_MAX, PEEL_DEPTH_MAX, SENT_MAX, TWINS_MAX, WALKED_COMMITS_MAX,
+    LINKED_OBJECT_BYTES_MAX, NEWS_COMMITS_MAX, PEEL_DEPTH_MAX, SENT_MAX, STORED_MAX, TWINS_MAX,
+    WALKED_COMMITS_MAX,
 };
 use crate::links::{TreeEntries, TreeEntry, tag_target};
 use crate::object::{Kind, Objects};
@@ -34,20 +37,29 @@ pub(crate) struct Selected {
     /// Some of what the client has: good for bases of thin deltas.
     pub(crate) edge: Edge,
     /// For some objects, an earlier version.
-    pub(crate) twins: HashMap<Oid, Twin>,
+    pub(crate) twins: IdMap<Twin>,
+    /// How some of them are stored, each once, in no order.
+    pub(crate) stored: Vec<Stored>,
 }
 
 /// Some of what the client has: as it was met, and as bitmaps tell it.
 #[derive(Default)]
 pub(crate) struct Edge {
-    met: HashSet<Oid>,
+    met: IdSet,
     told: Marks,
+    /// Some of it may be in the answer all the same.
+    sent_too: bool,
 }
 
 impl Edge {
     /// True if the client is known to have the object.
     pub(crate) fn has(&self, packs: &PackSet, id: &Oid) -> bool {
         self.met.contains(id) || (!self.told.is_empty() && self.told.has(packs, id))
+    }
+
+    /// True if the client has the object and it is not in the answer, which has those of `taken`.
+    pub(crate) fn alone_has(&self, packs: &PackSet, taken: &Marks, id: &Oid) -> bool {
+        self.has(packs, id) && !(self.sent_too && taken.has(packs, id))
     }
 
     /// The same for an object at that place.
@@ -68,7 +80,7 @@ pub(crate) struct Twin {
 impl Selected {
     /// These objects, for somebody who has nothing.
     pub(crate) fn just(taken: Arc<Marks>) -> Self {
-        Self { taken, edge: Edge::default(), twins: HashMap::new() }
+        Self { taken, edge: Edge::default(), twins: IdMap::default(), stored: Vec::new() }
     }
 }
 
@@ -78,13 +90,16 @@ struct Select<'a> {
     stop: &'a AtomicBool,
     taken: Marks,
     edge: Edge,
-    twins: HashMap<Oid, Twin>,
-    /// What was taken of the changes of commits, for a look that needs no index.
-    sent: HashSet<Oid>,
+    twins: IdMap<Twin>,
+    stored: Vec<Stored>,
+    /// Commits that were taken, and what changed with them, for a look that needs no index.
+    sent: IdSet,
     /// Something else was taken too: the index has to be asked.
     walked: bool,
     /// The walk over trees, where a filter leaves something out.
     filtered: Option<FilteredWalk>,
+    /// The kinds of objects that are left out, if that is all there is to the filter.
+    left_out: Option<Vec<Kind>>,
     /// Pairs of trees that were laid beside one another.
     beside: HashSet<(Oid, Oid)>,
     buffers: (Vec<u8>, Vec<u8>),
@@ -107,9 +122,11 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         stop,
         taken: Marks::for_packs(&packs),
         edge: Edge::default(),
-        twins: HashMap::new(),
-        sent: HashSet::new(),
+        twins: IdMap::default(),
+        stored: Vec::new(),
+        sent: IdSet::default(),
         walked: false,
+        left_out: request.filter.rules().kinds_left_out(),
         filtered: (request.filter != Filter::None).then(|| FilteredWalk::new(&request.filter)),
         beside: HashSet::new(),
         buffers: Default::default(),
@@ -119,8 +136,9 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         select.commits_max = WALKED_COMMITS_MAX;
     }
     select.run()?;
-    let Select { taken, edge, twins, .. } = select;
-    Ok(Selected { taken: Arc::new(taken), edge, twins })
+    let Select { taken, mut edge, twins, stored, walked, .. } = select;
+    edge.sent_too = walked;
+    Ok(Selected { taken: Arc::new(taken), edge, twins, stored })
 }
 
 fn wants_everything(snapshot: &Snapshot, request: &PackRequest) -> bool {
@@ -130,7 +148,7 @@ fn wants_everything(snapshot: &Snapshot, request: &PackRequest) -> bool {
         && snapshot.is_everything(&request.wants.iter().collect())
 }
 
-impl Select<'_> {
+impl<'a> Select<'a> {
     fn run(&mut self) -> Result<()> {
         let (commits, others) = self.starts()?;
         let many = self.request.haves.is_empty() && self.bitmaps_serve();
@@ -142,7 +160,10 @@ impl Select<'_> {
             None if self.by_bitmaps(&commits)? => return self.finish(&others),
             None => {
                 self.commits_max = usize::MAX;
-                self.commits(&commits)?.unwrap_or_default()
+                match self.commits(&commits)? {
+                    Some(chosen) => chosen,
+                    None => return self.finish(&others),
+                }
             }
         };
         match self.filtered.take() {
@@ -156,34 +177,38 @@ impl Select<'_> {
     }
 
     /// The commits to send, parents first; `None` if they are many and bitmaps will tell sooner.
-    fn commits(&self, wants: &[Oid]) -> Result<Option<Vec<Chosen>>> {
-        commits(self.snapshot, self.request, wants, self.commits_max, self.stop)
+    fn commits(&self, wants: &[Oid]) -> Result<Option<Commits<'a>>> {
+        let edges = self.filtered.as_ref().is_some_and(FilteredWalk::looks_below_commits);
+        commits(self.snapshot, self.request, wants, (self.commits_max, edges), self.stop)
     }
 
     /// Takes the commits and what changed with each.
-    fn changes(&mut self, chosen: &[Chosen]) -> Result<()> {
+    fn changes(&mut self, commits: &Commits<'_>) -> Result<()> {
         let snapshot = self.snapshot;
         let mut trees = Trees::new(snapshot);
-        let keep = chosen.len() <= NEWS_COMMITS_MAX;
-        for Chosen { id, tree, beside, .. } in chosen {
+        let keep = commits.len() <= NEWS_COMMITS_MAX;
+        for chosen in commits.iter() {
             self.go_on()?;
+            let Chosen { id, tree, beside, .. } = &chosen?;
             self.take(id);
+            self.sent.insert(*id);
             if beside.is_empty() {
                 self.whole_tree(tree, false)?;
                 continue;
             }
             let key = (*tree, beside.as_slice().into());
-            if let Some(list) = snapshot.recipes.parts.news.get(&key).filter(|_| keep) {
-                self.news(&list);
+            let packs = snapshot.packs.load_full();
+            if let Some(news) = snapshot.recipes.parts.news.get(&key).filter(|_| keep) {
+                self.news(&packs, &news.list, &news.entries(&packs)?);
                 continue;
             }
             match trees.news(tree, beside, self.stop)? {
-                Some(list) => {
-                    self.news(&list);
-                    if keep {
-                        snapshot.recipes.parts.news.put(key, list.into());
-                    }
+                Some(list) if keep => {
+                    let news = Arc::new(News::new(list));
+                    self.news(&packs, &news.list, &news.entries(&packs)?);
+                    snapshot.recipes.parts.news.put(key, news);
                 }
+                Some(list) => self.news(&packs, &list, &[]),
                 None => {
                     beside.iter().try_for_each(|old| self.mark_edges(tree, old))?;
                     self.whole_tree(tree, false)?;
@@ -193,29 +218,38 @@ impl Select<'_> {
         Ok(())
     }
 
-    /// Takes what is new in a tree, but for what the client has.
-    fn news(&mut self, list: &[New]) {
-        let packs = self.snapshot.packs.load_full();
+    /// Takes what is new in a tree, but for what the client has. `entries` tells how it is stored, where that is known.
+    fn news(&mut self, packs: &PackSet, list: &[New], entries: &[Option<Stored>]) {
         if self.sent.len() > SENT_MAX {
-            self.sent = HashSet::new();
+            self.sent = IdSet::default();
             self.walked = true;
         }
         let mut at = 0;
         while let Some(New { id, was, below }) = list.get(at) {
+            let stored = entries.get(at).copied().flatten();
             at += 1;
             // Everything that the parent has is taken or the client's.
             if let Some(was) = *was
-                && !self.sent.contains(&was)
-                && !(self.walked && self.taken.has(&packs, &was))
+                && !self.has(packs, &was)
             {
                 self.edge.met.insert(was);
             }
-            if self.edge.met.contains(id) || !self.sent.insert(*id) || !self.taken.put(&packs, id) {
+            if self.edge.met.contains(id) || !self.sent.insert(*id) || !self.put(packs, id, stored) {
                 at += *below as usize;
             } else if let Some(was) = *was {
                 self.twin(*id, was);
             }
         }
+    }
+
+    /// Puts an object of that entry into the answer; false if it is in.
+    fn put(&mut self, packs: &PackSet, id: &Oid, stored: Option<Stored>) -> bool {
+        let Some(stored) = stored else { return self.taken.put(packs, id) };
+        let is_new = self.taken.put_at(packs, id, stored.place);
+        if is_new && self.stored.len() < STORED_MAX {
+            self.stored.push(stored);
+        }
+        is_new
     }
 
     fn twin(&mut self, id: Oid, was: Oid) {
@@ -226,21 +260,32 @@ impl Select<'_> {
     }
 
     /// Takes of the commits and their trees what the filter lets through.
-    fn filtered_commits(&mut self, chosen: &[Chosen], wanted: &[Oid], walk: &mut FilteredWalk) -> Result<()> {
+    fn filtered_commits(
+        &mut self,
+        commits: &Commits<'_>,
+        wanted: &[Oid],
+        walk: &mut FilteredWalk,
+    ) -> Result<()> {
         let all = walk.sends(Kind::Commit);
         let by_id = if all { HashSet::new() } else { self.asked_for(wanted)? };
-        for commit in chosen.iter().filter(|commit| all || by_id.contains(&commit.id)) {
-            self.take(&commit.id);
+        self.walked = true;
+        for id in commits.ids().filter(|id| all || by_id.contains(id)) {
+            self.take(&id);
         }
-        for Chosen { tree, edges, .. } in chosen {
-            edges.iter().try_for_each(|edge| self.mark_edges(tree, edge))?;
+        if !walk.looks_below_commits() {
+            return Ok(());
         }
-        chosen.iter().try_for_each(|commit| self.filtered_tree(&commit.tree, false, walk))
+        for chosen in commits.iter() {
+            let Chosen { tree, edges, .. } = chosen?;
+            edges.iter().try_for_each(|edge| self.mark_edges(&tree, edge))?;
+        }
+        commits.iter().try_for_each(|chosen| self.filtered_tree(&chosen?.tree, false, walk))
     }
 
     /// Takes what is wanted and is no commit, and tags that come along.
     fn finish(&mut self, others: &[(Oid, Kind)]) -> Result<()> {
         for (id, kind) in others {
+            self.walked = true;
             self.take(id);
             if *kind == Kind::Tree {
                 self.tree(id, true)?;
@@ -249,11 +294,13 @@ impl Select<'_> {
         if self.request.include_tag { self.tags() } else { Ok(()) }
     }
 
-    /// True if bitmaps can tell what is asked for: nothing is cut off, and nothing but all blobs left out.
+    /// True if bitmaps can tell what is asked for: nothing is cut off, and nothing left out but all of some kinds.
     fn bitmaps_serve(&self) -> bool {
-        let PackRequest { client_shallow, shallow, unshallow, filter, .. } = self.request;
+        let PackRequest { client_shallow, shallow, unshallow, .. } = self.request;
         let whole = client_shallow.is_empty() && shallow.is_empty() && unshallow.is_empty();
-        whole && matches!(filter, Filter::None | Filter::BlobNone) && self.snapshot.bitmaps().is_some()
+        // Without commits it is those asked for that matter.
+        let by_kind = self.left_out.as_ref().is_some_and(|kinds| !kinds.contains(&Kind::Commit));
+        whole && by_kind && self.snapshot.bitmaps().is_some()
     }
 
     /// Takes what the commits reach and the haves do not, by bitmaps; false if there are none.
@@ -268,15 +315,22 @@ impl Select<'_> {
             wanted.remove(&had);
             self.edge.told = had;
         }
-        if self.request.filter == Filter::BlobNone && !snapshot.without_blobs(&mut wanted)? {
+        let left_out = self.left_out.as_deref().unwrap_or_default();
+        if !snapshot.leave_out(left_out, &mut wanted, self.stop)? {
             return Ok(false);
         }
         self.taken.add(&wanted);
+        self.walked = true;
         Ok(true)
     }
 
     fn go_on(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) { Err(RepoError::Stopped) } else { Ok(()) }
+    }
+
+    /// True if the object is in the answer.
+    fn has(&self, packs: &PackSet, id: &Oid) -> bool {
+        self.sent.contains(id) || (self.walked && self.taken.has(packs, id))
     }
 
     /// Puts an object into the answer; false if it is in.
@@ -379,6 +433,7 @@ impl Select<'_> {
     }
 
     fn filtered_tree(&mut self, root: &Oid, explicit: bool, walk: &mut FilteredWalk) -> Result<()> {
+        self.walked = true;
         let Self { snapshot, stop, taken, edge, .. } = self;
         let packs = snapshot.packs.load_full();
         walk.walk(*snapshot, root, explicit, &|id| edge.has(&packs, id), &mut |id| {
@@ -427,9 +482,10 @@ impl Select<'_> {
     /// Takes annotated tags of what is taken, and the tags between.
     fn tags(&mut self) -> Result<()> {
         let snapshot = self.snapshot;
+        let packs = snapshot.packs.load_full();
         for r in snapshot.refs() {
             let Some(peeled) = r.peeled.filter(|_| r.name.as_tag().is_some()) else { continue };
-            if !self.taken.has(&snapshot.packs.load(), &peeled) {
+            if !self.has(&packs, &peeled) {
                 continue;
             }
             let mut id = r.target;

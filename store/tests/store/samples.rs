@@ -156,6 +156,7 @@ pub(crate) fn event(repo: RepoId, branches: &[&str], owed: Vec<Owed>) -> Event {
         options: vec!["wait".into()],
         owed,
         state: EventState::Accepted,
+        certificate: None,
     }
 }
 

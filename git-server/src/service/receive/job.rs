@@ -6,13 +6,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use slipway_core::accept::{Proposal, Verdict};
-use slipway_core::event::Cause;
+use slipway_core::event::{Cause, PushCertificate};
 use slipway_core::{Oid, Problem, RefUpdate, UnixMillis};
 use slipway_repository::{Objects, Progress, ReceiveLimits, Received, Side, View};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::limits::BLAME_UPDATES_MAX;
-use crate::service::certificate::{NonceRule, Signature, judge};
+use crate::service::certificate::{NonceRule, judge};
 use crate::service::progress::Teller;
 use crate::service::rules::{self, Alias};
 use crate::service::{Engine, Opened, broken};
@@ -81,9 +81,13 @@ impl Job {
     fn judge(&self, received: &mut Received) -> Result<Outcome, Problem> {
         let mut answers: Vec<Result<(), Problem>> =
             self.push.commands.iter().map(|c| c.update.as_ref().map(drop).map_err(Clone::clone)).collect();
-        let mut remarks = Vec::new();
+        let mut remarks = received.remarks().to_vec();
+        let mut certificate = None;
         match self.check_certificate() {
-            Ok(remark) => remarks.extend(remark),
+            Ok(judged) => {
+                remarks.extend(judged.as_ref().and_then(rules::certificate_remark));
+                certificate = judged;
+            }
             Err(problem) => answers.iter_mut().for_each(|a| *a = Err(problem.clone())),
         }
         self.check_rules(received, &mut answers, &mut remarks);
@@ -117,6 +121,7 @@ impl Job {
             updates,
             atomic: self.push.atomic,
             options: self.push.options.clone(),
+            certificate,
         };
         let mut verdict = self.engine.acceptance.accept(proposal, &*self.opened.repository, received)?;
         let mut judged = verdict.answers.iter().cloned();
@@ -130,8 +135,8 @@ impl Job {
         Ok(Outcome::Judged { answers, verdict })
     }
 
-    /// Judges the certificate, if there is one; a remark for the pusher if it is good for little.
-    fn check_certificate(&self) -> Result<Option<String>, Problem> {
+    /// Judges the certificate, if there is one.
+    fn check_certificate(&self) -> Result<Option<PushCertificate>, Problem> {
         let Some(certificate) = &self.push.certificate else { return Ok(None) };
         let now = UnixMillis::from(SystemTime::now());
         let Engine { signers, certificates, .. } = &*self.engine;
@@ -139,15 +144,7 @@ impl Job {
             judge(certificate, &self.push.options, &self.nonce, &self.opened, signers, certificates, now);
         let signer = one_line(&certificate.pusher);
         tracing::info!(signer, pushee = certificate.pushee, ?judged, "push certificate");
-        Ok(match judged? {
-            Signature::Good => None,
-            Signature::Unknown => {
-                Some("push certificate: signed by a key that this account does not have".to_owned())
-            }
-            Signature::Unchecked => {
-                Some("push certificate: this kind of signature is not checked".to_owned())
-            }
-        })
+        judged.map(Some)
     }
 
     /// Asks the repository's own settings.

@@ -150,8 +150,9 @@ impl<'r, 'a> Worker<'r, 'a> {
 
     /// Readies an object that was checked, unless it is the repository's own, to be built on.
     fn base(&self, entry: u32, kind: Kind, data: Vec<u8>) -> Arc<Base> {
-        let Given { entries, appended, .. } = self.shared.given;
-        let is_checked = kind == Kind::Tree && entry < appended;
+        let Given { entries, appended, links, .. } = self.shared.given;
+        // By all rules: then what is new in a tree on it is all that needs a look.
+        let is_checked = kind == Kind::Tree && entry < appended && links.checks().are_all();
         let outline = is_checked.then(|| Outline::of(&data, entries.format().id_bytes()));
         self.hold(Base { data, outline })
     }

@@ -1,11 +1,9 @@
 //! Reading what plain git wrote: objects, refs, and changes made beside an open snapshot.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod support;
 
 use slipway_core::{ObjectFormat, Oid, RepoName};
 use slipway_repository::{RepoError, Repository};
-use support::*;
+
+use crate::support::*;
 
 fn check_objects(repository: &Repository, path: &std::path::Path) {
     let snapshot = repository.snapshot().unwrap();

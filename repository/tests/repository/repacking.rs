@@ -1,8 +1,5 @@
 //! Everything packed anew, judged by git: nothing reachable is ever lost, what is not ages in a cruft pack that git reads,
 //! and goes when it is old, and pushes go on meanwhile.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -14,7 +11,8 @@ use std::time::{Duration, SystemTime};
 use slipway_core::accept::{Incoming, RefStore};
 use slipway_core::{ObjectFormat, Oid, RefName, RefUpdate};
 use slipway_repository::*;
-use support::*;
+
+use crate::support::*;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -364,4 +362,38 @@ fn pusher(repository: &Repository, from: &Path, line: &[&str], n: u64) {
             std::thread::sleep(Duration::from_millis(random.below(40)));
         }
     }
+}
+
+#[test]
+fn fetches_find_what_was_moved_since_others_asked_for_it() {
+    let lab = Lab::new();
+    let (repository, path, from) = pushed(&lab, 47, 120, 30);
+    let tip = git(&path, &["rev-parse", "main"]);
+    let fetch = |behind: usize| {
+        let had = git(&path, &["rev-parse", &format!("{}~{behind}", tip.trim())]);
+        let client = lab.bare(&format!("client-{behind}.git"));
+        git(&client, &["fetch", "-q", from.to_str().unwrap(), had.trim()]);
+        let request = PackRequest {
+            wants: vec![oid(tip.trim())],
+            haves: vec![oid(had.trim())],
+            thin: true,
+            ofs_delta: true,
+            ..PackRequest::default()
+        };
+        let mut pack = repository.snapshot().unwrap().pack(&request, &go()).unwrap();
+        let mut bytes = vec![0; pack.bytes() as usize];
+        assert_eq!(pack.fill(&mut bytes).unwrap(), bytes.len());
+        git_in(&client, &["index-pack", "--stdin", "--fix-thin", "--strict"], &bytes);
+        git(&client, &["update-ref", "refs/heads/main", tip.trim()]);
+        git(&client, &["fsck", "--full", "--strict"]);
+    };
+    fetch(20);
+    fetch(19);
+    let more = write(&path, "an object of its own", Duration::ZERO);
+    git_in(&path, &["pack-objects", "-q", "objects/pack/pack"], format!("{more}\n").as_bytes());
+    fetch(18);
+    repository.maintain(&go()).unwrap();
+    fetch(17);
+    repository.repack(&two_weeks(), &go()).unwrap();
+    fetch(16);
 }

@@ -1,7 +1,4 @@
 //! Maintenance, judged by git: what it writes, what it leaves, and that nothing is ever missing meanwhile.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,7 +8,8 @@ use slipway_core::Oid;
 use slipway_core::accept::RefStore;
 use slipway_core::{ObjectFormat, RefName, RefUpdate};
 use slipway_repository::*;
-use support::*;
+
+use crate::support::*;
 
 /// A history pushed bit by bit, as thin packs.
 fn pushed(
