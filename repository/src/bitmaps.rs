@@ -17,8 +17,9 @@ use crate::graph::{Graph, Node};
 use crate::mapped::Mapped;
 use crate::object::Kind;
 use crate::pack::Pack;
-use crate::packs::{JointIndex, PackSet, gix_id};
+use crate::packs::{JointIndex, PackSet, Place, gix_id};
 use crate::reach::Marks;
+use crate::send::LeftOut;
 use crate::snapshot::Snapshot;
 
 /// The bitmaps of a set of packs.
@@ -298,30 +299,48 @@ impl Snapshot {
         Ok(Some(marks))
     }
 
-    /// Takes the objects of these kinds out of a set; false if there are no bitmaps to tell them by.
+    /// Takes out of a set what a filter leaves out; false if there are no bitmaps to tell it by.
     ///
     /// # Errors
-    /// Where what came after the bitmaps cannot be read; [`RepoError::Stopped`] once `stop` is set.
-    pub(crate) fn leave_out(&self, kinds: &[Kind], marks: &mut Marks, stop: &AtomicBool) -> Result<bool> {
+    /// Where objects cannot be read; [`RepoError::Stopped`] once `stop` is set.
+    pub(crate) fn leave_out(&self, out: &LeftOut, marks: &mut Marks, stop: &AtomicBool) -> Result<bool> {
         let Some(bitmaps) = self.bitmaps() else { return Ok(false) };
         let packs = self.packs.load_full();
-        for kind in kinds {
-            match bitmaps.kept_kind(*kind).and_then(|bits| bitmaps.marks(&packs, bits)) {
+        let all = |kind: Kind| bitmaps.kept_kind(kind).and_then(|bits| bitmaps.marks(&packs, bits));
+        for kind in &out.kinds {
+            match all(*kind) {
                 Ok(all) => marks.remove(&all),
                 Err(_) => return Ok(false),
             }
         }
-        if !kinds.is_empty() {
-            let is_out = |kind: Option<Kind>| kind.is_some_and(|kind| kinds.contains(&kind));
-            marks.try_retain(&packs, &|pack| !bitmaps.covers(&packs, pack), &mut |found| {
-                if stop.load(Ordering::Relaxed) {
-                    return Err(RepoError::Stopped);
-                }
-                Ok(!is_out(match found {
-                    Ok(place) => Some(packs.header(place)?.0),
-                    Err(id) => self.object_size(id)?.map(|(kind, _)| kind),
-                }))
-            })?;
+        let by_size = out.blobs_from < u64::MAX && !out.kinds.contains(&Kind::Blob);
+        if by_size {
+            let Ok(blobs) = all(Kind::Blob) else { return Ok(false) };
+            let is_small = |place: Place| Ok(packs.header(place)?.1 < out.blobs_from);
+            marks.try_retain(
+                &packs,
+                &|pack| bitmaps.covers(&packs, pack),
+                stop,
+                &mut |found| match found {
+                    Ok(place) if blobs.has_place(&packs, place) => is_small(place),
+                    _ => Ok(true),
+                },
+            )?;
+        }
+        // What came since has no bits.
+        let stays = |(kind, size): (Kind, u64)| {
+            !out.kinds.contains(&kind) && (kind != Kind::Blob || size < out.blobs_from)
+        };
+        if by_size || !out.kinds.is_empty() {
+            marks.try_retain(
+                &packs,
+                &|pack| !bitmaps.covers(&packs, pack),
+                stop,
+                &mut |found| match found {
+                    Ok(place) => packs.header(place).map(stays),
+                    Err(id) => Ok(self.object_size(id)?.is_none_or(stays)),
+                },
+            )?;
         }
         Ok(true)
     }

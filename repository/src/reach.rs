@@ -114,12 +114,16 @@ impl Marks {
         &mut self,
         packs: &PackSet,
         of: &dyn Fn(&Arc<Pack>) -> bool,
+        stop: &AtomicBool,
         stays: &mut dyn FnMut(std::result::Result<Place, &Oid>) -> Result<bool>,
     ) -> Result<()> {
         for (_, number) in packs.packs().iter().zip(0u32..).filter(|(pack, _)| of(pack)) {
             let ranks = packs.ranks(number);
             let all: Vec<usize> = self.packed.iter_in(ranks.clone()).collect();
             for rank in all {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(RepoError::Stopped);
+                }
                 let place = Place { pack: number, position: (rank - ranks.start) as u32 };
                 if !stays(Ok(place))? {
                     self.packed.clear(rank);

@@ -201,9 +201,11 @@ impl Checks {
             _ if level == Level::Error => {}
             Sort::Protects => {
                 let cure = "list the objects in receive.fsck.skipList instead";
-                return Err(format!("is a rule that protects clients, which is not lowered; {cure}"));
+                tracing::warn!("receive.fsck.{name} protects clients, and stays an error; {cure}");
             }
-            Sort::Reading => return Err("is a rule without which objects cannot be read".into()),
+            Sort::Reading => {
+                tracing::warn!("receive.fsck.{name} stays an error: without it objects cannot be read");
+            }
         }
         Ok(())
     }
@@ -269,11 +271,16 @@ mod tests {
         assert!(!some.are_all());
         // Not checked here, or not known to git either.
         assert!(of(&[("receive.fsck.zeropaddedfilemode", "error"), ("receive.fsck.x", "warn")]).is_ok());
-        assert!(of(&[("receive.fsck.hasdotgit", "error")]).unwrap().are_all());
+        // What protects and what is needed to read stays an error, whatever is asked for.
         for (key, value) in [
+            ("receive.fsck.hasdotgit", "error"),
             ("receive.fsck.hasdotgit", "ignore"),
             ("receive.fsck.gitmodulesurl", "warn"),
             ("receive.fsck.unterminatedheader", "warn"),
+        ] {
+            assert!(of(&[(key, value)]).unwrap().are_all(), "{key} {value}");
+        }
+        for (key, value) in [
             ("receive.fsck.baddate", "perhaps"),
             ("receive.fsck.skiplist", "~/list"),
             ("receive.fsck.skiplist", ""),

@@ -51,7 +51,12 @@ impl Repository {
         std::fs::create_dir_all(folder).map_err(RepoError::io("create", folder))?;
         let (file, _mark) = match crate::lock_file::take(self.root(), &lock) {
             Ok(taken) => taken,
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(RepoError::Maintained),
+            // A git that writes one now, or that ended before it could take its lock away: the next time will do, and one
+            // that nobody holds is removed at a start once it is a day old.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                tracing::warn!(lock = %lock.display(), "the commit-graph is not written: it is locked");
+                return Ok(());
+            }
             Err(e) => return Err(RepoError::io("create", &lock)(e)),
         };
         let sorted = writer.sort().map_err(broken);

@@ -36,6 +36,15 @@ pub enum Filter {
     All(Vec<Filter>),
 }
 
+/// What a filter leaves out wherever it lies.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    /// All objects of these kinds.
+    pub(crate) kinds: Vec<Kind>,
+    /// Blobs of so many bytes and more.
+    pub(crate) blobs_from: u64,
+}
+
 /// A filter, boiled down.
 #[derive(Debug)]
 pub(crate) struct Rules {
@@ -87,16 +96,16 @@ impl Rules {
         self.kinds[slot(kind)]
     }
 
-    /// The kinds that are left out, if that is all there is to the filter.
-    pub(crate) fn kinds_left_out(&self) -> Option<Vec<Kind>> {
-        let by_kind = matches!(self.blob_bytes, 0 | u64::MAX) && matches!(self.depth, 0 | u32::MAX);
+    /// What is left out wherever it lies, if that is all there is to the filter.
+    pub(crate) fn left_out(&self) -> Option<LeftOut> {
+        let anywhere = matches!(self.depth, 0 | u32::MAX) && self.sparse.is_empty();
         let stays = |kind: &Kind| match kind {
             Kind::Commit | Kind::Tag => !self.sends(*kind),
             Kind::Tree => !self.sends(*kind) || self.depth == 0,
             Kind::Blob => !self.sends(*kind) || self.depth == 0 || self.blob_bytes == 0,
         };
         let kinds = || [Kind::Commit, Kind::Tree, Kind::Blob, Kind::Tag].into_iter().filter(stays).collect();
-        (by_kind && self.sparse.is_empty()).then(kinds)
+        anywhere.then(|| LeftOut { kinds: kinds(), blobs_from: self.blob_bytes })
     }
 
     fn enters(&self, depth: u32) -> bool {
@@ -291,15 +300,15 @@ mod tests {
         let rules = all.rules();
         assert_eq!((rules.blob_bytes, rules.depth), (7, 3));
         assert!(rules.sends(Kind::Blob) && !rules.sends(Kind::Commit) && !rules.sends(Kind::Tree));
-        assert_eq!(rules.kinds_left_out(), None);
-        assert_eq!(Filter::None.rules().kinds_left_out(), Some(vec![]));
-        assert_eq!(Filter::BlobNone.rules().kinds_left_out(), Some(vec![Kind::Blob]));
-        let bare = Filter::All(vec![Filter::Tree(0), Filter::BlobNone]).rules();
-        assert_eq!(bare.kinds_left_out(), Some(vec![Kind::Tree, Kind::Blob]));
-        assert_eq!(Filter::Tree(1).rules().kinds_left_out(), None);
-        assert_eq!(Filter::BlobLimit(1).rules().kinds_left_out(), None);
-        let trees = Filter::Type(Kind::Tree).rules();
-        assert_eq!(trees.kinds_left_out(), Some(vec![Kind::Commit, Kind::Blob, Kind::Tag]));
+        assert_eq!(rules.left_out(), None);
+        let kinds = |filter: Filter| filter.rules().left_out().map(|out| out.kinds);
+        assert_eq!(kinds(Filter::None), Some(vec![]));
+        assert_eq!(kinds(Filter::BlobNone), Some(vec![Kind::Blob]));
+        let bare = Filter::All(vec![Filter::Tree(0), Filter::BlobNone]);
+        assert_eq!(kinds(bare), Some(vec![Kind::Tree, Kind::Blob]));
+        assert_eq!(kinds(Filter::Tree(1)), None);
+        assert_eq!(kinds(Filter::Type(Kind::Tree)), Some(vec![Kind::Commit, Kind::Blob, Kind::Tag]));
+        assert_eq!(Filter::BlobLimit(9).rules().left_out(), Some(LeftOut { kinds: vec![], blobs_from: 9 }));
         let none = Filter::All(vec![Filter::Type(Kind::Blob), Filter::Type(Kind::Tree)]).rules();
         assert!([Kind::Commit, Kind::Tree, Kind::Blob, Kind::Tag].iter().all(|k| !none.sends(*k)));
     }

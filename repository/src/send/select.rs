@@ -14,7 +14,7 @@ use slipway_core::Oid;
 
 use super::PackRequest;
 use super::commits::{Chosen, Commits, commits, nodes};
-use super::filter::{Filter, FilteredWalk};
+use super::filter::{Filter, FilteredWalk, LeftOut};
 use super::news::{New, Trees};
 use super::stored::{News, Stored};
 use crate::check::compare;
@@ -98,8 +98,8 @@ struct Select<'a> {
     walked: bool,
     /// The walk over trees, where a filter leaves something out.
     filtered: Option<FilteredWalk>,
-    /// The kinds of objects that are left out, if that is all there is to the filter.
-    left_out: Option<Vec<Kind>>,
+    /// What is left out wherever it lies, if that is all there is to the filter.
+    left_out: Option<LeftOut>,
     /// Pairs of trees that were laid beside one another.
     beside: HashSet<(Oid, Oid)>,
     buffers: (Vec<u8>, Vec<u8>),
@@ -126,7 +126,7 @@ pub(crate) fn select(snapshot: &Snapshot, request: &PackRequest, stop: &AtomicBo
         stored: Vec::new(),
         sent: IdSet::default(),
         walked: false,
-        left_out: request.filter.rules().kinds_left_out(),
+        left_out: request.filter.rules().left_out(),
         filtered: (request.filter != Filter::None).then(|| FilteredWalk::new(&request.filter)),
         beside: HashSet::new(),
         buffers: Default::default(),
@@ -294,13 +294,13 @@ impl<'a> Select<'a> {
         if self.request.include_tag { self.tags() } else { Ok(()) }
     }
 
-    /// True if bitmaps can tell what is asked for: nothing is cut off, and nothing left out but all of some kinds.
+    /// True if bitmaps can tell what is asked for: nothing is cut off, and what is left out is left out anywhere.
     fn bitmaps_serve(&self) -> bool {
         let PackRequest { client_shallow, shallow, unshallow, .. } = self.request;
         let whole = client_shallow.is_empty() && shallow.is_empty() && unshallow.is_empty();
         // Without commits it is those asked for that matter.
-        let by_kind = self.left_out.as_ref().is_some_and(|kinds| !kinds.contains(&Kind::Commit));
-        whole && by_kind && self.snapshot.bitmaps().is_some()
+        let told = self.left_out.as_ref().is_some_and(|out| !out.kinds.contains(&Kind::Commit));
+        whole && told && self.snapshot.bitmaps().is_some()
     }
 
     /// Takes what the commits reach and the haves do not, by bitmaps; false if there are none.
@@ -315,8 +315,9 @@ impl<'a> Select<'a> {
             wanted.remove(&had);
             self.edge.told = had;
         }
-        let left_out = self.left_out.as_deref().unwrap_or_default();
-        if !snapshot.leave_out(left_out, &mut wanted, self.stop)? {
+        if let Some(out) = &self.left_out
+            && !snapshot.leave_out(out, &mut wanted, self.stop)?
+        {
             return Ok(false);
         }
         self.taken.add(&wanted);
