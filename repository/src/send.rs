@@ -15,6 +15,7 @@ mod parts;
 pub(crate) mod plan;
 pub(crate) mod recipe;
 pub(crate) mod select;
+pub(crate) mod selected;
 mod sparse;
 mod stored;
 mod stream;
@@ -113,7 +114,7 @@ impl Snapshot {
         for id in ids {
             taken.put(&packs, id);
         }
-        let selected = select::Selected::just(Arc::new(taken));
+        let selected = selected::Selected::just(Arc::new(taken));
         let plan = plan::plan(self, &selected, request, stop)?;
         Ok(PackStream::new(Arc::new(recipe::prepare(self, &plan, stop)?.0)))
     }

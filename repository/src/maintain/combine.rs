@@ -21,7 +21,7 @@ use crate::reach::Marks;
 use crate::repositories::sync_folder;
 use crate::send::plan::{Item, Plan, Reads, plan_from};
 use crate::send::recipe::{Recipe, prepare};
-use crate::send::select::Selected;
+use crate::send::selected::Selected;
 use crate::snapshot::Snapshot;
 
 /// One entry of the new pack.

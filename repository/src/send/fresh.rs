@@ -15,7 +15,7 @@ use slipway_core::Oid;
 
 use super::parts::Body;
 use super::plan::{Item, Plan};
-use super::select::Selected;
+use super::selected::Selected;
 use crate::delta::create::{DeltaIndex, create};
 use crate::delta::search::{Candidate, Outcome, Role, Settings, search};
 use crate::error::{RepoError, Result};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use slipway_core::Oid;
 
-use super::select::Selected;
+use super::selected::Selected;
 use super::stored::{Delta, Stored};
 use super::{Filter, PackRequest};
 use crate::error::{RepoError, Result};
@@ -115,7 +115,6 @@ pub(crate) fn plan_from<'a>(
         pack: 0,
         run_start: None,
         early: BTreeSet::new(),
-        few: Vec::new(),
     };
     for (pack, number) in packs.packs().iter().zip(0u32..) {
         planner.pack = number;
@@ -147,8 +146,6 @@ struct Planner<'a> {
     run_start: Option<u64>,
     /// Offsets, in the pack at hand, of the whole objects that go before all others.
     early: BTreeSet<u64>,
-    /// Offsets of what is taken of the pack at hand, ascending, where that is little.
-    few: Vec<u64>,
 }
 
 /// What is to become of one entry.
@@ -179,10 +176,8 @@ impl Planner<'_> {
 
     fn entries(&mut self, pack: &Arc<Pack>, taken: usize, stop: &AtomicBool) -> Result<()> {
         self.run_start = None;
-        self.few.clear();
         if taken < pack.count() as usize / MANY {
             let entries = self.known_or_found(pack, taken, stop)?;
-            self.few = entries.iter().map(|entry| entry.start).collect();
             return entries.iter().try_for_each(|entry| self.entry(pack, entry, stop));
         }
         let mut window = Window::default();
@@ -273,17 +268,19 @@ impl Planner<'_> {
         }
     }
 
-    /// True if the entry at `offset` is in the run that ends at `start`.
-    fn in_run(&self, offset: u64, start: u64) -> bool {
-        let joins =
-            |item: &Item| matches!(item, Item::Run { pack, end, .. } if *pack == self.pack && *end == start);
-        self.items.last().is_some_and(joins) && self.run_start.is_some_and(|run| run <= offset)
+    /// True if the entry at `offset` of the pack at hand is among the items already.
+    fn is_planned(&self, offset: u64) -> bool {
+        let after = self.items.partition_point(|item| item.source() <= (self.pack, offset));
+        match after.checked_sub(1).map(|number| &self.items[number]) {
+            Some(Item::Run { pack, end, .. }) => *pack == self.pack && offset < *end,
+            Some(item @ (Item::Delta { .. } | Item::Whole { .. })) => item.source() == (self.pack, offset),
+            Some(Item::Early { .. } | Item::Loose(_)) | None => false,
+        }
     }
 
     fn form(&self, pack: &Arc<Pack>, entry: &Stored, delta: Delta) -> Result<Form> {
         let Delta { offset, by_distance } = delta;
-        let is_taken = || self.in_run(offset, entry.start) || self.few.binary_search(&offset).is_ok();
-        if by_distance && self.ofs && is_taken() {
+        if by_distance && self.ofs && self.is_planned(offset) {
             return Ok(Form::NearBase(offset));
         }
         let base = entry.base(self.packs, delta)?;

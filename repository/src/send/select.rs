@@ -6,6 +6,8 @@
 //! correctness. With a filter, trees are walked whole, up to what the nearest commits that the client has show along the
 //! way. Who wants all that the refs reach and has nothing is given what is known of that, without a walk.
 
+mod trees;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,73 +18,19 @@ use super::PackRequest;
 use super::commits::{Chosen, Commits, commits, nodes};
 use super::filter::{Filter, FilteredWalk, LeftOut};
 use super::news::{New, Trees};
+use super::selected::{Edge, Selected, Twin};
 use super::stored::{News, Stored};
-use crate::check::compare;
 use crate::error::{RepoError, Result};
 use crate::ids::{IdMap, IdSet};
 use crate::limits::{
     LINKED_OBJECT_BYTES_MAX, NEWS_COMMITS_MAX, PEEL_DEPTH_MAX, SENT_MAX, STORED_MAX, TWINS_MAX,
     WALKED_COMMITS_MAX,
 };
-use crate::links::{TreeEntries, TreeEntry, tag_target};
+use crate::links::tag_target;
 use crate::object::{Kind, Objects};
-use crate::packs::{PackSet, Place};
+use crate::packs::PackSet;
 use crate::reach::Marks;
 use crate::snapshot::Snapshot;
-
-/// The objects of an answer.
-pub(crate) struct Selected {
-    /// All of them.
-    pub(crate) taken: Arc<Marks>,
-    /// Some of what the client has: good for bases of thin deltas.
-    pub(crate) edge: Edge,
-    /// For some objects, an earlier version.
-    pub(crate) twins: IdMap<Twin>,
-    /// How some of them are stored, each once, in no order.
-    pub(crate) stored: Vec<Stored>,
-}
-
-/// Some of what the client has: as it was met, and as bitmaps tell it.
-#[derive(Default)]
-pub(crate) struct Edge {
-    met: IdSet,
-    told: Marks,
-    /// Some of it may be in the answer all the same.
-    sent_too: bool,
-}
-
-impl Edge {
-    /// True if the client is known to have the object.
-    pub(crate) fn has(&self, packs: &PackSet, id: &Oid) -> bool {
-        self.met.contains(id) || (!self.told.is_empty() && self.told.has(packs, id))
-    }
-
-    /// True if the client has the object and it is not in the answer, which has those of `taken`.
-    pub(crate) fn alone_has(&self, packs: &PackSet, taken: &Marks, id: &Oid) -> bool {
-        self.has(packs, id) && !(self.sent_too && taken.has(packs, id))
-    }
-
-    /// The same for an object at that place.
-    pub(crate) fn has_place(&self, packs: &PackSet, place: Place) -> bool {
-        self.told.has_place(packs, place) || (!self.met.is_empty() && self.met.contains(&packs.id(place)))
-    }
-}
-
-/// An earlier version of an object: of the same path, in a parent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Twin {
-    /// Its id. The client has it, or it is in the answer too.
-    pub(crate) was: Oid,
-    /// Ascends in an order in which earlier versions come first.
-    pub(crate) turn: u32,
-}
-
-impl Selected {
-    /// These objects, for somebody who has nothing.
-    pub(crate) fn just(taken: Arc<Marks>) -> Self {
-        Self { taken, edge: Edge::default(), twins: IdMap::default(), stored: Vec::new() }
-    }
-}
 
 struct Select<'a> {
     snapshot: &'a Snapshot,
@@ -381,103 +329,6 @@ impl<'a> Select<'a> {
             found.extend(graph.commit(snapshot, node)?.parents.iter().map(|&parent| graph.id(parent)));
         }
         Ok(found)
-    }
-
-    /// Lays a tree that the client has beside a new one and marks what it has as far down as both differ.
-    fn mark_edges(&mut self, new: &Oid, old: &Oid) -> Result<()> {
-        let mut pairs = vec![(*new, *old)];
-        let (mut new_data, mut old_data) = std::mem::take(&mut self.buffers);
-        self.edge.met.insert(*old);
-        while let Some((new, old)) = pairs.pop() {
-            self.go_on()?;
-            if new == old || !self.beside.insert((new, old)) {
-                continue;
-            }
-            for (id, data) in [(&new, &mut new_data), (&old, &mut old_data)] {
-                self.snapshot
-                    .read(id, LINKED_OBJECT_BYTES_MAX, data)?
-                    .ok_or(RepoError::Missing { id: *id })?;
-            }
-            let len = old.as_bytes().len();
-            let mut news = TreeEntries::new(&new_data, len).map_while(Result::ok).peekable();
-            for entry in TreeEntries::new(&old_data, len).map_while(Result::ok) {
-                if entry.kind().is_none() {
-                    continue;
-                }
-                self.edge.met.insert(entry.id);
-                while news.next_if(|n| compare(n, &entry).is_lt()).is_some() {}
-                let same = |n: &TreeEntry<'_>| n.name == entry.name && n.kind() == entry.kind();
-                let Some(twin) = news.next_if(same) else { continue };
-                if twin.id != entry.id {
-                    self.twin(twin.id, entry.id);
-                }
-                if entry.kind() == Some(Kind::Tree) {
-                    pairs.push((twin.id, entry.id));
-                }
-            }
-        }
-        self.buffers = (new_data, old_data);
-        Ok(())
-    }
-
-    /// Takes a tree and everything below it that is neither taken nor the client's, as the filter allows. The root
-    /// itself was asked for by id if it is `explicit`.
-    fn tree(&mut self, root: &Oid, explicit: bool) -> Result<()> {
-        match self.filtered.take() {
-            Some(mut walk) => {
-                let done = self.filtered_tree(root, explicit, &mut walk);
-                self.filtered = Some(walk);
-                done
-            }
-            None => self.whole_tree(root, explicit),
-        }
-    }
-
-    fn filtered_tree(&mut self, root: &Oid, explicit: bool, walk: &mut FilteredWalk) -> Result<()> {
-        self.walked = true;
-        let Self { snapshot, stop, taken, edge, .. } = self;
-        let packs = snapshot.packs.load_full();
-        walk.walk(*snapshot, root, explicit, &|id| edge.has(&packs, id), &mut |id| {
-            if stop.load(Ordering::Relaxed) {
-                return Err(RepoError::Stopped);
-            }
-            taken.put(&snapshot.packs.load(), id);
-            Ok(())
-        })
-    }
-
-    fn whole_tree(&mut self, root: &Oid, explicit: bool) -> Result<()> {
-        self.walked = true;
-        let mut open = vec![*root];
-        let mut is_root = explicit;
-        let (mut data, other) = std::mem::take(&mut self.buffers);
-        let packs = self.snapshot.packs.load_full();
-        while let Some(id) = open.pop() {
-            self.go_on()?;
-            let asked = std::mem::take(&mut is_root);
-            if !asked && self.edge.has(&packs, &id) {
-                continue;
-            }
-            if !self.take(&id) && !asked {
-                continue;
-            }
-            let kind = self.snapshot.read(&id, LINKED_OBJECT_BYTES_MAX, &mut data)?;
-            if kind != Some(Kind::Tree) {
-                return Err(RepoError::Missing { id });
-            }
-            for entry in TreeEntries::new(&data, id.as_bytes().len()) {
-                let entry = entry.map_err(|why| RepoError::BrokenObject { id, why: why.into() })?;
-                match entry.kind() {
-                    Some(Kind::Tree) => open.push(entry.id),
-                    Some(_) if !self.edge.has(&packs, &entry.id) => {
-                        self.take(&entry.id);
-                    }
-                    Some(_) | None => {}
-                }
-            }
-        }
-        self.buffers = (data, other);
-        Ok(())
     }
 
     /// Takes annotated tags of what is taken, and the tags between.
