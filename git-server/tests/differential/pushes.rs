@@ -123,9 +123,8 @@ fn push(history: &mut History, sides: &[PathBuf; 2], random: &mut Random, case: 
         return false;
     }
     // What git cannot resolve: deltas on one another whose objects are here already, though nothing reaches them.
-    let said = [answers[0].remark.as_bytes(), &answers[0].bytes]
-        .map(|text| String::from_utf8_lossy(text).into_owned());
-    if said.iter().any(|text| text.contains("already resolved (duplicate base")) {
+    // Here such a pack may be taken.
+    if told(&answers[0]).contains("already resolved (duplicate base") {
         return false;
     }
     if !same {
@@ -328,6 +327,13 @@ fn pack_of(history: &History, mut needed: Vec<Oid>, bases: &[Oid], random: &mut 
         _ => {}
     }
     pack
+}
+
+/// What was said for people, which packets cut anywhere.
+fn told(said: &Said) -> String {
+    let progress = packets(&said.bytes).into_iter().filter_map(|data| data.strip_prefix(&[2]));
+    let progress: Vec<u8> = progress.flatten().copied().collect();
+    format!("{}{}", said.remark, String::from_utf8_lossy(&progress))
 }
 
 fn read(said: &Said, sideband: bool) -> Verdict {
