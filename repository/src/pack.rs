@@ -349,7 +349,7 @@ impl Window {
 
     /// The bytes from `start` to `end`.
     pub(crate) fn bytes(&mut self, pack: &Pack, start: u64, end: u64) -> Result<&[u8]> {
-        let len = usize::try_from(end - start).unwrap_or(usize::MAX);
+        let len = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
         let found = self.at(pack, start, len)?;
         found.get(..len).ok_or_else(|| pack.broken(start, "it ends early"))
     }

@@ -254,14 +254,16 @@ impl Kitchen<'_> {
 
     /// Small stretches are copied: a piece of their own and a read for each would cost more.
     fn copy(&mut self, pack: u32, start: u64, end: u64) -> Result<()> {
-        if end - start > COPIED_ENTRY_BYTES_MAX as u64 {
-            self.piece(pack, start, end - start);
+        let stored = &self.plan.packs.packs()[pack as usize];
+        // A reverse index that lies gives stretches that end before they begin.
+        let len = end.checked_sub(start).ok_or_else(|| stored.broken(start, "it ends before it begins"))?;
+        if len > COPIED_ENTRY_BYTES_MAX as u64 {
+            self.piece(pack, start, len);
             return Ok(());
         }
         let from = self.made.len();
-        let stored = &self.plan.packs.packs()[pack as usize];
         self.made.put(self.window.bytes(stored, start, end)?)?;
-        self.piece(MADE, from, end - start);
+        self.piece(MADE, from, len);
         Ok(())
     }
 

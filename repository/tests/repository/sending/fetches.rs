@@ -259,3 +259,26 @@ fn what_comes_back_is_not_sent_again() {
     index(&other, &had, true);
     assert_eq!(came(&served, &other, &merge, &one), expected);
 }
+
+#[test]
+fn a_reverse_index_that_lies_gives_no_panic() {
+    let served = Served::new(78, 60, 1);
+    let folder = served.path.join("objects/pack");
+    let is_rev = |path: &PathBuf| path.extension().is_some_and(|e| e == "rev");
+    let rev = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).find(is_rev).unwrap();
+    let mut bytes = std::fs::read(&rev).unwrap();
+    // Its rows, which nobody checks at each opening, the other way round.
+    let end = bytes.len() - 40;
+    let rows: Vec<u8> = bytes[12..end].rchunks(4).flatten().copied().collect();
+    bytes[12..end].copy_from_slice(&rows);
+    std::fs::remove_file(&rev).unwrap();
+    std::fs::write(&rev, bytes).unwrap();
+    let (main, old) =
+        (git(&served.path, &["rev-parse", "main"]), git(&served.path, &["rev-parse", "main~3"]));
+    for (haves, filter) in
+        [(vec![oid(&old)], Filter::None), (vec![], Filter::BlobNone), (vec![], Filter::Tree(0))]
+    {
+        let request = PackRequest { haves, filter, thin: true, ..want(&[oid(&main)]) };
+        assert!(served.snapshot().pack(&request, &AtomicBool::new(false)).is_err());
+    }
+}
