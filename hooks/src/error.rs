@@ -154,6 +154,14 @@ pub enum HookError {
         /// What it may use.
         memory_bytes: u64,
     },
+    /// SIGKILL ended the test, and the engine does not know why.
+    #[error("{command} was killed; it may use {memory_bytes} bytes of memory")]
+    TestKilled {
+        /// The command.
+        command: String,
+        /// What it may use.
+        memory_bytes: u64,
+    },
     /// The test's command could not be started.
     #[error("{command} did not start: {message}")]
     TestNotStarted {

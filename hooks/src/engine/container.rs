@@ -18,6 +18,9 @@ use crate::limits::{ENGINE_CALL, LOG_LINE_BYTES_MAX, TEST_OUTPUT_REST, TEST_PIDS
 use crate::log::BuildLog;
 use crate::log::mask::Lines;
 
+/// The exit code of a process that SIGKILL (9) ended: 128 and the signal.
+const EXIT_OF_KILLED: i64 = 128 + 9;
+
 /// A command to run in an image, and what it may use.
 #[derive(Clone, Debug)]
 pub(crate) struct TestRun {
@@ -147,7 +150,8 @@ impl Engine {
         }
     }
 
-    /// Why it ended so: the engine knows whether the kernel killed it for its memory.
+    /// Why it ended so. The engine mostly knows whether the kernel killed it for its memory; where a process and its
+    /// cgroup are gone before the engine has read the kernel's note, all that is left is that it was killed.
     async fn failed_with(&self, id: &str, code: i64, run: &TestRun) -> HookError {
         let inspected = match self.docker() {
             Ok(docker) => self.must("the test", docker.inspect_container(id, None)).await.ok(),
@@ -156,6 +160,9 @@ impl Engine {
         let killed_for_memory = inspected.and_then(|c| c.state).and_then(|s| s.oom_killed).unwrap_or(false);
         if killed_for_memory {
             return HookError::TestOutOfMemory { command: run.command(), memory_bytes: run.memory_bytes };
+        }
+        if code == EXIT_OF_KILLED {
+            return HookError::TestKilled { command: run.command(), memory_bytes: run.memory_bytes };
         }
         HookError::TestFailed { command: run.command(), code }
     }

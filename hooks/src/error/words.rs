@@ -154,6 +154,14 @@ impl HookError {
                 format!("The test `{command}` needed more than {} MiB of memory.", memory_bytes >> 20),
                 "Raise test.memory in slipway.toml. No image was pushed.".into(),
             ),
+            Self::TestKilled { command, memory_bytes } => (
+                format!("The test `{command}` was killed (exit code 137)."),
+                format!(
+                    "Mostly the kernel does that to what needs more memory than it may have, here {} MiB: raise test.memory \
+                     in slipway.toml, or see in the log what else ended it. No image was pushed.",
+                    memory_bytes >> 20
+                ),
+            ),
             Self::TestNotStarted { command, message } => (
                 format!("The test `{command}` could not be started in the image: {message}."),
                 "Check that the program exists in the image and is executable. No image was pushed.".into(),
