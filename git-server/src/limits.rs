@@ -100,6 +100,8 @@ pub(crate) const DRAIN_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Up to how many ref updates are blamed one by one when a push is not connected.
 pub(crate) const BLAME_UPDATES_MAX: usize = 16;
 
+/// How long a new SSH client is given to say what it is before it is taken for one that lets the server speak first.
+pub(crate) const SSH_ID_WAIT: Duration = Duration::from_millis(200);
 /// How long an SSH client may take to prove who it is.
 pub(crate) const LOGIN_GRACE: Duration = Duration::from_secs(20);
 /// How long an SSH channel may wait for its command.

@@ -5,6 +5,7 @@ mod channel;
 pub(crate) mod exec;
 mod host_keys;
 mod listen;
+mod offer;
 mod session;
 mod stream;
 

@@ -1,14 +1,10 @@
 //! Accepts SSH connections, within bounds, and watches over each until it ends.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
-use russh::server::Config;
-use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex};
 use slipway_core::UnixMillis;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -16,13 +12,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::HostKeys;
+use super::offer::Offer;
 use super::session::{Session, Watch};
 use super::stream::Cuttable;
 use crate::authenticate::group;
-use crate::limits::{
-    ACCEPT_PAUSE, LOGIN_GRACE, SSH_CHANNEL_PACKETS, SSH_DEAD, SSH_IDLE, SSH_KEEPALIVE, SSH_PACKET_BYTES,
-    SSH_WINDOW_BYTES,
-};
+use crate::limits::{ACCEPT_PAUSE, LOGIN_GRACE, SSH_IDLE};
 use crate::server::GitServer;
 use crate::service::Shared;
 
@@ -30,7 +24,7 @@ impl GitServer {
     /// Serves SSH on `listener` until [`GitServer::drain`] is called or `stop` is cancelled. Running transfers go on
     /// after it returns; `drain` waits for them.
     pub async fn serve_ssh(self, listener: TcpListener, host_keys: HostKeys, stop: CancellationToken) {
-        let config = Arc::new(config(host_keys));
+        let offer = Arc::new(Offer::new(&host_keys));
         let places = Arc::new(Semaphore::new(self.shared.engine.limits.connections_max));
         let addresses = Arc::new(Addresses::new(self.shared.engine.limits.connections_per_address_max));
         let mut pause = ACCEPT_PAUSE.0;
@@ -63,65 +57,19 @@ impl GitServer {
                 debug!(%peer, "too many failed sign-ins from this address");
                 continue;
             }
-            let (shared, config) = (Arc::clone(&self.shared), Arc::clone(&config));
+            let (shared, offer) = (Arc::clone(&self.shared), Arc::clone(&offer));
             let span = info_span!("ssh", %peer);
             let connection = async move {
                 let _held = (place, address);
-                connection(shared, config, stream, peer).await;
+                connection(shared, offer, stream, peer).await;
             };
             self.shared.tasks.spawn(connection.instrument(span));
         }
     }
 }
 
-fn config(host_keys: HostKeys) -> Config {
-    // Only AEAD ciphers that hardware speeds up first; chacha20 for clients without them. Finite-field key exchange is
-    // left out: it costs the server far more than the client.
-    let kex = vec![
-        kex::MLKEM768X25519_SHA256,
-        kex::CURVE25519,
-        kex::CURVE25519_PRE_RFC_8731,
-        kex::EXTENSION_SUPPORT_AS_SERVER,
-        kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
-    ];
-    let key = vec![
-        Algorithm::Ed25519,
-        Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
-        Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
-        Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
-        // People's keys alone; SHA-1 signatures (ssh-rsa without a hash) stay refused.
-        Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
-        Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
-    ];
-    let cipher = vec![cipher::AES_256_GCM, cipher::AES_128_GCM, cipher::CHACHA20_POLY1305];
-    Config {
-        server_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-Slipway_", env!("CARGO_PKG_VERSION")))),
-        methods: MethodSet::from(&[MethodKind::PublicKey][..]),
-        auth_rejection_time: Duration::from_millis(20),
-        auth_rejection_time_initial: Some(Duration::ZERO),
-        keys: vec![host_keys.key],
-        window_size: SSH_WINDOW_BYTES,
-        maximum_packet_size: SSH_PACKET_BYTES,
-        channel_buffer_size: SSH_CHANNEL_PACKETS,
-        event_buffer_size: 8,
-        preferred: Preferred {
-            kex: Cow::Owned(kex),
-            key: Cow::Owned(key),
-            cipher: Cow::Owned(cipher),
-            compression: Cow::Owned(vec![compression::NONE]),
-            ..Preferred::DEFAULT
-        },
-        max_auth_attempts: 10,
-        inactivity_timeout: Some(SSH_DEAD),
-        keepalive_interval: Some(SSH_KEEPALIVE),
-        keepalive_max: 3,
-        nodelay: true,
-        ..Config::default()
-    }
-}
-
 /// One connection, from its first byte to its last.
-async fn connection(shared: Arc<Shared>, config: Arc<Config>, stream: TcpStream, peer: SocketAddr) {
+async fn connection(shared: Arc<Shared>, offer: Arc<Offer>, stream: TcpStream, peer: SocketAddr) {
     let started = Instant::now();
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot turn off Nagle's algorithm");
@@ -130,6 +78,7 @@ async fn connection(shared: Arc<Shared>, config: Arc<Config>, stream: TcpStream,
     let _cut_at_end = cut.clone().drop_guard();
     let watch = Arc::new(Watch::default());
     let session = Session::new(Arc::clone(&shared), Arc::clone(&watch));
+    let config = offer.to(&stream).await;
     let stream = Cuttable::new(stream, &cut);
     let grace = tokio::time::sleep(LOGIN_GRACE);
     tokio::pin!(grace);

@@ -1,6 +1,7 @@
 //! The SSH side as OpenSSH's client meets it.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -125,11 +126,58 @@ fn only_strong_algorithms_are_spoken() {
         // With an AEAD cipher no MAC is negotiated, so the last one goes through.
         assert_eq!(spoken, weak.starts_with("MACs"), "{weak}");
     }
-    for good in ["Ciphers=aes256-gcm@openssh.com", "Ciphers=chacha20-poly1305@openssh.com"] {
+    for good in ["Ciphers=aes256-gcm@openssh.com", "Ciphers=aes128-gcm@openssh.com"] {
         assert!(ann.ssh(&["-o", good], &["x"]).output().expect("ssh runs").status.success(), "{good}");
     }
     let password = ann.ssh(&["-o", "PubkeyAuthentication=no"], &["x"]).output().expect("ssh runs");
     assert!(text(&password.stderr).contains("Permission denied (publickey)"), "{}", text(&password.stderr));
+}
+
+/// What the server answers to a client that says `id`: its own line and the plain text of its key exchange lists.
+fn lists_for(server: &Server, id: &str) -> String {
+    let mut stream = TcpStream::connect(server.ssh).expect("connected");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    stream.write_all(id.as_bytes()).expect("said");
+    let mut said = Vec::new();
+    let mut piece = [0; 4096];
+    while !text(&said).contains("hmac-") {
+        let length = stream.read(&mut piece).expect("answered");
+        assert_ne!(length, 0, "hung up after {:?}", text(&said));
+        said.extend_from_slice(&piece[..length]);
+    }
+    text(&said)
+}
+
+#[test]
+fn openssh_is_offered_the_fast_cipher_alone_and_others_a_choice() {
+    let server = Server::start();
+    let ann = server.person("ann", true);
+    let told = ann.ssh(&["-v"], &["x"]).output().expect("ssh runs");
+    let told = text(&told.stderr);
+    assert!(told.contains("-gcm@openssh.com MAC: <implicit>"), "{told}");
+    assert!(!told.contains("cipher: chacha20"), "{told}");
+    for other in ["SSH-2.0-PuTTY_Release_0.78\r\n", "SSH-2.0-Go\n", "SSH-2.0-OpenSS\r\n"] {
+        let said = lists_for(&server, other);
+        assert!(said.contains("aes256-gcm@openssh.com,aes128-gcm@openssh.com,chacha20"), "{other}: {said}");
+    }
+    assert!(!lists_for(&server, "SSH-2.0-OpenSSH_7.4\r\n").contains("chacha20"));
+}
+
+#[test]
+fn who_waits_for_the_server_to_speak_is_spoken_to() {
+    let server = Server::start();
+    let mut stream = TcpStream::connect(server.ssh).expect("connected");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    let begun = Instant::now();
+    let mut first = [0; 8];
+    stream.read_exact(&mut first).expect("greeted");
+    assert_eq!(&first, b"SSH-2.0-");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // One that says half of it, and one that hangs up, hold up nobody.
+    let mut half = TcpStream::connect(server.ssh).expect("connected");
+    half.write_all(b"S").expect("said");
+    drop(TcpStream::connect(server.ssh).expect("connected"));
+    assert!(server.person("ann", true).ssh(&[], &["x"]).output().expect("ssh runs").status.success());
 }
 
 #[test]
