@@ -41,14 +41,12 @@ pub(super) fn accept(
         match event.state {
             EventState::Intended => {}
             EventState::Accepted => {
-                let view = change.before();
-                return Ok(Orders { builds: work::owed(view, id)?, deploys: work::owed(view, id)? });
+                return orders_of(change, &event);
             }
             EventState::Abandoned => return Err(settled(id, "abandoned")),
         }
         let mut orders = Orders::default();
-        let refs: BTreeSet<&RefName> = moved.iter().map(|update| &update.name).collect();
-        for owed in event.owed.iter().filter(|owed| refs.contains(&owed.ref_name)) {
+        for owed in due(&event, moved) {
             match &owed.work {
                 Work::Build { broken } => {
                     let build = build(&event, owed, broken.as_ref(), now);
@@ -65,6 +63,23 @@ pub(super) fn accept(
         settle(change, &event)?;
         Ok(orders)
     })
+}
+
+/// What the event owes for the refs that moved.
+fn due<'a>(event: &'a Event, moved: &'a [RefUpdate]) -> impl Iterator<Item = &'a Owed> {
+    let refs: BTreeSet<&RefName> = moved.iter().map(|update| &update.name).collect();
+    event.owed.iter().filter(move |owed| refs.contains(&owed.ref_name))
+}
+
+/// What was recorded when the event was accepted. What was tried again since has higher numbers.
+fn orders_of(change: &Change<'_>, event: &Event) -> Result<Orders, StoreError> {
+    let view = change.before();
+    let mut orders = Orders { builds: work::owed(view, event.id)?, deploys: work::owed(view, event.id)? };
+    let all = due(event, &event.updates).count();
+    let builds = due(event, &event.updates).filter(|owed| matches!(owed.work, Work::Build { .. })).count();
+    orders.builds.truncate(builds);
+    orders.deploys.truncate(all - builds);
+    Ok(orders)
 }
 
 pub(super) fn abandon(disk: &Disk, id: EventId) -> Result<(), StoreError> {

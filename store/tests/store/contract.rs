@@ -337,6 +337,13 @@ pub(crate) fn an_event_is_accepted_once(store: &dyn MetaStore) {
     assert_eq!(store.intended().unwrap(), []);
     refused(store.abandon(intended.id), ProblemKind::Conflict, "accepted");
     refused(store.accept(EventId(99), &moved, NOW), ProblemKind::NotFound, "99");
+    store.add_build(orders.builds[0].clone()).unwrap();
+    store.add_deploy(orders.deploys[0].clone()).unwrap();
+    assert_eq!(
+        store.accept(intended.id, &moved, at(7)).unwrap(),
+        orders,
+        "what is tried again is no part of it"
+    );
 }
 
 pub(crate) fn many_at_once_accept_it_once_and_share_no_number(store: &dyn MetaStore) {
