@@ -5,6 +5,8 @@
 
 mod whole;
 
+pub(crate) use self::whole::Looks;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -253,15 +255,18 @@ impl Snapshot {
         if crate::maintain::wrote_bitmaps(root, bitmaps.file.checksum()) {
             return Some(Arc::new(bitmaps));
         }
-        let objects = self.objects.display();
-        match bitmaps.are_whole(&packs, self) {
-            Ok(true) => return Some(Arc::new(bitmaps)),
-            Ok(false) => {
-                tracing::warn!(%objects, "bitmaps from a time when history ended earlier are not used")
+        let are_whole = || {
+            let objects = self.objects.display();
+            match bitmaps.are_whole(&packs, self) {
+                Ok(true) => return true,
+                Ok(false) => {
+                    tracing::warn!(%objects, "bitmaps from a time when history ended earlier are not used")
+                }
+                Err(e) => tracing::warn!(%objects, "bitmaps are not used: {e}"),
             }
-            Err(e) => tracing::warn!(%objects, "bitmaps are not used: {e}"),
-        }
-        None
+            false
+        };
+        self.recipes.looks.at(bitmaps.file.trailer(), are_whole).then(|| Arc::new(bitmaps))
     }
 
     /// Everything that the commits reach, by bitmaps as far as there are any; `None` if there are none, or broken ones.

@@ -108,6 +108,11 @@ impl<D: Deref<Target = [u8]>> BitmapFile<D> {
         &self.data[12..12 + self.hash_len]
     }
 
+    /// The checksum of the file itself, as it says.
+    pub(crate) fn trailer(&self) -> &[u8] {
+        &self.data[self.data.len() - self.hash_len..]
+    }
+
     /// Reads all of the file to see whether its checksum is right.
     pub(crate) fn verify(&self) -> Result<(), Broken> {
         verify(&self.data, self.hash_len)

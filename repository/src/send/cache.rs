@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::parts::Parts;
 use super::recipe::Recipe;
+use crate::bitmaps::Looks;
 use crate::error::Result;
 use crate::limits::{RECIPES_DISK_BYTES_MAX, RECIPES_MEMORY_BYTES_MAX};
 use crate::packs::PackSet;
@@ -21,6 +22,8 @@ pub(crate) struct Recipes {
     answers: Mutex<State>,
     /// What answers have in common.
     pub(crate) parts: Parts,
+    /// Which bitmaps of others answers may be found by.
+    pub(crate) looks: Looks,
 }
 
 #[derive(Default)]
