@@ -6,7 +6,7 @@
 //! are few. Most are found beside the changed paths in the trees of the commits that the push builds on; the rest are
 //! looked for in all that the refs reach.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use slipway_core::{Oid, RefUpdate};
@@ -113,23 +113,24 @@ impl Check<'_> {
     /// Checks the links that lead out of the pack, and the bases that its deltas borrowed.
     fn outside(&self, incoming: &IncomingPack, tips: &[Oid]) -> Result<()> {
         let snapshot = &self.received.snapshot;
-        let mut missing = HashSet::new();
-        let mut content = HashSet::new();
+        let (mut missing, mut content) = (HashSet::new(), HashMap::new());
+        let mut look_for = |id: &Oid, kind: Kind| match content.insert(*id, kind) {
+            Some(other) if other != kind => Err(crate::receive::two_kinds(id, kind, other)),
+            _ => Ok(()),
+        };
         for (id, kind) in &incoming.outside {
             self.go_on()?;
-            match snapshot.object_size(id)? {
-                Some((is, _)) if is != *kind => return Err(crate::receive::two_kinds(id, is, *kind)),
-                None => drop(missing.insert(*id)),
-                Some((Kind::Tree | Kind::Blob, _)) => drop(content.insert(*id)),
-                Some(_) if !snapshot.is_visible(id)? => drop(missing.insert(*id)),
-                Some(_) => {}
+            if matches!(kind, Kind::Tree | Kind::Blob) {
+                look_for(id, *kind)?;
+            } else if !self.is_here(id, *kind)? || !snapshot.is_visible(id)? {
+                missing.insert(*id);
             }
         }
         let bases: HashSet<Oid> = incoming.bases.iter().copied().collect();
         // What a delta was based on must not tell the pusher what he may not see.
-        for id in &incoming.bases {
+        for id in &bases {
             match snapshot.object_size(id)? {
-                Some((Kind::Tree | Kind::Blob, _)) => drop(content.insert(*id)),
+                Some((is @ (Kind::Tree | Kind::Blob), _)) => look_for(id, is)?,
                 _ if !snapshot.is_visible(id)? => return Err(RepoError::NotConnected { id: *id }),
                 _ => {}
             }
@@ -137,9 +138,9 @@ impl Check<'_> {
         if !content.is_empty() {
             self.beside_changes(tips, &mut content)?;
         }
-        for id in content {
+        for (id, kind) in content {
             self.go_on()?;
-            if !snapshot.content_is_reachable(&id)? {
+            if !self.is_here(&id, kind)? || !snapshot.content_is_reachable(&id)? {
                 if bases.contains(&id) {
                     return Err(RepoError::NotConnected { id });
                 }
@@ -149,8 +150,17 @@ impl Check<'_> {
         if missing.is_empty() { Ok(()) } else { self.needed(tips, &missing) }
     }
 
-    /// Strikes out of `content` what the trees of the repository's own commits have at the paths that the push changes.
-    fn beside_changes(&self, tips: &[Oid], content: &mut HashSet<Oid>) -> Result<()> {
+    /// True if the repository has that object, reachable or not; an error if it is of another kind.
+    fn is_here(&self, id: &Oid, kind: Kind) -> Result<bool> {
+        match self.received.snapshot.object_size(id)? {
+            Some((is, _)) if is != kind => Err(crate::receive::two_kinds(id, is, kind)),
+            found => Ok(found.is_some()),
+        }
+    }
+
+    /// Strikes out of `content` what the trees of the repository's own commits have, as the same kind, at the paths that
+    /// the push changes. Nothing of that is looked up: whether it is there was seen to when those commits came.
+    fn beside_changes(&self, tips: &[Oid], content: &mut HashMap<Oid, Kind>) -> Result<()> {
         let mut open: Vec<Oid> = tips.to_vec();
         let mut seen = HashSet::new();
         let mut data = Vec::new();
@@ -181,13 +191,22 @@ impl Check<'_> {
     }
 
     /// Walks a new tree and an old one together, as far down as both differ.
-    fn beside(&self, new: &Oid, old: &Oid, content: &mut HashSet<Oid>) -> Result<()> {
+    fn beside(&self, new: &Oid, old: &Oid, content: &mut HashMap<Oid, Kind>) -> Result<()> {
+        let mut strike = |id: &Oid, kind| {
+            if content.get(id).copied() == kind {
+                content.remove(id);
+            }
+            content.is_empty()
+        };
         let mut pairs = vec![(*new, *old)];
-        content.remove(old);
+        let mut is_done = strike(old, Some(Kind::Tree));
         let (mut new_data, mut old_data) = (Vec::new(), Vec::new());
         while let Some((new, old)) = pairs.pop() {
             self.go_on()?;
-            if new == old || content.is_empty() {
+            if is_done {
+                return Ok(());
+            }
+            if new == old {
                 continue;
             }
             let is_tree = |kind| kind == Some(Kind::Tree);
@@ -198,7 +217,7 @@ impl Check<'_> {
             let entries = |data, id: &Oid| TreeEntries::new(data, id.as_bytes().len()).map_while(Result::ok);
             let mut news = if has_new { entries(&new_data[..], &new) } else { entries(&[], &new) }.peekable();
             for entry in entries(&old_data, &old) {
-                content.remove(&entry.id);
+                is_done = strike(&entry.id, entry.kind());
                 if entry.kind() != Some(Kind::Tree) {
                     continue;
                 }
