@@ -5,7 +5,7 @@
 //! So each is laid beside those of the commits below it, parents first, and beside the commits between. Only commits are
 //! looked at: at the end of a shallow history the trees are whole. Costs one walk over the commits, once a file.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
@@ -119,21 +119,28 @@ impl Look<'_> {
         let mut reached = self.bitmaps.reach(*number).map_err(broken)?;
         reached.and(&self.commits);
         let mut needed = Bits::with_len(self.bitmaps.objects() as usize);
-        let (mut seen, mut open) = (HashSet::from([commit]), vec![commit]);
-        while let Some(node) = open.pop() {
+        let date = |node| self.graph.commit(self.snapshot, node).map(|commit| commit.date);
+        let (mut seen, mut open) = (HashSet::from([commit]), BinaryHeap::from([(date(commit)?, commit)]));
+        // Newest first: so a bitmap comes before the commits that it covers, and they are not walked to anew.
+        while let Some((_, node)) = open.pop() {
+            let position = self.bitmaps.position(self.packs, &self.graph.id(node));
+            let bit = position.and_then(|position| self.bitmaps.bit(self.packs, position));
+            // What has no bit is in no bitmap.
+            let Some(bit) = bit else { return Ok(false) };
+            if needed.has(bit) {
+                continue;
+            }
             if let Some(below) = self.whole.get(&node) {
                 let (below, _) = Ewah::parse(below, self.bitmaps.objects()).map_err(broken)?;
                 below.or_into(&mut needed).map_err(broken)?;
                 continue;
             }
-            let position = self.bitmaps.position(self.packs, &self.graph.id(node));
-            match position.and_then(|position| self.bitmaps.bit(self.packs, position)) {
-                Some(bit) => needed.put(bit),
-                // What has no bit is in no bitmap.
-                None => return Ok(false),
-            };
-            let parents = self.graph.commit(self.snapshot, node)?.parents;
-            open.extend(parents.iter().filter(|parent| seen.insert(**parent)));
+            needed.put(bit);
+            for parent in self.graph.commit(self.snapshot, node)?.parents.iter() {
+                if seen.insert(*parent) {
+                    open.push((date(*parent)?, *parent));
+                }
+            }
         }
         needed.and_not(&reached);
         self.whole.insert(commit, ewah_encode(&reached, self.bitmaps.objects()));
