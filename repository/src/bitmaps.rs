@@ -3,9 +3,10 @@
 //! They cover the packs of the multi-pack index, or one pack; commits that came since are walked, and only what is new
 //! in them is looked at. Their numbers are the packs' own order; what leaves here is a set by place.
 
+mod looks;
 mod whole;
 
-pub(crate) use self::whole::Looks;
+pub(crate) use self::looks::Looks;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -255,18 +256,20 @@ impl Snapshot {
         if crate::maintain::wrote_bitmaps(root, bitmaps.file.checksum()) {
             return Some(Arc::new(bitmaps));
         }
-        let are_whole = || {
-            let objects = self.objects.display();
-            match bitmaps.are_whole(&packs, self) {
-                Ok(true) => return true,
+        let objects = self.objects.display();
+        let look = || {
+            let are_whole = bitmaps.are_whole(&packs, self);
+            match &are_whole {
+                Ok(true) => {}
                 Ok(false) => {
                     tracing::warn!(%objects, "bitmaps from a time when history ended earlier are not used")
                 }
                 Err(e) => tracing::warn!(%objects, "bitmaps are not used: {e}"),
             }
-            false
+            are_whole
         };
-        self.recipes.looks.at(bitmaps.file.trailer(), are_whole).then(|| Arc::new(bitmaps))
+        let is_whole = self.recipes.looks.at(root, bitmaps.file.trailer(), look).unwrap_or(false);
+        is_whole.then(|| Arc::new(bitmaps))
     }
 
     /// Everything that the commits reach, by bitmaps as far as there are any; `None` if there are none, or broken ones.

@@ -201,6 +201,8 @@ pub(crate) const FRESH_OBJECT_BYTES_MAX: u64 = 8 << 20;
 pub(crate) const TWINS_MAX: usize = 100_000;
 /// Files of bitmaps of which it is known whether they are whole, over all repositories.
 pub(crate) const BITMAP_FILES_KNOWN_MAX: usize = 10_000;
+/// Bytes read of the note about a repository's bitmaps.
+pub(crate) const BITMAP_NOTE_BYTES_MAX: u64 = 1_000;
 /// Bytes of memory that answers kept for the next who asks take, over all repositories.
 pub(crate) const RECIPES_MEMORY_BYTES_MAX: usize = 32 << 20;
 /// Bytes of disk that they take.

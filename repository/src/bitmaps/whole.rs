@@ -3,13 +3,10 @@
 //! everything anew, and nothing in the file or beside it tells.
 //!
 //! So each is laid beside those of the commits below it, parents first, and beside the commits between. Only commits are
-//! looked at: at the end of a shallow history the trees are whole. Costs one walk over the commits, once a file.
+//! looked at: at the end of a shallow history the trees are whole. Costs one walk over the commits, once a file (`looks.rs`).
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
 
-use clru::CLruCache;
 use slipway_core::Oid;
 
 use super::Bitmaps;
@@ -17,35 +14,9 @@ use crate::bits::Bits;
 use crate::error::{RepoError, Result};
 use crate::formats::{Broken, Ewah, ewah_encode};
 use crate::graph::{Graph, Node};
-use crate::limits::BITMAP_FILES_KNOWN_MAX;
 use crate::object::Kind;
 use crate::packs::PackSet;
 use crate::snapshot::Snapshot;
-
-/// What came of the looks so far, by the checksum at the end of each file. It follows from the file and from objects,
-/// which never change, so it holds for every generation and every repository.
-pub(crate) struct Looks(Mutex<CLruCache<Vec<u8>, bool>>);
-
-impl Default for Looks {
-    fn default() -> Self {
-        let max = NonZeroUsize::new(BITMAP_FILES_KNOWN_MAX).unwrap_or(NonZeroUsize::MIN);
-        Self(Mutex::new(CLruCache::new(max)))
-    }
-}
-
-impl Looks {
-    /// What came of the look at the file of that checksum, or what comes of it now. While it is looked at nobody waits:
-    /// of two who look at once each does all of it.
-    pub(super) fn at(&self, file: &[u8], look: impl FnOnce() -> bool) -> bool {
-        let table = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = table().get(file).copied();
-        known.unwrap_or_else(|| {
-            let found = look();
-            table().put(file.to_vec(), found);
-            found
-        })
-    }
-}
 
 /// A look at all bitmaps of a file.
 struct Look<'a> {
@@ -150,17 +121,4 @@ impl Look<'_> {
 
 fn broken(e: Broken) -> RepoError {
     RepoError::Invalid { what: format!("a bitmap: {e}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_looked_at_once() {
-        let looks = Looks::default();
-        assert!(looks.at(b"one", || true) && !looks.at(b"other", || false));
-        let again = || -> bool { panic!("looked at again") };
-        assert!(looks.at(b"one", again) && !looks.at(b"other", again));
-    }
 }

@@ -28,6 +28,7 @@ pub(super) fn step(stop: &AtomicBool) {
 }
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -258,6 +259,7 @@ fn bitmaps_that_git_wrote_while_history_was_cut_off_are_not_used_once_it_is_whol
         let all = crate::support::reachable(&path, &["--all"]);
         for round in 0..2 {
             assert!(repository.snapshot().unwrap().bitmaps().is_none(), "round {round}");
+            assert!(fs::read_to_string(path.join("slipway/bitmaps")).unwrap().ends_with(" cut\n"));
             assert_eq!(cloned(&lab, &path, &format!("clone{round}.git")), all, "round {round}");
             // git goes on from what it had.
             git(&path, &["repack", "-q", "-adb"]);
@@ -275,6 +277,7 @@ fn bitmaps_that_git_wrote_for_a_whole_history_are_used() {
     import(&path, 23, 150);
     git(&path, &["repack", "-q", "-adb"]);
     assert!(judged(&repository, &path).len() > 1);
+    assert!(fs::read_to_string(path.join("slipway/bitmaps")).unwrap().ends_with(" whole\n"));
     // And taken over.
     import(&path, 24, 150);
     repository.maintain(&AtomicBool::new(false)).unwrap();
