@@ -17,6 +17,7 @@ use crate::bits::Bits;
 use crate::error::{RepoError, Result};
 use crate::formats::{BitmapFile, Broken};
 use crate::graph::{Graph, Node};
+use crate::ids::Recent;
 use crate::mapped::Mapped;
 use crate::object::Kind;
 use crate::pack::Pack;
@@ -294,6 +295,7 @@ impl Snapshot {
             }
         };
         let mut marks = marks;
+        let mut recent = Recent::new();
         for node in bare {
             if stop.load(Ordering::Relaxed) {
                 return Err(RepoError::Stopped);
@@ -301,7 +303,7 @@ impl Snapshot {
             // A bitmap that came later in the walk may have brought it.
             if marks.put(&self.packs.load(), &self.graph().id(node)) {
                 let tree = self.graph().commit(self, node)?.tree;
-                self.mark_tree(&tree, &mut marks)?;
+                self.mark_tree(&tree, &mut marks, &mut recent)?;
             }
         }
         Ok(Some(marks))

@@ -199,6 +199,8 @@ pub(crate) const FRESH_BYTES_MAX: u64 = 128 << 20;
 pub(crate) const FRESH_OBJECT_BYTES_MAX: u64 = 8 << 20;
 /// Pairs of an object and what the client has at its path that one answer remembers.
 pub(crate) const TWINS_MAX: usize = 100_000;
+/// Ids that one walk over trees remembers from not long ago (33 bytes each).
+pub(crate) const RECENT_IDS: usize = 1 << 14;
 /// Files of bitmaps of which it is known whether they are whole, over all repositories.
 pub(crate) const BITMAP_FILES_KNOWN_MAX: usize = 10_000;
 /// Bytes read of the note about a repository's bitmaps.

@@ -14,6 +14,7 @@ use slipway_core::Oid;
 use crate::bits::Bits;
 use crate::error::{RepoError, Result};
 use crate::graph::{Ancestors, Graph, Node};
+use crate::ids::Recent;
 use crate::limits::{GRAPH_KEPT_MAX, INHERIT_COMMITS_MAX, LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX};
 use crate::links::{TreeEntries, tag_target};
 use crate::object::{Kind, Objects};
@@ -299,15 +300,16 @@ impl Snapshot {
         for tag in &roots.tags {
             seen.put(&self.packs.load(), tag);
         }
-        roots.others.iter().try_for_each(|other| self.mark_tree(other, seen))
+        let mut recent = Recent::new();
+        roots.others.iter().try_for_each(|other| self.mark_tree(other, seen, &mut recent))
     }
 
     /// One commit further; false at the end.
-    fn step_content(&self, content: &mut Content) -> Result<bool> {
+    fn step_content(&self, content: &mut Content, recent: &mut Recent) -> Result<bool> {
         let Some((_, node)) = content.next.pop() else { return Ok(false) };
         let commit = self.graph.commit(self, node)?;
         content.seen.put(&self.packs.load(), &self.graph.id(node));
-        self.mark_tree(&commit.tree, &mut content.seen)?;
+        self.mark_tree(&commit.tree, &mut content.seen, recent)?;
         commit.parents.iter().try_for_each(|parent| self.queue(content, *parent))?;
         Ok(true)
     }
@@ -322,8 +324,9 @@ impl Snapshot {
         let mut held = lock(&self.reach.content);
         let found = (|| {
             let content = self.content(&mut held)?;
+            let mut recent = Recent::new();
             while !content.seen.has(&self.packs.load(), id) {
-                if !self.step_content(content)? {
+                if !self.step_content(content, &mut recent)? {
                     return Ok(false);
                 }
             }
@@ -356,8 +359,9 @@ impl Snapshot {
         }
         let walked = (|| {
             let content = self.content(&mut held)?;
+            let mut recent = Recent::new();
             while !stop.load(Ordering::Relaxed) {
-                if !self.step_content(content)? {
+                if !self.step_content(content, &mut recent)? {
                     return Ok(Some(Arc::new(content.seen.clone())));
                 }
             }
@@ -442,8 +446,9 @@ impl Snapshot {
         Ok(false)
     }
 
-    /// Puts a tree (or blob) and everything below it in; what was in before is not looked into again.
-    pub(crate) fn mark_tree(&self, id: &Oid, seen: &mut Marks) -> Result<()> {
+    /// Puts a tree (or blob) and everything below it in; what was in before is not looked into again. `recent` holds
+    /// nothing but what is in.
+    pub(crate) fn mark_tree(&self, id: &Oid, seen: &mut Marks, recent: &mut Recent) -> Result<()> {
         let mut open = vec![*id];
         let mut data = Vec::new();
         if self.object_size(id)?.is_some_and(|(kind, _)| kind != Kind::Tree) {
@@ -460,9 +465,11 @@ impl Snapshot {
             for entry in TreeEntries::new(&data, id.as_bytes().len()) {
                 let entry = entry.map_err(|why| RepoError::BrokenObject { id, why: why.into() })?;
                 match entry.kind() {
+                    None => {}
+                    // An open tree is put in before anything else is asked.
+                    Some(_) if recent.came(&entry.id) => {}
                     Some(Kind::Tree) => open.push(entry.id),
                     Some(_) => drop(seen.put(&self.packs.load(), &entry.id)),
-                    None => {}
                 }
             }
         }
