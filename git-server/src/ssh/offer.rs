@@ -2,7 +2,7 @@
 //!
 //! Of two lists of ciphers the client's order decides (RFC 4253, 7.1), and OpenSSH's begins with ChaCha20-Poly1305. On
 //! processors that have instructions for AES it takes more than twice the processor time of AES-GCM, at both ends, so
-//! OpenSSH is offered AES-GCM alone; it has had that since 6.2 (2013). Who cannot do AES-GCM (PuTTY before 0.81,
+//! OpenSSH is offered AES-GCM alone; it has had that since 6.2 (2013). Who cannot do AES-GCM (older PuTTY,
 //! Dropbear) is offered ChaCha20-Poly1305 as well. What a client says of itself is part of what both ends sign in the key
 //! exchange: nobody in between can change it, and every cipher here is a strong one.
 
@@ -46,7 +46,7 @@ impl Offer {
     }
 }
 
-/// True for `SSH-2.0-OpenSSH_…`, as its clients begin in every version (`send_peer_id` is no setting of theirs).
+/// True for `SSH-2.0-OpenSSH_…`, as its clients begin in every version.
 fn is_openssh(id: &[u8]) -> bool {
     id.starts_with(b"SSH-2.0-OpenSSH_")
 }
