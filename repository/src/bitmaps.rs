@@ -295,7 +295,7 @@ impl Snapshot {
             }
         };
         let mut marks = marks;
-        let mut recent = Recent::new();
+        let mut recent = Recent::default();
         for node in bare {
             if stop.load(Ordering::Relaxed) {
                 return Err(RepoError::Stopped);

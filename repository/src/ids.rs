@@ -16,19 +16,19 @@ pub(crate) type IdMap<V> = HashMap<Oid, V, RandomState>;
 /// Ids that came not long ago, so that what comes again and again (one tree after another has nearly the same entries) need
 /// not be looked up each time. Each id has one slot, which the next for that slot takes: ids that were made to meet there
 /// cost time alone.
-pub(crate) struct Recent(Box<[Oid]>);
+#[derive(Default)]
+pub(crate) struct Recent(Vec<Oid>);
 
 impl Recent {
-    pub(crate) fn new() -> Self {
-        Self(vec![Oid::ZERO_SHA1; RECENT_IDS].into())
-    }
-
     /// True if the id came not long ago; from now on it did.
     pub(crate) fn came(&mut self, id: &Oid) -> bool {
         let bytes = id.as_bytes();
         let [.., a, b] = bytes else { return false };
-        let len = self.0.len();
-        let slot = &mut self.0[usize::from(u16::from_be_bytes([*a, *b])) % len];
+        // Most walks end before their first tree.
+        if self.0.is_empty() {
+            self.0.resize(RECENT_IDS, id.zero_like());
+        }
+        let slot = &mut self.0[usize::from(u16::from_be_bytes([*a, *b])) % RECENT_IDS];
         if ends(slot.as_bytes()) == ends(bytes) {
             return true;
         }
@@ -55,7 +55,7 @@ mod tests {
             (bytes[0], bytes[19]) = (first, last);
             Oid::Sha1(bytes)
         };
-        let mut recent = Recent::new();
+        let mut recent = Recent::default();
         assert!(!recent.came(&id(1, 1)) && recent.came(&id(1, 1)));
         assert!(!recent.came(&id(1, 2)) && recent.came(&id(1, 1)));
         assert!(!recent.came(&id(2, 1)), "another id of the same slot");

@@ -300,7 +300,7 @@ impl Snapshot {
         for tag in &roots.tags {
             seen.put(&self.packs.load(), tag);
         }
-        let mut recent = Recent::new();
+        let mut recent = Recent::default();
         roots.others.iter().try_for_each(|other| self.mark_tree(other, seen, &mut recent))
     }
 
@@ -324,7 +324,7 @@ impl Snapshot {
         let mut held = lock(&self.reach.content);
         let found = (|| {
             let content = self.content(&mut held)?;
-            let mut recent = Recent::new();
+            let mut recent = Recent::default();
             while !content.seen.has(&self.packs.load(), id) {
                 if !self.step_content(content, &mut recent)? {
                     return Ok(false);
@@ -359,7 +359,7 @@ impl Snapshot {
         }
         let walked = (|| {
             let content = self.content(&mut held)?;
-            let mut recent = Recent::new();
+            let mut recent = Recent::default();
             while !stop.load(Ordering::Relaxed) {
                 if !self.step_content(content, &mut recent)? {
                     return Ok(Some(Arc::new(content.seen.clone())));

@@ -1,10 +1,10 @@
 //! What a client is offered, which depends on who it says to be.
 //!
 //! Of two lists of ciphers the client's order decides (RFC 4253, 7.1), and OpenSSH's begins with ChaCha20-Poly1305. On
-//! processors that have instructions for AES it takes more than twice the processor time of AES-GCM, at both ends, so
-//! OpenSSH is offered AES-GCM alone; it has had that since 6.2 (2013). Who cannot do AES-GCM (older PuTTY,
-//! Dropbear) is offered ChaCha20-Poly1305 as well. What a client says of itself is part of what both ends sign in the key
-//! exchange: nobody in between can change it, and every cipher here is a strong one.
+//! processors that have instructions for AES a clone with it took the server twice the processor time, so OpenSSH is
+//! offered AES-GCM alone; it has had that since 6.2 (2013). Who cannot do AES-GCM (older PuTTY, Dropbear) is offered
+//! ChaCha20-Poly1305 as well. What a client says of itself is part of what both ends sign in the key exchange: nobody in
+//! between can change it, and every cipher here is a strong one.
 
 use std::borrow::Cow;
 use std::sync::Arc;

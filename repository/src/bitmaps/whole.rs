@@ -113,8 +113,9 @@ impl Look<'_> {
                 }
             }
         }
+        // What it reaches, and not what the file says beyond that.
+        self.whole.insert(commit, ewah_encode(&needed, self.bitmaps.objects()));
         needed.and_not(&reached);
-        self.whole.insert(commit, ewah_encode(&reached, self.bitmaps.objects()));
         Ok(needed.is_empty())
     }
 }
