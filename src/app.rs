@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use slipway_core::accept::{Acceptance, Ledger};
 use slipway_core::{Problem, ProblemKind};
 use slipway_deployer::Clusters;
+use slipway_forge::Forge;
 use slipway_git_server::GitServer;
 use slipway_hooks::{BuildLogs, Engine, Hooks};
 use slipway_repository::Repositories;
@@ -16,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::data::DataFolder;
 use crate::dispatch::ToWorkers;
 use crate::follow::Followers;
@@ -108,23 +109,20 @@ impl App {
             logs: Arc::new(Logs(rooms.logs.clone())),
             stop: stop.clone(),
         });
+        let workers = (supervisor.clone(), upkeep.clone());
+        let outside = Arc::new(ServerOperations::new(rooms.clone(), workers, sled.clone(), data.clone()));
+        let forge = Arc::new(Forge::new(slipway_forge::Parts { store, repositories, outside, clock: now }));
         let git = GitServer::new(slipway_git_server::Parts {
-            store: store.clone(),
-            repositories: repositories.clone(),
+            forge: forge.clone(),
             acceptance,
             follow: followers,
             commands: commands.clone(),
             base_url: Arc::from(base_url.as_str()),
             limits: slipway_git_server::Limits::default(),
         });
-        let workers = (supervisor.clone(), upkeep.clone());
-        let operations = Arc::new(ServerOperations::new(rooms.clone(), workers, sled.clone(), data.clone()));
         let web = slipway_web::router(slipway_web::Parts {
-            store,
-            repositories,
-            operations,
+            forge,
             addresses: slipway_web::Addresses { http: base_url.clone(), ssh: ssh.to_string() },
-            clock: now,
             version: env!("CARGO_PKG_VERSION"),
         });
         commands.set_router(web.clone());
@@ -137,9 +135,14 @@ impl App {
         let tasks = TaskTracker::new();
         let drain = Duration::from_secs(config.drain_s);
         let public = git.router().merge(web.clone());
-        tasks.spawn(http::serve(http_listener, public, stop.clone(), drain));
+        tasks.spawn(http::serve(http_listener, public, config.front(), stop.clone(), drain));
         tasks.spawn(http::serve_admin(admin_listener, web, stop.clone()));
-        tasks.spawn(git.clone().serve_ssh(ssh_listener, host_keys, stop.clone()));
+        tasks.spawn(git.clone().serve_ssh(
+            ssh_listener,
+            host_keys,
+            config.proxies_of(Listener::Ssh),
+            stop.clone(),
+        ));
         tasks.spawn(sweep_sessions(sled, stop.clone()));
         tasks.spawn(sweep_engine(rooms.clone(), supervisor.clone()));
         data.write_run(http, ssh)?;

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use slipway_core::{Problem, ProblemKind};
+use slipway_forge::origin::TrustedProxies;
 
 use crate::cli::Serve;
+use crate::http::Front;
 use crate::upkeep;
 
 /// config.toml.
@@ -28,8 +30,22 @@ pub(crate) struct Config {
     pub(crate) deploys_max: usize,
     /// How long a drain waits for work under way, in seconds.
     pub(crate) drain_s: u64,
+    /// Addresses and networks of the proxies in front whose word on who connects is believed.
+    pub(crate) trusted_proxies: Vec<String>,
+    /// The listeners (`http`, `ssh`) to which those speak the PROXY protocol, version 2.
+    pub(crate) proxy_protocol: Vec<Listener>,
     /// `[maintenance]`.
     pub(crate) maintenance: Maintenance,
+}
+
+/// One of the two public listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Listener {
+    /// Pages, API and Git over HTTP.
+    Http,
+    /// SSH.
+    Ssh,
 }
 
 /// How repositories are kept fast.
@@ -64,6 +80,8 @@ impl Default for Config {
             builds_max: 2,
             deploys_max: 8,
             drain_s: 30,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: Vec::new(),
             maintenance: Maintenance::default(),
         }
     }
@@ -96,6 +114,21 @@ impl Config {
         })
     }
 
+    /// The proxies that speak the PROXY protocol to that listener.
+    pub(crate) fn proxies_of(&self, listener: Listener) -> TrustedProxies {
+        if self.proxy_protocol.contains(&listener) { self.proxies() } else { TrustedProxies::default() }
+    }
+
+    /// The proxies in front of HTTP.
+    pub(crate) fn front(&self) -> Front {
+        Front { connections: self.proxies_of(Listener::Http), requests: self.proxies() }
+    }
+
+    fn proxies(&self) -> TrustedProxies {
+        // Checked when it was loaded.
+        TrustedProxies::parse(&self.trusted_proxies).unwrap_or_default()
+    }
+
     fn check(self) -> Result<Self, Problem> {
         let invalid =
             |what: &str| Problem::new(ProblemKind::Invalid, what, "Mend the configuration and start again.");
@@ -107,6 +140,14 @@ impl Config {
         }
         if self.maintenance.delay_s > 3600 {
             return Err(invalid("maintenance.delay_s must lie from 0 to 3600."));
+        }
+        if let Err(wrong) = TrustedProxies::parse(&self.trusted_proxies) {
+            return Err(invalid(&format!("trusted_proxies: {wrong:?} is no address and no network.")));
+        }
+        if !self.proxy_protocol.is_empty() && self.trusted_proxies.is_empty() {
+            return Err(invalid(
+                "proxy_protocol needs trusted_proxies: from whom else would it be believed?",
+            ));
         }
         if self.base_url.as_ref().is_some_and(|u| !u.starts_with("http://") && !u.starts_with("https://")) {
             return Err(invalid("base_url must start with http:// or https://."));

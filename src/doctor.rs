@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use slipway_core::{Problem, UnixMillis};
-use slipway_web::Check;
+use slipway_forge::Check;
 
 use crate::app::Rooms;
 use crate::cli::Serve;

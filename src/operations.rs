@@ -1,4 +1,4 @@
-//! What the pages and the API do beyond the store: repositories on disk, builds, deploys, logs, checks.
+//! What the floor asks of the world outside of it: repositories on disk, builds, deploys, logs, checks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use slipway_core::build::{Build, BuildState};
 use slipway_core::deploy::{Deploy, DeployCause, DeployState};
-use slipway_core::target::RepoRecord;
+use slipway_core::target::{Cluster, Registry, RepoRecord};
 use slipway_core::{
     Actor, BuildNumber, ClusterName, DeployNumber, ObjectFormat, Problem, ProblemKind, RegistryName, RepoId,
     RepoName, Secret,
 };
+use slipway_forge::{Change, Check, Outside, Subject};
 use slipway_repository::Maintained;
 use slipway_store::SledStore;
-use slipway_web::{Change, Check, LogChunk, Operations, Subject};
 
 use crate::app::Rooms;
 use crate::data::DataFolder;
@@ -36,7 +36,7 @@ pub(crate) use self::repos::settle as settle_repos;
 /// How long a removed repository's work may take to stop.
 const STOP_GRACE: Duration = Duration::from_secs(30);
 
-/// The port that the web room asks through.
+/// The port that the floor asks through.
 pub(crate) struct ServerOperations {
     rooms: Rooms,
     supervisor: Supervisor,
@@ -57,10 +57,9 @@ impl ServerOperations {
 }
 
 #[async_trait]
-impl Operations for ServerOperations {
+impl Outside for ServerOperations {
     async fn create_repo(
         &self,
-        _: &Actor,
         format: ObjectFormat,
         name: &RepoName,
         description: &str,
@@ -87,19 +86,15 @@ impl Operations for ServerOperations {
         self.upkeep.ask(record.await?, full).await
     }
 
-    async fn test_registry(&self, name: &RegistryName) -> Result<String, Problem> {
-        test_registry(&self.rooms, name).await
+    async fn test_registry(&self, registry: &Registry, password: Option<&Secret>) -> Result<String, Problem> {
+        Ok(self.rooms.hooks.test_registry(registry, password).await?)
     }
 
-    async fn test_cluster(&self, name: &ClusterName) -> Result<String, Problem> {
-        test_cluster(&self.rooms, name).await
+    async fn test_cluster(&self, cluster: &Cluster, kubeconfig: &Secret) -> Result<String, Problem> {
+        Ok(self.rooms.clusters.connect(cluster, kubeconfig).await?.test().await?)
     }
 
-    async fn describe_kubeconfig(
-        &self,
-        kubeconfig: &Secret,
-        context: Option<&str>,
-    ) -> Result<String, Problem> {
+    fn api_address(&self, kubeconfig: &Secret, context: Option<&str>) -> Result<String, Problem> {
         Ok(slipway_deployer::summarise(kubeconfig, context)?.server)
     }
 
@@ -265,34 +260,21 @@ impl Operations for ServerOperations {
         Ok(diffs.iter().map(diff_line).collect())
     }
 
-    async fn read_log(
+    fn read_log(
         &self,
-        repo: &RepoName,
+        repo: RepoId,
         number: BuildNumber,
         offset: u64,
         bytes_max: usize,
-    ) -> Result<LogChunk, Problem> {
-        let (logs, repo) = (self.rooms.logs.clone(), repo.clone());
-        blocking(move || {
-            let bytes =
-                logs.read(&repo, number, offset, bytes_max).map_err(|e| logs::unreadable(number, &e))?;
-            Ok(LogChunk { offset, bytes: Bytes::from(bytes) })
-        })
-        .await
+    ) -> Result<Bytes, Problem> {
+        let Some(record) = self.rooms.store.repo(repo)? else { return Ok(Bytes::new()) };
+        let bytes = self.rooms.logs.read(&record.name, number, offset, bytes_max);
+        bytes.map(Bytes::from).map_err(|e| logs::unreadable(number, &e))
     }
 
-    async fn log_size(&self, repo: &RepoName, number: BuildNumber) -> Result<u64, Problem> {
-        let (logs, repo) = (self.rooms.logs.clone(), repo.clone());
-        blocking(move || logs.len(&repo, number).map_err(|e| logs::unreadable(number, &e))).await
-    }
-
-    fn follow_log(
-        &self,
-        repo: &RepoName,
-        number: BuildNumber,
-        offset: u64,
-    ) -> BoxStream<'static, Result<LogChunk, Problem>> {
-        logs::follow(self.rooms.clone(), repo.clone(), number, offset)
+    fn log_size(&self, repo: RepoId, number: BuildNumber) -> Result<u64, Problem> {
+        let Some(record) = self.rooms.store.repo(repo)? else { return Ok(0) };
+        self.rooms.logs.len(&record.name, number).map_err(|e| logs::unreadable(number, &e))
     }
 
     fn changes(&self) -> BoxStream<'static, Change> {

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 
 use clap::Parser;
 use futures_util::future::BoxFuture;
-use slipway_core::{Actor, Problem, ProblemKind};
+use slipway_core::{Problem, ProblemKind};
+use slipway_forge::Caller;
 use slipway_git_server::{CommandIo, Commands};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -29,7 +30,7 @@ impl SshCommands {
 }
 
 impl Commands for SshCommands {
-    fn run(&self, actor: Actor, argv: Vec<String>, io: CommandIo) -> BoxFuture<'static, u32> {
+    fn run(&self, caller: Caller, argv: Vec<String>, io: CommandIo) -> BoxFuture<'static, u32> {
         let router = self.router.get().cloned();
         Box::pin(async move {
             let CommandIo { stdin, mut stdout, mut stderr } = io;
@@ -44,7 +45,7 @@ impl Commands for SshCommands {
                 }
             };
             let outcome = match router {
-                Some(router) => carry_out(cli, router, actor, stdin, &mut stdout).await,
+                Some(router) => carry_out(cli, router, caller, stdin, &mut stdout).await,
                 None => {
                     Err(Problem::new(ProblemKind::Busy, "The server is starting.", "Try again in a moment."))
                 }
@@ -64,7 +65,7 @@ impl Commands for SshCommands {
 async fn carry_out(
     cli: Cli,
     router: axum::Router,
-    actor: Actor,
+    caller: Caller,
     stdin: impl tokio::io::AsyncRead + Unpin + Send,
     stdout: &mut (impl AsyncWrite + Unpin + Send),
 ) -> Result<bool, Problem> {
@@ -89,7 +90,7 @@ async fn carry_out(
         )
     })?;
     let session = Session {
-        client: Client::InProcess { router, actor },
+        client: Client::InProcess { router, caller },
         files: &mut InputOnly(input),
         out: &mut Channel(stdout),
     };

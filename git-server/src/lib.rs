@@ -3,7 +3,6 @@
 //! `wire` is the protocol without a transport, `service` the conversations without a transport, `ssh` and `http` carry
 //! them, [`Pipe`] needs neither. Start at [`GitServer`]. What this room needs of its siblings comes in through [`Follow`] and [`Commands`].
 
-mod authenticate;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -18,7 +17,6 @@ mod ssh;
 mod transport;
 mod wire;
 
-pub use self::authenticate::Authenticator;
 pub use self::limits::Limits;
 pub use self::pipe::{Pipe, PipeService};
 pub use self::ports::{CommandIo, Commands, Follow};

@@ -133,12 +133,8 @@ pub(crate) const SSH_CHANNEL_PACKETS: usize = 16;
 /// First and longest pause after `accept` failed (out of file descriptors).
 pub(crate) const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
 
-/// Failed sign-ins that one address may make within [`FAILURE_WINDOW_MS`].
-pub(crate) const FAILURES_MAX: u32 = 30;
-/// Length of that window, in milliseconds.
-pub(crate) const FAILURE_WINDOW_MS: u64 = 60_000;
-/// Addresses remembered for it; when full, the oldest are forgotten.
-pub(crate) const FAILURE_ADDRESSES_MAX: usize = 10_000;
+/// Refused keys of one connection that are remembered for the log.
+pub(crate) const REFUSED_KEYS_MAX: usize = 8;
 
 /// The bounds that a deployment may tune.
 #[derive(Clone, Debug)]

@@ -13,9 +13,8 @@ use futures_util::stream::{self, BoxStream};
 use slipway_core::accept::{Acceptance, Bindings, Incoming, Ledger, Orders, Preflight};
 use slipway_core::event::Event;
 use slipway_core::target::ClusterBinding;
-use slipway_core::{
-    Actor, EventId, Oid, Problem, ProblemKind, RefUpdate, RepoId, RepoName, UnixMillis, UserName,
-};
+use slipway_core::{EventId, Oid, Problem, ProblemKind, RefUpdate, RepoId, RepoName, UnixMillis, UserName};
+use slipway_forge::Caller;
 use slipway_repository::{ConfigValue, Repository, Settings};
 use tokio::sync::mpsc;
 
@@ -177,7 +176,7 @@ fn open(
     };
     let repository = Repository::open_with(root, Settings::of_git(), config).map_err(Problem::from)?;
     let repository = repository.overruled(overrides);
-    Ok(Opened { id: RepoId(0), name, repository: Arc::new(repository), actor: Actor::Server })
+    Ok(Opened { id: RepoId(0), name, repository: Arc::new(repository), caller: Caller::server() })
 }
 
 /// The folder with the repository in it, looked for where git looks: `DIR/.git`, `DIR`, `DIR.git/.git`, `DIR.git`.

@@ -4,7 +4,8 @@ use std::pin::Pin;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use slipway_core::{Actor, EventId};
+use slipway_core::EventId;
+use slipway_forge::Caller;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Tells a waiting client how the work of its push goes (`git push -o wait`).
@@ -15,8 +16,8 @@ pub trait Follow: Send + Sync {
 
 /// Runs commands that come over SSH and are not git's.
 pub trait Commands: Send + Sync {
-    /// Runs `argv` for `actor` and gives its exit status. Whether the actor may is decided inside.
-    fn run(&self, actor: Actor, argv: Vec<String>, io: CommandIo) -> BoxFuture<'static, u32>;
+    /// Runs `argv` for `caller` and gives its exit status. Whether the caller may is decided inside.
+    fn run(&self, caller: Caller, argv: Vec<String>, io: CommandIo) -> BoxFuture<'static, u32>;
 }
 
 /// The three streams of a command. Dropping the output streams ends them.

@@ -4,11 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_core::accept::Acceptance;
-use slipway_repository::Repositories;
-use slipway_store::Store;
+use slipway_forge::Forge;
 use tokio_util::task::TaskTracker;
 
-use crate::authenticate::Authenticator;
 use crate::limits::Limits;
 use crate::ports::{Commands, Follow};
 use crate::service::certificate::KeysOf;
@@ -16,10 +14,8 @@ use crate::service::{Engine, Shared};
 
 /// What a Git server is made of.
 pub struct Parts {
-    /// Users, keys, tokens, repositories and roles.
-    pub store: Store,
-    /// The repositories on disk.
-    pub repositories: Arc<Repositories>,
+    /// Who may use which repository.
+    pub forge: Arc<Forge>,
     /// The one way in for pushes.
     pub acceptance: Arc<Acceptance>,
     /// Tells waiting pushers how it goes.
@@ -41,23 +37,16 @@ pub struct GitServer {
 impl GitServer {
     /// Puts the parts together. Serves nothing yet.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, repositories, acceptance, follow, commands, base_url, limits } = parts;
-        let signers = Arc::new(KeysOf(Arc::clone(&store)));
+        let Parts { forge, acceptance, follow, commands, base_url, limits } = parts;
+        let signers = Arc::new(KeysOf(Arc::clone(&forge)));
         Self {
             shared: Arc::new(Shared {
-                authenticator: Arc::new(Authenticator::new(Arc::clone(&store))),
                 engine: Arc::new(Engine::new(acceptance, follow, signers, base_url, limits)),
-                store,
-                repositories,
+                forge,
                 commands,
                 tasks: TaskTracker::new(),
             }),
         }
-    }
-
-    /// Who keys and tokens belong to.
-    pub fn authenticator(&self) -> Arc<Authenticator> {
-        Arc::clone(&self.shared.authenticator)
     }
 
     /// Stops taking new connections and requests, lets running transfers end within `grace`, and says whether all did.

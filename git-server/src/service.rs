@@ -20,9 +20,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use slipway_core::accept::Acceptance;
-use slipway_core::{Action, Actor, Problem, ProblemKind, RepoId, RepoName, Standing, authorise};
-use slipway_repository::{Repositories, Repository, Side, View};
-use slipway_store::Store;
+use slipway_core::{Action, Problem, ProblemKind, RepoId, RepoName};
+use slipway_forge::{Caller, Forge, access};
+use slipway_repository::{Repository, Side, View};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,7 +30,6 @@ use tokio_util::task::TaskTracker;
 use self::certificate::{Certificates, Signers};
 use self::offer::offer;
 use self::quick::Pending;
-use crate::authenticate::Authenticator;
 use crate::limits::{KEEPALIVE_PAUSE, Limits, REQUEST_BYTES_MAX};
 use crate::ports::{Commands, Follow};
 use crate::transport::{Input, Output, Stop};
@@ -56,9 +55,7 @@ pub(crate) struct Engine {
 /// Everything that the transports share: the engine, and who may use which repository.
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
-    pub(crate) store: Store,
-    pub(crate) repositories: Arc<Repositories>,
-    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) forge: Arc<Forge>,
     pub(crate) commands: Arc<dyn Commands>,
     pub(crate) tasks: TaskTracker,
 }
@@ -71,52 +68,36 @@ pub(crate) struct Opened {
     /// Its name.
     pub(crate) name: RepoName,
     pub(crate) repository: Arc<Repository>,
-    pub(crate) actor: Actor,
+    /// Who opened it, and how that is asked again.
+    pub(crate) caller: Caller,
 }
 
 impl Shared {
-    /// Opens a repository if `actor` may do with it what `service` does. An unknown repository, a name that cannot be
-    /// one and a repository that the actor may not see give the same answer.
+    /// Opens a repository if `caller` may do with it what `service` does. An unknown repository, a name that cannot be
+    /// one and a repository that the caller may not see give the same answer.
     pub(crate) async fn open(
         self: &Arc<Self>,
-        actor: Actor,
+        caller: Caller,
         name: String,
         service: Service,
     ) -> Result<Opened, Problem> {
         let shared = Arc::clone(self);
-        blocking(move || shared.open_blocking(actor, &name, service)).await
+        blocking(move || shared.open_blocking(caller, &name, service)).await
     }
 
     /// [`Shared::open`] on a thread that may block.
     pub(crate) fn open_blocking(
         &self,
-        actor: Actor,
+        caller: Caller,
         name: &str,
         service: Service,
     ) -> Result<Opened, Problem> {
-        let record = match RepoName::parse(name) {
-            Ok(parsed) => self.store.repo_by_name(&parsed)?,
-            Err(_) => None,
-        };
-        let standing = match &record {
-            Some(record) => {
-                let role = match actor.user() {
-                    Some(user) => self.store.role(user, record.id)?,
-                    None => None,
-                };
-                Some(Standing { public: record.public, role })
-            }
-            None => None,
-        };
         let action = match service {
             Service::UploadPack => Action::ReadRepo,
             Service::ReceivePack => Action::WriteRepo,
         };
-        let shown: String = name.chars().filter(|c| !c.is_control()).take(100).collect();
-        authorise(&actor, standing, action, &shown)?;
-        let record = record.ok_or_else(|| Problem::no_such_repository(&shown))?;
-        let repository = self.repositories.get(&record.name).map_err(Problem::from)?;
-        Ok(Opened { id: record.id, name: record.name, repository, actor })
+        let access::Opened { record, repository } = access::open(&self.forge, &caller, name, action)?;
+        Ok(Opened { id: record.id, name: record.name, repository, caller })
     }
 }
 

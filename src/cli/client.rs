@@ -7,7 +7,8 @@ use http::{Request as HttpRequest, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use slipway_core::{Actor, Problem, ProblemKind, Secret};
+use slipway_core::{Problem, ProblemKind, Secret};
+use slipway_forge::Caller;
 use tokio::net::{TcpStream, UnixStream};
 use tower::ServiceExt;
 
@@ -23,7 +24,7 @@ pub(crate) enum Client {
     /// `http://host:port` with a token.
     Remote { url: String, token: Option<Secret> },
     /// This very process, for verbs that come over SSH.
-    InProcess { router: axum::Router, actor: Actor },
+    InProcess { router: axum::Router, caller: Caller },
 }
 
 /// An answer whose body is still coming.
@@ -84,8 +85,8 @@ impl Client {
                 let http = http.uri(path).header("host", address).body(Full::new(Bytes::from(body)));
                 exchange(stream, http.map_err(broken)?).await?
             }
-            Self::InProcess { router, actor } => {
-                let http = http.uri(path).extension(actor.clone()).body(axum::body::Body::from(body));
+            Self::InProcess { router, caller } => {
+                let http = http.uri(path).extension(caller.clone()).body(axum::body::Body::from(body));
                 let answer = router.clone().oneshot(http.map_err(broken)?).await.map_err(broken)?;
                 Answer { status: answer.status(), body: AnswerBody::Axum(answer.into_body()) }
             }

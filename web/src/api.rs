@@ -1,7 +1,7 @@
 //! The JSON API, `/-/api/v1/…`: every verb of the command line, for the command line and for anybody's scripts.
 //!
 //! Who asks is told by `Authorization: Bearer TOKEN`, by Basic with account and token, by a session cookie (then with
-//! the header `X-Slipway-Csrf` on unsafe methods), or by an `Extension<Actor>` that whoever calls the router in-process
+//! the header `X-Slipway-Csrf` on unsafe methods), or by an `Extension<Caller>` that whoever calls the router in-process
 //! or over the admin socket sets. Bodies are JSON with `Content-Type: application/json`, at most 1 MiB; unknown fields
 //! and unknown query keys are refused. Failures are `{"error":{"kind","what","cure"}}` with the status of
 //! `Problem::http_status`. Lists take `limit` (1-1000, default 100) and answer with `next`, to be given as `after`
@@ -72,7 +72,6 @@ use axum::routing::MethodRouter;
 use crate::parts::Shared;
 use crate::refusal::{Answer, missing};
 
-mod address;
 mod describe;
 mod input;
 mod people;
@@ -83,13 +82,7 @@ mod storage;
 mod targets;
 
 pub(crate) use self::input::Keys;
-pub(crate) use self::people::{NewToken, drop_key, drop_token, save_key, save_token};
-pub(crate) use self::repos::{RepoChange, change_repo, give_role, make_repo, take_role};
 pub(crate) use self::runs::{find_build, find_deploy, log_response};
-pub(crate) use self::targets::{
-    ClusterBindingForm, RegistryBindingForm, RegistryForm, save_cluster, save_cluster_binding, save_registry,
-    save_registry_binding,
-};
 
 /// Where the API lies.
 const BASE: &str = "/-/api/v1";

@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use sha2::{Digest as _, Sha256};
 
-use crate::credential::sha256;
 use crate::refusal::{Answer, missing};
 
 const STYLE: &str = include_str!("../assets/style.css");
@@ -25,7 +25,7 @@ pub(crate) static ASSETS: LazyLock<Assets> = LazyLock::new(|| Assets {
 });
 
 fn hash(text: &str) -> String {
-    sha256(text.as_bytes()).iter().take(8).map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(text.as_bytes()).iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
 pub(crate) async fn serve(Path(name): Path<String>) -> Answer<Response> {

@@ -7,10 +7,10 @@
 use axum::extract::Request;
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, Method};
+use sha2::{Digest as _, Sha256};
 use slipway_core::{Problem, ProblemKind};
 use subtle::ConstantTimeEq;
 
-use crate::credential::sha256;
 use crate::identity::Visitor;
 use crate::parts::Shared;
 
@@ -20,7 +20,7 @@ const HEADER: &str = "x-slipway-csrf";
 /// The token of a session: derived, so nothing is stored, and worthless without the cookie.
 pub(crate) fn token_for(cookie: &str) -> String {
     use base64::Engine as _;
-    let digest = sha256(format!("slipway csrf {cookie}").as_bytes());
+    let digest = Sha256::digest(format!("slipway csrf {cookie}").as_bytes());
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
 }
 

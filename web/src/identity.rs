@@ -2,60 +2,31 @@
 //!
 //! Says only who; what they may do is `slipway_core::authorise`'s.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
-use slipway_core::{Actor, Problem, ProblemKind, UnixMillis};
-use slipway_store::MetaStore;
+use slipway_core::{Actor, Problem};
+use slipway_forge::limits::CREDENTIAL_BYTES_MAX;
+use slipway_forge::sign_in::{self, At};
+use slipway_forge::{Caller, Surface};
 
-use crate::credential::{is_token, sha256};
 use crate::csrf;
-use crate::limits::CREDENTIAL_BYTES_MAX;
 use crate::parts::Shared;
 use crate::refusal::Refusal;
 
 /// Who asks, and how that was told.
 #[derive(Clone, Debug)]
 pub(crate) struct Visitor {
-    pub(crate) actor: Actor,
+    pub(crate) caller: Caller,
     /// For sessions: what a form must carry to prove that it is ours.
     pub(crate) csrf: Option<String>,
-}
-
-/// The user behind a token's value. `account` is the name given beside it (Basic auth), which must then be the
-/// token's user. Blocking.
-///
-/// # Errors
-/// `Unauthenticated`, in the same words for an unknown value, an expired one and one of somebody else.
-pub fn authenticate(
-    store: &dyn MetaStore,
-    account: Option<&str>,
-    value: &str,
-    now: UnixMillis,
-) -> Result<Actor, Problem> {
-    if value.len() > CREDENTIAL_BYTES_MAX || !is_token(value) {
-        return Err(unknown_token());
-    }
-    let token = store.token_by_value(&sha256(value.as_bytes()))?.ok_or_else(unknown_token)?;
-    if token.expired(now) || account.is_some_and(|name| name != token.user.as_str()) {
-        return Err(unknown_token());
-    }
-    let user = store.user(&token.user)?.ok_or_else(unknown_token)?;
-    Ok(Actor::Token { name: user.name, owner: user.owner, scopes: token.scopes })
-}
-
-fn unknown_token() -> Problem {
-    Problem::new(
-        ProblemKind::Unauthenticated,
-        "The token is not known here, or its time is over.",
-        "Make a new one with: slipway token create USER",
-    )
 }
 
 /// What a request says about its sender, before anything was looked up.
@@ -68,13 +39,16 @@ enum Claim {
 
 /// The layer that finds out who asks and leaves a [`Visitor`] for the handlers.
 pub(crate) async fn identify(
-    State(shared): State<Arc<Shared>>,
+    State((shared, surface)): State<(Arc<Shared>, Surface)>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let visitor = match request.extensions().get::<Actor>() {
-        Some(actor) => Ok(Visitor { actor: actor.clone(), csrf: None }),
-        None => recognise(&shared, request.headers()).await,
+    let visitor = match request.extensions().get::<Caller>() {
+        Some(caller) => Ok(Visitor { caller: caller.clone(), csrf: None }),
+        None => {
+            let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
+            recognise(&shared, request.headers(), At { surface, from }).await
+        }
     };
     let visitor = match visitor {
         Ok(visitor) => visitor,
@@ -90,33 +64,26 @@ pub(crate) async fn identify(
     response
 }
 
-async fn recognise(shared: &Arc<Shared>, headers: &HeaderMap) -> Result<Visitor, Problem> {
-    let claim = read_claim(headers, shared.https());
-    let (store, now) = (Arc::clone(&shared.parts.store), shared.now());
-    match claim {
-        Claim::Nobody => Ok(Visitor { actor: Actor::Anonymous, csrf: None }),
-        Claim::Unreadable => Err(unknown_token()),
+async fn recognise(shared: &Arc<Shared>, headers: &HeaderMap, at: At) -> Result<Visitor, Problem> {
+    let forge = Arc::clone(&shared.parts.forge);
+    let nobody = move || Caller::anonymous(at.surface, at.from);
+    match read_claim(headers, shared.https()) {
+        Claim::Nobody => Ok(Visitor { caller: nobody(), csrf: None }),
+        Claim::Unreadable => Err(sign_in::unreadable(&forge, at)),
         Claim::Token { account, value } => {
-            let work = move || authenticate(&*store, account.as_deref(), &value, now);
-            Ok(Visitor { actor: shared.door.run(&Actor::Server, work).await?, csrf: None })
+            let work = move || sign_in::by_token(&forge, account.as_deref(), &value, at);
+            Ok(Visitor { caller: shared.door.run(&Actor::Server, work).await?, csrf: None })
         }
         Claim::Session(cookie) => {
             let csrf = csrf::token_for(&cookie);
-            let work = move || session_actor(&*store, &cookie, now);
-            let actor = shared.door.run(&Actor::Server, work).await?;
-            let csrf = (actor != Actor::Anonymous).then_some(csrf);
-            Ok(Visitor { actor, csrf })
+            let work = move || sign_in::by_session(&forge, &cookie, at);
+            Ok(match shared.door.run(&Actor::Server, work).await? {
+                Some(caller) => Visitor { caller, csrf: Some(csrf) },
+                // An ended session is nobody, not an error: the page then offers to sign in.
+                None => Visitor { caller: nobody(), csrf: None },
+            })
         }
     }
-}
-
-/// An ended session is nobody, not an error: the page then offers to sign in.
-fn session_actor(store: &dyn MetaStore, cookie: &str, now: UnixMillis) -> Result<Actor, Problem> {
-    let Some(name) = store.session(&sha256(cookie.as_bytes()), now)? else { return Ok(Actor::Anonymous) };
-    Ok(match store.user(&name)? {
-        Some(user) => Actor::User { name: user.name, owner: user.owner },
-        None => Actor::Anonymous,
-    })
 }
 
 fn read_claim(headers: &HeaderMap, https: bool) -> Claim {

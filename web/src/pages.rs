@@ -44,8 +44,8 @@ fn server() -> Router<Arc<Shared>> {
         .route("/-/assets/{name}", get(assets::serve))
         .route("/-/login", get(account::login_form).post(account::login))
         .route("/-/logout", post(account::logout))
-        .route("/-/keys", get(account::keys).post(account::change_keys))
-        .route("/-/tokens", get(account::tokens).post(account::change_tokens))
+        .route("/-/keys", get(account::keys_page).post(account::change_keys))
+        .route("/-/tokens", get(account::tokens_page).post(account::change_tokens))
         .route("/-/admin", get(admin::admin).post(admin::change))
         .route("/-/admin/doctor", get(admin::doctor))
 }

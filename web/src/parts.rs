@@ -2,28 +2,18 @@
 
 use std::sync::Arc;
 
-use slipway_core::UnixMillis;
-use slipway_repository::Repositories;
-use slipway_store::Store;
+use slipway_forge::Forge;
 use tokio::sync::Semaphore;
 
 use crate::door::Door;
 use crate::limits::LIVE_PAGES_MAX;
-use crate::operations::Operations;
-use crate::throttle::Throttle;
 
 /// Everything that [`crate::router`] needs.
 pub struct Parts {
-    /// Users, repositories, builds and deploys as recorded.
-    pub store: Store,
-    /// Git objects.
-    pub repositories: Arc<Repositories>,
-    /// Builds, deploys, logs, checks.
-    pub operations: Arc<dyn Operations>,
+    /// What people do.
+    pub forge: Arc<Forge>,
     /// How people reach this server.
     pub addresses: Addresses,
-    /// The clock.
-    pub clock: fn() -> UnixMillis,
     /// The program's version, shown at the foot of pages.
     pub version: &'static str,
 }
@@ -41,23 +31,13 @@ pub struct Addresses {
 pub(crate) struct Shared {
     pub(crate) parts: Parts,
     pub(crate) door: Door,
-    pub(crate) logins: Throttle,
     /// Places for live pages.
     pub(crate) live: Arc<Semaphore>,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
-        Self {
-            parts,
-            door: Door::new(),
-            logins: Throttle::new(),
-            live: Arc::new(Semaphore::new(LIVE_PAGES_MAX)),
-        }
-    }
-
-    pub(crate) fn now(&self) -> UnixMillis {
-        (self.parts.clock)()
+        Self { parts, door: Door::new(), live: Arc::new(Semaphore::new(LIVE_PAGES_MAX)) }
     }
 
     pub(crate) fn https(&self) -> bool {

@@ -12,7 +12,7 @@ use http::header::{
     X_FRAME_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
-use slipway_core::{Action, Actor};
+use slipway_forge::{Surface, server};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::identity::identify;
@@ -24,8 +24,8 @@ use crate::{api, pages, refusal};
 
 /// All pages and the API. Routes of the git transports (`/{repo}/info/refs`, `/{repo}/git-upload-pack`,
 /// `/{repo}/git-receive-pack`, `/v1/…`) are not among them: merge them beside it, with the same parameter name
-/// `{repo}`. A caller that has proved who asks (the admin socket, commands over SSH) puts an `Extension<Actor>` into
-/// the request; nothing else is asked then.
+/// `{repo}`. Whoever has proved who calls (the admin socket, commands over SSH) puts an `Extension<Caller>` into the
+/// request; nothing else is asked then.
 pub fn router(parts: Parts) -> Router {
     let shared = Arc::new(Shared::new(parts));
     let machines = Router::new()
@@ -34,9 +34,9 @@ pub fn router(parts: Parts) -> Router {
         .route("/-/metrics", get(metrics))
         .route("/-/schema/slipway.json", get(schema))
         .merge(api::routes());
-    let people =
-        dressed(pages::routes(), &shared).layer(from_fn_with_state(Arc::clone(&shared), pages::as_page));
-    let machines = dressed(machines, &shared).layer(from_fn(refusal::as_json));
+    let people = dressed(pages::routes(), &shared, Surface::Pages)
+        .layer(from_fn_with_state(Arc::clone(&shared), pages::as_page));
+    let machines = dressed(machines, &shared, Surface::Api).layer(from_fn(refusal::as_json));
     people.merge(machines).layer(map_response(guard)).with_state(shared)
 }
 
@@ -60,10 +60,10 @@ async fn guard(mut response: Response) -> Response {
 }
 
 /// The layers that both halves share. What gives failures their form goes around the result.
-fn dressed(routes: Router<Arc<Shared>>, shared: &Arc<Shared>) -> Router<Arc<Shared>> {
+fn dressed(routes: Router<Arc<Shared>>, shared: &Arc<Shared>, surface: Surface) -> Router<Arc<Shared>> {
     routes
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(from_fn_with_state(Arc::clone(shared), identify))
+        .layer(from_fn_with_state((Arc::clone(shared), surface), identify))
         .layer(CatchPanicLayer::custom(panicked))
 }
 
@@ -72,18 +72,14 @@ async fn healthz() -> &'static str {
 }
 
 async fn readyz(visit: Visit) -> Answer<&'static str> {
-    visit.operations().ready().await?;
+    server::ready(visit.forge()).await?;
     Ok("ready\n")
 }
 
-/// Figures name no repository and no person, and are still the server's business: scrapers bring any valid token.
 async fn metrics(visit: Visit) -> Answer<Response> {
-    if matches!(visit.actor(), Actor::Anonymous) {
-        // In the authoriser's own words for somebody who has to sign in.
-        visit.may(Action::ManageSelf)?;
-    }
+    let figures = server::metrics(visit.forge(), visit.caller())?;
     let headers = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"), (CACHE_CONTROL, "no-store")];
-    Ok((headers, visit.operations().metrics()).into_response())
+    Ok((headers, figures).into_response())
 }
 
 async fn schema() -> Response {

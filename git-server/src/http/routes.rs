@@ -1,6 +1,6 @@
 //! The addresses that git asks for, and what is checked before a conversation begins.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,8 @@ use futures_util::stream;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
-use slipway_core::{Actor, Problem, ProblemKind};
+use slipway_core::{Problem, ProblemKind};
+use slipway_forge::{Caller, Surface, sign_in};
 use tracing::{Instrument, Span, info, info_span};
 
 use super::answer::{plain, refused, uncached};
@@ -66,10 +67,7 @@ async fn info_refs(State(server): State<GitServer>, Path(repo): Path<String>, re
         }
         Some(Some(service)) => service,
     };
-    let asker = match asker(&request) {
-        Ok(asker) => asker,
-        Err(problem) => return refused(&problem),
-    };
+    let asker = asker(&request);
     let version = version(request.headers());
     let job = blocking(move || {
         let opened = open_blocking(&server.shared, asker, &repo, service)?;
@@ -119,10 +117,7 @@ async fn exchange(shared: Arc<Shared>, repo: String, service: Service, request: 
     if service == Service::UploadPack && version == Version::V2 && !gzip && is_small(request.headers()) {
         return quick(shared, repo, request).await;
     }
-    let asker = match asker(&request) {
-        Ok(asker) => asker,
-        Err(problem) => return refused(&problem),
-    };
+    let asker = asker(&request);
     let opened = match open(&shared, asker, &repo, service).await {
         Ok(opened) => opened,
         Err(problem) => return refused(&problem),
@@ -149,7 +144,7 @@ async fn begin(
 }
 
 fn span(opened: &Opened, service: Service) -> Span {
-    info_span!("http git", repo = %opened.name, who = opened.actor.label(), service = service.name())
+    info_span!("http git", repo = %opened.name, who = opened.caller.actor.label(), service = service.name())
 }
 
 /// True if the body is known to be small and is sent without being waited for.
@@ -161,10 +156,7 @@ fn is_small(headers: &HeaderMap) -> bool {
 /// A small request of version 2: read whole, then answered by one job.
 async fn quick(shared: Arc<Shared>, repo: String, request: Request) -> Response {
     let service = Service::UploadPack;
-    let asker = match asker(&request) {
-        Ok(asker) => asker,
-        Err(problem) => return refused(&problem),
-    };
+    let asker = asker(&request);
     let body = match tokio::time::timeout(HTTP_SILENCE, request.into_body().collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         _ => return plain(StatusCode::BAD_REQUEST, "The request's body did not come whole. Try again."),
@@ -252,9 +244,18 @@ fn check_headers(headers: &HeaderMap, service: Service) -> Result<bool, Box<Resp
 
 /// Who asks, as far as the request tells: nothing is looked up yet.
 struct Asker {
-    peer: IpAddr,
+    peer: Option<IpAddr>,
+    credentials: Credentials,
+}
+
+/// What a request says of its sender.
+enum Credentials {
+    /// Nothing: nobody in particular asks.
+    None,
     /// The account, if one is named, and the token.
-    credentials: Option<(Option<String>, String)>,
+    Token { account: Option<String>, value: String },
+    /// Something that is neither.
+    Unreadable,
 }
 
 async fn open(shared: &Arc<Shared>, asker: Asker, repo: &str, service: Service) -> Result<Opened, Problem> {
@@ -270,43 +271,37 @@ fn open_blocking(shared: &Shared, asker: Asker, repo: &str, service: Service) ->
             "Try again in a minute.",
         ));
     }
-    let actor = match asker.credentials {
-        Some((account, token)) => shared.authenticator.by_token(account.as_deref(), &token, asker.peer)?,
-        // Without credentials: nobody in particular.
-        None => Actor::Anonymous,
-    };
-    shared.open_blocking(actor, repo.strip_suffix(".git").unwrap_or(repo), service)
-}
-
-fn asker(request: &Request) -> Result<Asker, Problem> {
-    Ok(Asker { peer: peer(request), credentials: credentials(request.headers())? })
-}
-
-fn credentials(headers: &HeaderMap) -> Result<Option<(Option<String>, String)>, Problem> {
-    let Some(header) = headers.get(AUTHORIZATION) else { return Ok(None) };
-    let unreadable = || {
-        Problem::new(
-            ProblemKind::Unauthenticated,
-            "The credentials cannot be read.",
-            "Sign in with your account name and a token.",
-        )
-    };
-    let (scheme, value) = header.to_str().ok().and_then(|v| v.split_once(' ')).ok_or_else(unreadable)?;
-    match scheme.to_ascii_lowercase().as_str() {
-        "basic" => {
-            let raw = STANDARD.decode(value.trim()).map_err(|_| unreadable())?;
-            let text = String::from_utf8(raw).map_err(|_| unreadable())?;
-            let (account, token) = text.split_once(':').ok_or_else(unreadable)?;
-            Ok(Some((Some(account.to_owned()), token.to_owned())))
+    let at = sign_in::At { surface: Surface::GitHttp, from: asker.peer };
+    let caller = match asker.credentials {
+        Credentials::None => Caller::anonymous(at.surface, at.from),
+        Credentials::Token { account, value } => {
+            sign_in::by_token(&shared.forge, account.as_deref(), &value, at)?
         }
-        "bearer" => Ok(Some((None, value.trim().to_owned()))),
-        _ => Err(unreadable()),
-    }
+        Credentials::Unreadable => return Err(sign_in::unreadable(&shared.forge, at)),
+    };
+    shared.open_blocking(caller, repo.strip_suffix(".git").unwrap_or(repo), service)
 }
 
-fn peer(request: &Request) -> IpAddr {
-    let known = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    known.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())
+fn asker(request: &Request) -> Asker {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
+    let credentials = match request.headers().get(AUTHORIZATION) {
+        None => Credentials::None,
+        Some(header) => header.to_str().ok().and_then(credentials).unwrap_or(Credentials::Unreadable),
+    };
+    Asker { peer, credentials }
+}
+
+fn credentials(header: &str) -> Option<Credentials> {
+    let (scheme, value) = header.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(Credentials::Token { account: None, value: value.trim().to_owned() });
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let text = String::from_utf8(STANDARD.decode(value.trim()).ok()?).ok()?;
+    let (account, value) = text.split_once(':')?;
+    Some(Credentials::Token { account: Some(account.to_owned()), value: value.to_owned() })
 }
 
 fn version(headers: &HeaderMap) -> Version {

@@ -13,7 +13,7 @@ use russh::keys::ssh_key::SshSig;
 use russh::keys::{HashAlg, PublicKey};
 use slipway_core::event::{PushCertificate, Signed};
 use slipway_core::{Actor, Problem, ProblemKind, UnixMillis, UserName};
-use slipway_store::Store;
+use slipway_forge::{Forge, keys};
 
 use super::Opened;
 use crate::limits::{CERTIFICATES_KEPT_MAX, NONCE_SLOP_S, SIGNER_CHARS_MAX};
@@ -27,11 +27,11 @@ pub(crate) trait Signers: Send + Sync {
 }
 
 /// The keys that accounts have.
-pub(crate) struct KeysOf(pub(crate) Store);
+pub(crate) struct KeysOf(pub(crate) Arc<Forge>);
 
 impl Signers for KeysOf {
     fn owner(&self, fingerprint: &str) -> Result<Option<UserName>, Problem> {
-        Ok(self.0.key(fingerprint)?.map(|key| key.user))
+        Ok(keys::find(&self.0, fingerprint)?.map(|key| key.user))
     }
 }
 
@@ -137,7 +137,7 @@ pub(crate) fn judge(
         return Err(refused("inconsistent push options"));
     }
     rule.check(certificate, opened, now_s)?;
-    let (signed, key) = check_signature(certificate, &opened.actor, signers)?;
+    let (signed, key) = check_signature(certificate, &opened.caller.actor, signers)?;
     let keep_s = rule.slop_s.unwrap_or(NONCE_SLOP_S).max(NONCE_SLOP_S);
     if !book.first_use(certificate, now_s, keep_s)? {
         return Err(refused("the push certificate was used before"));

@@ -6,6 +6,7 @@
 //! at most [`STDIN_CHUNKS`] unread pieces.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use futures_util::stream;
 use russh::server::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use slipway_core::{Actor, Problem};
+use slipway_forge::{Caller, Surface, sign_in};
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 use tracing::{info, warn};
@@ -34,32 +36,37 @@ enum Asked {
 }
 
 /// Serves a channel to its end.
-pub(super) async fn serve(shared: Arc<Shared>, fingerprint: Arc<str>, channel: Channel<Msg>) {
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    (fingerprint, peer): (Arc<str>, IpAddr),
+    channel: Channel<Msg>,
+) {
     let (mut read, write) = channel.split();
     let asked = tokio::time::timeout(EXEC_GRACE, asked(&mut read)).await.unwrap_or(Asked::Nothing);
     // Asked again for each command: a key that was removed opens nothing more.
-    let authenticator = Arc::clone(&shared.authenticator);
-    let actor = blocking(move || authenticator.by_key(&fingerprint)).await;
-    let status = match (asked, actor) {
+    let forge = Arc::clone(&shared.forge);
+    let at = sign_in::At { surface: Surface::Ssh, from: Some(peer) };
+    let caller = blocking(move || sign_in::by_key(&forge, &fingerprint, at)).await;
+    let status = match (asked, caller) {
         (Asked::Nothing, _) => {
             let _ = write.close().await;
             return;
         }
         (_, Err(problem)) => refuse(&write, &problem).await,
-        (Asked::Shell { terminal }, Ok(actor)) => {
-            greet(&write, &actor, &shared.engine.base_url, terminal).await
+        (Asked::Shell { terminal }, Ok(caller)) => {
+            greet(&write, &caller.actor, &shared.engine.base_url, terminal).await
         }
-        (Asked::Exec { line, version }, Ok(actor)) => match parse(&line) {
+        (Asked::Exec { line, version }, Ok(caller)) => match parse(&line) {
             Ok(Exec::Git(service, name)) => {
                 let reader = Reading::new(read);
-                git(&shared, actor, name, Talk::Git(service, version), reader, write).await;
+                git(&shared, caller, name, Talk::Git(service, version), reader, write).await;
                 return;
             }
             Ok(Exec::Archive(name)) => {
-                git(&shared, actor, name, Talk::Archive, Reading::new(read), write).await;
+                git(&shared, caller, name, Talk::Archive, Reading::new(read), write).await;
                 return;
             }
-            Ok(Exec::Command(argv)) => command(&shared, actor, argv, read, &write).await,
+            Ok(Exec::Command(argv)) => command(&shared, caller, argv, read, &write).await,
             Err(problem) => refuse(&write, &problem).await,
         },
     };
@@ -136,25 +143,25 @@ impl Talk {
 /// One of git's services.
 async fn git(
     shared: &Arc<Shared>,
-    actor: Actor,
+    caller: Caller,
     name: String,
     talk: Talk,
     reader: Reading,
     write: ChannelWriteHalf<Msg>,
 ) {
     let started = std::time::Instant::now();
-    let who = actor.label();
-    let opened = match shared.open(actor, super::exec::repository_name(&name).to_owned(), talk.rights()).await
-    {
-        Ok(opened) => opened,
-        Err(problem) => {
-            let mut out = Vec::new();
-            put_error(&mut out, &problem.to_string());
-            let _ = write.data_bytes(out).await;
-            finish(&write, 1).await;
-            return info!(who, name, service = talk.name(), %problem, "refused");
-        }
-    };
+    let who = caller.actor.label();
+    let opened =
+        match shared.open(caller, super::exec::repository_name(&name).to_owned(), talk.rights()).await {
+            Ok(opened) => opened,
+            Err(problem) => {
+                let mut out = Vec::new();
+                put_error(&mut out, &problem.to_string());
+                let _ = write.data_bytes(out).await;
+                finish(&write, 1).await;
+                return info!(who, name, service = talk.name(), %problem, "refused");
+            }
+        };
     let (fed, input) = input();
     let (output, mut sent) = output();
     let reading = tokio::spawn(reader.feed(fed));
@@ -241,13 +248,13 @@ impl Reading {
 /// A command that is not git's.
 async fn command(
     shared: &Arc<Shared>,
-    actor: Actor,
+    caller: Caller,
     argv: Vec<String>,
     read: ChannelReadHalf,
     write: &ChannelWriteHalf<Msg>,
 ) -> u32 {
     let started = std::time::Instant::now();
-    let (who, verb) = (actor.label(), argv.first().cloned().unwrap_or_default());
+    let (who, verb) = (caller.actor.label(), argv.first().cloned().unwrap_or_default());
     let (fed, unread) = mpsc::channel::<io::Result<Bytes>>(STDIN_CHUNKS);
     let pieces = stream::unfold(unread, |mut rx| async move { rx.recv().await.map(|piece| (piece, rx)) });
     let io = CommandIo {
@@ -255,7 +262,7 @@ async fn command(
         stdout: Box::pin(write.make_writer()),
         stderr: Box::pin(write.make_writer_ext(Some(1))),
     };
-    let mut running = shared.commands.run(actor, argv, io);
+    let mut running = shared.commands.run(caller, argv, io);
     let mut feeding = std::pin::pin!(feed_command(read, fed));
     let status = tokio::select! {
         status = &mut running => status,

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use slipway_core::UnixMillis;
+use slipway_forge::origin::TrustedProxies;
+use slipway_forge::{Surface, sign_in};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -15,15 +16,21 @@ use super::HostKeys;
 use super::offer::Offer;
 use super::session::{Session, Watch};
 use super::stream::Cuttable;
-use crate::authenticate::group;
 use crate::limits::{ACCEPT_PAUSE, LOGIN_GRACE, SSH_IDLE};
 use crate::server::GitServer;
 use crate::service::Shared;
 
 impl GitServer {
     /// Serves SSH on `listener` until [`GitServer::drain`] is called or `stop` is cancelled. Running transfers go on
-    /// after it returns; `drain` waits for them.
-    pub async fn serve_ssh(self, listener: TcpListener, host_keys: HostKeys, stop: CancellationToken) {
+    /// after it returns; `drain` waits for them. `proxies` speak the PROXY protocol to it.
+    pub async fn serve_ssh(
+        self,
+        listener: TcpListener,
+        host_keys: HostKeys,
+        proxies: TrustedProxies,
+        stop: CancellationToken,
+    ) {
+        let proxies = Arc::new(proxies);
         let offer = Arc::new(Offer::new(&host_keys));
         let places = Arc::new(Semaphore::new(self.shared.engine.limits.connections_max));
         let addresses = Arc::new(Addresses::new(self.shared.engine.limits.connections_per_address_max));
@@ -44,26 +51,25 @@ impl GitServer {
                 }
             };
             pause = ACCEPT_PAUSE.0;
-            let now = UnixMillis::from(SystemTime::now());
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                 debug!(%peer, "no place for another SSH connection");
                 continue;
             };
-            let Some(address) = addresses.enter(peer.ip()) else {
-                debug!(%peer, "too many SSH connections from this address");
-                continue;
-            };
-            if self.shared.authenticator.check_rate(peer.ip(), now).is_err() {
-                debug!(%peer, "too many failed sign-ins from this address");
-                continue;
-            }
             let (shared, offer) = (Arc::clone(&self.shared), Arc::clone(&offer));
-            let span = info_span!("ssh", %peer);
-            let connection = async move {
-                let _held = (place, address);
-                connection(shared, offer, stream, peer).await;
-            };
-            self.shared.tasks.spawn(connection.instrument(span));
+            let (proxies, addresses) = (Arc::clone(&proxies), Arc::clone(&addresses));
+            self.shared.tasks.spawn(async move {
+                let _place = place;
+                let (mut stream, proxy) = (stream, peer);
+                let peer = match proxies.accepted(&mut stream, proxy).await {
+                    Ok(peer) => peer,
+                    Err(error) => return warn!(%proxy, "a proxy does not say who connects: {error}"),
+                };
+                let Some(_address) = addresses.enter(peer.ip()) else {
+                    return debug!(%peer, "too many SSH connections from this address");
+                };
+                let span = info_span!("ssh", %peer);
+                connection(shared, offer, stream, peer).instrument(span).await;
+            });
         }
     }
 }
@@ -77,7 +83,7 @@ async fn connection(shared: Arc<Shared>, offer: Arc<Offer>, stream: TcpStream, p
     let cut = CancellationToken::new();
     let _cut_at_end = cut.clone().drop_guard();
     let watch = Arc::new(Watch::default());
-    let session = Session::new(Arc::clone(&shared), Arc::clone(&watch));
+    let session = Session::new(Arc::clone(&shared), Arc::clone(&watch), peer.ip());
     let config = offer.to(&stream).await;
     let stream = Cuttable::new(stream, &cut);
     let grace = tokio::time::sleep(LOGIN_GRACE);
@@ -98,8 +104,10 @@ async fn connection(shared: Arc<Shared>, offer: Arc<Offer>, stream: TcpStream, p
         () = shared.engine.stop.cancelled() => {}
     }
     let Some(user) = watch.user() else {
-        if watch.refused() {
-            shared.authenticator.failed(peer.ip(), UnixMillis::from(SystemTime::now()));
+        // Whoever only looks whether the port is open has guessed nothing.
+        if let Some((login, fingerprints)) = watch.refused() {
+            let at = sign_in::At { surface: Surface::Ssh, from: Some(peer.ip()) };
+            sign_in::keys_refused(&shared.forge, &login, &fingerprints, at);
         }
         return debug!("nobody signed in");
     };
@@ -141,7 +149,7 @@ impl Addresses {
 
     /// A place for that address; given back when dropped.
     fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Held> {
-        let address = group(address);
+        let address = network(address);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_default();
         if *count >= self.max {
@@ -149,6 +157,14 @@ impl Addresses {
         }
         *count += 1;
         Some(Held { addresses: Arc::clone(self), address })
+    }
+}
+
+/// Whoever has one address of IPv6 commonly has a whole /64: it counts as one.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::from((u128::from(v6) >> 64 << 64).to_be_bytes()),
+        v4 => v4,
     }
 }
 

@@ -2,18 +2,19 @@
 //! else (passwords, forwarding, agents, subsystems) is refused.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use russh::keys::{HashAlg, PublicKey};
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
-use slipway_core::Actor;
+use slipway_forge::{Caller, Surface, sign_in};
 use tokio::sync::Notify;
 use tracing::{Instrument, debug};
 
 use super::channel::serve;
-use crate::limits::CHANNELS_MAX;
+use crate::limits::{CHANNELS_MAX, REFUSED_KEYS_MAX};
 use crate::service::{Shared, blocking};
 
 /// What the connection's guardian sees of its session.
@@ -21,7 +22,7 @@ use crate::service::{Shared, blocking};
 pub(super) struct Watch {
     user: Mutex<Option<String>>,
     signed_in: Notify,
-    refused: AtomicBool,
+    refused: Mutex<Option<(String, Vec<Arc<str>>)>>,
     channels: AtomicUsize,
 }
 
@@ -36,9 +37,17 @@ impl Watch {
         self.user.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// True if a key was refused. Whoever only looks whether the port is open has guessed nothing.
-    pub(super) fn refused(&self) -> bool {
-        self.refused.load(Ordering::Relaxed)
+    /// The login name and the keys that were refused, if there were any.
+    pub(super) fn refused(&self) -> Option<(String, Vec<Arc<str>>)> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn refuse(&self, login: &str, fingerprint: &Arc<str>) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, keys) = refused.get_or_insert_with(|| (login.chars().take(100).collect(), Vec::new()));
+        if keys.len() < REFUSED_KEYS_MAX && !keys.contains(fingerprint) {
+            keys.push(Arc::clone(fingerprint));
+        }
     }
 
     /// Channels in use.
@@ -60,24 +69,26 @@ impl Drop for InUse {
 pub(super) struct Session {
     shared: Arc<Shared>,
     watch: Arc<Watch>,
+    peer: IpAddr,
     fingerprint: Option<Arc<str>>,
     commanded: HashSet<ChannelId>,
 }
 
 impl Session {
-    pub(super) fn new(shared: Arc<Shared>, watch: Arc<Watch>) -> Self {
-        Self { shared, watch, fingerprint: None, commanded: HashSet::new() }
+    pub(super) fn new(shared: Arc<Shared>, watch: Arc<Watch>, peer: IpAddr) -> Self {
+        Self { shared, watch, peer, fingerprint: None, commanded: HashSet::new() }
     }
 
     /// Whose key it is. The login name does not matter: `git`, an id as on CodeCommit, or anything else.
-    async fn owner_of(&self, key: &PublicKey) -> Option<(Arc<str>, Actor)> {
+    async fn owner_of(&self, login: &str, key: &PublicKey) -> Option<(Arc<str>, Caller)> {
         let fingerprint: Arc<str> = key.fingerprint(HashAlg::Sha256).to_string().into();
-        let (authenticator, wanted) = (Arc::clone(&self.shared.authenticator), Arc::clone(&fingerprint));
-        match blocking(move || authenticator.by_key(&wanted)).await {
-            Ok(actor) => Some((fingerprint, actor)),
+        let (forge, wanted) = (Arc::clone(&self.shared.forge), Arc::clone(&fingerprint));
+        let at = sign_in::At { surface: Surface::Ssh, from: Some(self.peer) };
+        match blocking(move || sign_in::by_key(&forge, &wanted, at)).await {
+            Ok(caller) => Some((fingerprint, caller)),
             Err(problem) => {
                 debug!(%problem, "key refused");
-                self.watch.refused.store(true, Ordering::Relaxed);
+                self.watch.refuse(login, &fingerprint);
                 None
             }
         }
@@ -94,18 +105,18 @@ impl Handler for Session {
 
     async fn auth_publickey_offered(
         &mut self,
-        _: &str,
+        login: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Self::Error> {
-        Ok(if self.owner_of(offer.public_key).await.is_some() { Auth::Accept } else { Auth::reject() })
+        Ok(if self.owner_of(login, offer.public_key).await.is_some() { Auth::Accept } else { Auth::reject() })
     }
 
-    async fn auth_publickey(&mut self, _: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        let Some((fingerprint, actor)) = self.owner_of(key.public_key).await else {
+    async fn auth_publickey(&mut self, login: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+        let Some((fingerprint, caller)) = self.owner_of(login, key.public_key).await else {
             return Ok(Auth::reject());
         };
         self.fingerprint = Some(fingerprint);
-        *self.watch.user.lock().unwrap_or_else(PoisonError::into_inner) = Some(actor.label());
+        *self.watch.user.lock().unwrap_or_else(PoisonError::into_inner) = Some(caller.actor.label());
         Ok(Auth::Accept)
     }
 
@@ -130,10 +141,10 @@ impl Handler for Session {
         }
         self.watch.channels.fetch_add(1, Ordering::Relaxed);
         let in_use = InUse(Arc::clone(&self.watch));
-        let shared = Arc::clone(&self.shared);
+        let (shared, peer) = (Arc::clone(&self.shared), self.peer);
         reply.accept().await;
         let task = async move {
-            serve(shared, fingerprint, channel).await;
+            serve(shared, (fingerprint, peer), channel).await;
             drop(in_use);
         };
         self.shared.tasks.spawn(task.in_current_span());

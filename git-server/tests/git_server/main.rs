@@ -5,6 +5,7 @@ mod everyday;
 mod formats;
 mod hostile;
 mod http;
+mod outside;
 mod push;
 mod refusals;
 mod server;

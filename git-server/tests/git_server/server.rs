@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 use slipway_core::accept::{Acceptance, Incoming, Preflight};
 use slipway_core::people::{PublicKey, Token, User};
 use slipway_core::target::{ClusterBinding, Registry, RegistryBinding, RegistryKind};
-use slipway_core::{Actor, EventId, ObjectFormat, Oid, Problem, RepoName, Role, Scope, UnixMillis, UserName};
+use slipway_core::{EventId, ObjectFormat, Oid, Problem, RepoName, Role, Scope, UnixMillis, UserName};
+use slipway_forge::{Caller, Forge};
 use slipway_git_server::{CommandIo, Commands, Follow, GitServer, HostKeys, Limits, Parts};
 use slipway_repository::Repositories;
 use slipway_store::{MasterKey, SledStore, Store};
@@ -64,14 +65,14 @@ impl Follow for Story {
 #[derive(Default)]
 pub(crate) struct Echo(Mutex<Vec<Vec<String>>>);
 impl Commands for Echo {
-    fn run(&self, actor: Actor, argv: Vec<String>, mut io: CommandIo) -> BoxFuture<'static, u32> {
+    fn run(&self, caller: Caller, argv: Vec<String>, mut io: CommandIo) -> BoxFuture<'static, u32> {
         self.0.lock().expect("not poisoned").push(argv.clone());
         Box::pin(async move {
             let mut read = Vec::new();
             if argv.first().is_some_and(|verb| verb == "read") {
                 io.stdin.read_to_end(&mut read).await.expect("stdin");
             }
-            let line = format!("{} ran {argv:?} with {} bytes\n", actor.label(), read.len());
+            let line = format!("{} ran {argv:?} with {} bytes\n", caller.actor.label(), read.len());
             io.stdout.write_all(line.as_bytes()).await.expect("stdout");
             if argv.first().is_some_and(|verb| verb == "flood") {
                 for _ in 0..400 {
@@ -119,9 +120,14 @@ impl Server {
         });
         let (http, ssh) =
             (http_listener.local_addr().expect("bound"), ssh_listener.local_addr().expect("bound"));
-        let git = GitServer::new(Parts {
+        let forge = Arc::new(Forge::new(slipway_forge::Parts {
             store: Arc::clone(&store),
             repositories: Arc::clone(&repositories),
+            outside: Arc::new(crate::outside::Nothing),
+            clock: now,
+        }));
+        let git = GitServer::new(Parts {
+            forge,
             acceptance: Arc::new(Acceptance::new(sled, Arc::new(NoObjection), now)),
             follow: Arc::new(Story),
             commands: Arc::new(Echo::default()),
@@ -130,7 +136,12 @@ impl Server {
         });
         let service = git.router().into_make_service_with_connect_info::<SocketAddr>();
         runtime.spawn(async move { axum::serve(http_listener, service).await });
-        runtime.spawn(git.clone().serve_ssh(ssh_listener, host_keys, CancellationToken::new()));
+        runtime.spawn(git.clone().serve_ssh(
+            ssh_listener,
+            host_keys,
+            Default::default(),
+            CancellationToken::new(),
+        ));
         Self { git, store, repositories, http, ssh, host_key, folder, runtime: Some(runtime) }
     }
 

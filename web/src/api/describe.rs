@@ -57,7 +57,7 @@ fn operation(endpoint: &Endpoint) -> Value {
 
 fn parameter(name: &str, place: &str) -> Value {
     let schema = match name {
-        "limit" => json!({"type": "integer", "minimum": 1, "maximum": crate::limits::PAGE_ROWS_MAX}),
+        "limit" => json!({"type": "integer", "minimum": 1, "maximum": slipway_forge::limits::PAGE_ROWS_MAX}),
         "offset" | "before" => json!({"type": "integer", "minimum": 0}),
         "follow" => json!({"type": "boolean"}),
         _ => json!({"type": "string"}),

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use slipway_core::{Problem, ProblemKind};
 
-use crate::limits::{BODY_BYTES_MAX, PAGE_ROWS, PAGE_ROWS_MAX};
+use crate::limits::BODY_BYTES_MAX;
 use crate::parts::Shared;
 use crate::refusal::{Answer, Refusal, invalid};
 
@@ -63,81 +63,10 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Shared>> for Keys<T> {
     }
 }
 
-/// Which rows of a list by name.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Window {
-    pub(crate) limit: Option<usize>,
-    pub(crate) after: Option<String>,
-}
-
-impl Window {
-    /// Cuts the window out of `all`, which is sorted by `key`; and says where the next one begins.
-    pub(crate) fn cut<T>(self, all: Vec<T>, key: impl Fn(&T) -> &str) -> Answer<(Vec<T>, Option<String>)> {
-        let limit = rows(self.limit)?;
-        let from = match &self.after {
-            Some(after) => all.partition_point(|row| key(row) <= after.as_str()),
-            None => 0,
-        };
-        let more = all.len().saturating_sub(from) > limit;
-        let rows: Vec<T> = all.into_iter().skip(from).take(limit).collect();
-        let next = rows.last().filter(|_| more).map(|row| key(row).to_owned());
-        Ok((rows, next))
-    }
-}
-
 /// Which rows of a list by number, newest first.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Backwards {
     pub(crate) limit: Option<usize>,
     pub(crate) before: Option<u64>,
-}
-
-/// Checks a wanted number of rows.
-pub(crate) fn rows(limit: Option<usize>) -> Answer<usize> {
-    match limit {
-        None => Ok(PAGE_ROWS),
-        Some(n) if (1..=PAGE_ROWS_MAX).contains(&n) => Ok(n),
-        Some(n) => Err(invalid(
-            format!("limit={n} is outside 1 to {PAGE_ROWS_MAX}."),
-            "Ask for fewer rows, and follow \"next\".",
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn window(limit: usize, after: Option<&str>) -> Window {
-        Window { limit: Some(limit), after: after.map(Into::into) }
-    }
-
-    #[test]
-    fn pages_follow_one_another_without_gap_or_double() {
-        let all: Vec<String> = (0..10).map(|n| format!("r{n}")).collect();
-        let (mut seen, mut after) = (Vec::new(), None);
-        loop {
-            let (rows, next) = window(3, after.as_deref()).cut(all.clone(), |r| r).expect("fits");
-            seen.extend(rows);
-            after = next;
-            if after.is_none() {
-                break;
-            }
-        }
-        assert_eq!(seen, all);
-    }
-
-    #[test]
-    fn a_cursor_that_is_gone_still_finds_its_place() {
-        let all = vec!["a".to_owned(), "c".into(), "d".into()];
-        let (rows, next) = window(10, Some("b")).cut(all, |r| r).expect("fits");
-        assert_eq!((rows.as_slice(), next), (&["c".to_owned(), "d".into()][..], None));
-    }
-
-    #[test]
-    fn too_many_rows_are_refused() {
-        assert!(rows(Some(0)).is_err() && rows(Some(PAGE_ROWS_MAX + 1)).is_err() && rows(None).is_ok());
-    }
 }

@@ -13,12 +13,13 @@ use serde_json::{Value, json};
 use slipway_core::build::Build;
 use slipway_core::deploy::Deploy;
 use slipway_core::target::RepoRecord;
-use slipway_core::{Action, BuildNumber, DeployNumber, Problem, RepoName};
+use slipway_core::{Action, BuildNumber, DeployNumber, RepoName};
+use slipway_forge::logs::Log;
+use slipway_forge::{rows, runs};
 
 use super::Endpoint;
-use super::input::{Backwards, Keys, rows};
-use crate::limits::LOG_CHUNK_BYTES;
-use crate::refusal::{Answer, missing};
+use super::input::{Backwards, Keys};
+use crate::refusal::Answer;
 use crate::visit::Visit;
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
@@ -78,14 +79,10 @@ fn deploy_run(visit: &Visit, repo: &RepoName, deploy: Deploy) -> Run<Deploy> {
 }
 
 async fn builds(visit: Visit, Path(repo): Path<String>, Keys(from): Keys<Backwards>) -> Answer<Json<Value>> {
-    let record = visit.repo(&repo, Action::ReadRepo).await?;
     let (limit, before) = (rows(from.limit)?, from.before.map(BuildNumber));
-    let mut rows = visit.store(move |s| s.builds(record.id, before, limit.saturating_add(1))).await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|b| b.number);
-    let rows: Vec<_> = rows.into_iter().map(|b| build_run(&visit, &record.name, b)).collect();
-    Ok(Json(json!({"builds": rows, "next": next})))
+    let found = visit.ask(move |forge, caller| runs::builds(forge, caller, &repo, before, limit)).await?;
+    let rows: Vec<_> = found.rows.into_iter().map(|b| build_run(&visit, &found.record.name, b)).collect();
+    Ok(Json(json!({"builds": rows, "next": found.next})))
 }
 
 async fn build(visit: Visit, Path((repo, number)): Path<(String, String)>) -> Answer<Json<Run<Build>>> {
@@ -96,13 +93,8 @@ async fn build(visit: Visit, Path((repo, number)): Path<(String, String)>) -> An
 
 /// The build of that number, or the newest for `latest`.
 pub(crate) async fn find_build(visit: &Visit, repo: &RepoRecord, number: &str) -> Answer<Build> {
-    let id = repo.id;
-    let found = match number.parse::<BuildNumber>() {
-        Ok(n) => visit.store(move |s| s.build(id, n)).await?,
-        Err(_) if number == "latest" => visit.store(move |s| s.builds(id, None, 1)).await?.into_iter().next(),
-        Err(_) => None,
-    };
-    found.ok_or_else(|| missing(format!("{} has no build {}.", repo.name, cut(number))))
+    let (id, number) = (repo.id, number.to_owned());
+    visit.ask(move |forge, caller| runs::build(forge, caller, id, &number)).await
 }
 
 #[derive(Deserialize)]
@@ -120,32 +112,14 @@ async fn log(
 ) -> Answer<Response> {
     let record = visit.repo(&repo, Action::ReadRepo).await?;
     let build = find_build(&visit, &record, &number).await?;
-    Ok(log_response(&visit, &record.name, build.number, keys.offset, keys.follow))
+    let log = Log::new(visit.forge(), visit.caller(), record.id, build.number);
+    Ok(log_response(log, keys.offset, keys.follow))
 }
 
 /// A log's raw bytes as they are, or as they come.
-pub(crate) fn log_response(
-    visit: &Visit,
-    repo: &RepoName,
-    number: BuildNumber,
-    offset: u64,
-    follow: bool,
-) -> Response {
-    let body = if follow {
-        let chunks = visit.operations().follow_log(repo, number, offset);
-        Bytestream::from_stream(chunks.map(|chunk| chunk.map(|c| c.bytes)))
-    } else {
-        let operations = std::sync::Arc::clone(&visit.shared.parts.operations);
-        let repo = repo.clone();
-        Bytestream::from_stream(futures_util::stream::try_unfold(offset, move |at| {
-            let (operations, repo) = (std::sync::Arc::clone(&operations), repo.clone());
-            async move {
-                let chunk = operations.read_log(&repo, number, at, LOG_CHUNK_BYTES).await?;
-                let next = chunk.end();
-                Ok::<_, Problem>((!chunk.bytes.is_empty()).then_some((chunk.bytes, next)))
-            }
-        }))
-    };
+pub(crate) fn log_response(log: Log, offset: u64, follow: bool) -> Response {
+    let chunks = if follow { log.follow(offset) } else { log.pieces(offset) };
+    let body = Bytestream::from_stream(chunks.map(|chunk| chunk.map(|c| c.bytes)));
     let headers = [
         (CONTENT_TYPE, "text/plain; charset=utf-8"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -155,9 +129,7 @@ pub(crate) fn log_response(
 }
 
 async fn retry(visit: Visit, Path((repo, number)): Path<(String, String)>) -> Answer<Response> {
-    let record = visit.repo(&repo, Action::OperateRepo).await?;
-    let number = find_build(&visit, &record, &number).await?.number;
-    let build = visit.operations().retry_build(visit.actor(), record.id, number).await?;
+    let (record, build) = runs::retry(visit.forge(), visit.caller(), &repo, &number).await?;
     Ok((StatusCode::CREATED, Json(build_run(&visit, &record.name, build))).into_response())
 }
 
@@ -165,21 +137,15 @@ async fn cancel_build(
     visit: Visit,
     Path((repo, number)): Path<(String, String)>,
 ) -> Answer<Json<Run<Build>>> {
-    let record = visit.repo(&repo, Action::OperateRepo).await?;
-    let number = find_build(&visit, &record, &number).await?.number;
-    let build = visit.operations().cancel_build(visit.actor(), record.id, number).await?;
+    let (record, build) = runs::cancel_build(visit.forge(), visit.caller(), &repo, &number).await?;
     Ok(Json(build_run(&visit, &record.name, build)))
 }
 
 async fn deploys(visit: Visit, Path(repo): Path<String>, Keys(from): Keys<Backwards>) -> Answer<Json<Value>> {
-    let record = visit.repo(&repo, Action::ReadRepo).await?;
     let (limit, before) = (rows(from.limit)?, from.before.map(DeployNumber));
-    let mut rows = visit.store(move |s| s.deploys(record.id, before, limit.saturating_add(1))).await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|d| d.number);
-    let rows: Vec<_> = rows.into_iter().map(|d| deploy_run(&visit, &record.name, d)).collect();
-    Ok(Json(json!({"deploys": rows, "next": next})))
+    let found = visit.ask(move |forge, caller| runs::deploys(forge, caller, &repo, before, limit)).await?;
+    let rows: Vec<_> = found.rows.into_iter().map(|d| deploy_run(&visit, &found.record.name, d)).collect();
+    Ok(Json(json!({"deploys": rows, "next": found.next})))
 }
 
 async fn deploy(visit: Visit, Path((repo, number)): Path<(String, String)>) -> Answer<Json<Run<Deploy>>> {
@@ -190,27 +156,17 @@ async fn deploy(visit: Visit, Path((repo, number)): Path<(String, String)>) -> A
 
 /// The deploy of that number, or the newest for `latest`.
 pub(crate) async fn find_deploy(visit: &Visit, repo: &RepoRecord, number: &str) -> Answer<Deploy> {
-    let id = repo.id;
-    let found = match number.parse::<DeployNumber>() {
-        Ok(n) => visit.store(move |s| s.deploy(id, n)).await?,
-        Err(_) if number == "latest" => {
-            visit.store(move |s| s.deploys(id, None, 1)).await?.into_iter().next()
-        }
-        Err(_) => None,
-    };
-    found.ok_or_else(|| missing(format!("{} has no deploy {}.", repo.name, cut(number))))
+    let (id, number) = (repo.id, number.to_owned());
+    visit.ask(move |forge, caller| runs::deploy(forge, caller, id, &number)).await
 }
 
 async fn sync(visit: Visit, Path(repo): Path<String>) -> Answer<Response> {
-    let record = visit.repo(&repo, Action::OperateRepo).await?;
-    let deploy = visit.operations().sync(visit.actor(), record.id).await?;
+    let (record, deploy) = runs::sync(visit.forge(), visit.caller(), &repo).await?;
     Ok((StatusCode::CREATED, Json(deploy_run(&visit, &record.name, deploy))).into_response())
 }
 
 async fn rollback(visit: Visit, Path((repo, number)): Path<(String, String)>) -> Answer<Response> {
-    let record = visit.repo(&repo, Action::OperateRepo).await?;
-    let to = find_deploy(&visit, &record, &number).await?.number;
-    let deploy = visit.operations().rollback(visit.actor(), record.id, to).await?;
+    let (record, deploy) = runs::rollback(visit.forge(), visit.caller(), &repo, &number).await?;
     Ok((StatusCode::CREATED, Json(deploy_run(&visit, &record.name, deploy))).into_response())
 }
 
@@ -218,19 +174,11 @@ async fn cancel_deploy(
     visit: Visit,
     Path((repo, number)): Path<(String, String)>,
 ) -> Answer<Json<Run<Deploy>>> {
-    let record = visit.repo(&repo, Action::OperateRepo).await?;
-    let number = find_deploy(&visit, &record, &number).await?.number;
-    let deploy = visit.operations().cancel_deploy(visit.actor(), record.id, number).await?;
+    let (record, deploy) = runs::cancel_deploy(visit.forge(), visit.caller(), &repo, &number).await?;
     Ok(Json(deploy_run(&visit, &record.name, deploy)))
 }
 
-/// The cluster is asked for this, so it takes the right to operate, not only to read.
 async fn diff(visit: Visit, Path(repo): Path<String>) -> Answer<Json<Value>> {
-    let record = visit.repo(&repo, Action::OperateRepo).await?;
-    let diff = visit.operations().diff(record.id).await?;
+    let (_, diff) = runs::diff(visit.forge(), visit.caller(), &repo).await?;
     Ok(Json(json!({"diff": diff})))
-}
-
-fn cut(raw: &str) -> String {
-    raw.chars().take(20).collect()
 }

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde_json::{Value, json};
-use slipway_core::Action;
+use slipway_forge::server;
 
 use super::{Endpoint, describe};
 use crate::refusal::Answer;
@@ -25,14 +25,12 @@ async fn description() -> Response {
 }
 
 async fn doctor(visit: Visit) -> Answer<Json<Value>> {
-    visit.may(Action::AdminServer)?;
-    let checks = visit.operations().doctor().await;
+    let checks = server::doctor(visit.forge(), visit.caller()).await?;
     Ok(Json(json!({"ok": checks.iter().all(|c| c.ok), "checks": checks})))
 }
 
 async fn backup(visit: Visit) -> Answer<Response> {
-    visit.may(Action::AdminServer)?;
-    let stream = visit.operations().backup().await?;
+    let stream = server::backup(visit.forge(), visit.caller()).await?;
     let headers = [(CONTENT_TYPE, "application/octet-stream"), (CACHE_CONTROL, "no-store")];
     Ok((headers, Bytestream::from_stream(stream)).into_response())
 }

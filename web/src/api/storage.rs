@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::Path;
 use axum::routing::post;
 use serde::{Deserialize, Serialize};
-use slipway_core::{Action, RepoName};
+use slipway_core::RepoName;
+use slipway_forge::repositories;
 use slipway_repository::{LastMaintenance, Maintained, Repacked, Storage};
 
 use super::Endpoint;
@@ -64,15 +65,10 @@ fn ms(time: Duration) -> u64 {
 }
 
 /// What the repository of that name looks like on disk.
-pub(super) async fn stored(visit: &Visit, name: &RepoName) -> Answer<(Stored, Option<Last>)> {
-    let (repositories, name) = (visit.shared.parts.repositories.clone(), name.clone());
-    visit
-        .store(move |_| {
-            let repository = repositories.get(&name)?;
-            let storage = repository.storage()?;
-            Ok((Stored::from(&storage), repository.last_maintenance().map(Last::from)))
-        })
-        .await
+pub(super) async fn stored(visit: &Visit, name: &str) -> Answer<(Stored, Option<Last>)> {
+    let name = name.to_owned();
+    let (storage, last) = visit.ask(move |forge, caller| repositories::storage(forge, caller, &name)).await?;
+    Ok((Stored::from(&storage), last.map(Last::from)))
 }
 
 #[derive(Default, Deserialize)]
@@ -127,7 +123,6 @@ async fn maintain(
     Path(repo): Path<String>,
     Body(new): Body<NewMaintenance>,
 ) -> Answer<Json<Done>> {
-    let record = visit.repo(&repo, Action::AdminRepo).await?;
-    let done = visit.operations().maintain(record.id, new.full).await?;
+    let (record, done) = repositories::maintain(visit.forge(), visit.caller(), &repo, new.full).await?;
     Ok(Json(Done::new(record.name, &done)))
 }

@@ -1,5 +1,4 @@
-//! Registries, clusters, and the bindings that let a repository use them. Granting reach beyond a repository is an
-//! owner's act; taking it away is also its admins'.
+//! Registries, clusters, and the bindings that let a repository use them.
 
 use std::collections::BTreeSet;
 
@@ -9,22 +8,23 @@ use axum::routing::{delete, get, post, put};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use slipway_core::accept::Bindings;
 use slipway_core::target::{Cluster, ClusterBinding, DryRun, Registry, RegistryBinding, RegistryKind};
-use slipway_core::{Action, ClusterName, Problem, ProblemKind, RefName, RegistryName, RepoId, Secret};
+use slipway_core::{ClusterName, RegistryName, Secret};
+use slipway_forge::bindings::NewClusterBinding;
+use slipway_forge::targets::NewRegistry;
+use slipway_forge::{Page, bindings, targets};
 
 use super::Endpoint;
-use super::address::{default_image, is_dns_label, is_image_part, read_address, read_folder};
-use super::input::{Body, Keys, Window};
-use crate::limits::{ADDRESS_BYTES_MAX, KUBECONFIG_BYTES_MAX, NAMESPACES_MAX};
-use crate::refusal::{Answer, invalid};
+use super::input::{Body, Keys};
+use crate::refusal::Answer;
 use crate::visit::Visit;
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
-    Endpoint::new("GET", "/registries", "List registries", || get(registries))
+    Endpoint::new("GET", "/registries", "List registries", || get(list_registries))
         .asks(&["limit", "after"])
         .gives(200, "Registries"),
-    Endpoint::new("GET", "/registries/{name}", "Show a registry", || get(registry)).gives(200, "Registry"),
+    Endpoint::new("GET", "/registries/{name}", "Show a registry", || get(show_registry))
+        .gives(200, "Registry"),
     Endpoint::new("PUT", "/registries/{name}", "Add or replace a registry", || put(put_registry))
         .takes("NewRegistry")
         .gives(200, "Registry"),
@@ -32,10 +32,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .gives(200, "TestAnswer"),
     Endpoint::new("DELETE", "/registries/{name}", "Remove a registry", || delete(remove_registry))
         .gives_nothing(),
-    Endpoint::new("GET", "/clusters", "List clusters", || get(clusters))
+    Endpoint::new("GET", "/clusters", "List clusters", || get(list_clusters))
         .asks(&["limit", "after"])
         .gives(200, "Clusters"),
-    Endpoint::new("GET", "/clusters/{name}", "Show a cluster", || get(cluster)).gives(200, "Cluster"),
+    Endpoint::new("GET", "/clusters/{name}", "Show a cluster", || get(show_cluster)).gives(200, "Cluster"),
     Endpoint::new("PUT", "/clusters/{name}", "Add or replace a cluster", || put(put_cluster))
         .takes("NewCluster")
         .gives(200, "Cluster"),
@@ -43,8 +43,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .gives(200, "TestAnswer"),
     Endpoint::new("DELETE", "/clusters/{name}", "Remove a cluster", || delete(remove_cluster))
         .gives_nothing(),
-    Endpoint::new("GET", "/repos/{repo}/bindings", "Show what a repository is bound to", || get(bindings))
-        .gives(200, "Bindings"),
+    Endpoint::new("GET", "/repos/{repo}/bindings", "Show what a repository is bound to", || {
+        get(show_bindings)
+    })
+    .gives(200, "Bindings"),
     Endpoint::new("PUT", "/repos/{repo}/bindings/registry", "Bind to a registry", || put(bind_registry))
         .takes("NewRegistryBinding")
         .gives(200, "RegistryBinding"),
@@ -61,30 +63,27 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     .gives_nothing(),
 ];
 
-async fn registries(visit: Visit, Keys(window): Keys<Window>) -> Answer<Json<Value>> {
-    visit.may(Action::AdminServer)?;
-    let (rows, next) = window.cut(visit.store(|s| s.registries()).await?, |r| r.name.as_str())?;
-    Ok(Json(json!({"registries": rows, "next": next})))
+async fn list_registries(visit: Visit, Keys(page): Keys<Page>) -> Answer<Json<Value>> {
+    let found = visit.ask(move |forge, caller| targets::registries(forge, caller, &page)).await?;
+    Ok(Json(json!({"registries": found.rows, "next": found.next})))
 }
 
-async fn registry(visit: Visit, Path(name): Path<String>) -> Answer<Json<Registry>> {
-    visit.may(Action::AdminServer)?;
+async fn show_registry(visit: Visit, Path(name): Path<String>) -> Answer<Json<Registry>> {
     let name = RegistryName::parse(&name)?;
-    visit.store(move |s| s.registry(&name)?.ok_or_else(|| no_registry(&name))).await.map(Json)
+    visit.ask(move |forge, caller| targets::registry(forge, caller, &name)).await.map(Json)
 }
 
-/// A registry as described by whoever adds it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RegistryForm {
-    pub(crate) url: String,
+struct RegistryBody {
+    url: String,
     #[serde(default = "generic")]
-    pub(crate) kind: RegistryKind,
-    pub(crate) region: Option<String>,
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<Secret>,
+    kind: RegistryKind,
+    region: Option<String>,
+    username: Option<String>,
+    password: Option<Secret>,
     #[serde(default)]
-    pub(crate) insecure: bool,
+    insecure: bool,
 }
 
 fn generic() -> RegistryKind {
@@ -94,70 +93,39 @@ fn generic() -> RegistryKind {
 async fn put_registry(
     visit: Visit,
     Path(name): Path<String>,
-    Body(form): Body<RegistryForm>,
+    Body(new): Body<RegistryBody>,
 ) -> Answer<Json<Registry>> {
-    save_registry(&visit, &name, form).await.map(Json)
-}
-
-pub(crate) async fn save_registry(visit: &Visit, name: &str, form: RegistryForm) -> Answer<Registry> {
-    visit.may(Action::AdminServer)?;
-    let (host, prefix) = read_address(&form.url)?;
-    let plain = |text: Option<String>| text.filter(|t| !t.is_empty());
-    let (region, username) = (plain(form.region), plain(form.username));
-    for text in region.iter().chain(&username) {
-        if text.len() > ADDRESS_BYTES_MAX || text.chars().any(char::is_control) {
-            return Err(invalid(
-                "The region or user name is too long or has control characters.",
-                "Check it.",
-            ));
-        }
-    }
-    let registry = Registry {
-        name: RegistryName::parse(name)?,
-        kind: form.kind,
-        host,
-        prefix,
-        region,
-        username,
-        insecure: form.insecure,
-        created: visit.now(),
-    };
-    let row = registry.clone();
-    visit.store(move |s| s.put_registry(&row, form.password.as_ref())).await?;
-    Ok(registry)
+    let name = RegistryName::parse(&name)?;
+    let RegistryBody { url, kind, region, username, password, insecure } = new;
+    let new = NewRegistry { url, kind, region, username, password, insecure };
+    visit.ask(move |forge, caller| targets::put_registry(forge, caller, &name, new)).await.map(Json)
 }
 
 async fn test_registry(visit: Visit, Path(name): Path<String>) -> Answer<Json<Value>> {
-    visit.may(Action::AdminServer)?;
     let name = RegistryName::parse(&name)?;
-    let known = name.clone();
-    visit.store(move |s| s.registry(&known)?.ok_or_else(|| no_registry(&known))).await?;
-    let what = visit.operations().test_registry(&name).await?;
+    let what = targets::test_registry(visit.forge(), visit.caller(), &name).await?;
     Ok(Json(json!({"ok": true, "what": what})))
 }
 
 async fn remove_registry(visit: Visit, Path(name): Path<String>) -> Answer<StatusCode> {
-    visit.may(Action::AdminServer)?;
     let name = RegistryName::parse(&name)?;
-    visit.store(move |s| s.remove_registry(&name)).await?;
+    visit.ask(move |forge, caller| targets::remove_registry(forge, caller, &name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn clusters(visit: Visit, Keys(window): Keys<Window>) -> Answer<Json<Value>> {
-    visit.may(Action::AdminServer)?;
-    let (rows, next) = window.cut(visit.store(|s| s.clusters()).await?, |c| c.name.as_str())?;
-    Ok(Json(json!({"clusters": rows, "next": next})))
+async fn list_clusters(visit: Visit, Keys(page): Keys<Page>) -> Answer<Json<Value>> {
+    let found = visit.ask(move |forge, caller| targets::clusters(forge, caller, &page)).await?;
+    Ok(Json(json!({"clusters": found.rows, "next": found.next})))
 }
 
-async fn cluster(visit: Visit, Path(name): Path<String>) -> Answer<Json<Cluster>> {
-    visit.may(Action::AdminServer)?;
+async fn show_cluster(visit: Visit, Path(name): Path<String>) -> Answer<Json<Cluster>> {
     let name = ClusterName::parse(&name)?;
-    visit.store(move |s| s.cluster(&name)?.ok_or_else(|| no_cluster(&name))).await.map(Json)
+    visit.ask(move |forge, caller| targets::cluster(forge, caller, &name)).await.map(Json)
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NewCluster {
+struct ClusterBody {
     kubeconfig: Secret,
     context: Option<String>,
 }
@@ -165,121 +133,68 @@ struct NewCluster {
 async fn put_cluster(
     visit: Visit,
     Path(name): Path<String>,
-    Body(new): Body<NewCluster>,
+    Body(new): Body<ClusterBody>,
 ) -> Answer<Json<Cluster>> {
-    save_cluster(&visit, &name, new.kubeconfig, new.context).await.map(Json)
-}
-
-pub(crate) async fn save_cluster(
-    visit: &Visit,
-    name: &str,
-    kubeconfig: Secret,
-    context: Option<String>,
-) -> Answer<Cluster> {
-    visit.may(Action::AdminServer)?;
-    let name = ClusterName::parse(name)?;
-    let context = context.filter(|c| !c.is_empty());
-    if kubeconfig.expose().len() > KUBECONFIG_BYTES_MAX {
-        return Err(invalid(
-            format!("The kubeconfig is larger than {KUBECONFIG_BYTES_MAX} bytes."),
-            "Give one with a single cluster: kubectl config view --minify --flatten",
-        ));
-    }
-    let server = visit.operations().describe_kubeconfig(&kubeconfig, context.as_deref()).await?;
-    let cluster = Cluster { name, server, context, created: visit.now() };
-    let row = cluster.clone();
-    visit.store(move |s| s.put_cluster(&row, &kubeconfig)).await?;
-    Ok(cluster)
+    let name = ClusterName::parse(&name)?;
+    let put =
+        move |forge: &_, caller: &_| targets::put_cluster(forge, caller, &name, &new.kubeconfig, new.context);
+    visit.ask(put).await.map(Json)
 }
 
 async fn test_cluster(visit: Visit, Path(name): Path<String>) -> Answer<Json<Value>> {
-    visit.may(Action::AdminServer)?;
     let name = ClusterName::parse(&name)?;
-    let known = name.clone();
-    visit.store(move |s| s.cluster(&known)?.ok_or_else(|| no_cluster(&known))).await?;
-    let what = visit.operations().test_cluster(&name).await?;
+    let what = targets::test_cluster(visit.forge(), visit.caller(), &name).await?;
     Ok(Json(json!({"ok": true, "what": what})))
 }
 
 async fn remove_cluster(visit: Visit, Path(name): Path<String>) -> Answer<StatusCode> {
-    visit.may(Action::AdminServer)?;
     let name = ClusterName::parse(&name)?;
-    visit.store(move |s| s.remove_cluster(&name)).await?;
+    visit.ask(move |forge, caller| targets::remove_cluster(forge, caller, &name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn bindings(visit: Visit, Path(repo): Path<String>) -> Answer<Json<Value>> {
-    let record = visit.repo(&repo, Action::ReadRepo).await?;
-    let Bindings { registry, cluster } = visit.store(move |s| s.bindings(record.id)).await?;
-    Ok(Json(json!({"registry": registry, "cluster": cluster})))
+async fn show_bindings(visit: Visit, Path(repo): Path<String>) -> Answer<Json<Value>> {
+    let bound = visit.ask(move |forge, caller| bindings::show(forge, caller, &repo)).await?;
+    Ok(Json(json!({"registry": bound.registry, "cluster": bound.cluster})))
 }
 
-/// What a repository shall be bound to.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RegistryBindingForm {
-    pub(crate) registry: RegistryName,
-    pub(crate) image: Option<String>,
+struct RegistryBindingBody {
+    registry: RegistryName,
+    image: Option<String>,
 }
 
 async fn bind_registry(
     visit: Visit,
     Path(repo): Path<String>,
-    Body(form): Body<RegistryBindingForm>,
+    Body(new): Body<RegistryBindingBody>,
 ) -> Answer<Json<RegistryBinding>> {
-    save_registry_binding(&visit, &repo, form).await.map(Json)
-}
-
-pub(crate) async fn save_registry_binding(
-    visit: &Visit,
-    repo: &str,
-    form: RegistryBindingForm,
-) -> Answer<RegistryBinding> {
-    visit.may(Action::AdminServer)?;
-    let record = visit.repo(repo, Action::AdminRepo).await?;
-    let image = match form.image.filter(|i| !i.is_empty()) {
-        Some(image) => image,
-        None => default_image(&record.name),
-    };
-    if image.len() > ADDRESS_BYTES_MAX || !image.split('/').all(is_image_part) {
-        return Err(invalid(
-            format!("{:?} cannot be an image path.", image.chars().take(80).collect::<String>()),
-            "Use lower-case letters and digits, joined by '.', '_', '-' and '/': team/app",
-        ));
-    }
-    let binding = RegistryBinding { repo: record.id, registry: form.registry, image };
-    let row = binding.clone();
-    visit
-        .store(move |s| {
-            s.registry(&row.registry)?.ok_or_else(|| no_registry(&row.registry))?;
-            s.bind_registry(&row)
-        })
-        .await?;
-    Ok(binding)
+    let bind =
+        move |forge: &_, caller: &_| bindings::bind_registry(forge, caller, &repo, new.registry, new.image);
+    visit.ask(bind).await.map(Json)
 }
 
 async fn unbind_registry(visit: Visit, Path(repo): Path<String>) -> Answer<StatusCode> {
-    let record = visit.repo(&repo, Action::AdminRepo).await?;
-    visit.store(move |s| s.unbind_registry(record.id)).await?;
+    visit.ask(move |forge, caller| bindings::unbind_registry(forge, caller, &repo)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Which cluster shall follow a repository, and how.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ClusterBindingForm {
-    pub(crate) cluster: ClusterName,
-    pub(crate) branch: Option<String>,
-    pub(crate) path: Option<String>,
-    pub(crate) namespace: Option<String>,
+struct ClusterBindingBody {
+    cluster: ClusterName,
+    branch: Option<String>,
+    path: Option<String>,
+    namespace: Option<String>,
     #[serde(default = "yes")]
-    pub(crate) prune: bool,
+    prune: bool,
     #[serde(default)]
-    pub(crate) dry_run: DryRun,
+    dry_run: DryRun,
     #[serde(default)]
-    pub(crate) allow_namespaces: BTreeSet<String>,
+    allow_namespaces: BTreeSet<String>,
     #[serde(default)]
-    pub(crate) cluster_scoped: bool,
+    cluster_scoped: bool,
 }
 
 fn yes() -> bool {
@@ -289,84 +204,22 @@ fn yes() -> bool {
 async fn bind_cluster(
     visit: Visit,
     Path(repo): Path<String>,
-    Body(form): Body<ClusterBindingForm>,
+    Body(new): Body<ClusterBindingBody>,
 ) -> Answer<Json<ClusterBinding>> {
-    save_cluster_binding(&visit, &repo, form).await.map(Json)
-}
-
-pub(crate) async fn save_cluster_binding(
-    visit: &Visit,
-    repo: &str,
-    form: ClusterBindingForm,
-) -> Answer<ClusterBinding> {
-    visit.may(Action::AdminServer)?;
-    let record = visit.repo(repo, Action::AdminRepo).await?;
-    let binding = form.read(record.id)?;
-    let row = binding.clone();
-    visit
-        .store(move |s| {
-            s.cluster(&row.cluster)?.ok_or_else(|| no_cluster(&row.cluster))?;
-            s.bind_cluster(&row)
-        })
-        .await?;
-    Ok(binding)
-}
-
-impl ClusterBindingForm {
-    fn read(self, repo: RepoId) -> Answer<ClusterBinding> {
-        let or = |text: Option<String>, default: &str| match text.filter(|t| !t.is_empty()) {
-            Some(text) => text,
-            None => default.to_owned(),
-        };
-        let branch = or(self.branch, "main");
-        let branch = RefName::branch(branch.strip_prefix("refs/heads/").unwrap_or(&branch))?;
-        let namespace = or(self.namespace, "default");
-        if self.allow_namespaces.len() > NAMESPACES_MAX {
-            return Err(invalid(
-                format!("More than {NAMESPACES_MAX} namespaces are allowed."),
-                "Name fewer.",
-            ));
-        }
-        if let Some(bad) =
-            std::iter::once(&namespace).chain(&self.allow_namespaces).find(|n| !is_dns_label(n))
-        {
-            return Err(invalid(
-                format!("{:?} cannot be a namespace.", bad.chars().take(80).collect::<String>()),
-                "Use up to 63 lower-case letters, digits and dashes, as Kubernetes does.",
-            ));
-        }
-        Ok(ClusterBinding {
-            repo,
-            cluster: self.cluster,
-            branch,
-            path: read_folder(&or(self.path, "."))?,
-            namespace,
-            prune: self.prune,
-            dry_run: self.dry_run,
-            allow_namespaces: self.allow_namespaces,
-            cluster_scoped: self.cluster_scoped,
-        })
-    }
+    let new = NewClusterBinding {
+        cluster: new.cluster,
+        branch: new.branch,
+        path: new.path,
+        namespace: new.namespace,
+        prune: new.prune,
+        dry_run: new.dry_run,
+        allow_namespaces: new.allow_namespaces,
+        cluster_scoped: new.cluster_scoped,
+    };
+    visit.ask(move |forge, caller| bindings::bind_cluster(forge, caller, &repo, new)).await.map(Json)
 }
 
 async fn unbind_cluster(visit: Visit, Path(repo): Path<String>) -> Answer<StatusCode> {
-    let record = visit.repo(&repo, Action::AdminRepo).await?;
-    visit.store(move |s| s.unbind_cluster(record.id)).await?;
+    visit.ask(move |forge, caller| bindings::unbind_cluster(forge, caller, &repo)).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn no_registry(name: &RegistryName) -> Problem {
-    Problem::new(
-        ProblemKind::NotFound,
-        format!("There is no registry {:?}.", name.as_str()),
-        "Check the name with: slipway registry list",
-    )
-}
-
-fn no_cluster(name: &ClusterName) -> Problem {
-    Problem::new(
-        ProblemKind::NotFound,
-        format!("There is no cluster {:?}.", name.as_str()),
-        "Check the name with: slipway cluster list",
-    )
 }

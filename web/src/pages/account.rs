@@ -1,7 +1,5 @@
 //! Signing in and out, and one's own keys and tokens.
 
-use std::time::Instant;
-
 use askama::Template;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::{CACHE_CONTROL, SET_COOKIE};
@@ -9,13 +7,14 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use slipway_core::people::{PublicKey, Token};
 use slipway_core::{Action, Actor, Problem, Scope, UserName};
+use slipway_forge::sign_in::{self, At, NewSession};
+use slipway_forge::tokens::NewToken;
+use slipway_forge::{Caller, Forge, Page, keys, tokens};
 
 use super::form::Fields;
 use super::frame::{Frame, go_to, html, html_once};
-use crate::api::{Keys, NewToken, drop_key, drop_token, save_key, save_token};
-use crate::credential::{random_session, sha256};
-use crate::identity::{authenticate, cookie, cookie_name};
-use crate::limits::SESSION_MS;
+use crate::api::Keys;
+use crate::identity::{cookie, cookie_name};
 use crate::link::{Link, safe_next};
 use crate::refusal::{Answer, Refusal, invalid, status_of};
 use crate::text::Moment;
@@ -45,16 +44,16 @@ pub(crate) async fn login_form(visit: Visit, Keys(keys): Keys<Next>) -> Answer<R
 
 pub(crate) async fn login(visit: Visit, fields: Fields) -> Answer<Response> {
     let next = safe_next(fields.text("next")).to_owned();
-    visit.shared.logins.admit(visit.peer, Instant::now())?;
-    match open_session(&visit, fields.text("token")).await {
-        Ok(cookie) => {
+    let value = fields.text("token").to_owned();
+    match visit.ask(move |forge, caller| open_session(forge, caller, &value)).await {
+        Ok(session) => {
             let mut response = Redirect::to(&next).into_response();
+            let cookie = set_cookie(&visit, session.cookie.expose(), session.life_ms / 1000)?;
             response.headers_mut().insert(SET_COOKIE, cookie);
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             Ok(response)
         }
         Err(Refusal(problem)) => {
-            visit.shared.logins.failed(visit.peer, Instant::now());
             let status = status_of(&problem);
             let page = LoginPage { frame: Frame::new(&visit, "Sign in"), next, problem: Some(problem) };
             let mut response = html_once(&page)?;
@@ -64,19 +63,8 @@ pub(crate) async fn login(visit: Visit, fields: Fields) -> Answer<Response> {
     }
 }
 
-/// Trades a token that is good for pages for a session of its user.
-async fn open_session(visit: &Visit, value: &str) -> Answer<HeaderValue> {
-    let (value, now) = (value.to_owned(), visit.now());
-    let actor = visit.store(move |s| authenticate(s, None, &value, now)).await?;
-    // A token for pushing only must not grow into a session that may do everything.
-    slipway_core::authorise(&actor, None, Action::ManageSelf, "")?;
-    let Some(user) = actor.user().cloned() else {
-        return Err(invalid("The token belongs to nobody.", "Make a new one."));
-    };
-    let session = random_session()?;
-    let digest = sha256(session.expose().as_bytes());
-    visit.store(move |s| s.add_session(digest, &user, now.plus_ms(SESSION_MS))).await?;
-    set_cookie(visit, session.expose(), SESSION_MS / 1000)
+fn open_session(forge: &Forge, caller: &Caller, value: &str) -> Result<NewSession, Problem> {
+    sign_in::open_session(forge, value, At { surface: caller.surface, from: caller.from })
 }
 
 fn set_cookie(visit: &Visit, value: &str, seconds: u64) -> Answer<HeaderValue> {
@@ -89,8 +77,8 @@ fn set_cookie(visit: &Visit, value: &str, seconds: u64) -> Answer<HeaderValue> {
 
 pub(crate) async fn logout(visit: Visit, headers: HeaderMap, _fields: Fields) -> Answer<Response> {
     if let Some(value) = cookie(&headers, cookie_name(visit.shared.https())) {
-        let digest = sha256(value.as_bytes());
-        visit.store(move |s| s.remove_session(&digest)).await?;
+        let value = value.to_owned();
+        visit.ask(move |forge, _| sign_in::close_session(forge, &value)).await?;
     }
     let mut response = go_to(&Link::fixed("/"));
     response.headers_mut().insert(SET_COOKIE, set_cookie(&visit, "", 0)?);
@@ -116,9 +104,10 @@ fn own(visit: &Visit) -> Answer<UserName> {
     }
 }
 
-pub(crate) async fn keys(visit: Visit) -> Answer<Response> {
+pub(crate) async fn keys_page(visit: Visit) -> Answer<Response> {
     let (user, now) = (own(&visit)?, visit.now());
-    let mut keys = visit.store(move |s| s.keys(Some(&user))).await?;
+    let all = Page::whole();
+    let mut keys = visit.ask(move |forge, caller| keys::list(forge, caller, Some(&user), &all)).await?.rows;
     keys.sort_by_key(|k| std::cmp::Reverse(k.created));
     let rows = keys
         .into_iter()
@@ -134,8 +123,14 @@ pub(crate) async fn keys(visit: Visit) -> Answer<Response> {
 pub(crate) async fn change_keys(visit: Visit, fields: Fields) -> Answer<Response> {
     let user = own(&visit)?;
     match fields.verb() {
-        "add" => save_key(&visit, Some(user), fields.text("key"), fields.filled("title")).await.map(drop)?,
-        "remove" => drop_key(&visit, fields.text("fingerprint").to_owned()).await?,
+        "add" => {
+            let (line, title) = (fields.text("key").to_owned(), fields.filled("title"));
+            visit.ask(move |forge, caller| keys::add(forge, caller, Some(user), &line, title)).await?;
+        }
+        "remove" => {
+            let fingerprint = fields.text("fingerprint").to_owned();
+            visit.ask(move |forge, caller| keys::remove(forge, caller, &fingerprint)).await?;
+        }
         _ => return fields.unknown_verb(),
     }
     Ok(go_to(&Link::fixed("/-/keys")))
@@ -158,13 +153,15 @@ struct TokenRow {
     over: bool,
 }
 
-pub(crate) async fn tokens(visit: Visit) -> Answer<Response> {
-    tokens_page(&visit, None).await
+pub(crate) async fn tokens_page(visit: Visit) -> Answer<Response> {
+    show_tokens(&visit, None).await
 }
 
-async fn tokens_page(visit: &Visit, made: Option<String>) -> Answer<Response> {
+async fn show_tokens(visit: &Visit, made: Option<String>) -> Answer<Response> {
     let (user, now) = (own(visit)?, visit.now());
-    let mut tokens = visit.store(move |s| s.tokens(Some(&user))).await?;
+    let all = Page::whole();
+    let mut tokens =
+        visit.ask(move |forge, caller| tokens::list(forge, caller, Some(&user), &all)).await?.rows;
     tokens.sort_by_key(|t| std::cmp::Reverse(t.created));
     let rows = tokens.into_iter().map(|token| TokenRow {
         scopes: token.scopes.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", "),
@@ -192,13 +189,14 @@ pub(crate) async fn change_tokens(visit: Visit, fields: Fields) -> Answer<Respon
                 scopes: Some(scopes.into_iter().filter(|(n, _)| fields.ticked(n)).map(|(_, s)| s).collect()),
                 expires_in_s: life_s,
             };
-            let (_, minted) = save_token(&visit, new).await?;
-            let mut response = tokens_page(&visit, Some(minted.value.expose().to_owned())).await?;
+            let (_, minted) = visit.ask(move |forge, caller| tokens::create(forge, caller, new)).await?;
+            let mut response = show_tokens(&visit, Some(minted.value.expose().to_owned())).await?;
             *response.status_mut() = StatusCode::CREATED;
             Ok(response)
         }
         "remove" => {
-            drop_token(&visit, fields.text("id").to_owned()).await?;
+            let id = fields.text("id").to_owned();
+            visit.ask(move |forge, caller| tokens::remove(forge, caller, &id)).await?;
             Ok(go_to(&Link::fixed("/-/tokens")))
         }
         _ => fields.unknown_verb(),

@@ -5,14 +5,15 @@ use axum::response::Response;
 use slipway_core::people::User;
 use slipway_core::target::{Cluster, Registry, RegistryKind};
 use slipway_core::{Action, ClusterName, RegistryName, Secret, UserName};
+use slipway_forge::targets::NewRegistry;
+use slipway_forge::users::NewUser;
+use slipway_forge::{Check, Page, server, targets, users};
 
 use super::form::Fields;
 use super::frame::{Frame, go_to, html};
 use super::mark::Mark;
-use crate::api::{RegistryForm, save_cluster, save_registry};
 use crate::limits::ADMIN_ROWS_MAX;
 use crate::link::Link;
-use crate::operations::Check;
 use crate::refusal::Answer;
 use crate::text::Moment;
 use crate::visit::Visit;
@@ -32,12 +33,19 @@ pub(crate) async fn admin(visit: Visit) -> Answer<Response> {
 }
 
 async fn page(visit: &Visit, said: Option<String>) -> Answer<Response> {
-    visit.may(Action::AdminServer)?;
     let now = visit.now();
-    let (mut users, registries, clusters) =
-        visit.store(|s| Ok((s.users()?, s.registries()?, s.clusters()?))).await?;
-    users.truncate(ADMIN_ROWS_MAX);
-    let users = users.into_iter().map(|u| {
+    let (users, registries, clusters) = visit
+        .ask(|forge, caller| {
+            let all = Page::whole();
+            let registries = targets::registries(forge, caller, &all)?.rows;
+            Ok((
+                users::list(forge, caller, &all)?.rows,
+                registries,
+                targets::clusters(forge, caller, &all)?.rows,
+            ))
+        })
+        .await?;
+    let users = users.into_iter().take(ADMIN_ROWS_MAX).map(|u| {
         let at = Moment::of_ms(u.created, now);
         (u, at)
     });
@@ -55,16 +63,16 @@ pub(crate) async fn change(visit: Visit, fields: Fields) -> Answer<Response> {
     let name = fields.text("name");
     match fields.verb() {
         "add-user" => {
-            let user =
-                User { name: UserName::parse(name)?, owner: fields.ticked("owner"), created: visit.now() };
-            visit.store(move |s| s.create_user(&user)).await?;
+            let (name, owner) = (UserName::parse(name)?, fields.ticked("owner"));
+            let new = NewUser { name, owner, keys: Vec::new() };
+            visit.ask(move |forge, caller| users::add(forge, caller, &new)).await?;
         }
         "remove-user" => {
             let name = UserName::parse(name)?;
-            visit.store(move |s| s.remove_user(&name)).await?;
+            visit.ask(move |forge, caller| users::remove(forge, caller, &name)).await?;
         }
         "add-registry" => {
-            let form = RegistryForm {
+            let new = NewRegistry {
                 url: fields.text("url").to_owned(),
                 kind: if fields.text("kind") == "ecr" { RegistryKind::Ecr } else { RegistryKind::Generic },
                 region: fields.filled("region"),
@@ -72,26 +80,32 @@ pub(crate) async fn change(visit: Visit, fields: Fields) -> Answer<Response> {
                 password: fields.filled("password").map(Secret::new),
                 insecure: fields.ticked("insecure"),
             };
-            save_registry(&visit, name, form).await?;
+            let name = RegistryName::parse(name)?;
+            visit.ask(move |forge, caller| targets::put_registry(forge, caller, &name, new)).await?;
         }
         "remove-registry" => {
             let name = RegistryName::parse(name)?;
-            visit.store(move |s| s.remove_registry(&name)).await?;
+            visit.ask(move |forge, caller| targets::remove_registry(forge, caller, &name)).await?;
         }
         "test-registry" => {
-            let said = visit.operations().test_registry(&RegistryName::parse(name)?).await?;
+            let name = RegistryName::parse(name)?;
+            let said = targets::test_registry(visit.forge(), visit.caller(), &name).await?;
             return page(&visit, Some(said)).await;
         }
         "add-cluster" => {
+            let (name, context) = (ClusterName::parse(name)?, fields.filled("context"));
             let kubeconfig = Secret::new(fields.text("kubeconfig"));
-            save_cluster(&visit, name, kubeconfig, fields.filled("context")).await?;
+            let put =
+                move |forge: &_, caller: &_| targets::put_cluster(forge, caller, &name, &kubeconfig, context);
+            visit.ask(put).await?;
         }
         "remove-cluster" => {
             let name = ClusterName::parse(name)?;
-            visit.store(move |s| s.remove_cluster(&name)).await?;
+            visit.ask(move |forge, caller| targets::remove_cluster(forge, caller, &name)).await?;
         }
         "test-cluster" => {
-            let said = visit.operations().test_cluster(&ClusterName::parse(name)?).await?;
+            let name = ClusterName::parse(name)?;
+            let said = targets::test_cluster(visit.forge(), visit.caller(), &name).await?;
             return page(&visit, Some(said)).await;
         }
         _ => return fields.unknown_verb(),
@@ -108,8 +122,7 @@ struct DoctorPage {
 }
 
 pub(crate) async fn doctor(visit: Visit) -> Answer<Response> {
-    visit.may(Action::AdminServer)?;
-    let checks = visit.operations().doctor().await;
+    let checks = server::doctor(visit.forge(), visit.caller()).await?;
     let failed = checks.iter().filter(|c| !c.ok).count();
     let frame = Frame::new(&visit, "Doctor")
         .crumb("administration", Some(Link::fixed("/-/admin")))

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use slipway_core::{Oid, Problem};
+use slipway_forge::access;
 use tokio::sync::mpsc;
 
 use super::revision;
@@ -38,14 +39,14 @@ pub(crate) async fn archive(visit: Visit, Path((repo, file)): Path<(String, Stri
 async fn stream(visit: &Visit, seen: &Seen, commit: Oid, prefix: String) -> Answer<Body> {
     let permit = visit.shared.door.enter(visit.actor()).await?;
     let (sender, mut receiver) = mpsc::channel(ARCHIVE_PIECES_MAX);
-    let (repositories, name) = (Arc::clone(&visit.shared.parts.repositories), seen.record.name.clone());
+    let (forge, record) = (Arc::clone(visit.forge()), seen.record.clone());
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
         let stop = Arc::new(AtomicBool::new(false));
         let mut out = Pipe { sender: sender.clone(), piece: Vec::new(), stop: Arc::clone(&stop) };
         let written = (|| -> Result<(), Problem> {
-            let snapshot = repositories.get(&name)?.snapshot()?;
-            snapshot.archive(&commit, &prefix, &mut out, &stop)?;
+            let shown = access::view(&forge, &record)?.snapshot;
+            shown.archive(&commit, &prefix, &mut out, &stop)?;
             Ok(())
         })();
         let ended = written.map_err(|p| io::Error::other(p.to_string())).and_then(|()| out.flush());

@@ -5,17 +5,19 @@ use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
 use slipway_core::build::{Build, BuildState, Failure, Stage, TestVerdict};
-use slipway_core::{Action, BuildNumber, RepoName, UnixMillis};
+use slipway_core::{BuildNumber, Problem, RepoName, UnixMillis};
+use slipway_forge::logs::Log;
+use slipway_forge::{bindings, runs};
 
 use super::form::Fields;
 use super::frame::{Frame, go_to, html, render};
 use super::mark::{Mark, StageState, took};
 use crate::api::{Keys, find_build, log_response};
-use crate::limits::{HISTORY_ROWS, LOG_CHUNK_BYTES, LOG_PAGE_BYTES};
+use crate::limits::{HISTORY_ROWS, LOG_PAGE_BYTES};
 use crate::link::Link;
 use crate::refusal::Answer;
 use crate::text::{Moment, without_ansi};
-use crate::visit::{Seen, Visit};
+use crate::visit::Visit;
 
 #[derive(Template)]
 #[template(path = "builds.html")]
@@ -52,17 +54,19 @@ pub(crate) async fn list(
     Keys(from): Keys<Before>,
 ) -> Answer<Response> {
     let seen = visit.see(&repo).await?;
-    let (id, before) = (seen.record.id, from.before.map(BuildNumber));
-    let (mut builds, bindings) =
-        visit.store(move |s| Ok((s.builds(id, before, HISTORY_ROWS + 1)?, s.bindings(id)?))).await?;
-    let more = builds.len() > HISTORY_ROWS;
-    builds.truncate(HISTORY_ROWS);
+    let before = from.before.map(BuildNumber);
+    let (found, bindings) = visit
+        .ask(move |forge, caller| {
+            let found = runs::builds(forge, caller, &repo, before, HISTORY_ROWS)?;
+            Ok((found, bindings::show(forge, caller, &repo)?))
+        })
+        .await?;
     let (name, now) = (&seen.record.name, visit.now());
-    let under_way = builds.iter().any(|b| !b.state.is_final());
+    let under_way = found.rows.iter().any(|b| !b.state.is_final());
     html(&BuildsPage {
         frame: Frame::of_repo(&visit, &seen, "Builds", "Builds").refreshing(under_way),
-        older: builds.last().filter(|_| more).map(|b| Link::builds_before(name, b.number)),
-        rows: builds.into_iter().map(|b| row(name, b, now)).collect(),
+        older: found.next.map(|n| Link::builds_before(name, BuildNumber(n))),
+        rows: found.rows.into_iter().map(|b| row(name, b, now)).collect(),
         bound: bindings.registry.is_some(),
         repo: name.clone(),
     })
@@ -205,7 +209,8 @@ pub(crate) async fn show(visit: Visit, Path((repo, number)): Path<(String, Strin
     let seen = visit.see(&repo).await?;
     let build = find_build(&visit, &seen.record, &number).await?;
     let (name, number) = (&seen.record.name, build.number);
-    let (log, from, end) = read_end(&visit, &seen, number).await?;
+    let log = Log::new(visit.forge(), visit.caller(), seen.record.id, number);
+    let (log, from, end) = visit.ask(move |_, _| read_end(&log)).await?;
     let under_way = !build.state.is_final();
     html(&BuildPage {
         frame: Frame::of_repo(&visit, &seen, "Builds", format!("Build {number}"))
@@ -223,14 +228,13 @@ pub(crate) async fn show(visit: Visit, Path((repo, number)): Path<(String, Strin
     })
 }
 
-/// The last part of a log, whole lines: its text, where it begins and where it ends.
-async fn read_end(visit: &Visit, seen: &Seen, number: BuildNumber) -> Answer<(String, u64, u64)> {
-    let (operations, repo) = (visit.operations(), &seen.record.name);
-    let from = operations.log_size(repo, number).await?.saturating_sub(LOG_PAGE_BYTES);
+/// The last part of a log, whole lines: its text, where it begins and where it ends. Blocking.
+fn read_end(log: &Log) -> Result<(String, u64, u64), Problem> {
+    let from = log.size()?.saturating_sub(LOG_PAGE_BYTES);
     let (mut bytes, mut at) = (Vec::new(), from);
     // A log that grows while it is read must not keep this page waiting.
     while (bytes.len() as u64) < 2 * LOG_PAGE_BYTES {
-        let chunk = operations.read_log(repo, number, at, LOG_CHUNK_BYTES).await?;
+        let chunk = log.read(at)?;
         if chunk.bytes.is_empty() {
             break;
         }
@@ -250,7 +254,7 @@ async fn read_end(visit: &Visit, seen: &Seen, number: BuildNumber) -> Answer<(St
 pub(crate) async fn raw_log(visit: Visit, Path((repo, number)): Path<(String, String)>) -> Answer<Response> {
     let seen = visit.see(&repo).await?;
     let number = find_build(&visit, &seen.record, &number).await?.number;
-    Ok(log_response(&visit, &seen.record.name, number, 0, false))
+    Ok(log_response(Log::new(visit.forge(), visit.caller(), seen.record.id, number), 0, false))
 }
 
 pub(crate) async fn act(
@@ -258,11 +262,10 @@ pub(crate) async fn act(
     Path((repo, number)): Path<(String, String)>,
     fields: Fields,
 ) -> Answer<Response> {
-    let record = visit.repo(&repo, Action::OperateRepo).await?;
-    let number = find_build(&visit, &record, &number).await?.number;
-    let build = match fields.verb() {
-        "retry" => visit.operations().retry_build(visit.actor(), record.id, number).await?,
-        "cancel" => visit.operations().cancel_build(visit.actor(), record.id, number).await?,
+    let (forge, caller) = (visit.forge(), visit.caller());
+    let (record, build) = match fields.verb() {
+        "retry" => runs::retry(forge, caller, &repo, &number).await?,
+        "cancel" => runs::cancel_build(forge, caller, &repo, &number).await?,
         _ => return fields.unknown_verb(),
     };
     Ok(go_to(&Link::build(&record.name, build.number)))

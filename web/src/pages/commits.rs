@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use slipway_core::{Oid, Problem, ProblemKind, RepoName, UnixMillis};
 use slipway_repository::{Budget, Commit, Snapshot};
 
@@ -17,7 +18,6 @@ use super::frame::{Frame, go_to, html};
 use super::revision;
 use crate::api::Keys;
 use crate::assets::ASSETS;
-use crate::credential::sha256;
 use crate::limits::{HISTORY_COMMITS_MAX, HISTORY_ROWS, HISTORY_SKIP_MAX, HISTORY_TIME};
 use crate::link::Link;
 use crate::refusal::{Answer, invalid, missing};
@@ -184,7 +184,7 @@ fn entity_tag(visit: &Visit, what: &str) -> HeaderValue {
     let parts = &visit.shared.parts;
     let csrf = visit.visitor.csrf.as_deref().unwrap_or_default();
     let all = format!("{} {} {} {csrf} {what}", parts.version, ASSETS.style, visit.actor().label());
-    let hex: String = sha256(all.as_bytes()).iter().take(16).map(|b| format!("{b:02x}")).collect();
+    let hex: String = Sha256::digest(all.as_bytes()).iter().take(16).map(|b| format!("{b:02x}")).collect();
     HeaderValue::from_str(&format!("\"{hex}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
 }
 

@@ -5,7 +5,8 @@ use axum::extract::Path;
 use axum::response::Response;
 use slipway_core::build::Failure;
 use slipway_core::deploy::{Deploy, DeployCause, DeployState, Health, Phase};
-use slipway_core::{Action, DeployNumber, RepoName, UnixMillis};
+use slipway_core::{DeployNumber, RepoName, UnixMillis};
+use slipway_forge::{bindings, runs};
 
 use super::builds::Before;
 use super::form::Fields;
@@ -50,17 +51,19 @@ pub(crate) async fn list(
     Keys(from): Keys<Before>,
 ) -> Answer<Response> {
     let seen = visit.see(&repo).await?;
-    let (id, before) = (seen.record.id, from.before.map(DeployNumber));
-    let (mut deploys, bindings) =
-        visit.store(move |s| Ok((s.deploys(id, before, HISTORY_ROWS + 1)?, s.bindings(id)?))).await?;
-    let more = deploys.len() > HISTORY_ROWS;
-    deploys.truncate(HISTORY_ROWS);
+    let before = from.before.map(DeployNumber);
+    let (found, bindings) = visit
+        .ask(move |forge, caller| {
+            let found = runs::deploys(forge, caller, &repo, before, HISTORY_ROWS)?;
+            Ok((found, bindings::show(forge, caller, &repo)?))
+        })
+        .await?;
     let (name, now) = (&seen.record.name, visit.now());
-    let under_way = deploys.iter().any(|d| !d.state.is_final());
+    let under_way = found.rows.iter().any(|d| !d.state.is_final());
     html(&DeploysPage {
         frame: Frame::of_repo(&visit, &seen, "Deploys", "Deploys").refreshing(under_way),
-        older: deploys.last().filter(|_| more).map(|d| Link::deploys_before(name, d.number)),
-        rows: deploys.into_iter().map(|d| row(name, d, now)).collect(),
+        older: found.next.map(|n| Link::deploys_before(name, DeployNumber(n))),
+        rows: found.rows.into_iter().map(|d| row(name, d, now)).collect(),
         target: bindings.cluster.map(|b| {
             format!(
                 "{}, namespace {}, from {} of branch {}",
@@ -222,22 +225,20 @@ pub(crate) async fn act(
     Path((repo, number)): Path<(String, String)>,
     fields: Fields,
 ) -> Answer<Response> {
-    let record = visit.repo(&repo, Action::OperateRepo).await?;
-    let number = find_deploy(&visit, &record, &number).await?.number;
-    let deploy = match fields.verb() {
-        "rollback" => visit.operations().rollback(visit.actor(), record.id, number).await?,
-        "cancel" => visit.operations().cancel_deploy(visit.actor(), record.id, number).await?,
+    let (forge, caller) = (visit.forge(), visit.caller());
+    let (record, deploy) = match fields.verb() {
+        "rollback" => runs::rollback(forge, caller, &repo, &number).await?,
+        "cancel" => runs::cancel_deploy(forge, caller, &repo, &number).await?,
         _ => return fields.unknown_verb(),
     };
     Ok(go_to(&Link::deploy(&record.name, deploy.number)))
 }
 
 pub(crate) async fn sync(visit: Visit, Path(repo): Path<String>, fields: Fields) -> Answer<Response> {
-    let record = visit.repo(&repo, Action::OperateRepo).await?;
     if fields.verb() != "sync" {
         return fields.unknown_verb();
     }
-    let deploy = visit.operations().sync(visit.actor(), record.id).await?;
+    let (record, deploy) = runs::sync(visit.forge(), visit.caller(), &repo).await?;
     Ok(go_to(&Link::deploy(&record.name, deploy.number)))
 }
 
@@ -249,11 +250,9 @@ struct DiffPage {
     here: Link,
 }
 
-/// The cluster is asked for this, so it takes the right to operate.
 pub(crate) async fn difference(visit: Visit, Path(repo): Path<String>) -> Answer<Response> {
     let seen = visit.see(&repo).await?;
-    visit.repo(&repo, Action::OperateRepo).await?;
-    let diff = visit.operations().diff(seen.record.id).await?;
+    let (_, diff) = runs::diff(visit.forge(), visit.caller(), &repo).await?;
     let name = &seen.record.name;
     html(&DiffPage {
         frame: Frame::of_repo(&visit, &seen, "Deploys", "What a sync would change")

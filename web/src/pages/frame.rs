@@ -44,13 +44,11 @@ pub(crate) struct Tab {
 
 impl Frame {
     pub(crate) fn of_visitor(shared: &Shared, visitor: Option<&Visitor>, title: impl Into<String>) -> Self {
-        let actor = visitor.map(|v| &v.actor);
+        let caller = visitor.map(|v| &v.caller);
         Self {
             title: title.into(),
-            user: actor.and_then(|a| a.user()).map(ToString::to_string),
-            owner: actor.is_some_and(|a| {
-                slipway_core::authorise(a, None, slipway_core::Action::AdminServer, "").is_ok()
-            }),
+            user: caller.and_then(|c| c.user()).map(ToString::to_string),
+            owner: caller.is_some_and(slipway_forge::access::is_owner),
             csrf: visitor.and_then(|v| v.csrf.clone()).unwrap_or_default(),
             login: Link::fixed("/-/login"),
             crumbs: Vec::new(),

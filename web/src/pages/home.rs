@@ -5,16 +5,17 @@ use axum::response::Response;
 use http::header::CONTENT_TYPE;
 use slipway_core::target::RepoRecord;
 use slipway_core::{Action, ObjectFormat, RepoName};
+use slipway_forge::repositories::{self, NewRepo};
+use slipway_forge::{access, runs};
 
 use super::form::Fields;
 use super::frame::{Frame, go_to, html};
 use super::mark::Mark;
-use crate::api::make_repo;
 use crate::limits::HOME_ROWS_MAX;
 use crate::link::Link;
 use crate::refusal::Answer;
 use crate::text::Moment;
-use crate::visit::{Visit, visible_repos};
+use crate::visit::Visit;
 
 #[derive(Template)]
 #[template(path = "home.html")]
@@ -41,22 +42,23 @@ struct Run {
 }
 
 pub(crate) async fn home(visit: Visit) -> Answer<Response> {
-    let (actor, now) = (visit.actor().clone(), visit.now());
+    let now = visit.now();
     let (rows, cut) = visit
-        .store(move |s| {
-            let mut seen = visible_repos(s, &actor)?;
+        .ask(move |forge, caller| {
+            let mut seen = access::visible(forge, caller)?;
             let cut = seen.len() > HOME_ROWS_MAX;
             seen.truncate(HOME_ROWS_MAX);
             let mut rows = Vec::with_capacity(seen.len());
             for record in seen {
                 let name = &record.name;
-                let build = s.builds(record.id, None, 1)?.pop().map(|b| Run {
+                let (build, deploy) = runs::last(forge, caller, &record)?;
+                let build = build.map(|b| Run {
                     mark: Mark::of_build(&b),
                     link: Link::build(name, b.number),
                     when: Moment::of_ms(b.ended.unwrap_or(b.created), now),
                     number: b.number.0,
                 });
-                let deploy = s.deploys(record.id, None, 1)?.pop().map(|d| Run {
+                let deploy = deploy.map(|d| Run {
                     mark: Mark::of_deploy(&d),
                     link: Link::deploy(name, d.number),
                     when: Moment::of_ms(d.ended.unwrap_or(d.created), now),
@@ -88,7 +90,9 @@ pub(crate) async fn create(visit: Visit, fields: Fields) -> Answer<Response> {
     let name = RepoName::parse(fields.text("name"))?;
     let format = if fields.ticked("sha256") { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 };
     let about = fields.text("description");
-    let repo = make_repo(&visit, format, &name, about, fields.ticked("public")).await?;
+    let (description, public) = (about.to_owned(), fields.ticked("public"));
+    let new = NewRepo { name, description, public, object_format: format };
+    let repo = repositories::create(visit.forge(), visit.caller(), new).await?;
     Ok(go_to(&Link::repo(&repo.name)))
 }
 

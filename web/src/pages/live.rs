@@ -16,13 +16,14 @@ use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde::Deserialize;
 use slipway_core::{Action, Problem};
+use slipway_forge::logs::{Log, LogChunk};
+use slipway_forge::{Subject, runs};
 use tokio::sync::mpsc;
 
 use super::{builds, deploys};
 use crate::api::{Keys, find_build, find_deploy};
 use crate::door::busy;
 use crate::limits::{LIVE_PING, LIVE_QUEUE_MAX, LOG_LINE_BYTES_MAX};
-use crate::operations::{LogChunk, Subject};
 use crate::refusal::Answer;
 use crate::text::without_ansi;
 use crate::visit::Visit;
@@ -43,7 +44,7 @@ pub(crate) async fn build(
     let number = find_build(&visit, &record, &number).await?.number;
     let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     let from = last.unwrap_or(from.from);
-    let log = visit.operations().follow_log(&record.name, number, from);
+    let log = Log::new(visit.forge(), visit.caller(), record.id, number).follow(from);
     let watched = Watched { repo, subject: Subject::Build(number) };
     open(visit, watched, record.id, log, from)
 }
@@ -128,7 +129,7 @@ async fn follow(
     out: Events,
 ) -> Result<(), Gone> {
     let mut log = Some(log);
-    let mut changes = visit.operations().changes();
+    let mut changes = runs::changes(visit.forge());
     let mut changes_live = true;
     let mut tick = tokio::time::interval(LIVE_PING);
     let (mut lines, mut sent) = (Lines::from(from), String::new());

@@ -6,13 +6,12 @@ use axum::response::Response;
 use slipway_core::accept::Bindings;
 use slipway_core::target::{ClusterBinding, DryRun, RegistryBinding, RepoRecord};
 use slipway_core::{Action, ClusterName, RegistryName, RepoName, Role, UserName};
+use slipway_forge::bindings::NewClusterBinding;
+use slipway_forge::repositories::RepoChange;
+use slipway_forge::{Page, bindings, grants, repositories, targets};
 
 use super::form::Fields;
 use super::frame::{Frame, go_to, html};
-use crate::api::{
-    ClusterBindingForm, RegistryBindingForm, RepoChange, change_repo, give_role, save_cluster_binding,
-    save_registry_binding, take_role,
-};
 use crate::limits::ADMIN_ROWS_MAX;
 use crate::link::Link;
 use crate::refusal::{Answer, invalid};
@@ -38,23 +37,24 @@ struct SettingsPage {
 
 pub(crate) async fn show(visit: Visit, Path(repo): Path<String>) -> Answer<Response> {
     let seen = visit.see(&repo).await?;
-    visit.repo(&repo, Action::AdminRepo).await?;
-    let (id, owner) = (seen.record.id, visit.is_owner());
-    let (mut grants, bindings, registries, clusters) = visit
-        .store(move |s| {
-            let registries = if owner { s.registries()? } else { Vec::new() };
-            let clusters = if owner { s.clusters()? } else { Vec::new() };
-            Ok((s.grants(id)?, s.bindings(id)?, registries, clusters))
+    let owner = visit.is_owner();
+    let (grants, bindings, registries, clusters) = visit
+        .ask(move |forge, caller| {
+            let (all, mut registries, mut clusters) = (Page::whole(), Vec::new(), Vec::new());
+            let grants = grants::list(forge, caller, &repo, &all)?.rows;
+            if owner {
+                registries = targets::registries(forge, caller, &all)?.rows;
+                clusters = targets::clusters(forge, caller, &all)?.rows;
+            }
+            Ok((grants, bindings::show(forge, caller, &repo)?, registries, clusters))
         })
         .await?;
-    grants.sort();
-    grants.truncate(ADMIN_ROWS_MAX);
     let Bindings { registry, cluster } = bindings;
     let bound = cluster.as_ref();
     html(&SettingsPage {
         frame: Frame::of_repo(&visit, &seen, "Settings", "Settings"),
         here: Link::page(&seen.record.name, "settings"),
-        grants: grants.into_iter().map(|(user, role)| (user, role_word(role))).collect(),
+        grants: grants.into_iter().take(ADMIN_ROWS_MAX).map(|(user, role)| (user, role_word(role))).collect(),
         cluster_branch: bound.map_or_else(|| "main".to_owned(), |b| b.branch.short().to_owned()),
         cluster_dry_run: bound.map_or("warn", |b| dry_run_word(b.dry_run)),
         cluster_allows: bound.map(|b| join(&b.allow_namespaces)).unwrap_or_default(),
@@ -93,55 +93,71 @@ pub(crate) async fn change(visit: Visit, Path(repo): Path<String>, fields: Field
     match fields.verb() {
         "describe" => {
             let description = Some(fields.text("description").to_owned());
-            let public = Some(fields.ticked("public"));
-            change_repo(&visit, &repo, RepoChange { description, public, name: None }).await?;
+            let wanted = RepoChange { description, public: Some(fields.ticked("public")), name: None };
+            repositories::change(visit.forge(), visit.caller(), &repo, wanted).await?;
         }
         "rename" => {
-            let new = RepoName::parse(fields.text("name"))?;
-            name = change_repo(&visit, &repo, RepoChange { name: Some(new), ..RepoChange::default() })
-                .await?
-                .name;
+            let wanted =
+                RepoChange { name: Some(RepoName::parse(fields.text("name"))?), ..Default::default() };
+            name = repositories::change(visit.forge(), visit.caller(), &repo, wanted).await?.name;
         }
         "remove" if fields.text("name") == record.name.as_str() => {
-            visit.operations().remove_repo(record.id).await?;
+            repositories::remove(visit.forge(), visit.caller(), &repo).await?;
             return Ok(go_to(&Link::fixed("/")));
         }
         "remove" => {
             return Err(invalid("The name typed is not this repository's.", "Type its name to remove it."));
         }
-        "grant" => {
-            let role = match fields.text("role") {
-                "read" => Role::Read,
-                "write" => Role::Write,
-                "admin" => Role::Admin,
-                _ => return Err(invalid("There is no such role.", "Choose read, write or admin.")),
-            };
-            give_role(&visit, &repo, fields.text("user"), role).await?;
-        }
-        "revoke" => take_role(&visit, &repo, fields.text("user")).await?,
-        "bind-registry" => {
-            let registry = RegistryName::parse(fields.text("registry"))?;
-            let form = RegistryBindingForm { registry, image: fields.filled("image") };
-            save_registry_binding(&visit, &repo, form).await?;
-        }
-        "unbind-registry" => visit.store(move |s| s.unbind_registry(record.id)).await?,
-        "bind-cluster" => {
-            save_cluster_binding(&visit, &repo, cluster_form(&fields)?).await?;
-        }
-        "unbind-cluster" => visit.store(move |s| s.unbind_cluster(record.id)).await?,
-        _ => return fields.unknown_verb(),
+        "grant" | "revoke" => change_grant(&visit, repo, &fields).await?,
+        _ => change_binding(&visit, repo, &fields).await?,
     }
     Ok(go_to(&Link::page(&name, "settings")))
 }
 
-fn cluster_form(fields: &Fields) -> Answer<ClusterBindingForm> {
+async fn change_grant(visit: &Visit, repo: String, fields: &Fields) -> Answer<()> {
+    let user = UserName::parse(fields.text("user"))?;
+    if fields.verb() == "revoke" {
+        return visit.ask(move |forge, caller| grants::take(forge, caller, &repo, &user)).await;
+    }
+    let role = match fields.text("role") {
+        "read" => Role::Read,
+        "write" => Role::Write,
+        "admin" => Role::Admin,
+        _ => return Err(invalid("There is no such role.", "Choose read, write or admin.")),
+    };
+    visit.ask(move |forge, caller| grants::give(forge, caller, &repo, &user, role)).await
+}
+
+async fn change_binding(visit: &Visit, repo: String, fields: &Fields) -> Answer<()> {
+    match fields.verb() {
+        "bind-registry" => {
+            let (registry, image) = (RegistryName::parse(fields.text("registry"))?, fields.filled("image"));
+            let bind =
+                move |forge: &_, caller: &_| bindings::bind_registry(forge, caller, &repo, registry, image);
+            visit.ask(bind).await.map(drop)
+        }
+        "unbind-registry" => {
+            visit.ask(move |forge, caller| bindings::unbind_registry(forge, caller, &repo)).await
+        }
+        "bind-cluster" => {
+            let new = cluster_form(fields)?;
+            visit.ask(move |forge, caller| bindings::bind_cluster(forge, caller, &repo, new)).await.map(drop)
+        }
+        "unbind-cluster" => {
+            visit.ask(move |forge, caller| bindings::unbind_cluster(forge, caller, &repo)).await
+        }
+        _ => fields.unknown_verb(),
+    }
+}
+
+fn cluster_form(fields: &Fields) -> Answer<NewClusterBinding> {
     let dry_run = match fields.text("dry_run") {
         "off" => DryRun::Off,
         "warn" => DryRun::Warn,
         "enforce" => DryRun::Enforce,
         _ => return Err(invalid("There is no such kind of dry run.", "Choose off, warn or enforce.")),
     };
-    Ok(ClusterBindingForm {
+    Ok(NewClusterBinding {
         cluster: ClusterName::parse(fields.text("cluster"))?,
         branch: fields.filled("branch"),
         path: fields.filled("path"),

@@ -25,9 +25,10 @@ use slipway_core::{
     Actor, BuildNumber, ClusterName, DeployNumber, Digest, EventId, ObjectFormat, Oid, Problem, ProblemKind,
     RefName, RefUpdate, RegistryName, RepoId, RepoName, Role, Scope, Secret, UnixMillis, UserName,
 };
+use slipway_forge::{Caller, Change, Check, Credential, Forge, Outside, Subject, Surface, mint_token};
 use slipway_repository::{Edit, Maintained, Repositories, Signature};
 use slipway_store::{MasterKey, SledStore, Store};
-use slipway_web::{Addresses, Change, Check, LogChunk, Operations, Parts, Subject, mint_token, router};
+use slipway_web::{Addresses, Parts, router};
 use tokio::sync::broadcast;
 use tower::ServiceExt;
 
@@ -91,12 +92,15 @@ impl World {
         let store: Store = Arc::new(SledStore::open(&folder.path().join("db"), &key).expect("a store"));
         let repositories = Arc::new(Repositories::open(&folder.path().join("repos")).expect("a folder"));
         let operations = Arc::new(Fake::new(Arc::clone(&store), Arc::clone(&repositories)));
-        let router = router(Parts {
+        let forge = Arc::new(Forge::new(slipway_forge::Parts {
             store: Arc::clone(&store),
             repositories: Arc::clone(&repositories),
-            operations: Arc::clone(&operations) as Arc<dyn Operations>,
-            addresses: Addresses { http: http.into(), ssh: "127.0.0.1:2222".into() },
+            outside: Arc::clone(&operations) as Arc<dyn Outside>,
             clock: || NOW,
+        }));
+        let router = router(Parts {
+            forge,
+            addresses: Addresses { http: http.into(), ssh: "127.0.0.1:2222".into() },
             version: "0.0.0-test",
         });
         let mut world = Self { router, store, repositories, operations, app: RepoId(0), _folder: folder };
@@ -418,7 +422,12 @@ impl World {
     ) -> axum::response::Response {
         let request = match who {
             As::Nobody => request,
-            As::Actor(actor) => request.extension(actor.clone()),
+            As::Actor(actor) => request.extension(Caller {
+                actor: actor.clone(),
+                credential: Credential::None,
+                surface: Surface::Ssh,
+                from: None,
+            }),
             As::Bearer(token) => request.header("authorization", format!("Bearer {token}")),
             As::Session { cookie, .. } => request.header("cookie", cookie),
         };
@@ -453,10 +462,9 @@ impl Fake {
 }
 
 #[async_trait]
-impl Operations for Fake {
+impl Outside for Fake {
     async fn create_repo(
         &self,
-        _: &Actor,
         format: ObjectFormat,
         name: &RepoName,
         about: &str,
@@ -482,13 +490,13 @@ impl Operations for Fake {
         let record = self.record(repo);
         Ok(self.repositories.get(&record.name)?.maintain(&std::sync::atomic::AtomicBool::new(false))?)
     }
-    async fn test_registry(&self, name: &RegistryName) -> Result<String, Problem> {
-        Ok(format!("{name} answers."))
+    async fn test_registry(&self, registry: &Registry, _: Option<&Secret>) -> Result<String, Problem> {
+        Ok(format!("{} answers.", registry.name))
     }
-    async fn test_cluster(&self, name: &ClusterName) -> Result<String, Problem> {
-        Ok(format!("{name} answers."))
+    async fn test_cluster(&self, cluster: &Cluster, _: &Secret) -> Result<String, Problem> {
+        Ok(format!("{} answers.", cluster.name))
     }
-    async fn describe_kubeconfig(&self, _: &Secret, _: Option<&str>) -> Result<String, Problem> {
+    fn api_address(&self, _: &Secret, _: Option<&str>) -> Result<String, Problem> {
         Ok("https://127.0.0.1:6443".into())
     }
     async fn retry_build(&self, actor: &Actor, repo: RepoId, n: BuildNumber) -> Result<Build, Problem> {
@@ -514,28 +522,14 @@ impl Operations for Fake {
     async fn diff(&self, _: RepoId) -> Result<String, Problem> {
         Ok(format!("- replicas: 1\n+ replicas: 2 {EVIL}\n"))
     }
-    async fn read_log(
-        &self,
-        _: &RepoName,
-        _: BuildNumber,
-        offset: u64,
-        max: usize,
-    ) -> Result<LogChunk, Problem> {
+    fn read_log(&self, _: RepoId, _: BuildNumber, offset: u64, max: usize) -> Result<Bytes, Problem> {
         let log = self.log.lock().expect("whole");
         let from = usize::try_from(offset).expect("small").min(log.len());
         let to = from.saturating_add(max).min(log.len());
-        Ok(LogChunk { offset, bytes: Bytes::copy_from_slice(&log[from..to]) })
+        Ok(Bytes::copy_from_slice(&log[from..to]))
     }
-    fn follow_log(
-        &self,
-        _: &RepoName,
-        _: BuildNumber,
-        offset: u64,
-    ) -> BoxStream<'static, Result<LogChunk, Problem>> {
-        let log = self.log.lock().expect("whole").clone();
-        let from = usize::try_from(offset).expect("small").min(log.len());
-        let bytes = Bytes::copy_from_slice(&log[from..]);
-        stream::iter([Ok(LogChunk { offset, bytes })]).boxed()
+    fn log_size(&self, _: RepoId, _: BuildNumber) -> Result<u64, Problem> {
+        Ok(self.log.lock().expect("whole").len() as u64)
     }
     fn changes(&self) -> BoxStream<'static, Change> {
         let receiver = self.changed.subscribe();

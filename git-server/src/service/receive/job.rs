@@ -116,7 +116,7 @@ impl Job {
         let proposal = Proposal {
             repo: self.opened.id,
             repo_name: &self.opened.name,
-            actor: self.opened.actor.label(),
+            actor: self.opened.caller.actor.label(),
             cause: Cause::Push,
             updates,
             atomic: self.push.atomic,

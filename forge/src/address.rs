@@ -1,12 +1,12 @@
 //! Addresses, image paths, folders and namespaces as people type them, checked before anything relies on them.
 
-use slipway_core::RepoName;
+use slipway_core::{Problem, RepoName};
 
 use crate::limits::ADDRESS_BYTES_MAX;
-use crate::refusal::{Answer, invalid};
+use crate::refusal::invalid;
 
 /// `HOST[:PORT][/PREFIX]` as host and prefix.
-pub(super) fn read_address(raw: &str) -> Answer<(String, String)> {
+pub(crate) fn read_address(raw: &str) -> Result<(String, String), Problem> {
     let bad = |why: &str| {
         let shown: String = raw.chars().take(80).collect();
         invalid(
@@ -48,7 +48,7 @@ pub(super) fn read_address(raw: &str) -> Answer<(String, String)> {
 }
 
 /// One component of an image's path: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*` (OCI distribution spec, "Pulling manifests").
-pub(super) fn is_image_part(part: &str) -> bool {
+pub(crate) fn is_image_part(part: &str) -> bool {
     let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = part.as_bytes();
     let ends = bytes.first().is_some_and(|b| word(*b)) && bytes.last().is_some_and(|b| word(*b));
@@ -59,7 +59,7 @@ pub(super) fn is_image_part(part: &str) -> bool {
 }
 
 /// A repository's name as an image path: lower case, and what no image may have becomes a dash.
-pub(super) fn default_image(name: &RepoName) -> String {
+pub(crate) fn default_image(name: &RepoName) -> String {
     let lower = name.as_str().to_ascii_lowercase();
     let words: Vec<&str> =
         lower.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
@@ -67,7 +67,7 @@ pub(super) fn default_image(name: &RepoName) -> String {
 }
 
 /// A folder below the repository's root; `.` is the root.
-pub(super) fn read_folder(raw: &str) -> Answer<String> {
+pub(crate) fn read_folder(raw: &str) -> Result<String, Problem> {
     let path = raw.trim_start_matches("./").trim_end_matches('/');
     let path = if path.is_empty() { "." } else { path };
     let fits = path == "." && !raw.starts_with('/')
@@ -83,7 +83,7 @@ pub(super) fn read_folder(raw: &str) -> Answer<String> {
     ))
 }
 
-pub(super) fn is_dns_label(raw: &str) -> bool {
+pub(crate) fn is_dns_label(raw: &str) -> bool {
     let ends = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = raw.as_bytes();
     (1..=63).contains(&bytes.len())
@@ -104,7 +104,7 @@ mod tests {
             ("[::1]:5000/x", "[::1]:5000", "x"),
             ("[::1]", "[::1]", ""),
         ] {
-            let read = read_address(raw).map_err(|r| r.0.what);
+            let read = read_address(raw).map_err(|p| p.what);
             assert_eq!(read, Ok((host.to_owned(), prefix.to_owned())), "{raw}");
         }
         for bad in
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn folders_cannot_leave_the_repository() {
         for (raw, path) in [(".", "."), ("./", "."), ("./a/b/", "a/b"), ("a", "a")] {
-            assert_eq!(read_folder(raw).map_err(|r| r.0.what), Ok(path.to_owned()), "{raw}");
+            assert_eq!(read_folder(raw).map_err(|p| p.what), Ok(path.to_owned()), "{raw}");
         }
         for bad in ["/", "/etc", "..", "a/../b", "a//b", "a\0b", ".git/x"] {
             assert!(read_folder(bad).is_err(), "{bad:?}");

@@ -1,0 +1,189 @@
+//! The one door: from a name to a record, from the record to what the caller may do with it, and from there to what they
+//! may see. No surface looks a repository up, asks the authoriser or opens objects in any other way.
+//!
+//! Rights are asked again when something is done, not only when it is asked for: a long answer, a push that has been on
+//! its way for an hour and a page that follows a build all come back to [`again`].
+
+use std::sync::Arc;
+
+use slipway_core::target::RepoRecord;
+use slipway_core::{Action, Actor, Problem, ProblemKind, RepoId, RepoName, Standing, UserName, authorise};
+use slipway_repository::{Repository, Side, View};
+
+use crate::caller::{Caller, Credential};
+use crate::forge::Forge;
+
+/// A repository that the caller may see, and what more they may do with it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its record.
+    pub record: RepoRecord,
+    /// Retry and cancel builds, sync and roll back deploys.
+    pub operates: bool,
+    /// Change settings and grants.
+    pub admins: bool,
+}
+
+/// A repository opened for one of Git's services.
+#[derive(Clone)]
+pub struct Opened {
+    /// Its record.
+    pub record: RepoRecord,
+    /// Its objects and refs. What of them a service shows is its [`View`].
+    pub repository: Arc<Repository>,
+}
+
+/// Asks about an action that concerns no repository.
+///
+/// # Errors
+/// What [`authorise`] says.
+pub fn may(caller: &Caller, action: Action) -> Result<(), Problem> {
+    authorise(&caller.actor, None, action, "")
+}
+
+/// Asks about actions on somebody's own keys and tokens; those of others are an owner's business.
+///
+/// # Errors
+/// What [`authorise`] says.
+pub fn may_manage(caller: &Caller, user: &UserName) -> Result<(), Problem> {
+    may(caller, if caller.user() == Some(user) { Action::ManageSelf } else { Action::AdminServer })
+}
+
+/// True if the caller may do what reaches beyond one repository.
+pub fn is_owner(caller: &Caller) -> bool {
+    may(caller, Action::AdminServer).is_ok()
+}
+
+/// The repository of that name, if the caller may do `action` with it. An unknown repository, a name that cannot be one
+/// and a repository that the caller may not see give the same answer.
+///
+/// # Errors
+/// What [`authorise`] says.
+pub fn repo(forge: &Forge, caller: &Caller, name: &str, action: Action) -> Result<RepoRecord, Problem> {
+    let record = match RepoName::parse(name) {
+        Ok(name) => forge.store.repo_by_name(&name)?,
+        Err(_) => None,
+    };
+    let shown: String = name.chars().filter(|c| !c.is_control()).take(100).collect();
+    judge(forge, &caller.actor, record, action, &shown)
+}
+
+fn judge(
+    forge: &Forge,
+    actor: &Actor,
+    record: Option<RepoRecord>,
+    action: Action,
+    shown: &str,
+) -> Result<RepoRecord, Problem> {
+    let standing = match &record {
+        Some(record) => Some(standing(forge, actor, record)?),
+        None => None,
+    };
+    authorise(actor, standing, action, shown)?;
+    record.ok_or_else(|| Problem::no_such_repository(shown))
+}
+
+/// What a repository says about an actor.
+pub(crate) fn standing(forge: &Forge, actor: &Actor, repo: &RepoRecord) -> Result<Standing, Problem> {
+    let role = match actor.user() {
+        Some(user) => forge.store.role(user, repo.id)?,
+        None => None,
+    };
+    Ok(Standing { public: repo.public, role })
+}
+
+/// The repository of that name for a page, with what the caller may do on it.
+///
+/// # Errors
+/// What [`authorise`] says of reading it.
+pub fn see(forge: &Forge, caller: &Caller, name: &str) -> Result<Seen, Problem> {
+    let record = repo(forge, caller, name, Action::ReadRepo)?;
+    let standing = standing(forge, &caller.actor, &record)?;
+    let may = |action| authorise(&caller.actor, Some(standing), action, name).is_ok();
+    Ok(Seen { operates: may(Action::OperateRepo), admins: may(Action::AdminRepo), record })
+}
+
+/// The repositories that the caller may see, by name.
+///
+/// # Errors
+/// `Broken` for a failing disk.
+pub fn visible(forge: &Forge, caller: &Caller) -> Result<Vec<RepoRecord>, Problem> {
+    let mut seen = Vec::new();
+    for repo in forge.store.repos()? {
+        let standing = standing(forge, &caller.actor, &repo)?;
+        if authorise(&caller.actor, Some(standing), Action::ReadRepo, repo.name.as_str()).is_ok() {
+            seen.push(repo);
+        }
+    }
+    Ok(seen)
+}
+
+/// What those who fetch see of a repository: never what `transfer.hideRefs` hides.
+///
+/// # Errors
+/// A [`Problem`] where the repository cannot be read.
+pub fn view(forge: &Forge, record: &RepoRecord) -> Result<View, Problem> {
+    Ok(forge.repositories.get(&record.name)?.view(Side::Fetch)?)
+}
+
+/// Opens a repository for one of Git's services, if the caller may do `action` with it.
+///
+/// # Errors
+/// What [`repo`] says; a [`Problem`] where the repository cannot be read.
+pub fn open(forge: &Forge, caller: &Caller, name: &str, action: Action) -> Result<Opened, Problem> {
+    let record = repo(forge, caller, name, action)?;
+    let repository = forge.repositories.get(&record.name)?;
+    Ok(Opened { record, repository })
+}
+
+/// Whether the caller may still do `action` with the repository: the credential, the account, the role and the
+/// repository are all looked up anew, the repository by its id, so that one which took its name since is another's.
+///
+/// # Errors
+/// What [`authorise`] says now; `Unauthenticated` where the credential is gone.
+pub fn again(forge: &Forge, caller: &Caller, repo: RepoId, action: Action) -> Result<RepoRecord, Problem> {
+    let actor = renew(forge, caller)?;
+    let record = forge.store.repo(repo)?;
+    let shown = record.as_ref().map(|r| r.name.to_string()).unwrap_or_default();
+    judge(forge, &actor, record, action, &shown)
+}
+
+/// Who the caller is now, by the credential that they came with.
+///
+/// # Errors
+/// `Unauthenticated` where the credential, or the account behind it, is gone.
+pub fn renew(forge: &Forge, caller: &Caller) -> Result<Actor, Problem> {
+    let now = forge.now();
+    match &caller.credential {
+        Credential::None | Credential::Host => Ok(caller.actor.clone()),
+        Credential::Key { fingerprint } => {
+            let key = forge.store.key(fingerprint)?.ok_or_else(|| gone("key"))?;
+            account(forge, &key.user)
+        }
+        Credential::Token { sha256, .. } => {
+            let token = forge.store.token_by_value(sha256)?.filter(|t| !t.expired(now));
+            let token = token.ok_or_else(|| gone("token"))?;
+            match account(forge, &token.user)? {
+                Actor::User { name, owner } => Ok(Actor::Token { name, owner, scopes: token.scopes }),
+                other => Ok(other),
+            }
+        }
+        Credential::Session { sha256 } => {
+            let user = forge.store.session(sha256, now)?.ok_or_else(|| gone("session"))?;
+            account(forge, &user)
+        }
+    }
+}
+
+fn account(forge: &Forge, user: &UserName) -> Result<Actor, Problem> {
+    let user = forge.store.user(user)?.ok_or_else(|| gone("account"))?;
+    Ok(Actor::User { name: user.name, owner: user.owner })
+}
+
+fn gone(what: &str) -> Problem {
+    Problem::new(
+        ProblemKind::Unauthenticated,
+        format!("The {what} that this was asked with is not valid any more."),
+        "Sign in again, or ask an owner of this server.",
+    )
+}

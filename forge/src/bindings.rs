@@ -1,0 +1,137 @@
+//! The permissions that let a repository use a registry or a cluster. Granting reach beyond a repository is an owner's
+//! act; taking it away is also its admins'.
+
+use std::collections::BTreeSet;
+
+use slipway_core::accept::Bindings;
+use slipway_core::target::{ClusterBinding, DryRun, RegistryBinding};
+use slipway_core::{Action, ClusterName, Problem, RefName, RegistryName, RepoId};
+
+use crate::access::{may, repo};
+use crate::address::{default_image, is_dns_label, is_image_part, read_folder};
+use crate::caller::Caller;
+use crate::forge::Forge;
+use crate::limits::{ADDRESS_BYTES_MAX, NAMESPACES_MAX};
+use crate::refusal::{cut, invalid, no_cluster, no_registry};
+
+/// Which cluster shall follow a repository, and how. What is empty or absent is the default.
+#[derive(Clone, Debug)]
+pub struct NewClusterBinding {
+    /// Which cluster.
+    pub cluster: ClusterName,
+    /// The branch that it follows; `main`.
+    pub branch: Option<String>,
+    /// The folder whose manifests are applied; all of it.
+    pub path: Option<String>,
+    /// Where objects without a namespace go; `default`.
+    pub namespace: Option<String>,
+    /// Whether objects that left the repository are deleted.
+    pub prune: bool,
+    /// Whether a push is first shown to the cluster.
+    pub dry_run: DryRun,
+    /// Further namespaces that objects may name.
+    pub allow_namespaces: BTreeSet<String>,
+    /// Whether objects of no namespace are allowed.
+    pub cluster_scoped: bool,
+}
+
+/// What a repository is bound to.
+///
+/// # Errors
+/// What the authoriser says of reading it.
+pub fn show(forge: &Forge, caller: &Caller, name: &str) -> Result<Bindings, Problem> {
+    let record = repo(forge, caller, name, Action::ReadRepo)?;
+    forge.store.bindings(record.id)
+}
+
+/// Lets a repository push images to a registry, under `image` or its own name in lower case.
+///
+/// # Errors
+/// `Denied` unless the caller is an owner; `Invalid` for what cannot be an image's path; `NotFound`.
+pub fn bind_registry(
+    forge: &Forge,
+    caller: &Caller,
+    name: &str,
+    registry: RegistryName,
+    image: Option<String>,
+) -> Result<RegistryBinding, Problem> {
+    may(caller, Action::AdminServer)?;
+    let record = repo(forge, caller, name, Action::AdminRepo)?;
+    let image = image.filter(|i| !i.is_empty()).unwrap_or_else(|| default_image(&record.name));
+    if image.len() > ADDRESS_BYTES_MAX || !image.split('/').all(is_image_part) {
+        return Err(invalid(
+            format!("{:?} cannot be an image path.", cut(&image)),
+            "Use lower-case letters and digits, joined by '.', '_', '-' and '/': team/app",
+        ));
+    }
+    forge.store.registry(&registry)?.ok_or_else(|| no_registry(&registry))?;
+    let binding = RegistryBinding { repo: record.id, registry, image };
+    forge.store.bind_registry(&binding)?;
+    Ok(binding)
+}
+
+/// Takes it back; fine if there is none.
+///
+/// # Errors
+/// `Denied` unless the caller is an admin of the repository.
+pub fn unbind_registry(forge: &Forge, caller: &Caller, name: &str) -> Result<(), Problem> {
+    let record = repo(forge, caller, name, Action::AdminRepo)?;
+    forge.store.unbind_registry(record.id)
+}
+
+/// Lets a cluster follow a repository.
+///
+/// # Errors
+/// `Denied` unless the caller is an owner; `Invalid`; `NotFound`.
+pub fn bind_cluster(
+    forge: &Forge,
+    caller: &Caller,
+    name: &str,
+    new: NewClusterBinding,
+) -> Result<ClusterBinding, Problem> {
+    may(caller, Action::AdminServer)?;
+    let record = repo(forge, caller, name, Action::AdminRepo)?;
+    let binding = read(new, record.id)?;
+    forge.store.cluster(&binding.cluster)?.ok_or_else(|| no_cluster(&binding.cluster))?;
+    forge.store.bind_cluster(&binding)?;
+    Ok(binding)
+}
+
+/// Takes it back; fine if there is none. What was applied stays in the cluster.
+///
+/// # Errors
+/// `Denied` unless the caller is an admin of the repository.
+pub fn unbind_cluster(forge: &Forge, caller: &Caller, name: &str) -> Result<(), Problem> {
+    let record = repo(forge, caller, name, Action::AdminRepo)?;
+    forge.store.unbind_cluster(record.id)
+}
+
+fn read(new: NewClusterBinding, repo: RepoId) -> Result<ClusterBinding, Problem> {
+    let or = |text: Option<String>, default: &str| match text.filter(|t| !t.is_empty()) {
+        Some(text) => text,
+        None => default.to_owned(),
+    };
+    let branch = or(new.branch, "main");
+    let branch = RefName::branch(branch.strip_prefix("refs/heads/").unwrap_or(&branch))?;
+    let namespace = or(new.namespace, "default");
+    if new.allow_namespaces.len() > NAMESPACES_MAX {
+        return Err(invalid(format!("More than {NAMESPACES_MAX} namespaces are allowed."), "Name fewer."));
+    }
+    if let Some(bad) = std::iter::once(&namespace).chain(&new.allow_namespaces).find(|n| !is_dns_label(n)) {
+        return Err(invalid(
+            format!("{:?} cannot be a namespace.", cut(bad)),
+            "Use up to 63 lower-case letters, digits and dashes, as Kubernetes does.",
+        ));
+    }
+    Ok(ClusterBinding {
+        repo,
+        cluster: new.cluster,
+        branch,
+        path: read_folder(&or(new.path, "."))?,
+        namespace,
+        prune: new.prune,
+        dry_run: new.dry_run,
+        allow_namespaces: new.allow_namespaces,
+        cluster_scoped: new.cluster_scoped,
+    })
+}

@@ -1,0 +1,58 @@
+//! What every use case works with: the records, the repositories, the world outside, the clock, and what is remembered of
+//! failed sign-ins.
+
+use std::sync::Arc;
+
+use slipway_core::{Problem, ProblemKind, UnixMillis};
+use slipway_repository::Repositories;
+use slipway_store::Store;
+
+use crate::outside::Outside;
+use crate::sign_in::Throttle;
+
+/// What a [`Forge`] is made of.
+pub struct Parts {
+    /// Everything that is recorded.
+    pub store: Store,
+    /// The repositories on disk.
+    pub repositories: Arc<Repositories>,
+    /// Registries and clusters.
+    pub outside: Arc<dyn Outside>,
+    /// The clock.
+    pub clock: fn() -> UnixMillis,
+}
+
+/// The floor that all surfaces stand on. One per server.
+pub struct Forge {
+    pub(crate) store: Store,
+    pub(crate) repositories: Arc<Repositories>,
+    pub(crate) outside: Arc<dyn Outside>,
+    pub(crate) throttle: Throttle,
+    clock: fn() -> UnixMillis,
+}
+
+impl Forge {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { store, repositories, outside, clock } = parts;
+        Self { store, repositories, outside, throttle: Throttle::default(), clock }
+    }
+
+    /// The moment that everything which happens now is recorded with.
+    pub fn now(&self) -> UnixMillis {
+        (self.clock)()
+    }
+}
+
+/// Runs what blocks on a thread that may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        Err(Problem::new(
+            ProblemKind::Broken,
+            "Something broke inside the server while it worked on this.",
+            "Try again; the server's log says more.",
+        ))
+    })
+}

@@ -1,0 +1,38 @@
+//! What people do here, whichever surface they come by: pages, JSON API, command line, SSH verbs, Git transports.
+//!
+//! One noun a file, plain functions on `(&Forge, &Caller, values)`. A surface finds out who calls ([`sign_in`] gives the
+//! [`Caller`]), parses what was said, calls one function here, and shows what comes back; it holds no rule. Everything
+//! here blocks (it asks the database and the disk) unless it is `async`: surfaces run it on threads that may block.
+//!
+//! To add an operation that pages, API, command line and SSH can call: a function in the file of its noun, which asks
+//! [`access`] first and writes what belongs together in one transaction; then a line in each surface.
+//!
+//! Knows no HTTP, no SSH, no container engine and no Kubernetes.
+
+pub mod access;
+mod address;
+pub mod bindings;
+mod caller;
+mod credential;
+mod forge;
+pub mod grants;
+pub mod keys;
+pub mod limits;
+pub mod logs;
+pub mod origin;
+mod outside;
+mod page;
+mod refusal;
+pub mod repositories;
+pub mod runs;
+pub mod server;
+pub mod sign_in;
+pub mod targets;
+pub mod tokens;
+pub mod users;
+
+pub use self::caller::{Caller, Credential, Surface};
+pub use self::credential::{MintedToken, mint_token};
+pub use self::forge::{Forge, Parts};
+pub use self::outside::{Change, Check, Outside, Subject};
+pub use self::page::{Page, Rows, rows};

@@ -1,0 +1,33 @@
+//! Bounds of what people do.
+
+/// Keys given with a new user.
+pub const USER_KEYS_MAX: usize = 32;
+/// Bytes of a key's title or a token's name.
+pub const TITLE_BYTES_MAX: usize = 200;
+/// Seconds that a token with an end may live: ten years.
+pub const TOKEN_LIFE_S_MAX: u64 = 10 * 366 * 24 * 3600;
+/// Bytes of a token, a cookie or an `Authorization` header.
+pub const CREDENTIAL_BYTES_MAX: usize = 512;
+/// Milliseconds that a session lives.
+pub const SESSION_MS: u64 = 7 * 24 * 3600 * 1000;
+/// Bytes of a registry's address, a region or a user name at a registry.
+pub const ADDRESS_BYTES_MAX: usize = 255;
+/// Bytes of a kubeconfig.
+pub const KUBECONFIG_BYTES_MAX: usize = 512 * 1024;
+/// Further namespaces of a binding.
+pub const NAMESPACES_MAX: usize = 64;
+/// Rows of a list where nobody says how many.
+pub const PAGE_ROWS: usize = 100;
+/// Rows of a list at most.
+pub const PAGE_ROWS_MAX: usize = 1000;
+/// Failed sign-ins of one account from one address within [`FAILURE_WINDOW_MS`] before further failures are answered
+/// with a request to wait.
+pub const FAILURES_MAX: u32 = 10;
+/// How long failures are remembered.
+pub const FAILURE_WINDOW_MS: u64 = 60_000;
+/// Pairs of account and address whose failures are remembered.
+pub const FAILURES_KEPT_MAX: usize = 10_000;
+/// Lines that the log gets about failed sign-ins within [`FAILURE_WINDOW_MS`].
+pub const FAILURE_LINES_MAX: u32 = 200;
+/// Bytes of a build log that are read at once.
+pub const LOG_PIECE_BYTES: usize = 64 * 1024;

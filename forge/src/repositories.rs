@@ -1,0 +1,153 @@
+//! Repositories: made, described, renamed, removed, maintained, and what happened in them.
+
+use std::sync::Arc;
+
+use slipway_core::event::Event;
+use slipway_core::limits::DESCRIPTION_BYTES_MAX;
+use slipway_core::target::RepoRecord;
+use slipway_core::{Action, ObjectFormat, Problem, RepoName, Role};
+use slipway_repository::{LastMaintenance, Maintained, Storage};
+
+use crate::access::{may, repo, view, visible};
+use crate::caller::Caller;
+use crate::forge::{Forge, blocking};
+use crate::page::{Page, Rows};
+use crate::refusal::plain_line;
+
+/// A repository to be made.
+#[derive(Clone, Debug)]
+pub struct NewRepo {
+    /// Its name.
+    pub name: RepoName,
+    /// A line about it.
+    pub description: String,
+    /// Readable by everyone.
+    pub public: bool,
+    /// The hash that makes its ids, for good.
+    pub object_format: ObjectFormat,
+}
+
+/// What shall be different; absent stays.
+#[derive(Clone, Debug, Default)]
+pub struct RepoChange {
+    /// Another name.
+    pub name: Option<RepoName>,
+    /// Another line about it.
+    pub description: Option<String>,
+    /// Readable by everyone, or not.
+    pub public: Option<bool>,
+}
+
+/// The repositories that the caller may see, by name.
+///
+/// # Errors
+/// `Broken` for a failing disk.
+pub fn list(forge: &Forge, caller: &Caller, page: &Page) -> Result<Rows<RepoRecord>, Problem> {
+    page.cut(visible(forge, caller)?, |r| r.name.as_str())
+}
+
+/// How a repository is stored, and its last maintenance.
+///
+/// # Errors
+/// What the authoriser says of reading it; a [`Problem`] where its folder cannot be read.
+pub fn storage(
+    forge: &Forge,
+    caller: &Caller,
+    name: &str,
+) -> Result<(Storage, Option<LastMaintenance>), Problem> {
+    let record = repo(forge, caller, name, Action::ReadRepo)?;
+    let repository = forge.repositories.get(&record.name)?;
+    Ok((repository.storage()?, repository.last_maintenance()))
+}
+
+/// Its newest pushes, newest first. What `transfer.hideRefs` hides is left out of them.
+///
+/// # Errors
+/// What the authoriser says of reading it.
+pub fn events(forge: &Forge, caller: &Caller, name: &str, limit: usize) -> Result<Vec<Event>, Problem> {
+    let record = repo(forge, caller, name, Action::ReadRepo)?;
+    let mut events = forge.store.events(record.id, limit)?;
+    let hidden = view(forge, &record)?.settings.hidden_from_fetch.clone();
+    if hidden.is_empty() {
+        return Ok(events);
+    }
+    for event in &mut events {
+        event.updates.retain(|u| !hidden.hides(u.name.as_str()));
+        event.owed.retain(|o| !hidden.hides(o.ref_name.as_str()));
+    }
+    // What is left of a push to hidden refs alone would tell that there was one.
+    events.retain(|e| !e.updates.is_empty());
+    Ok(events)
+}
+
+/// Makes a repository; a user who makes one is its admin.
+///
+/// # Errors
+/// `Conflict` for a name that is taken; `Invalid`; what the authoriser says.
+pub async fn create(forge: &Arc<Forge>, caller: &Caller, new: NewRepo) -> Result<RepoRecord, Problem> {
+    may(caller, Action::CreateRepo)?;
+    let about = description(&new.description)?;
+    let record = forge.outside.create_repo(new.object_format, &new.name, &about, new.public).await?;
+    if let Some(user) = caller.user().cloned() {
+        let (forge, id) = (Arc::clone(forge), record.id);
+        blocking(move || forge.store.grant(&user, id, Role::Admin)).await?;
+    }
+    Ok(record)
+}
+
+/// Changes a repository's name, description and whether everyone may read it.
+///
+/// # Errors
+/// `Denied` unless the caller is an admin of it; `Conflict` for a name that is taken; `Invalid`.
+pub async fn change(
+    forge: &Arc<Forge>,
+    caller: &Caller,
+    name: &str,
+    wanted: RepoChange,
+) -> Result<RepoRecord, Problem> {
+    let about = wanted.description.as_deref().map(description).transpose()?;
+    let mut record = admin(forge, caller, name).await?;
+    if let Some(name) = wanted.name.filter(|name| *name != record.name) {
+        record = forge.outside.rename_repo(record.id, &name).await?;
+    }
+    if about.is_some() || wanted.public.is_some() {
+        record.description = about.unwrap_or(record.description);
+        record.public = wanted.public.unwrap_or(record.public);
+        let (forge, row) = (Arc::clone(forge), record.clone());
+        blocking(move || forge.store.update_repo(&row)).await?;
+    }
+    Ok(record)
+}
+
+/// Removes a repository with everything that belongs to it.
+///
+/// # Errors
+/// `Denied` unless the caller is an admin of it.
+pub async fn remove(forge: &Arc<Forge>, caller: &Caller, name: &str) -> Result<(), Problem> {
+    let record = admin(forge, caller, name).await?;
+    forge.outside.remove_repo(record.id).await
+}
+
+/// Maintains a repository now; with `full` everything is packed anew. Takes as long as it takes.
+///
+/// # Errors
+/// `Denied` unless the caller is an admin of it; what the maintenance says.
+pub async fn maintain(
+    forge: &Arc<Forge>,
+    caller: &Caller,
+    name: &str,
+    full: bool,
+) -> Result<(RepoRecord, Maintained), Problem> {
+    let record = admin(forge, caller, name).await?;
+    let done = forge.outside.maintain(record.id, full).await?;
+    Ok((record, done))
+}
+
+async fn admin(forge: &Arc<Forge>, caller: &Caller, name: &str) -> Result<RepoRecord, Problem> {
+    let (forge, caller, name) = (Arc::clone(forge), caller.clone(), name.to_owned());
+    blocking(move || repo(&forge, &caller, &name, Action::AdminRepo)).await
+}
+
+fn description(raw: &str) -> Result<String, Problem> {
+    plain_line(raw, "description", DESCRIPTION_BYTES_MAX)
+}

@@ -1,0 +1,267 @@
+//! Builds and deploys: what was recorded of them, and the verbs that act on them.
+
+use std::sync::Arc;
+
+use futures_util::stream::BoxStream;
+use slipway_core::build::Build;
+use slipway_core::deploy::Deploy;
+use slipway_core::target::RepoRecord;
+use slipway_core::{Action, BuildNumber, DeployNumber, Problem, RefName, RepoId};
+
+use crate::access::{again, repo, see, view};
+use crate::caller::Caller;
+use crate::forge::{Forge, blocking};
+use crate::outside::Change;
+use crate::refusal::missing;
+
+/// Builds or deploys, newest first, and the number behind which the next page begins.
+pub struct Newest<T> {
+    /// The repository.
+    pub record: RepoRecord,
+    /// The rows.
+    pub rows: Vec<T>,
+    /// To be given as `before`; `None` at the end.
+    pub next: Option<u64>,
+}
+
+/// The builds of a repository, newest first: those before `before`, at most `limit`.
+///
+/// # Errors
+/// What the authoriser says of reading it.
+pub fn builds(
+    forge: &Forge,
+    caller: &Caller,
+    name: &str,
+    before: Option<BuildNumber>,
+    limit: usize,
+) -> Result<Newest<Build>, Problem> {
+    let seen = see(forge, caller, name)?;
+    let mut rows = forge.store.builds(seen.record.id, before, limit.saturating_add(1))?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(|b| b.number.0);
+    if !seen.operates {
+        let shown = shown(forge, &seen.record)?;
+        rows.retain(|b| shown.has(&b.ref_name));
+    }
+    Ok(Newest { record: seen.record, rows, next })
+}
+
+/// The build of that number, or the newest for `latest`.
+///
+/// # Errors
+/// What the authoriser says of reading the repository; `NotFound`.
+pub fn build(forge: &Forge, caller: &Caller, repo: RepoId, number: &str) -> Result<Build, Problem> {
+    let record = again(forge, caller, repo, Action::ReadRepo)?;
+    let found = match number.parse::<BuildNumber>() {
+        Ok(n) => forge.store.build(repo, n)?,
+        Err(_) if number == "latest" => forge.store.builds(repo, None, 1)?.into_iter().next(),
+        Err(_) => None,
+    };
+    let found = match found {
+        Some(build) if may_see(forge, caller, &record, &build.ref_name)? => Some(build),
+        _ => None,
+    };
+    found.ok_or_else(|| missing(format!("{} has no build {}.", record.name, short(number))))
+}
+
+/// The deploys of a repository, newest first: those before `before`, at most `limit`.
+///
+/// # Errors
+/// What the authoriser says of reading it.
+pub fn deploys(
+    forge: &Forge,
+    caller: &Caller,
+    name: &str,
+    before: Option<DeployNumber>,
+    limit: usize,
+) -> Result<Newest<Deploy>, Problem> {
+    let record = repo(forge, caller, name, Action::ReadRepo)?;
+    let mut rows = forge.store.deploys(record.id, before, limit.saturating_add(1))?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(|d| d.number.0);
+    if !follows_shown(forge, caller, &record)? {
+        rows.clear();
+    }
+    Ok(Newest { record, rows, next })
+}
+
+/// The deploy of that number, or the newest for `latest`.
+///
+/// # Errors
+/// What the authoriser says of reading the repository; `NotFound`.
+pub fn deploy(forge: &Forge, caller: &Caller, repo: RepoId, number: &str) -> Result<Deploy, Problem> {
+    let record = again(forge, caller, repo, Action::ReadRepo)?;
+    let found = match number.parse::<DeployNumber>() {
+        Ok(n) => forge.store.deploy(repo, n)?,
+        Err(_) if number == "latest" => forge.store.deploys(repo, None, 1)?.into_iter().next(),
+        Err(_) => None,
+    };
+    let found = if follows_shown(forge, caller, &record)? { found } else { None };
+    found.ok_or_else(|| missing(format!("{} has no deploy {}.", record.name, short(number))))
+}
+
+/// The last build and the last deploy of a repository that the caller may see, for a list of repositories.
+///
+/// # Errors
+/// `Broken` for a failing disk.
+pub fn last(
+    forge: &Forge,
+    caller: &Caller,
+    record: &RepoRecord,
+) -> Result<(Option<Build>, Option<Deploy>), Problem> {
+    let build = match forge.store.builds(record.id, None, 1)?.pop() {
+        Some(build) if may_see(forge, caller, record, &build.ref_name)? => Some(build),
+        _ => None,
+    };
+    let deploy = forge.store.deploys(record.id, None, 1)?.pop();
+    let deploy = if deploy.is_some() && follows_shown(forge, caller, record)? { deploy } else { None };
+    Ok((build, deploy))
+}
+
+/// The refs of a repository that those who fetch may know of.
+struct Shown(slipway_repository::Hidden);
+
+impl Shown {
+    fn has(&self, name: &RefName) -> bool {
+        self.0.is_empty() || !self.0.hides(name.as_str())
+    }
+}
+
+fn shown(forge: &Forge, record: &RepoRecord) -> Result<Shown, Problem> {
+    Ok(Shown(view(forge, record)?.settings.hidden_from_fetch.clone()))
+}
+
+/// What is hidden from those who fetch is hidden here as well, but for those who look after builds and deploys. A
+/// repository that cannot be read hides nothing that its records tell.
+fn may_see(forge: &Forge, caller: &Caller, record: &RepoRecord, name: &RefName) -> Result<bool, Problem> {
+    match shown(forge, record) {
+        Ok(shown) if !shown.has(name) => Ok(see(forge, caller, record.name.as_str())?.operates),
+        Ok(_) | Err(_) => Ok(true),
+    }
+}
+
+/// Whether the branch that the bound cluster follows may be known.
+fn follows_shown(forge: &Forge, caller: &Caller, record: &RepoRecord) -> Result<bool, Problem> {
+    match forge.store.bindings(record.id)?.cluster {
+        Some(binding) => may_see(forge, caller, record, &binding.branch),
+        None => Ok(true),
+    }
+}
+
+/// Queues the same commit again under a new number.
+///
+/// # Errors
+/// `Denied` for those who may not operate the repository; `Conflict` while it is under way; `NotFound`.
+pub async fn retry(
+    forge: &Arc<Forge>,
+    caller: &Caller,
+    name: &str,
+    number: &str,
+) -> Result<(RepoRecord, Build), Problem> {
+    let (record, number) =
+        operated(forge, caller, name, number, |f, c, id, n| Ok(build(f, c, id, n)?.number)).await?;
+    let build = forge.outside.retry_build(&caller.actor, record.id, number).await?;
+    Ok((record, build))
+}
+
+/// Stops a build that is not over; the build as it stands then.
+///
+/// # Errors
+/// `Denied` for those who may not operate the repository; `Conflict` once it is over; `NotFound`.
+pub async fn cancel_build(
+    forge: &Arc<Forge>,
+    caller: &Caller,
+    name: &str,
+    number: &str,
+) -> Result<(RepoRecord, Build), Problem> {
+    let (record, number) =
+        operated(forge, caller, name, number, |f, c, id, n| Ok(build(f, c, id, n)?.number)).await?;
+    let build = forge.outside.cancel_build(&caller.actor, record.id, number).await?;
+    Ok((record, build))
+}
+
+/// Queues a deploy of the bound branch's commit.
+///
+/// # Errors
+/// `Denied` for those who may not operate the repository, and where it is not bound.
+pub async fn sync(forge: &Arc<Forge>, caller: &Caller, name: &str) -> Result<(RepoRecord, Deploy), Problem> {
+    let record = operated_repo(forge, caller, name).await?;
+    let deploy = forge.outside.sync(&caller.actor, record.id).await?;
+    Ok((record, deploy))
+}
+
+/// Commits the state of an earlier deploy, and gives the deploy that this owes.
+///
+/// # Errors
+/// `Denied` for those who may not operate the repository; `Conflict` where it is in that state; `NotFound`.
+pub async fn rollback(
+    forge: &Arc<Forge>,
+    caller: &Caller,
+    name: &str,
+    to: &str,
+) -> Result<(RepoRecord, Deploy), Problem> {
+    let (record, to) =
+        operated(forge, caller, name, to, |f, c, id, n| Ok(deploy(f, c, id, n)?.number)).await?;
+    let deploy = forge.outside.rollback(&caller.actor, record.id, to).await?;
+    Ok((record, deploy))
+}
+
+/// Stops a deploy that is not over; the deploy as it stands then.
+///
+/// # Errors
+/// `Denied` for those who may not operate the repository; `Conflict` once it is over; `NotFound`.
+pub async fn cancel_deploy(
+    forge: &Arc<Forge>,
+    caller: &Caller,
+    name: &str,
+    number: &str,
+) -> Result<(RepoRecord, Deploy), Problem> {
+    let (record, number) =
+        operated(forge, caller, name, number, |f, c, id, n| Ok(deploy(f, c, id, n)?.number)).await?;
+    let deploy = forge.outside.cancel_deploy(&caller.actor, record.id, number).await?;
+    Ok((record, deploy))
+}
+
+/// What a sync would change in the cluster now, as text. The cluster is asked for this, so it takes the right to operate.
+///
+/// # Errors
+/// `Denied` for those who may not operate the repository; what the cluster says.
+pub async fn diff(forge: &Arc<Forge>, caller: &Caller, name: &str) -> Result<(RepoRecord, String), Problem> {
+    let record = operated_repo(forge, caller, name).await?;
+    let diff = forge.outside.diff(record.id).await?;
+    Ok((record, diff))
+}
+
+/// A notice for every changed build or deploy from now on; says what changed, not what became of it.
+pub fn changes(forge: &Forge) -> BoxStream<'static, Change> {
+    forge.outside.changes()
+}
+
+async fn operated_repo(forge: &Arc<Forge>, caller: &Caller, name: &str) -> Result<RepoRecord, Problem> {
+    let (forge, caller, name) = (Arc::clone(forge), caller.clone(), name.to_owned());
+    blocking(move || repo(&forge, &caller, &name, Action::OperateRepo)).await
+}
+
+/// A repository that the caller may operate, and the number of one of its runs.
+async fn operated<N: Send + 'static>(
+    forge: &Arc<Forge>,
+    caller: &Caller,
+    name: &str,
+    number: &str,
+    find: fn(&Forge, &Caller, RepoId, &str) -> Result<N, Problem>,
+) -> Result<(RepoRecord, N), Problem> {
+    let (forge, caller) = (Arc::clone(forge), caller.clone());
+    let (name, number) = (name.to_owned(), number.to_owned());
+    blocking(move || {
+        let record = repo(&forge, &caller, &name, Action::OperateRepo)?;
+        let number = find(&forge, &caller, record.id, &number)?;
+        Ok((record, number))
+    })
+    .await
+}
+
+fn short(raw: &str) -> String {
+    raw.chars().take(20).collect()
+}

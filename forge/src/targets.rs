@@ -1,0 +1,174 @@
+//! Registries and clusters that repositories may be bound to. For owners.
+
+use std::sync::Arc;
+
+use slipway_core::target::{Cluster, Registry, RegistryKind};
+use slipway_core::{Action, ClusterName, Problem, RegistryName, Secret};
+
+use crate::access::may;
+use crate::address::read_address;
+use crate::caller::Caller;
+use crate::forge::{Forge, blocking};
+use crate::limits::{ADDRESS_BYTES_MAX, KUBECONFIG_BYTES_MAX};
+use crate::page::{Page, Rows};
+use crate::refusal::{invalid, no_cluster, no_registry};
+
+/// A registry as described by whoever adds it.
+#[derive(Clone, Debug)]
+pub struct NewRegistry {
+    /// `HOST[:PORT][/PREFIX]`.
+    pub url: String,
+    /// How it is spoken to.
+    pub kind: RegistryKind,
+    /// AWS region.
+    pub region: Option<String>,
+    /// Login name, or access key id.
+    pub username: Option<String>,
+    /// Password, or secret access key.
+    pub password: Option<Secret>,
+    /// Plain HTTP is allowed.
+    pub insecure: bool,
+}
+
+/// All registries, by name.
+///
+/// # Errors
+/// `Denied` unless the caller is an owner.
+pub fn registries(forge: &Forge, caller: &Caller, page: &Page) -> Result<Rows<Registry>, Problem> {
+    may(caller, Action::AdminServer)?;
+    page.cut(forge.store.registries()?, |r| r.name.as_str())
+}
+
+/// One registry.
+///
+/// # Errors
+/// `Denied` unless the caller is an owner; `NotFound`.
+pub fn registry(forge: &Forge, caller: &Caller, name: &RegistryName) -> Result<Registry, Problem> {
+    may(caller, Action::AdminServer)?;
+    forge.store.registry(name)?.ok_or_else(|| no_registry(name))
+}
+
+/// Adds a registry, or replaces the one of that name.
+///
+/// # Errors
+/// `Denied` unless the caller is an owner; `Invalid`.
+pub fn put_registry(
+    forge: &Forge,
+    caller: &Caller,
+    name: &RegistryName,
+    new: NewRegistry,
+) -> Result<Registry, Problem> {
+    may(caller, Action::AdminServer)?;
+    let (host, prefix) = read_address(&new.url)?;
+    let plain = |text: Option<String>| text.filter(|t| !t.is_empty());
+    let (region, username) = (plain(new.region), plain(new.username));
+    for text in region.iter().chain(&username) {
+        if text.len() > ADDRESS_BYTES_MAX || text.chars().any(char::is_control) {
+            return Err(invalid(
+                "The region or user name is too long or has control characters.",
+                "Check it.",
+            ));
+        }
+    }
+    let (name, created) = (name.clone(), forge.now());
+    let registry =
+        Registry { name, kind: new.kind, host, prefix, region, username, insecure: new.insecure, created };
+    forge.store.put_registry(&registry, new.password.as_ref())?;
+    Ok(registry)
+}
+
+/// Speaks to a registry with its stored credentials; a sentence on what it answered.
+///
+/// # Errors
+/// `Denied` unless the caller is an owner; `NotFound`; what the registry said.
+pub async fn test_registry(
+    forge: &Arc<Forge>,
+    caller: &Caller,
+    name: &RegistryName,
+) -> Result<String, Problem> {
+    let (floor, caller, name) = (Arc::clone(forge), caller.clone(), name.clone());
+    let found =
+        blocking(move || Ok((registry(&floor, &caller, &name)?, floor.store.registry_password(&name)?)));
+    let (registry, password) = found.await?;
+    forge.outside.test_registry(&registry, password.as_ref()).await
+}
+
+/// Removes a registry that no repository is bound to.
+///
+/// # Errors
+/// `Denied` unless the caller is an owner; `Conflict` while it is used; `NotFound`.
+pub fn remove_registry(forge: &Forge, caller: &Caller, name: &RegistryName) -> Result<(), Problem> {
+    may(caller, Action::AdminServer)?;
+    forge.store.remove_registry(name)
+}
+
+/// All clusters, by name.
+///
+/// # Errors
+/// `Denied` unless the caller is an owner.
+pub fn clusters(forge: &Forge, caller: &Caller, page: &Page) -> Result<Rows<Cluster>, Problem> {
+    may(caller, Action::AdminServer)?;
+    page.cut(forge.store.clusters()?, |c| c.name.as_str())
+}
+
+/// One cluster.
+///
+/// # Errors
+/// `Denied` unless the caller is an owner; `NotFound`.
+pub fn cluster(forge: &Forge, caller: &Caller, name: &ClusterName) -> Result<Cluster, Problem> {
+    may(caller, Action::AdminServer)?;
+    forge.store.cluster(name)?.ok_or_else(|| no_cluster(name))
+}
+
+/// Adds a cluster, or replaces the one of that name.
+///
+/// # Errors
+/// `Denied` unless the caller is an owner; `Invalid` for a kubeconfig that cannot be used.
+pub fn put_cluster(
+    forge: &Forge,
+    caller: &Caller,
+    name: &ClusterName,
+    kubeconfig: &Secret,
+    context: Option<String>,
+) -> Result<Cluster, Problem> {
+    may(caller, Action::AdminServer)?;
+    let context = context.filter(|c| !c.is_empty());
+    if kubeconfig.expose().len() > KUBECONFIG_BYTES_MAX {
+        return Err(invalid(
+            format!("The kubeconfig is larger than {KUBECONFIG_BYTES_MAX} bytes."),
+            "Give one with a single cluster: kubectl config view --minify --flatten",
+        ));
+    }
+    let server = forge.outside.api_address(kubeconfig, context.as_deref())?;
+    let cluster = Cluster { name: name.clone(), server, context, created: forge.now() };
+    forge.store.put_cluster(&cluster, kubeconfig)?;
+    Ok(cluster)
+}
+
+/// Speaks to a cluster with its stored credentials; a sentence on what it answered.
+///
+/// # Errors
+/// `Denied` unless the caller is an owner; `NotFound`; what the cluster said.
+pub async fn test_cluster(
+    forge: &Arc<Forge>,
+    caller: &Caller,
+    name: &ClusterName,
+) -> Result<String, Problem> {
+    let (floor, caller, name) = (Arc::clone(forge), caller.clone(), name.clone());
+    let found = blocking(move || {
+        let known = cluster(&floor, &caller, &name)?;
+        let kubeconfig = floor.store.kubeconfig(&name)?.ok_or_else(|| no_cluster(&name))?;
+        Ok((known, kubeconfig))
+    });
+    let (cluster, kubeconfig) = found.await?;
+    forge.outside.test_cluster(&cluster, &kubeconfig).await
+}
+
+/// Removes a cluster that no repository is bound to.
+///
+/// # Errors
+/// `Denied` unless the caller is an owner; `Conflict` while it is used; `NotFound`.
+pub fn remove_cluster(forge: &Forge, caller: &Caller, name: &ClusterName) -> Result<(), Problem> {
+    may(caller, Action::AdminServer)?;
+    forge.store.remove_cluster(name)
+}

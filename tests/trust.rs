@@ -1,0 +1,246 @@
+//! Who gets in, what they see, and what goes on when a right is taken away: one answer on every surface.
+
+#[path = "harness/mod.rs"]
+mod harness;
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use harness::{Person, Slipway, curl, run, text};
+use serde_json::Value;
+
+fn server_with_app() -> (Slipway, Person, PathBuf) {
+    let server = Slipway::start();
+    let ann = server.person("ann", true);
+    server.cli(&["repo", "create", "app"]);
+    let tree = ann.work_tree("tree", &[("a.txt", "one\n")]);
+    ann.git(&tree, &["remote", "add", "origin", &ann.http_url("app")]);
+    ann.git(&tree, &["push", "-q", "origin", "main"]);
+    (server, ann, tree)
+}
+
+fn wrong(n: usize) -> String {
+    format!("slp_wrongwrong{:02}_{}", n % 100, "x".repeat(40))
+}
+
+/// The right credentials work, and at once.
+fn assert_let_in(ann: &Person, tree: &std::path::Path) {
+    let begun = Instant::now();
+    let info = format!("http://{}/app/info/refs?service=git-upload-pack", ann.http);
+    assert_eq!(curl(&["-u", &format!("ann:{}", ann.token), &info]).0, 200, "git over HTTP");
+    assert_eq!(ann.get("/-/api/v1/whoami").0, 200, "the API");
+    let form = [
+        "-d",
+        &format!("token={}", ann.token),
+        "-H",
+        "Sec-Fetch-Site: same-origin",
+        &format!("http://{}/-/login", ann.http),
+    ];
+    assert_eq!(curl(&form).0, 303, "the form");
+    ann.git(tree, &["ls-remote", "-q", &ann.ssh_url("app")]);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn failed_sign_ins_slow_whoever_fails_and_nobody_else() {
+    let (server, ann, tree) = server_with_app();
+    let http = &server.http;
+    let info = format!("http://{http}/app/info/refs?service=git-upload-pack");
+    let api = format!("http://{http}/-/api/v1/whoami");
+    let login = format!("http://{http}/-/login");
+    // As the same account, as another one, as none; by every door.
+    let mut last = [0; 4];
+    for n in 0..40 {
+        last[0] = curl(&["-u", &format!("ann:{}", wrong(1)), &info]).0;
+        last[1] = curl(&["-u", &format!("nobody:{}", wrong(1)), &info]).0;
+        last[2] = curl(&["-H", &format!("Authorization: Bearer {}", wrong(2)), &api]).0;
+        last[3] =
+            curl(&["-d", &format!("token={}", wrong(3)), "-H", "Sec-Fetch-Site: same-origin", &login]).0;
+        if n == 0 {
+            assert_eq!(last, [401; 4], "the first failure is told as one");
+        }
+    }
+    assert_eq!(last, [503; 4], "failures are slowed at every door alike");
+    assert_let_in(&ann, &tree);
+    let stranger_key = ann.home.join("stranger");
+    run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&stranger_key));
+    let stranger = Person { key: stranger_key, ..ann.clone() };
+    for _ in 0..35 {
+        assert!(!stranger.try_git(&tree, &["ls-remote", &ann.ssh_url("app")]).status.success());
+    }
+    assert_let_in(&ann, &tree);
+    let log = server.log();
+    let told = log.lines().filter(|l| l.contains("a sign-in failed")).count();
+    assert!(told >= 10, "the log names failures:\n{log}");
+    assert!(log.contains("sign-ins fail too often"), "and the lock-out:\n{log}");
+    for account in ["ann", "nobody"] {
+        assert!(
+            log.lines().any(|l| l.contains("a sign-in failed") && l.contains(account)),
+            "{account}:\n{log}"
+        );
+    }
+    assert!(log.contains("SHA256:"), "the key that was refused is named:\n{log}");
+    assert!(!log.contains(&"x".repeat(40)) && !log.contains(&ann.token), "no secret is in the log:\n{log}");
+}
+
+/// A server that believes a proxy at 127.0.0.1.
+fn server_behind_a_proxy(extra: &str) -> Slipway {
+    let folder = tempfile::Builder::new().prefix("slipway-test-").tempdir().expect("temp");
+    let data = folder.keep().join("data");
+    fs::create_dir_all(&data).expect("folder");
+    fs::write(data.join("config.toml"), format!("trusted_proxies = [\"127.0.0.1\"]\n{extra}"))
+        .expect("config");
+    Slipway::start_in(&data, &[])
+}
+
+#[test]
+fn a_trusted_proxy_tells_who_fails_and_nobody_else_is_slowed() {
+    let server = server_behind_a_proxy("");
+    let ann = server.person("ann", true);
+    server.cli(&["repo", "create", "app"]);
+    let fail = |header: &str| {
+        let api = format!("http://{}/-/api/v1/whoami", server.http);
+        curl(&["-u", &format!("ann:{}", wrong(1)), "-H", header, &api]).0
+    };
+    for _ in 0..15 {
+        fail("X-Forwarded-For: 203.0.113.9");
+    }
+    assert_eq!(fail("X-Forwarded-For: 203.0.113.9"), 503);
+    assert_eq!(
+        fail("X-Forwarded-For: 198.51.100.1, 203.0.113.9"),
+        503,
+        "what the client adds counts for nothing"
+    );
+    assert_eq!(fail("Forwarded: for=203.0.113.9;proto=https"), 503, "the other header names the same client");
+    assert_eq!(fail("X-Forwarded-For: 198.51.100.7"), 401, "another client behind the proxy");
+    assert_eq!(ann.get("/-/api/v1/whoami").0, 200);
+    assert!(server.log().contains("203.0.113.9"), "the log names the client:\n{}", server.log());
+    // Without the setting the header is anybody's claim.
+    let direct = Slipway::start();
+    for n in 0..15 {
+        let api = format!("http://{}/-/api/v1/whoami", direct.http);
+        let claim = format!("X-Forwarded-For: 203.0.113.{n}");
+        let status = curl(&["-u", &format!("ann:{}", wrong(1)), "-H", &claim, &api]).0;
+        assert_eq!(status, if n < 10 { 401 } else { 503 }, "{n}");
+    }
+}
+
+#[test]
+fn the_proxy_protocol_tells_who_connects() {
+    let server = server_behind_a_proxy("proxy_protocol = [\"ssh\"]\n");
+    let talk = |sent: &[&[u8]]| {
+        let mut stream = TcpStream::connect(&server.ssh).expect("connected");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        stream.write_all(&sent.concat()).expect("sent");
+        let mut answer = [0; 8];
+        // Closed or cut off: what came so far counts.
+        let read = stream.read(&mut answer).unwrap_or_default();
+        text(&answer[..read])
+    };
+    let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\x7f\0\0\x01\x12\x67\0\x16";
+    assert_eq!(talk(&[header, b"SSH-2.0-test\r\n"]), "SSH-2.0-");
+    assert_eq!(talk(&[b"SSH-2.0-test\r\n"]), "", "a proxy that says nothing is not served");
+}
+
+/// What a reader must never see of a ref that git hides.
+#[test]
+fn a_hidden_ref_is_hidden_on_every_surface() {
+    let (server, ann, tree) = server_with_app();
+    server.cli(&["repo", "create", "other"]);
+    ann.git(&tree, &["checkout", "-q", "-b", "embargo"]);
+    let secret = ann.commit(&tree, &[("secret-file.txt", "the needle\n")], "Secret subject");
+    ann.git(&tree, &["tag", "embargoed-tag"]);
+    ann.git(&tree, &["push", "-q", "origin", "embargo", "embargoed-tag"]);
+    let bob = server.person("bob", false);
+    server.cli(&["grant", "bob", "app", "read"]);
+    let config = server.data.join("repos/app.git/config");
+    let mut text_now = fs::read_to_string(&config).expect("config");
+    text_now.push_str("[transfer]\n\thideRefs = refs/heads/embargo\n\thideRefs = refs/tags/embargoed-tag\n");
+    fs::write(&config, text_now).expect("config");
+    let listed = bob.git(&tree, &["ls-remote", &bob.http_url("app")]);
+    assert!(!listed.contains("embargo"), "git hides it: {listed}");
+    let (short, blob) = (&secret[..12], ann.git(&tree, &["rev-parse", "HEAD:secret-file.txt"]));
+    let gone = [
+        "/app/files?at=embargo".to_owned(),
+        format!("/app/files?at={secret}"),
+        "/app/files/secret-file.txt?at=embargo".into(),
+        format!("/app/raw/secret-file.txt?at={secret}"),
+        format!("/app/raw/secret-file.txt?at={short}"),
+        format!("/app/commit/{secret}"),
+        format!("/app/commit/{short}"),
+        format!("/app/commit/{}", blob.trim()),
+        "/app/log?at=embargo".into(),
+        format!("/app/log?at={secret}"),
+        "/app/log?at=refs/tags/embargoed-tag".into(),
+        format!("/app/compare/main...{secret}"),
+        "/app/compare/main...embargo".into(),
+        format!("/app/archive/{secret}.tar.gz"),
+        "/app/archive/embargo.tar.gz".into(),
+        format!("/app/search?q=needle&at={secret}"),
+        "/app/search?q=needle&at=embargo".into(),
+    ];
+    for path in &gone {
+        let (status, body) = bob.get(path);
+        assert_eq!(status, 404, "{path}: {body}");
+        assert!(!body.contains("Secret subject") && !body.contains("the needle"), "{path}: {body}");
+    }
+    for path in [
+        "/",
+        "/app",
+        "/app/files",
+        "/app/refs",
+        "/app/log",
+        "/app/search?q=needle",
+        "/app/search?q=embargo",
+        "/app/builds",
+        "/app/deploys",
+        "/-/api/v1/repos/app",
+        "/-/api/v1/repos/app/events",
+        "/-/api/v1/repos/app/builds",
+    ] {
+        let (status, body) = bob.get(path);
+        assert_eq!(status, 200, "{path}: {body}");
+        for told in ["Secret subject", secret.as_str(), "heads/embargo", "embargoed-tag", "secret-file"] {
+            assert!(!body.contains(told), "{path} tells {told}: {body}");
+        }
+    }
+    let events: Value = serde_json::from_str(&bob.get("/-/api/v1/repos/app/events").1).expect("json");
+    assert_eq!(
+        events["events"].as_array().expect("events").len(),
+        1,
+        "the push of main is still told: {events}"
+    );
+}
+
+#[test]
+fn a_session_ends_with_its_token_and_a_token_with_the_one_that_made_it() {
+    let (server, ann, _) = server_with_app();
+    let made = server.json(&["token", "create", "ann", "--scope", "api", "--expires", "4s"]);
+    let value = made["value"].as_str().expect("value").to_owned();
+    let jar = ann.home.join("jar");
+    let jar = jar.to_str().expect("path");
+    let login = format!("http://{}/-/login", server.http);
+    let signed_in =
+        curl(&["-c", jar, "-d", &format!("token={value}"), "-H", "Sec-Fetch-Site: same-origin", &login]);
+    assert_eq!(signed_in.0, 303, "{signed_in:?}");
+    let page = format!("http://{}/-/keys", server.http);
+    assert_eq!(curl(&["-b", jar, &page]).0, 200);
+    let tokens = format!("http://{}/-/api/v1/tokens", server.http);
+    let mint =
+        ["-X", "POST", "-H", "Content-Type: application/json", "-d", "{\"scopes\":[\"api\"]}", &tokens];
+    let bearer = format!("Authorization: Bearer {value}");
+    let (status, body) = curl(&[&["-H", &bearer], &mint[..]].concat());
+    assert_eq!(status, 201, "{body}");
+    let minted: Value = serde_json::from_str(&body).expect("json");
+    let end = minted["token"]["expires"].as_u64().expect("a token of a token that ends has an end");
+    assert!(end <= made["token"]["expires"].as_u64().expect("an end"), "{minted} {made}");
+    std::thread::sleep(Duration::from_millis(4500));
+    assert_ne!(curl(&["-b", jar, &page]).0, 200, "the session is over with its token");
+    let child = format!("Authorization: Bearer {}", minted["value"].as_str().expect("value"));
+    let whoami = format!("http://{}/-/api/v1/whoami", server.http);
+    assert_eq!(curl(&["-H", &child, &whoami]).0, 401, "so is the token that it made");
+}
