@@ -74,7 +74,8 @@ async fn next(
         let Some(record) = record else { return Ok(None) };
         *repo = Followed::Known(record.id);
         let (store, id) = (rooms.store.clone(), record.id);
-        let over = blocking(move || Ok(store.build(id, number)?.is_none_or(|b| b.state.is_final()))).await?;
+        let over =
+            blocking(move || Ok(store.build(id, number)?.is_none_or(|b| b.run.state.is_final()))).await?;
         let bytes = rooms.logs.read_piece(&record.name, number, offset).await?;
         if !bytes.is_empty() {
             return Ok(Some(LogChunk { offset, bytes: bytes.into() }));
