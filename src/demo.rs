@@ -215,7 +215,8 @@ async fn undeploy(app: &App) {
     let deadline = Instant::now() + UNDEPLOY_MAX;
     while Instant::now() < deadline {
         let store = app.rooms.store.clone();
-        let over = blocking(move || Ok(store.deploy(repo, number)?.is_none_or(|d| d.state.is_final()))).await;
+        let over =
+            blocking(move || Ok(store.deploy(repo, number)?.is_none_or(|d| d.run.state.is_final()))).await;
         if over.unwrap_or(true) {
             return;
         }

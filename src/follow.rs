@@ -110,7 +110,7 @@ impl Follower {
                 }
                 // A change, or having missed some: look again either way. Logs grow without a change.
                 _ = changes.recv() => while changes.try_recv().is_ok() {},
-                () = tokio::time::sleep(if self.builds.values().any(|b| !b.build.state.is_final()) {
+                () = tokio::time::sleep(if self.builds.values().any(|b| !b.build.run.state.is_final()) {
                     Duration::from_millis(150)
                 } else { LOOK_AGAIN }) => {}
             }
@@ -158,8 +158,8 @@ impl Follower {
         for key in deploys {
             self.tell_deploy(key).await?;
         }
-        let open = self.builds.values().any(|b| !b.build.state.is_final())
-            || self.deploys.values().any(|d| !d.deploy.state.is_final());
+        let open = self.builds.values().any(|b| !b.build.run.state.is_final())
+            || self.deploys.values().any(|d| !d.deploy.run.state.is_final());
         if open {
             return Ok(false);
         }
@@ -243,17 +243,17 @@ impl Follower {
             }
         }
         let Some(view) = self.builds.get_mut(&key) else { return Ok(()) };
-        let state = view.build.state;
+        let state = view.build.run.state;
         if view.told == Some(state) {
             return Ok(());
         }
         view.told = Some(state);
         let name = format!("{} build {}", view.name, view.build.number);
-        let why = view.build.failure.as_ref().map(|f| f.problem.to_string()).unwrap_or_default();
+        let why = view.build.run.failure.as_ref().map(|f| f.problem.to_string()).unwrap_or_default();
         let line = match state {
             BuildState::Queued => format!("{name}: waits for its turn"),
             BuildState::Waiting => {
-                format!("{name}: {why} {}", next_try(view.build.retries, view.build.retry_at))
+                format!("{name}: {why} {}", next_try(view.build.run.retries, view.build.run.retry_at))
             }
             BuildState::Running => return Ok(()),
             BuildState::Succeeded => match &view.build.pushed {
@@ -285,15 +285,15 @@ impl Follower {
                 lines.push(format!("{name}: {note}"));
             }
         }
-        let state = view.deploy.state;
+        let state = view.deploy.run.state;
         if view.told != Some(state) {
             view.told = Some(state);
-            let why = view.deploy.failure.as_ref().map(|f| f.problem.to_string()).unwrap_or_default();
+            let why = view.deploy.run.failure.as_ref().map(|f| f.problem.to_string()).unwrap_or_default();
             match state {
                 DeployState::Queued => lines.push(format!("{name}: waits for its turn")),
                 DeployState::Running => lines.push(format!("{name}: to cluster {}", view.deploy.cluster)),
                 DeployState::Waiting => {
-                    let next = next_try(view.deploy.retries, view.deploy.retry_at);
+                    let next = next_try(view.deploy.run.retries, view.deploy.run.retry_at);
                     lines.push(format!("{name}: {why} {next}"));
                 }
                 DeployState::Healthy => lines.push(format!("{name}: healthy")),
@@ -313,12 +313,12 @@ impl Follower {
         let bad = self
             .builds
             .values()
-            .filter(|b| b.build.state != BuildState::Succeeded)
+            .filter(|b| b.build.run.state != BuildState::Succeeded)
             .map(|b| format!("{} build {}", b.name, b.build.number))
             .chain(
                 self.deploys
                     .values()
-                    .filter(|d| d.deploy.state != DeployState::Healthy)
+                    .filter(|d| d.deploy.run.state != DeployState::Healthy)
                     .map(|d| format!("{} deploy {}", d.name, d.deploy.number)),
             )
             .chain(self.gone.iter().cloned())

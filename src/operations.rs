@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use slipway_core::build::{Build, BuildState};
-use slipway_core::deploy::{Deploy, DeployCause, DeployState};
+use slipway_core::deploy::{Deploy, DeployCause};
 use slipway_core::target::{Cluster, Registry, RepoRecord};
 use slipway_core::{
     Actor, BuildNumber, ClusterName, DeployNumber, ObjectFormat, Problem, ProblemKind, RegistryName, RepoId,
@@ -103,7 +103,7 @@ impl Outside for ServerOperations {
         let who = actor.user().map(ToString::to_string);
         let build = blocking(move || {
             let old = store.build(repo, number)?.ok_or_else(|| no_build(number))?;
-            if !old.state.is_final() {
+            if !old.run.state.is_final() {
                 return Err(Problem::new(
                     ProblemKind::Conflict,
                     format!("Build {number} is still under way."),
@@ -139,12 +139,12 @@ impl Outside for ServerOperations {
         if !asked {
             return Err(Problem::new(
                 ProblemKind::Conflict,
-                format!("Build {number} is over: {}.", state_word(&build.state)),
+                format!("Build {number} is over: {}.", state_word(&build.run.state)),
                 "Nothing needs to be done.",
             ));
         }
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-        while !build.state.is_final() && tokio::time::timeout_at(deadline, changes.recv()).await.is_ok() {
+        while !build.run.state.is_final() && tokio::time::timeout_at(deadline, changes.recv()).await.is_ok() {
             build = read().await?;
         }
         Ok(build)
@@ -164,27 +164,16 @@ impl Outside for ServerOperations {
                 ));
             };
             let title = snapshot.commit(&tip)?.map(|c| c.subject().to_owned()).unwrap_or_default();
-            let mut deploy = rooms.store.add_deploy(Deploy {
+            let mut deploy = rooms.store.add_deploy(Deploy::queued(
                 repo,
-                number: DeployNumber(0),
-                event: None,
-                cause: DeployCause::Sync,
-                cluster: plan.binding.cluster.clone(),
-                commit: tip,
+                None,
+                DeployCause::Sync,
+                plan.binding.cluster.clone(),
+                tip,
                 title,
-                actor: who,
-                state: DeployState::Queued,
-                phase: slipway_core::deploy::Phase::Render,
-                objects: Vec::new(),
-                notes: Vec::new(),
-                failure: None,
-                retries: 0,
-                restarts: 0,
-                retry_at: None,
-                created: now(),
-                started: None,
-                ended: None,
-            })?;
+                who,
+                now(),
+            ))?;
             // A push between the look at the branch and this record has an older number: this one takes its place, so
             // it must carry its commit. One that comes later still has a newer number and wins by that.
             let snapshot = rooms.repositories.get(&plan.record.name)?.snapshot()?;
@@ -227,7 +216,8 @@ impl Outside for ServerOperations {
             ));
         }
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-        while !deploy.state.is_final() && tokio::time::timeout_at(deadline, changes.recv()).await.is_ok() {
+        while !deploy.run.state.is_final() && tokio::time::timeout_at(deadline, changes.recv()).await.is_ok()
+        {
             deploy = read().await?;
         }
         Ok(deploy)

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use slipway_core::accept::Incoming;
-use slipway_core::build::{Failure, FailureClass};
 use slipway_core::deploy::{Deploy, Input, InventoryEntry, ObjectReport, Phase};
+use slipway_core::run::{Failure, FailureClass};
 use slipway_core::target::{Cluster, ClusterBinding, RepoRecord};
 use slipway_core::{ClusterName, Oid, Problem, ProblemKind, RepoId, Secret};
 use slipway_deployer::{

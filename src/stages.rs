@@ -1,7 +1,8 @@
 //! Carries out the stages of builds with the hooks room.
 
 use async_trait::async_trait;
-use slipway_core::build::{Build, Effect, Failure, FailureClass, Input};
+use slipway_core::build::{Build, Effect, Input};
+use slipway_core::run::{Failure, FailureClass};
 use slipway_core::target::RepoRecord;
 use slipway_core::{Oid, Problem, ProblemKind};
 use slipway_hooks::{HookError, Job, RegistryTarget};
@@ -34,7 +35,7 @@ impl BuildStages for EngineBuilds {
 
     async fn conclude(&self, build: &Build) {
         if let Ok((_, job)) = self.job(build).await {
-            let outcome = build.failure.as_ref().map_or_else(String::new, |f| format!(": {}", f.problem));
+            let outcome = build.run.failure.as_ref().map_or_else(String::new, |f| format!(": {}", f.problem));
             job.log.vital(&format!("== {}{outcome}", word(build))).await;
             job.log.flush().await;
         }
@@ -57,7 +58,7 @@ fn word(build: &Build) -> &'static str {
     use slipway_core::build::BuildState::{
         Cancelled, Failed, Queued, Running, Succeeded, Superseded, Waiting,
     };
-    match build.state {
+    match build.run.state {
         Queued => "queued",
         Running => "running",
         Waiting => "waiting",

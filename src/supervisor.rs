@@ -189,7 +189,7 @@ impl Supervisor {
 
     /// Starts one recorded build.
     pub(crate) fn start_build(&self, build: Build, first: Option<build::Input>) {
-        if build.state.is_final() {
+        if build.run.state.is_final() {
             self.publish(Change::Build(Arc::new(build)));
             return;
         }
@@ -230,7 +230,7 @@ impl Supervisor {
     /// Starts one recorded deploy; of those to the same cluster the one recorded last wins, in whichever order they
     /// arrive here.
     pub(crate) fn start_deploy(&self, deploy: Deploy, first: Option<deploy::Input>) {
-        if deploy.state.is_final() {
+        if deploy.run.state.is_final() {
             self.publish(Change::Deploy(Arc::new(deploy)));
             return;
         }

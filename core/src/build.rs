@@ -11,6 +11,7 @@ use crate::git::{Oid, RefName};
 use crate::id::{BuildNumber, Digest, EventId, RepoId, UnixMillis};
 use crate::limits::{INFRA_RETRIES_MAX, RESTARTS_MAX, RETRY_PAUSE_MS_MAX, RETRY_PAUSE_MS_MIN};
 use crate::problem::{Problem, ProblemKind};
+use crate::run::{Failure, FailureClass, Run};
 
 /// The stages, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,29 +67,6 @@ impl BuildState {
     pub fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Superseded)
     }
-}
-
-/// Whose fault a failure is: decides whether trying again can help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureClass {
-    /// The repository's: Dockerfile, slipway.toml, a failing test.
-    User,
-    /// A part's: engine, registry or network. Tried again.
-    Infra,
-    /// It took too long.
-    Timeout,
-    /// It is not allowed (no binding).
-    Policy,
-}
-
-/// Why a build or deploy failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// Whose fault.
-    pub class: FailureClass,
-    /// What and what to do.
-    pub problem: Problem,
 }
 
 /// When a stage ran.
@@ -161,14 +139,10 @@ pub struct Build {
     pub title: String,
     /// Who pushed.
     pub actor: String,
-    /// Where it stands.
-    pub state: BuildState,
     /// The stage under way, or the last one.
     pub stage: Stage,
     /// When the stages ran; a stage that ran again has its last time.
     pub stages: Vec<StageTime>,
-    /// Why it failed or waits.
-    pub failure: Option<Failure>,
     /// The engine's image id, once built.
     pub image: Option<String>,
     /// What came of the tests.
@@ -177,18 +151,9 @@ pub struct Build {
     pub pushed: Option<PushedImage>,
     /// The manifests that get the digest.
     pub bumps: Vec<Bump>,
-    /// How often a stage was tried again for reasons outside the repository.
-    pub retries: u32,
-    /// How often the server died under it.
-    pub restarts: u32,
-    /// When it is tried again (state `Waiting`).
-    pub retry_at: Option<UnixMillis>,
-    /// Since when it is queued.
-    pub created: UnixMillis,
-    /// When its first stage began.
-    pub started: Option<UnixMillis>,
-    /// When it ended.
-    pub ended: Option<UnixMillis>,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub run: Run<BuildState>,
 }
 
 /// What happened to a build.
@@ -271,12 +236,12 @@ pub enum Effect {
 impl Build {
     /// Takes one input: changes the state and says what to do. An input that does not fit the state changes nothing.
     pub fn step(&mut self, input: Input, now: UnixMillis) -> Vec<Effect> {
-        if self.state.is_final() {
+        if self.run.state.is_final() {
             return Vec::new();
         }
-        match (input, self.state) {
+        match (input, self.run.state) {
             (Input::Start, BuildState::Queued) => {
-                self.started.get_or_insert(now);
+                self.run.started.get_or_insert(now);
                 self.enter(Stage::Clone, now)
             }
             (Input::RetryDue, BuildState::Waiting) => self.resume(now),
@@ -341,10 +306,10 @@ impl Build {
 
     fn enter(&mut self, stage: Stage, now: UnixMillis) -> Vec<Effect> {
         self.close_stage(now);
-        self.state = BuildState::Running;
+        self.run.state = BuildState::Running;
         self.stage = stage;
-        self.failure = None;
-        self.retry_at = None;
+        self.run.failure = None;
+        self.run.retry_at = None;
         self.stages.retain(|t| t.stage != stage);
         self.stages.push(StageTime { stage, started: now, ended: None, skipped: false });
         self.effects()
@@ -369,29 +334,29 @@ impl Build {
     }
 
     fn image_gone(&mut self, failure: Failure, now: UnixMillis) -> Vec<Effect> {
-        if self.retries >= INFRA_RETRIES_MAX || self.pushed.is_some() {
+        if self.run.retries >= INFRA_RETRIES_MAX || self.pushed.is_some() {
             return self.failed(failure, now);
         }
-        self.retries += 1;
+        self.run.retries += 1;
         self.image = None;
         self.test = TestVerdict::Pending;
         self.enter(Stage::Clone, now)
     }
 
     fn failed(&mut self, failure: Failure, now: UnixMillis) -> Vec<Effect> {
-        if failure.class == FailureClass::Infra && self.retries < INFRA_RETRIES_MAX {
-            let pause = (RETRY_PAUSE_MS_MIN << self.retries.min(16)).min(RETRY_PAUSE_MS_MAX);
+        if failure.class == FailureClass::Infra && self.run.retries < INFRA_RETRIES_MAX {
+            let pause = (RETRY_PAUSE_MS_MIN << self.run.retries.min(16)).min(RETRY_PAUSE_MS_MAX);
             let at = now.plus_ms(pause);
-            self.retries += 1;
-            self.state = BuildState::Waiting;
-            self.failure = Some(failure);
-            self.retry_at = Some(at);
+            self.run.retries += 1;
+            self.run.state = BuildState::Waiting;
+            self.run.failure = Some(failure);
+            self.run.retry_at = Some(at);
             return vec![Effect::WakeAt(at)];
         }
         if self.stage == Stage::Test && failure.class != FailureClass::Infra {
             self.test = TestVerdict::Failed;
         }
-        self.failure = Some(failure);
+        self.run.failure = Some(failure);
         self.finish(BuildState::Failed, now)
     }
 
@@ -404,28 +369,28 @@ impl Build {
 
     fn restarted(&mut self, state: BuildState, now: UnixMillis) -> Vec<Effect> {
         match state {
-            BuildState::Running if self.restarts >= RESTARTS_MAX => {
-                self.failure = Some(Failure {
+            BuildState::Running if self.run.restarts >= RESTARTS_MAX => {
+                self.run.failure = Some(Failure {
                     class: FailureClass::Infra,
                     problem: Problem::new(
                         ProblemKind::Broken,
-                        format!("The server stopped {} times during this build.", self.restarts + 1),
+                        format!("The server stopped {} times during this build.", self.run.restarts + 1),
                         "Look at the server's log and its memory, then retry the build.",
                     ),
                 });
                 self.finish(BuildState::Failed, now)
             }
             BuildState::Running => {
-                self.restarts += 1;
+                self.run.restarts += 1;
                 self.resume(now)
             }
-            BuildState::Waiting => vec![Effect::WakeAt(self.retry_at.unwrap_or(now))],
+            BuildState::Waiting => vec![Effect::WakeAt(self.run.retry_at.unwrap_or(now))],
             _ => Vec::new(),
         }
     }
 
     fn interrupted(&mut self, now: UnixMillis) -> Vec<Effect> {
-        self.failure = Some(Failure {
+        self.run.failure = Some(Failure {
             class: FailureClass::Infra,
             problem: Problem::new(
                 ProblemKind::Unavailable,
@@ -433,8 +398,8 @@ impl Build {
                 "It goes on when the server is back.",
             ),
         });
-        self.state = BuildState::Waiting;
-        self.retry_at = Some(now);
+        self.run.state = BuildState::Waiting;
+        self.run.retry_at = Some(now);
         vec![Effect::WakeAt(now)]
     }
 
@@ -445,15 +410,15 @@ impl Build {
     }
 
     fn succeed(&mut self, now: UnixMillis) -> Vec<Effect> {
-        self.failure = None;
+        self.run.failure = None;
         self.finish(BuildState::Succeeded, now)
     }
 
     fn finish(&mut self, state: BuildState, now: UnixMillis) -> Vec<Effect> {
         self.close_stage(now);
-        self.state = state;
-        self.retry_at = None;
-        self.ended = Some(now);
+        self.run.state = state;
+        self.run.retry_at = None;
+        self.run.ended = Some(now);
         vec![Effect::Finish]
     }
 
@@ -483,20 +448,13 @@ impl Build {
             commit,
             title,
             actor,
-            state: BuildState::Queued,
             stage: Stage::Clone,
             stages: Vec::new(),
-            failure: None,
             image: None,
             test: TestVerdict::Pending,
             pushed: None,
             bumps: Vec::new(),
-            retries: 0,
-            restarts: 0,
-            retry_at: None,
-            created: now,
-            started: None,
-            ended: None,
+            run: Run::new(BuildState::Queued, now),
         }
     }
 }

@@ -5,11 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::build::{Failure, FailureClass};
 use crate::git::Oid;
 use crate::id::{BuildNumber, DeployNumber, EventId, RepoId, UnixMillis};
 use crate::limits::{DEPLOY_NOTES_MAX, RETRY_PAUSE_MS_MAX, RETRY_PAUSE_MS_MIN};
 use crate::name::ClusterName;
+use crate::run::{Failure, FailureClass, Run};
 
 /// The phases, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -154,28 +154,15 @@ pub struct Deploy {
     pub title: String,
     /// Who pushed or asked.
     pub actor: String,
-    /// Where it stands.
-    pub state: DeployState,
     /// The phase under way, or the last one.
     pub phase: Phase,
     /// Its objects.
     pub objects: Vec<ObjectReport>,
     /// Remarks: warnings of the cluster, what was skipped and why.
     pub notes: Vec<String>,
-    /// Why it failed or waits.
-    pub failure: Option<Failure>,
-    /// How often it was tried again.
-    pub retries: u32,
-    /// How often the server died under it.
-    pub restarts: u32,
-    /// When it is tried again (state `Waiting`).
-    pub retry_at: Option<UnixMillis>,
-    /// Since when it is queued.
-    pub created: UnixMillis,
-    /// When it began.
-    pub started: Option<UnixMillis>,
-    /// When it ended.
-    pub ended: Option<UnixMillis>,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub run: Run<DeployState>,
 }
 
 /// What happened to a deploy.
@@ -217,18 +204,48 @@ pub enum Effect {
 }
 
 impl Deploy {
+    /// A queued deploy. Its number is given by the store.
+    #[allow(clippy::too_many_arguments)] // A record's facts; a struct for them would be the record again.
+    pub fn queued(
+        repo: RepoId,
+        event: Option<EventId>,
+        cause: DeployCause,
+        cluster: ClusterName,
+        commit: Oid,
+        title: String,
+        actor: String,
+        now: UnixMillis,
+    ) -> Self {
+        Self {
+            repo,
+            number: DeployNumber(0),
+            event,
+            cause,
+            cluster,
+            commit,
+            title,
+            actor,
+            phase: Phase::Render,
+            objects: Vec::new(),
+            notes: Vec::new(),
+            run: Run::new(DeployState::Queued, now),
+        }
+    }
+
     /// Takes one input: changes the state and says what to do. An input that does not fit the state changes nothing.
     pub fn step(&mut self, input: Input, now: UnixMillis) -> Vec<Effect> {
-        if self.state.is_final() {
+        if self.run.state.is_final() {
             return Vec::new();
         }
-        match (input, self.state) {
+        match (input, self.run.state) {
             (Input::Start, DeployState::Queued) | (Input::RetryDue, DeployState::Waiting) => self.begin(now),
             (Input::Restarted, DeployState::Running) => {
-                self.restarts += 1;
+                self.run.restarts += 1;
                 self.begin(now)
             }
-            (Input::Restarted, DeployState::Waiting) => vec![Effect::WakeAt(self.retry_at.unwrap_or(now))],
+            (Input::Restarted, DeployState::Waiting) => {
+                vec![Effect::WakeAt(self.run.retry_at.unwrap_or(now))]
+            }
             (Input::Cancel, state) => self.stop(state, DeployState::Cancelled, now),
             (Input::Supersede, state) => self.stop(state, DeployState::Superseded, now),
             (Input::Entered(phase), DeployState::Running) => {
@@ -247,7 +264,7 @@ impl Deploy {
             }
             (Input::Done(objects), DeployState::Running) => {
                 self.objects = objects;
-                self.failure = None;
+                self.run.failure = None;
                 self.finish(DeployState::Healthy, now)
             }
             (Input::Failed(failure), DeployState::Running) => self.failed(failure, now),
@@ -256,11 +273,11 @@ impl Deploy {
     }
 
     fn begin(&mut self, now: UnixMillis) -> Vec<Effect> {
-        self.state = DeployState::Running;
+        self.run.state = DeployState::Running;
         self.phase = Phase::Render;
-        self.retry_at = None;
-        self.failure = None;
-        self.started.get_or_insert(now);
+        self.run.retry_at = None;
+        self.run.failure = None;
+        self.run.started.get_or_insert(now);
         vec![Effect::Reconcile]
     }
 
@@ -268,14 +285,14 @@ impl Deploy {
     /// newer one supersedes this.
     fn failed(&mut self, failure: Failure, now: UnixMillis) -> Vec<Effect> {
         let infra = failure.class == FailureClass::Infra;
-        self.failure = Some(failure);
+        self.run.failure = Some(failure);
         if !infra {
             return self.finish(DeployState::Failed, now);
         }
-        let at = now.plus_ms((RETRY_PAUSE_MS_MIN << self.retries.min(16)).min(RETRY_PAUSE_MS_MAX));
-        self.retries += 1;
-        self.state = DeployState::Waiting;
-        self.retry_at = Some(at);
+        let at = now.plus_ms((RETRY_PAUSE_MS_MIN << self.run.retries.min(16)).min(RETRY_PAUSE_MS_MAX));
+        self.run.retries += 1;
+        self.run.state = DeployState::Waiting;
+        self.run.retry_at = Some(at);
         vec![Effect::WakeAt(at)]
     }
 
@@ -286,9 +303,9 @@ impl Deploy {
     }
 
     fn finish(&mut self, state: DeployState, now: UnixMillis) -> Vec<Effect> {
-        self.state = state;
-        self.retry_at = None;
-        self.ended = Some(now);
+        self.run.state = state;
+        self.run.retry_at = None;
+        self.run.ended = Some(now);
         vec![Effect::Finish]
     }
 }

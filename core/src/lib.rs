@@ -15,6 +15,7 @@ pub mod limits;
 pub mod name;
 pub mod people;
 pub mod problem;
+pub mod run;
 pub mod secret;
 pub mod spec;
 pub mod ssh_key;

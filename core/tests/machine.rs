@@ -2,9 +2,8 @@
 //! a supervisor that records the state before it carries out an effect, as the real one does.
 
 use proptest::prelude::*;
-use slipway_core::build::{
-    Build, BuildState, Effect, Failure, FailureClass, Input, PushedImage, TestVerdict,
-};
+use slipway_core::build::{Build, BuildState, Effect, Input, PushedImage, TestVerdict};
+use slipway_core::run::{Failure, FailureClass};
 use slipway_core::{BuildNumber, Digest, EventId, Oid, Problem, ProblemKind, RefName, RepoId, UnixMillis};
 
 /// What an effect does when it is carried out.
@@ -88,7 +87,7 @@ fn run(luck: &[Luck]) -> (Build, World) {
     let mut effects = recorded.step(Input::Start, UnixMillis(1));
     for tick in 2..10_000u64 {
         let now = UnixMillis(tick);
-        if recorded.state.is_final() {
+        if recorded.run.state.is_final() {
             world.finishes += effects.iter().filter(|e| **e == Effect::Finish).count();
             return (recorded, world);
         }
@@ -131,11 +130,11 @@ proptest! {
     #[test]
     fn whatever_happens_it_ends_once_and_pushes_only_what_was_tested(luck in prop::collection::vec(any_luck(), 0..40)) {
         let (build, world) = run(&luck);
-        prop_assert!(build.state.is_final());
+        prop_assert!(build.run.state.is_final());
         prop_assert!(world.pushes.iter().all(|tested| *tested), "an untested image was pushed");
-        prop_assert!(build.ended.is_some());
+        prop_assert!(build.run.ended.is_some());
         prop_assert_eq!(world.finishes, 1);
-        if build.state == BuildState::Succeeded {
+        if build.run.state == BuildState::Succeeded {
             prop_assert!(build.pushed.is_some());
             prop_assert_eq!(world.bumps.len(), 2);
             prop_assert!(build.bumps.iter().all(|b| b.done));
@@ -152,14 +151,14 @@ proptest! {
             luck[p + i * 8] = if p % 2 == 0 { Luck::CrashBefore } else { Luck::CrashAfter };
         }
         let (build, _) = run(&luck);
-        prop_assert_eq!(build.state, BuildState::Succeeded);
+        prop_assert_eq!(build.run.state, BuildState::Succeeded);
     }
 }
 
 #[test]
 fn a_failing_test_pushes_nothing() {
     let (build, world) = run(&[Luck::Works, Luck::Works, Luck::UserError]);
-    assert_eq!(build.state, BuildState::Failed);
+    assert_eq!(build.run.state, BuildState::Failed);
     assert_eq!(build.test, TestVerdict::Failed);
     assert!(world.pushes.is_empty() && world.bumps.is_empty());
 }
@@ -167,8 +166,8 @@ fn a_failing_test_pushes_nothing() {
 #[test]
 fn an_engine_that_stays_down_fails_the_build_in_the_end() {
     let (build, _) = run(&[Luck::EngineDown; 20]);
-    assert_eq!(build.state, BuildState::Failed);
-    assert_eq!(build.retries, slipway_core::limits::INFRA_RETRIES_MAX);
+    assert_eq!(build.run.state, BuildState::Failed);
+    assert_eq!(build.run.retries, slipway_core::limits::INFRA_RETRIES_MAX);
 }
 
 #[test]
@@ -177,13 +176,13 @@ fn a_newer_commit_supersedes_a_build_but_not_one_that_pushes() {
     build.step(Input::Start, UnixMillis(1));
     let mut pushing = build.clone();
     assert_eq!(build.step(Input::Supersede, UnixMillis(2)), [Effect::StopStage, Effect::Finish]);
-    assert_eq!(build.state, BuildState::Superseded);
+    assert_eq!(build.run.state, BuildState::Superseded);
 
     pushing.step(Input::Prepared { targets: Vec::new() }, UnixMillis(2));
     pushing.step(Input::Built { image: "i".into() }, UnixMillis(3));
     pushing.step(Input::Tested { verdict: TestVerdict::None }, UnixMillis(4));
     assert!(pushing.step(Input::Supersede, UnixMillis(5)).is_empty());
-    assert_eq!(pushing.state, BuildState::Running);
+    assert_eq!(pushing.run.state, BuildState::Running);
 }
 
 #[test]
@@ -202,9 +201,9 @@ fn a_drain_however_often_never_fails_a_build() {
     build.step(Input::Start, UnixMillis(1));
     for _ in 0..20 {
         build.step(Input::Interrupted, UnixMillis(1));
-        assert_eq!(build.state, BuildState::Waiting);
+        assert_eq!(build.run.state, BuildState::Waiting);
         build.step(Input::Restarted, UnixMillis(1));
         build.step(Input::RetryDue, UnixMillis(1));
-        assert_eq!((build.state, build.restarts), (BuildState::Running, 0));
+        assert_eq!((build.run.state, build.run.restarts), (BuildState::Running, 0));
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong, in the words that people see, and whose fault it is.
 
-use slipway_core::build::{Failure, FailureClass};
+use slipway_core::run::{Failure, FailureClass};
 use slipway_core::{Problem, ProblemKind};
 
 use crate::limits::{FAILURES_MAX, MESSAGE_BYTES_MAX, cut};

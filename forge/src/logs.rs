@@ -86,7 +86,7 @@ impl Log {
                 let (chunk, over) = blocking(move || {
                     // Asked before reading: what was written before the end is then surely read.
                     let build = reader.forge.store.build(reader.repo, reader.number)?;
-                    Ok((reader.read(at)?, build.is_none_or(|b| b.state.is_final())))
+                    Ok((reader.read(at)?, build.is_none_or(|b| b.run.state.is_final())))
                 })
                 .await?;
                 if !chunk.bytes.is_empty() {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use slipway_core::build::{Failure, FailureClass};
+use slipway_core::run::{Failure, FailureClass};
 use slipway_core::spec::SpecError;
 use slipway_core::{Problem, ProblemKind};
 

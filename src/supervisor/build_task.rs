@@ -29,8 +29,8 @@ pub(super) async fn run(
         },
         None => Vec::new(),
     };
-    while !build.state.is_final() {
-        let input = match build.state {
+    while !build.run.state.is_final() {
+        let input = match build.run.state {
             BuildState::Queued => {
                 let (input, taken) = wait_for_turn(inner, &before, &mut inbox).await;
                 slot = taken;
@@ -38,7 +38,7 @@ pub(super) async fn run(
             }
             BuildState::Waiting => {
                 slot = None;
-                wait_until(inner, build.retry_at, &mut inbox).await
+                wait_until(inner, build.run.retry_at, &mut inbox).await
             }
             _ => {
                 if slot.is_none() {
@@ -69,7 +69,7 @@ pub(super) async fn run(
 /// One step of the machine: the new state is on disk when this returns. `None` when the server stops.
 async fn step(inner: &Inner, build: &mut Build, input: Input) -> Option<Vec<Effect>> {
     let effects = build.step(input, now());
-    if build.state.is_final() && !effects.is_empty() {
+    if build.run.state.is_final() && !effects.is_empty() {
         // Before the record: who reads the log to its end stops reading once the record is final.
         inner.builds.conclude(build).await;
     }

@@ -28,8 +28,8 @@ pub(super) async fn run(
     {
         return;
     }
-    while !deploy.state.is_final() {
-        let input = match deploy.state {
+    while !deploy.run.state.is_final() {
+        let input = match deploy.run.state {
             DeployState::Queued => {
                 let (input, taken) = wait_for_turn(inner, &before, &mut inbox).await;
                 slot = taken;
@@ -38,7 +38,7 @@ pub(super) async fn run(
             DeployState::Waiting => {
                 slot = None;
                 // A clock that was set back must not make a pause of years.
-                let pause = deploy.retry_at.unwrap_or_default().since(now()).min(RETRY_PAUSE_MS_MAX);
+                let pause = deploy.run.retry_at.unwrap_or_default().since(now()).min(RETRY_PAUSE_MS_MAX);
                 let pause = Duration::from_millis(pause);
                 tokio::select! {
                     biased;

@@ -6,9 +6,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use slipway_core::accept::Ledger;
-use slipway_core::build::{BuildState, Failure, FailureClass, TestVerdict};
+use slipway_core::build::{BuildState, TestVerdict};
 use slipway_core::deploy::{DeployCause, DeployState, Phase};
 use slipway_core::event::{Cause, Event, EventState, Owed, Work};
+use slipway_core::run::{Failure, FailureClass, Run};
 use slipway_core::target::RepoRecord;
 use slipway_core::{Digest, EventId, Oid, ProblemKind, RefUpdate, RepoName};
 use slipway_store::{MasterKey, MetaStore, SledStore};
@@ -148,10 +149,10 @@ impl World {
         let store: Store = self.sled.clone();
         for _ in 0..1000 {
             let build = store.build(self.repo.id, BuildNumber(number)).expect("read").expect("there");
-            if build.state == want {
+            if build.run.state == want {
                 return;
             }
-            assert!(!build.state.is_final(), "build {number} is {:?}, not {want:?}", build.state);
+            assert!(!build.run.state.is_final(), "build {number} is {:?}, not {want:?}", build.run.state);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("build {number} does not become {want:?}");
@@ -161,10 +162,10 @@ impl World {
         let store: Store = self.sled.clone();
         for _ in 0..1000 {
             let deploy = store.deploy(self.repo.id, DeployNumber(number)).expect("read").expect("there");
-            if deploy.state == want {
+            if deploy.run.state == want {
                 return;
             }
-            assert!(!deploy.state.is_final(), "deploy {number} is {:?}, not {want:?}", deploy.state);
+            assert!(!deploy.run.state.is_final(), "deploy {number} is {:?}, not {want:?}", deploy.run.state);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("deploy {number} does not become {want:?}");
@@ -308,7 +309,7 @@ async fn a_drain_leaves_a_running_build_to_the_next_start_and_counts_no_death() 
     world.supervisor.resume().await.expect("resumed");
     world.build_state(1, BuildState::Succeeded).await;
     let build = world.sled.build(world.repo.id, BuildNumber(1)).expect("read").expect("there");
-    assert_eq!((build.restarts, build.retries), (0, 0));
+    assert_eq!((build.run.restarts, build.run.retries), (0, 0));
 }
 
 #[tokio::test]
@@ -334,7 +335,7 @@ async fn a_retry_of_an_old_commit_does_not_take_the_newest_one_s_place() {
     world.supervisor.order(&world.push_build("other"));
     world.supervisor.order(&world.push_build("main"));
     let old = world.sled.build(world.repo.id, BuildNumber(1)).expect("read").expect("there");
-    let retry = Build { state: BuildState::Queued, ended: None, ..old };
+    let retry = Build { run: Run::new(BuildState::Queued, now()), ..old };
     let retry = world.sled.add_build(retry).expect("recorded");
     world.supervisor.start_build(retry, None);
     world.build_state(3, BuildState::Succeeded).await;

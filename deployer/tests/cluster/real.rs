@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use slipway_core::build::FailureClass;
 use slipway_core::deploy::{Change, Phase};
+use slipway_core::run::FailureClass;
 use slipway_deployer::{DeployError, PruneConfirmation};
 
 use crate::harness::{Lab, Repo, config_map, deployment, manifests, short_timing};

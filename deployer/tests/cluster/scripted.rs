@@ -12,8 +12,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use slipway_core::build::FailureClass;
 use slipway_core::deploy::{InventoryEntry, ObjectReport, Phase};
+use slipway_core::run::FailureClass;
 use slipway_core::{Problem, ProblemKind, Secret};
 use slipway_deployer::{Clusters, DeployError, Journal, PruneConfirmation, Timing};
 

@@ -242,7 +242,7 @@ fn last_clause(text: &str, heads: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use slipway_core::build::FailureClass;
+    use slipway_core::run::FailureClass;
 
     fn read_at(message: &str, step: &'static str) -> HookError {
         read(

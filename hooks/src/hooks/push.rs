@@ -345,7 +345,7 @@ impl Layers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use slipway_core::build::FailureClass;
+    use slipway_core::run::FailureClass;
 
     #[test]
     fn the_digest_is_read_from_the_line() {

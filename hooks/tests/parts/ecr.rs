@@ -13,7 +13,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use slipway_core::build::FailureClass;
+use slipway_core::run::FailureClass;
 use slipway_core::target::RegistryKind;
 use slipway_hooks::{Engine, HookError, Hooks, RegistryTarget};
 use tokio_util::sync::CancellationToken;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use slipway_core::build::FailureClass;
+use slipway_core::run::FailureClass;
 use slipway_hooks::{Engine, HookError, Hooks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};

@@ -1,6 +1,6 @@
 //! Pushes to real registries: the lab's open one, and one that wants a login.
 
-use slipway_core::build::FailureClass;
+use slipway_core::run::FailureClass;
 use slipway_hooks::HookError;
 use tokio_util::sync::CancellationToken;
 

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use slipway_core::BuildNumber;
-use slipway_core::build::{Failure, FailureClass, TestVerdict};
+use slipway_core::build::TestVerdict;
+use slipway_core::run::{Failure, FailureClass};
 use slipway_hooks::HookError;
 use tokio_util::sync::CancellationToken;
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use slipway_core::build::{Build, BuildState, Stage, TestVerdict};
+use slipway_core::build::{Build, BuildState};
 use slipway_core::target::{Registry, RegistryKind};
 use slipway_core::{BuildNumber, EventId, Oid, RefName, RegistryName, RepoId, RepoName, Secret, UnixMillis};
 use slipway_hooks::{BuildLogs, Engine, Hooks, Job, RegistryTarget};
@@ -91,29 +91,18 @@ pub(crate) fn target(host: &str, image: &str, login: Option<(&str, &str)>) -> Re
 }
 
 fn build(commit: Oid) -> Build {
-    Build {
-        repo: RepoId(1),
-        number: BuildNumber(1),
-        event: EventId(1),
-        ref_name: RefName::parse("refs/heads/main").expect("ref"),
+    let mut build = Build::queued(
+        RepoId(1),
+        BuildNumber(1),
+        EventId(1),
+        RefName::parse("refs/heads/main").expect("ref"),
         commit,
-        title: "Test".into(),
-        actor: "dev".into(),
-        state: BuildState::Running,
-        stage: Stage::Clone,
-        stages: Vec::new(),
-        failure: None,
-        image: None,
-        test: TestVerdict::Pending,
-        pushed: None,
-        bumps: Vec::new(),
-        retries: 0,
-        restarts: 0,
-        retry_at: None,
-        created: UnixMillis(0),
-        started: None,
-        ended: None,
-    }
+        "Test".into(),
+        "dev".into(),
+        UnixMillis(0),
+    );
+    build.run.state = BuildState::Running;
+    build
 }
 
 fn commit(folder: &Path, repo: &RepoName, files: &[(&str, &str)]) -> Oid {

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use slipway_core::accept::Orders;
-use slipway_core::build::{Build, BuildState, Failure, FailureClass};
-use slipway_core::deploy::{Deploy, DeployCause, DeployState, Phase};
+use slipway_core::build::{Build, BuildState};
+use slipway_core::deploy::{Deploy, DeployCause};
 use slipway_core::event::{Event, EventState, Owed, Work};
+use slipway_core::run::{Failure, FailureClass};
 use slipway_core::{
-    BuildNumber, ClusterName, DeployNumber, EventId, Problem, ProblemKind, RefName, RefUpdate, RepoId,
-    UnixMillis,
+    BuildNumber, ClusterName, EventId, Problem, ProblemKind, RefName, RefUpdate, RepoId, UnixMillis,
 };
 
 use super::{refusal, repos, work};
@@ -122,35 +122,24 @@ fn build(event: &Event, owed: &Owed, broken: Option<&Problem>, now: UnixMillis) 
         now,
     );
     if let Some(problem) = broken {
-        build.state = BuildState::Failed;
-        build.failure = Some(Failure { class: FailureClass::User, problem: problem.clone() });
-        build.ended = Some(now);
+        build.run.state = BuildState::Failed;
+        build.run.failure = Some(Failure { class: FailureClass::User, problem: problem.clone() });
+        build.run.ended = Some(now);
     }
     build
 }
 
 fn deploy(event: &Event, owed: &Owed, cluster: &ClusterName, cause: &DeployCause, now: UnixMillis) -> Deploy {
-    Deploy {
-        repo: event.repo,
-        number: DeployNumber(0),
-        event: Some(event.id),
-        cause: cause.clone(),
-        cluster: cluster.clone(),
-        commit: owed.commit,
-        title: owed.title.clone(),
-        actor: event.actor.clone(),
-        state: DeployState::Queued,
-        phase: Phase::Render,
-        objects: Vec::new(),
-        notes: Vec::new(),
-        failure: None,
-        retries: 0,
-        restarts: 0,
-        retry_at: None,
-        created: now,
-        started: None,
-        ended: None,
-    }
+    Deploy::queued(
+        event.repo,
+        Some(event.id),
+        cause.clone(),
+        cluster.clone(),
+        owed.commit,
+        owed.title.clone(),
+        event.actor.clone(),
+        now,
+    )
 }
 
 /// Writes the event and keeps the repository's sum of sizes.

@@ -50,10 +50,10 @@ impl Numbered for Build {
         Some(self.event)
     }
     fn is_final(&self) -> bool {
-        self.state.is_final()
+        self.run.state.is_final()
     }
     fn created(&self) -> UnixMillis {
-        self.created
+        self.run.created
     }
     fn counter(repo: RepoId) -> Counter {
         Counter::Builds(repo)
@@ -94,10 +94,10 @@ impl Numbered for Deploy {
         self.event
     }
     fn is_final(&self) -> bool {
-        self.state.is_final()
+        self.run.state.is_final()
     }
     fn created(&self) -> UnixMillis {
-        self.created
+        self.run.created
     }
     fn counter(repo: RepoId) -> Counter {
         Counter::Deploys(repo)

@@ -1,8 +1,9 @@
 //! What every implementation of [`MetaStore`] does. Each case wants a fresh store.
 
-use slipway_core::build::{BuildState, FailureClass, Stage};
+use slipway_core::build::{BuildState, Stage};
 use slipway_core::deploy::DeployState;
 use slipway_core::event::{EventState, Work};
+use slipway_core::run::FailureClass;
 use slipway_core::target::RepoRecord;
 use slipway_core::{
     BuildNumber, DeployNumber, EventId, Problem, ProblemKind, RefName, RegistryName, RepoId, Role, Secret,
@@ -320,10 +321,10 @@ pub(crate) fn an_event_is_accepted_once(store: &dyn MetaStore) {
     assert_eq!(numbers, [(1, "main"), (2, "next")]);
     assert_eq!(orders.deploys.len(), 1);
     let build = &orders.builds[0];
-    assert_eq!((build.state, build.created, build.event), (BuildState::Queued, at(5), intended.id));
+    assert_eq!((build.run.state, build.run.created, build.event), (BuildState::Queued, at(5), intended.id));
     assert_eq!((build.actor.as_str(), build.title.as_str(), build.commit), ("ann", "Say hello", oid(1)));
     assert_eq!(orders.deploys[0].event, Some(intended.id));
-    assert_eq!(orders.deploys[0].state, DeployState::Queued);
+    assert_eq!(orders.deploys[0].run.state, DeployState::Queued);
 
     for _ in 0..3 {
         assert_eq!(store.accept(intended.id, &moved, at(6)).unwrap(), orders);
@@ -415,8 +416,11 @@ pub(crate) fn what_is_known_to_be_broken_is_recorded_as_failed(store: &dyn MetaS
     let id = store.intend(event(repo, &["main"], owed)).unwrap().id;
     let orders = store.accept(id, &[update("main")], at(7)).unwrap();
     let build = &orders.builds[0];
-    assert_eq!((build.state, build.stage, build.ended), (BuildState::Failed, Stage::Clone, Some(at(7))));
-    let failure = build.failure.as_ref().unwrap();
+    assert_eq!(
+        (build.run.state, build.stage, build.run.ended),
+        (BuildState::Failed, Stage::Clone, Some(at(7)))
+    );
+    let failure = build.run.failure.as_ref().unwrap();
     assert_eq!((failure.class, &failure.problem), (FailureClass::User, &problem));
     assert_eq!(store.unfinished_builds().unwrap(), []);
     assert_eq!(store.accept(id, &[update("main")], at(8)).unwrap(), orders);
@@ -455,23 +459,23 @@ pub(crate) fn unfinished_work_is_found_until_it_is_final(store: &dyn MetaStore) 
         all.push(store.accept(id, &[update("main")], at(created)).unwrap());
     }
     let builds = |store: &dyn MetaStore| -> Vec<UnixMillis> {
-        store.unfinished_builds().unwrap().into_iter().map(|b| b.created).collect()
+        store.unfinished_builds().unwrap().into_iter().map(|b| b.run.created).collect()
     };
     let deploys = |store: &dyn MetaStore| -> Vec<UnixMillis> {
-        store.unfinished_deploys().unwrap().into_iter().map(|d| d.created).collect()
+        store.unfinished_deploys().unwrap().into_iter().map(|d| d.run.created).collect()
     };
     assert_eq!(builds(store), [at(10), at(20), at(30)]);
     assert_eq!(deploys(store), [at(10), at(20), at(30)]);
     let mut build = all[1].builds[0].clone();
-    build.state = BuildState::Waiting;
+    build.run.state = BuildState::Waiting;
     store.put_build(&build).unwrap();
     assert_eq!(builds(store), [at(10), at(20), at(30)]);
-    build.state = BuildState::Succeeded;
+    build.run.state = BuildState::Succeeded;
     store.put_build(&build).unwrap();
     assert_eq!(builds(store), [at(20), at(30)]);
     assert_eq!(store.build(b, build.number).unwrap(), Some(build));
     let mut deploy = all[2].deploys[0].clone();
-    deploy.state = DeployState::Healthy;
+    deploy.run.state = DeployState::Healthy;
     store.put_deploy(&deploy).unwrap();
     assert_eq!(deploys(store), [at(10), at(30)]);
     assert_eq!(store.deploy(a, deploy.number).unwrap(), Some(deploy));

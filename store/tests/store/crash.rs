@@ -50,7 +50,7 @@ fn push_once(store: &SledStore, repo: RepoId, say: &(impl Fn(&str, u64) + Sync))
     let orders = store.accept(intended.id, &intended.updates, NOW).unwrap();
     say("accepted", intended.id.0);
     let mut build = orders.builds[0].clone();
-    build.state = BuildState::Succeeded;
+    build.run.state = BuildState::Succeeded;
     store.put_build(&build).unwrap();
     say("built", build.number.0);
     let new = store.create_repo(&repo_name(&format!("r{}", intended.id)), "", false, NOW).unwrap();
@@ -105,7 +105,7 @@ fn check(store: &SledStore, acknowledged: &BTreeSet<String>) {
             }
             "built" if number > kept_builds => {
                 let build = store.build(repo, BuildNumber(number)).unwrap().unwrap();
-                assert_eq!(build.state, BuildState::Succeeded, "{line} is undone");
+                assert_eq!(build.run.state, BuildState::Succeeded, "{line} is undone");
             }
             "intended" | "accepted" | "built" => {}
             "repo" => assert!(store.repo(RepoId(number)).unwrap().is_some(), "{line} is lost"),
@@ -142,7 +142,7 @@ pub(crate) fn whole(store: &SledStore, repo: RepoId) {
     let last = builds.last().map_or(0, |b| b.number.0);
     let unfinished: BTreeSet<_> = store.unfinished_builds().unwrap().into_iter().map(|b| b.number).collect();
     for build in &builds {
-        assert_eq!(unfinished.contains(&build.number), !build.state.is_final(), "build {}", build.number);
+        assert_eq!(unfinished.contains(&build.number), !build.run.state.is_final(), "build {}", build.number);
     }
     assert!(unfinished.iter().all(|n| n.0 < last || builds.iter().any(|b| b.number == *n)));
     for named in store.repos().unwrap() {

@@ -272,14 +272,14 @@ fn apply(store: &SledStore, model: &Model, op: &Op) -> Answer {
         Op::FinishBuild(r, n) => match store.build(id(r), BuildNumber(n.into())).unwrap() {
             None => return MISSING,
             Some(mut build) => {
-                build.state = BuildState::Succeeded;
+                build.run.state = BuildState::Succeeded;
                 store.put_build(&build)
             }
         },
         Op::RetryBuild(r, n) => match store.build(id(r), BuildNumber(n.into())).unwrap() {
             None => return MISSING,
             Some(mut build) => {
-                build.state = BuildState::Queued;
+                build.run.state = BuildState::Queued;
                 store.add_build(build).map(drop)
             }
         },
@@ -333,7 +333,7 @@ fn compare(store: &SledStore, model: &Model) {
 }
 
 fn fact(build: Build) -> ((RepoId, u64), (EventId, BuildState)) {
-    ((build.repo, build.number.0), (build.event, build.state))
+    ((build.repo, build.number.0), (build.event, build.run.state))
 }
 
 proptest! {

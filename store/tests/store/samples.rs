@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use slipway_core::access::Scope;
-use slipway_core::deploy::{Deploy, DeployCause, DeployState, InventoryEntry, Phase};
+use slipway_core::deploy::{Deploy, DeployCause, InventoryEntry};
 use slipway_core::event::{Cause, Event, EventState, Owed, Work};
 use slipway_core::people::{PublicKey, Token, User};
 use slipway_core::target::{Cluster, ClusterBinding, DryRun, Registry, RegistryBinding, RegistryKind};
@@ -162,25 +162,17 @@ pub(crate) fn event(repo: RepoId, branches: &[&str], owed: Vec<Owed>) -> Event {
 
 pub(crate) fn deploy(repo: RepoId) -> Deploy {
     Deploy {
-        repo,
         number: DeployNumber(999),
-        event: None,
-        cause: DeployCause::Sync,
-        cluster: cluster_name("prod"),
-        commit: oid(1),
-        title: "Say hello".into(),
-        actor: "ann".into(),
-        state: DeployState::Queued,
-        phase: Phase::Render,
-        objects: Vec::new(),
-        notes: Vec::new(),
-        failure: None,
-        retries: 0,
-        restarts: 0,
-        retry_at: None,
-        created: NOW,
-        started: None,
-        ended: None,
+        ..Deploy::queued(
+            repo,
+            None,
+            DeployCause::Sync,
+            cluster_name("prod"),
+            oid(1),
+            "Say hello".into(),
+            "ann".into(),
+            NOW,
+        )
     }
 }
 

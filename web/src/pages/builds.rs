@@ -4,7 +4,8 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
-use slipway_core::build::{Build, BuildState, Failure, Stage, TestVerdict};
+use slipway_core::build::{Build, BuildState, Stage, TestVerdict};
+use slipway_core::run::Failure;
 use slipway_core::{BuildNumber, Problem, RepoName, UnixMillis};
 use slipway_forge::logs::Log;
 use slipway_forge::{bindings, runs};
@@ -62,7 +63,7 @@ pub(crate) async fn list(
         })
         .await?;
     let (name, now) = (&seen.record.name, visit.now());
-    let under_way = found.rows.iter().any(|b| !b.state.is_final());
+    let under_way = found.rows.iter().any(|b| !b.run.state.is_final());
     html(&BuildsPage {
         frame: Frame::of_repo(&visit, &seen, "Builds", "Builds").refreshing(under_way),
         older: found.next.map(|n| Link::builds_before(name, BuildNumber(n))),
@@ -80,8 +81,8 @@ fn row(repo: &RepoName, build: Build, now: UnixMillis) -> Row {
         ref_name: build.ref_name.short().to_owned(),
         commit: build.commit.short(),
         commit_link: Link::commit(repo, &build.commit),
-        when: Moment::of_ms(build.created, now),
-        took: took(build.started, build.ended, now),
+        when: Moment::of_ms(build.run.created, now),
+        took: took(build.run.started, build.run.ended, now),
         title: build.title,
         actor: build.actor,
     }
@@ -146,16 +147,16 @@ pub(crate) fn state_html(repo: &RepoName, build: &Build, now: UnixMillis) -> Ans
         mark: Mark::of_build(build),
         number: build.number,
         title: build.title.clone(),
-        took: took(build.started, build.ended, now),
+        took: took(build.run.started, build.run.ended, now),
         stages: stages.map(|stage| stage_row(build, stage, now)).collect(),
-        failure: build.failure.clone().filter(|_| build.state != BuildState::Succeeded),
-        waiting: build.state == BuildState::Waiting,
+        failure: build.run.failure.clone().filter(|_| build.run.state != BuildState::Succeeded),
+        waiting: build.run.state == BuildState::Waiting,
         ref_name: build.ref_name.short().to_owned(),
         commit: build.commit.short(),
         commit_link: Link::commit(repo, &build.commit),
         actor: build.actor.clone(),
-        created: Moment::of_ms(build.created, now),
-        retries: build.retries,
+        created: Moment::of_ms(build.run.created, now),
+        retries: build.run.retries,
         image: pushed.map(|p| p.name.clone()),
         tags: pushed.map(|p| p.tags.join(", ")).unwrap_or_default(),
         digest: pushed.map(|p| p.digest.to_string()).unwrap_or_default(),
@@ -181,15 +182,15 @@ fn stage_row(build: &Build, stage: Stage, now: UnixMillis) -> StageRow {
     let state = stage_state(build, stage);
     let took = match (state, time) {
         (StageState::Skipped | StageState::Ahead, _) | (_, None) => String::new(),
-        (_, Some(t)) => took(Some(t.started), t.ended.or(build.ended), now),
+        (_, Some(t)) => took(Some(t.started), t.ended.or(build.run.ended), now),
     };
     StageRow { title: stage.title(), mark: Mark::of_stage(state), took }
 }
 
 fn stage_state(build: &Build, stage: Stage) -> StageState {
     let Some(time) = build.stages.iter().rev().find(|t| t.stage == stage) else { return StageState::Ahead };
-    if stage == build.stage && build.state != BuildState::Succeeded {
-        return match build.state {
+    if stage == build.stage && build.run.state != BuildState::Succeeded {
+        return match build.run.state {
             BuildState::Running => StageState::Running,
             BuildState::Waiting => StageState::Waiting,
             BuildState::Failed => StageState::Failed,
@@ -198,7 +199,7 @@ fn stage_state(build: &Build, stage: Stage) -> StageState {
         };
     }
     let no_test = stage == Stage::Test && build.test == TestVerdict::None;
-    match (time.skipped || no_test, stage < build.stage || build.state == BuildState::Succeeded) {
+    match (time.skipped || no_test, stage < build.stage || build.run.state == BuildState::Succeeded) {
         (true, _) => StageState::Skipped,
         (false, true) => StageState::Done,
         (false, false) => StageState::Ahead,
@@ -211,7 +212,7 @@ pub(crate) async fn show(visit: Visit, Path((repo, number)): Path<(String, Strin
     let (name, number) = (&seen.record.name, build.number);
     let log = Log::new(visit.forge(), visit.caller(), seen.record.id, number);
     let (log, from, end) = visit.ask(move |_, _| read_end(&log)).await?;
-    let under_way = !build.state.is_final();
+    let under_way = !build.run.state.is_final();
     html(&BuildPage {
         frame: Frame::of_repo(&visit, &seen, "Builds", format!("Build {number}"))
             .crumb("builds", Some(Link::page(name, "builds")))

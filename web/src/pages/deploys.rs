@@ -3,8 +3,8 @@
 use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
-use slipway_core::build::Failure;
 use slipway_core::deploy::{Deploy, DeployCause, DeployState, Health, Phase};
+use slipway_core::run::Failure;
 use slipway_core::{DeployNumber, RepoName, UnixMillis};
 use slipway_forge::{bindings, runs};
 
@@ -59,7 +59,7 @@ pub(crate) async fn list(
         })
         .await?;
     let (name, now) = (&seen.record.name, visit.now());
-    let under_way = found.rows.iter().any(|d| !d.state.is_final());
+    let under_way = found.rows.iter().any(|d| !d.run.state.is_final());
     html(&DeploysPage {
         frame: Frame::of_repo(&visit, &seen, "Deploys", "Deploys").refreshing(under_way),
         older: found.next.map(|n| Link::deploys_before(name, DeployNumber(n))),
@@ -89,8 +89,8 @@ fn row(repo: &RepoName, deploy: Deploy, now: UnixMillis) -> Row {
         commit: deploy.commit.short(),
         commit_link: Link::commit(repo, &deploy.commit),
         cause: cause(&deploy),
-        when: Moment::of_ms(deploy.created, now),
-        took: took(deploy.started, deploy.ended, now),
+        when: Moment::of_ms(deploy.run.created, now),
+        took: took(deploy.run.started, deploy.run.ended, now),
         title: deploy.title,
     }
 }
@@ -163,13 +163,13 @@ pub(crate) fn state_html(repo: &RepoName, deploy: &Deploy, now: UnixMillis) -> A
         title: deploy.title.clone(),
         cluster: deploy.cluster.to_string(),
         phase: phase_word(deploy),
-        took: took(deploy.started, deploy.ended, now),
+        took: took(deploy.run.started, deploy.run.ended, now),
         cause: cause(deploy),
         commit: deploy.commit.short(),
         commit_link: Link::commit(repo, &deploy.commit),
-        created: Moment::of_ms(deploy.created, now),
-        failure: deploy.failure.clone().filter(|_| deploy.state != DeployState::Healthy),
-        waiting: deploy.state == DeployState::Waiting,
+        created: Moment::of_ms(deploy.run.created, now),
+        failure: deploy.run.failure.clone().filter(|_| deploy.run.state != DeployState::Healthy),
+        waiting: deploy.run.state == DeployState::Waiting,
         notes: deploy.notes.clone(),
         more: total.saturating_sub(objects.len()),
         objects: objects
@@ -190,7 +190,7 @@ pub(crate) fn state_html(repo: &RepoName, deploy: &Deploy, now: UnixMillis) -> A
 }
 
 fn phase_word(deploy: &Deploy) -> &'static str {
-    if deploy.state != DeployState::Running {
+    if deploy.run.state != DeployState::Running {
         return "";
     }
     match deploy.phase {
@@ -205,7 +205,7 @@ pub(crate) async fn show(visit: Visit, Path((repo, number)): Path<(String, Strin
     let seen = visit.see(&repo).await?;
     let deploy = find_deploy(&visit, &seen.record, &number).await?;
     let (name, number) = (&seen.record.name, deploy.number);
-    let under_way = !deploy.state.is_final();
+    let under_way = !deploy.run.state.is_final();
     html(&DeployPage {
         frame: Frame::of_repo(&visit, &seen, "Deploys", format!("Deploy {number}"))
             .crumb("deploys", Some(Link::page(name, "deploys")))
@@ -215,7 +215,7 @@ pub(crate) async fn show(visit: Visit, Path((repo, number)): Path<(String, Strin
         live: under_way.then(|| Link::deploy_live(name, number)),
         operates: seen.operates,
         under_way,
-        healthy: deploy.state == DeployState::Healthy,
+        healthy: deploy.run.state == DeployState::Healthy,
         here: Link::deploy(name, number),
     })
 }

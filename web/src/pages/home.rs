@@ -55,13 +55,13 @@ pub(crate) async fn home(visit: Visit) -> Answer<Response> {
                 let build = build.map(|b| Run {
                     mark: Mark::of_build(&b),
                     link: Link::build(name, b.number),
-                    when: Moment::of_ms(b.ended.unwrap_or(b.created), now),
+                    when: Moment::of_ms(b.run.ended.unwrap_or(b.run.created), now),
                     number: b.number.0,
                 });
                 let deploy = deploy.map(|d| Run {
                     mark: Mark::of_deploy(&d),
                     link: Link::deploy(name, d.number),
-                    when: Moment::of_ms(d.ended.unwrap_or(d.created), now),
+                    when: Moment::of_ms(d.run.ended.unwrap_or(d.run.created), now),
                     number: d.number.0,
                 });
                 rows.push(Row { link: Link::repo(name), build, deploy, record });

@@ -70,11 +70,11 @@ impl Watched {
         match self.subject {
             Subject::Build(number) => {
                 let build = find_build(visit, &record, &number.to_string()).await?;
-                Ok((builds::state_html(&record.name, &build, now)?, build.state.is_final()))
+                Ok((builds::state_html(&record.name, &build, now)?, build.run.state.is_final()))
             }
             Subject::Deploy(number) => {
                 let deploy = find_deploy(visit, &record, &number.to_string()).await?;
-                Ok((deploys::state_html(&record.name, &deploy, now)?, deploy.state.is_final()))
+                Ok((deploys::state_html(&record.name, &deploy, now)?, deploy.run.state.is_final()))
             }
         }
     }

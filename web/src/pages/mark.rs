@@ -26,7 +26,7 @@ impl Mark {
     }
 
     pub(crate) fn of_build(build: &Build) -> Self {
-        match build.state {
+        match build.run.state {
             BuildState::Queued => Self::new("queued", "○", "idle"),
             BuildState::Running => Self::new("running", "◐", "busy"),
             BuildState::Waiting => Self::new("waiting to retry", "○", "warn"),
@@ -38,7 +38,7 @@ impl Mark {
     }
 
     pub(crate) fn of_deploy(deploy: &Deploy) -> Self {
-        match deploy.state {
+        match deploy.run.state {
             DeployState::Queued => Self::new("queued", "○", "idle"),
             DeployState::Running => Self::new("rolling out", "◐", "busy"),
             DeployState::Waiting => Self::new("waiting to retry", "○", "warn"),

@@ -13,11 +13,10 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use slipway_core::accept::{Incoming, RefStore};
-use slipway_core::build::{
-    Build, BuildState, Failure, FailureClass, PushedImage, Stage, StageTime, TestVerdict,
-};
+use slipway_core::build::{Build, BuildState, PushedImage, Stage, StageTime, TestVerdict};
 use slipway_core::deploy::{Change as Did, Deploy, DeployCause, DeployState, Health, ObjectReport, Phase};
 use slipway_core::people::{Token, User};
+use slipway_core::run::{Failure, FailureClass, Run};
 use slipway_core::target::{
     Cluster, ClusterBinding, DryRun, Registry, RegistryBinding, RegistryKind, RepoRecord,
 };
@@ -281,14 +280,12 @@ impl World {
             commit: self.tip("app"),
             title: format!("Change {EVIL}"),
             actor: "will".into(),
-            state,
             stage: if done { Stage::Push } else { Stage::Test },
             stages: vec![
                 time(Stage::Clone, 60_000, Some(59_000)),
                 time(Stage::Build, 59_000, Some(9_000)),
                 time(Stage::Test, 9_000, done.then_some(4_000)),
             ],
-            failure: failed.then(|| Failure { class: FailureClass::User, problem: problem.clone() }),
             image: Some("sha256:1".into()),
             test: if done { TestVerdict::Passed } else { TestVerdict::Pending },
             pushed: done.then(|| PushedImage {
@@ -297,12 +294,12 @@ impl World {
                 digest: Digest::parse(&format!("sha256:{}", "a".repeat(64))).expect("a digest"),
             }),
             bumps: vec![],
-            retries: 0,
-            restarts: 0,
-            retry_at: None,
-            created: UnixMillis(NOW.0 - 61_000),
-            started: Some(UnixMillis(NOW.0 - 60_000)),
-            ended: state.is_final().then_some(UnixMillis(NOW.0 - 3_000)),
+            run: Run {
+                failure: failed.then(|| Failure { class: FailureClass::User, problem: problem.clone() }),
+                started: Some(UnixMillis(NOW.0 - 60_000)),
+                ended: state.is_final().then_some(UnixMillis(NOW.0 - 3_000)),
+                ..Run::new(state, UnixMillis(NOW.0 - 61_000))
+            },
         }
     }
 
@@ -327,17 +324,10 @@ impl World {
             commit: self.tip("app"),
             title: format!("Change {EVIL}"),
             actor: "will".into(),
-            state,
             phase: Phase::Rollout,
             objects: vec![object("Service", Health::Healthy), object("Deployment", Health::Degraded)],
             notes: vec![format!("A note {EVIL}")],
-            failure: None,
-            retries: 0,
-            restarts: 0,
-            retry_at: None,
-            created: NOW,
-            started: Some(NOW),
-            ended: Some(NOW),
+            run: Run { started: Some(NOW), ended: Some(NOW), ..Run::new(state, NOW) },
         }
     }
 
@@ -553,7 +543,7 @@ impl Fake {
     /// Changes a build's record and tells.
     pub(crate) fn finish_build(&self, repo: RepoId, number: BuildNumber) {
         let mut build = self.store.build(repo, number).expect("read").expect("there");
-        build.state = BuildState::Succeeded;
+        build.run.state = BuildState::Succeeded;
         self.store.put_build(&build).expect("written");
         let _ = self.changed.send(Change { repo, subject: Subject::Build(number) });
     }
