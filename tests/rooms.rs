@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Room, the rooms it may know, the outside crates that only it may use.
-const ROOMS: [(&str, &[&str], &[&str]); 7] = [
+const ROOMS: [(&str, &[&str], &[&str]); 8] = [
     ("slipway-core", &[], &[]),
     ("slipway-store", &["slipway-core"], &["sled"]),
     ("slipway-repository", &["slipway-core"], &["gix"]),
-    ("slipway-git-server", &["slipway-core", "slipway-store", "slipway-repository"], &["russh"]),
+    ("slipway-forge", &["slipway-core", "slipway-store", "slipway-repository"], &[]),
+    ("slipway-git-server", &["slipway-core", "slipway-forge", "slipway-repository"], &["russh"]),
     (
         "slipway-hooks",
         &["slipway-core", "slipway-store", "slipway-repository"],
         &["bollard", "aws-sdk-ecr", "aws-config"],
     ),
     ("slipway-deployer", &["slipway-core", "slipway-store", "slipway-repository"], &["kube"]),
-    ("slipway-web", &["slipway-core", "slipway-store", "slipway-repository"], &[]),
+    ("slipway-web", &["slipway-core", "slipway-forge", "slipway-repository"], &[]),
 ];
 
 /// Direct dependencies of every package of the workspace, those of tests aside.
