@@ -5,30 +5,28 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use slipway_core::accept::{Acceptance, Ledger};
-use slipway_core::{Problem, ProblemKind};
-use slipway_deployer::Clusters;
+use slipway_core::accept::RefStore;
+use slipway_core::{Oid, Problem, ProblemKind, RefName, RefUpdate};
 use slipway_forge::Forge;
 use slipway_git_server::GitServer;
-use slipway_hooks::{BuildLogs, Engine, Hooks};
-use slipway_repository::Repositories;
-use slipway_store::{MasterKey, SledStore, Store};
+use slipway_repository::Repository;
+use slipway_store::SledStore;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Listener};
+use crate::config::Config;
 use crate::data::DataFolder;
 use crate::dispatch::ToWorkers;
+use crate::doors::Doors;
 use crate::follow::Followers;
 use crate::operations::{Logs, ServerOperations};
-use crate::preflight::ClusterPreflight;
 use crate::reconcile::ClusterDeploys;
+use crate::rooms::{Disk, Rooms};
 use crate::ssh_commands::SshCommands;
 use crate::stages::EngineBuilds;
 use crate::supervisor::{Supervisor, blocking, now};
 use crate::upkeep::Upkeep;
-use crate::{bump, http};
 
 /// How long the first build may have to wait while the engine is swept.
 const ENGINE_SWEEP_MAX: Duration = Duration::from_secs(20);
@@ -40,6 +38,7 @@ pub(crate) struct App {
     pub(crate) ssh: SocketAddr,
     pub(crate) base_url: String,
     pub(crate) rooms: Rooms,
+    pub(crate) forge: Arc<Forge>,
     git: GitServer,
     supervisor: Supervisor,
     upkeep: Upkeep,
@@ -49,105 +48,32 @@ pub(crate) struct App {
     drain: Duration,
 }
 
-/// What every adaptor in this crate needs: the rooms' handles.
-#[derive(Clone)]
-pub(crate) struct Rooms {
-    pub(crate) store: Store,
-    pub(crate) repositories: Arc<Repositories>,
-    pub(crate) acceptance: Arc<Acceptance>,
-    pub(crate) hooks: Arc<Hooks>,
-    pub(crate) logs: Arc<BuildLogs>,
-    pub(crate) clusters: Arc<Clusters>,
-}
-
 impl App {
     /// Opens the data folder, settles what a crash left, binds, resumes unfinished work, serves.
     pub(crate) async fn start(data: &Path, config: Config) -> Result<Self, Problem> {
         let began = Instant::now();
         let data = DataFolder::open(data)?;
-        let (sled, repositories, installation) = open_disk(data.clone()).await?;
+        let disk = Disk::open(data.clone()).await?;
         data.clear_run();
-        let http_listener = http::bind(config.http, "HTTP", "--http").await?;
-        let ssh_listener = http::bind(config.ssh, "SSH", "--ssh").await?;
-        let admin_listener = http::bind_admin(&data.admin_socket())?;
-        let (http, ssh) = (local(&http_listener)?, local(&ssh_listener)?);
-        let base_url = config.base_url.clone().unwrap_or_else(|| format!("http://{http}"));
-        let base_url = base_url.trim_end_matches('/').to_owned();
-
-        let store: Store = sled.clone();
-        let clusters = Arc::new(Clusters::new(installation.clone(), slipway_deployer::Timing::default()));
-        let dispatch = Arc::new(ToWorkers::default());
-        let preflight = Arc::new(ClusterPreflight::new(store.clone(), clusters.clone()));
-        let ledger: Arc<dyn Ledger> = sled.clone();
-        let acceptance = Arc::new(Acceptance::new(ledger, preflight, now).dispatching(dispatch.clone()));
-        let rooms = Rooms {
-            store: store.clone(),
-            repositories: repositories.clone(),
-            acceptance: acceptance.clone(),
-            hooks: Arc::new(Hooks::new(Engine::connect(config.docker_host.as_deref())?).named(&installation)),
-            logs: Arc::new(BuildLogs::new(data.builds())),
-            clusters,
-        };
+        let doors = Doors::bind(&config, &data).await?;
+        let workers = Arc::new(ToWorkers::default());
+        let rooms = Rooms::new(&disk, &data, &config, workers.clone())?;
         settle(&rooms).await?;
-        let supervisor = Supervisor::new(
-            store.clone(),
-            Arc::new(EngineBuilds::new(rooms.clone(), base_url.clone())),
-            Arc::new(ClusterDeploys::new(rooms.clone())),
-            config.builds_max,
-            config.deploys_max,
-        );
-        let upkeep = Upkeep::start(store.clone(), repositories.clone(), config.maintenance.settings())?;
-        dispatch.set(supervisor.clone(), upkeep.clone());
+        let forge = floor(&rooms, &workers, &disk, &data);
+        let (supervisor, upkeep) = work(&rooms, &forge, &config, &doors.base_url)?;
+        workers.set(supervisor.clone(), upkeep.clone());
         // Before anything is served: what an earlier life left stands in its lanes ahead of what is pushed from now on.
         supervisor.resume().await?;
 
-        let stop = CancellationToken::new();
-        let commands = Arc::new(SshCommands::default());
-        let followers = Arc::new(Followers {
-            store: store.clone(),
-            supervisor: supervisor.clone(),
-            logs: Arc::new(Logs(rooms.logs.clone())),
-            stop: stop.clone(),
-        });
-        let workers = (supervisor.clone(), upkeep.clone());
-        let outside = Arc::new(ServerOperations::new(rooms.clone(), workers, sled.clone(), data.clone()));
-        let forge = Arc::new(Forge::new(slipway_forge::Parts { store, repositories, outside, clock: now }));
-        let git = GitServer::new(slipway_git_server::Parts {
-            forge: forge.clone(),
-            acceptance,
-            follow: followers,
-            commands: commands.clone(),
-            base_url: Arc::from(base_url.as_str()),
-            limits: slipway_git_server::Limits::default(),
-        });
-        let web = slipway_web::router(slipway_web::Parts {
-            forge,
-            addresses: slipway_web::Addresses { http: base_url.clone(), ssh: ssh.to_string() },
-            version: env!("CARGO_PKG_VERSION"),
-        });
-        commands.set_router(web.clone());
-        let host_keys = {
-            let keys = data.keys();
-            blocking(move || slipway_git_server::HostKeys::load_or_create(&keys).map_err(Problem::from))
-                .await?
-        };
-
-        let tasks = TaskTracker::new();
-        let drain = Duration::from_secs(config.drain_s);
-        let public = git.router().merge(web.clone());
-        tasks.spawn(http::serve(http_listener, public, config.front(), stop.clone(), drain));
-        tasks.spawn(http::serve_admin(admin_listener, web, stop.clone()));
-        tasks.spawn(git.clone().serve_ssh(
-            ssh_listener,
-            host_keys,
-            config.proxies_of(Listener::Ssh),
-            stop.clone(),
-        ));
-        tasks.spawn(sweep_sessions(sled, stop.clone()));
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (git, web) = surfaces(&rooms, &forge, &supervisor, &doors, &stop);
+        let (http, ssh, base_url) = (doors.http, doors.ssh, doors.base_url.clone());
+        doors.open(&config, &data, (&git, &web), (&tasks, &stop)).await?;
+        tasks.spawn(sweep_sessions(disk.sled, stop.clone()));
         tasks.spawn(sweep_engine(rooms.clone(), supervisor.clone()));
-        data.write_run(http, ssh)?;
         tracing::info!(%http, %ssh, data = %data.root().display(), ms = began.elapsed().as_millis() as u64, "serving");
-        Ok(Self { ssh, base_url, rooms, git, supervisor, upkeep, stop, tasks, data, drain })
+        let drain = Duration::from_secs(config.drain_s);
+        Ok(Self { ssh, base_url, rooms, forge, git, supervisor, upkeep, stop, tasks, data, drain })
     }
 
     /// Stops taking new work, lets what is under way end within the grace, closes everything.
@@ -200,22 +126,82 @@ fn catch(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Problem> {
     })
 }
 
-fn local(listener: &tokio::net::TcpListener) -> Result<SocketAddr, Problem> {
-    listener.local_addr().map_err(|e| {
-        Problem::new(ProblemKind::Broken, format!("A bound address cannot be read: {e}."), "Start again.")
-    })
+/// The floor that all surfaces stand on.
+fn floor(rooms: &Rooms, workers: &Arc<ToWorkers>, disk: &Disk, data: &DataFolder) -> Arc<Forge> {
+    let outside = ServerOperations::new(rooms.clone(), workers.clone(), disk.sled.clone(), data.clone());
+    Arc::new(Forge::new(slipway_forge::Parts {
+        store: rooms.store.clone(),
+        repositories: rooms.repositories.clone(),
+        acceptance: rooms.acceptance.clone(),
+        outside: Arc::new(outside),
+        clock: now,
+    }))
 }
 
-/// Opens store and repositories; the store's lock keeps a second server away from everything else.
-async fn open_disk(data: DataFolder) -> Result<(Arc<SledStore>, Arc<Repositories>, String), Problem> {
-    blocking(move || {
-        let key = MasterKey::load_or_create(&data.keys().join("master.key"))?;
-        let store = SledStore::open(&data.db(), &key)?;
-        let repositories = Repositories::open(&data.repos())?;
-        repositories.sweep()?;
-        Ok((Arc::new(store), Arc::new(repositories), key.installation_id()))
-    })
-    .await
+/// Whoever carries out what is owed.
+fn work(
+    rooms: &Rooms,
+    forge: &Arc<Forge>,
+    config: &Config,
+    base_url: &str,
+) -> Result<(Supervisor, Upkeep), Problem> {
+    let supervisor = Supervisor::new(
+        rooms.store.clone(),
+        Arc::new(EngineBuilds::new(rooms.clone(), forge.clone(), base_url.to_owned())),
+        Arc::new(ClusterDeploys::new(rooms.clone())),
+        config.builds_max,
+        config.deploys_max,
+    );
+    let upkeep =
+        Upkeep::start(rooms.store.clone(), rooms.repositories.clone(), config.maintenance.settings())?;
+    Ok((supervisor, upkeep))
+}
+
+/// Git, and the pages with the API.
+fn surfaces(
+    rooms: &Rooms,
+    forge: &Arc<Forge>,
+    supervisor: &Supervisor,
+    doors: &Doors,
+    stop: &CancellationToken,
+) -> (GitServer, axum::Router) {
+    let commands = Arc::new(SshCommands::default());
+    let follow = Arc::new(Followers {
+        store: rooms.store.clone(),
+        supervisor: supervisor.clone(),
+        logs: Arc::new(Logs(rooms.logs.clone())),
+        stop: stop.clone(),
+    });
+    let git = GitServer::new(slipway_git_server::Parts {
+        forge: forge.clone(),
+        acceptance: rooms.acceptance.clone(),
+        follow,
+        commands: commands.clone(),
+        base_url: doors.base_url(),
+        limits: slipway_git_server::Limits::default(),
+    });
+    let web = slipway_web::router(slipway_web::Parts {
+        forge: forge.clone(),
+        addresses: slipway_web::Addresses { http: doors.base_url.clone(), ssh: doors.ssh.to_string() },
+        version: env!("CARGO_PKG_VERSION"),
+    });
+    commands.set_router(web.clone());
+    (git, web)
+}
+
+/// The refs of a repository, as the acceptance path takes them.
+struct Refs(Arc<Repository>);
+
+impl RefStore for Refs {
+    fn current(&self, name: &RefName) -> Result<Option<Oid>, Problem> {
+        self.0.current(name)
+    }
+    fn update(&self, updates: &[RefUpdate], atomic: bool) -> Result<Vec<Result<(), Problem>>, Problem> {
+        self.0.update(updates, atomic)
+    }
+    fn default_branch(&self) -> Result<RefName, Problem> {
+        self.0.default_branch()
+    }
 }
 
 /// Answers for every push that a crash cut off between its intention and its record, before anything is served.
@@ -224,7 +210,7 @@ async fn settle(rooms: &Rooms) -> Result<(), Problem> {
     let settled = blocking(move || {
         crate::operations::settle_repos(&rooms)?;
         rooms.acceptance.settle(|id| match rooms.store.repo(id)? {
-            Some(record) => Ok(Some(bump::Refs(rooms.repositories.get(&record.name)?))),
+            Some(record) => Ok(Some(Refs(rooms.repositories.get(&record.name)?))),
             None => Ok(None),
         })
     });

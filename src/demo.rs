@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use slipway_core::accept::RefStore;
+use slipway_core::accept::{RefStore, Unquestioned};
 use slipway_core::event::Cause;
-use slipway_core::{DeployNumber, Oid, Problem, ProblemKind, RefName, RepoId, RepoName};
+use slipway_core::{Actor, DeployNumber, Oid, Problem, ProblemKind, RefName, RepoId, RepoName};
+use slipway_forge::Forge;
+use slipway_forge::commits::{NewCommit, commit};
 use slipway_git_server::push_client::{Identity, Push, push};
 use slipway_repository::{Edit, Signature, first_commit};
 
-use crate::app::{App, Rooms};
-use crate::bump;
+use crate::app::App;
 use crate::cli::{self, Cli, Client, Demo, Files, Global, Out, Session};
 use crate::config::Config;
+use crate::rooms::Rooms;
 use crate::supervisor::{blocking, now};
 
 mod samples;
@@ -208,8 +210,8 @@ fn object_name() -> String {
 
 /// Removes the demo's objects from the cluster the way a user would: by a commit without them.
 async fn undeploy(app: &App) {
-    let rooms = app.rooms.clone();
-    let removed = blocking(move || remove_manifests(&rooms)).await;
+    let (rooms, forge) = (app.rooms.clone(), app.forge.clone());
+    let removed = blocking(move || remove_manifests(&rooms, &forge)).await;
     let Ok(Some((repo, number))) = removed else { return };
     step("removing what the demo deployed");
     let deadline = Instant::now() + UNDEPLOY_MAX;
@@ -225,7 +227,7 @@ async fn undeploy(app: &App) {
 }
 
 /// Commits the removal; the deploy that this owes, or `None` where nothing is deployed.
-fn remove_manifests(rooms: &Rooms) -> Result<Option<(RepoId, DeployNumber)>, Problem> {
+fn remove_manifests(rooms: &Rooms, forge: &Forge) -> Result<Option<(RepoId, DeployNumber)>, Problem> {
     let Some(record) = rooms.store.repo_by_name(&RepoName::parse("ManifestRepo")?)? else { return Ok(None) };
     if rooms.store.deploys(record.id, None, 1)?.is_empty() {
         return Ok(None);
@@ -236,7 +238,18 @@ fn remove_manifests(rooms: &Rooms) -> Result<Option<(RepoId, DeployNumber)>, Pro
     let gone = |path: &str| Edit { path: path.into(), content: None, executable: false };
     let edits = [gone("deployment.yaml"), gone("service.yaml")];
     let message = "Remove what the demo deployed\n\nSlipway-Prune: all\n";
-    let (_, verdict) = bump::commit(rooms, &record, &repository, &branch, tip, &edits, message, Cause::Edit)?;
+    let new = NewCommit {
+        record: &record,
+        repository: &repository,
+        branch: &branch,
+        parent: tip,
+        edits: &edits,
+        message,
+        cause: Cause::Edit,
+        actor: Actor::Server.label(),
+        rights: &Unquestioned,
+    };
+    let (_, verdict) = commit(forge, new)?;
     Ok(verdict.orders.deploys.first().map(|d| (d.repo, d.number)))
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use slipway_core::RepoId;
 use slipway_core::accept::{Dispatch, Orders};
+use slipway_core::{Problem, ProblemKind, RepoId};
 
 use crate::supervisor::Supervisor;
 use crate::upkeep::Upkeep;
@@ -14,6 +14,16 @@ use crate::upkeep::Upkeep;
 pub(crate) struct ToWorkers(OnceLock<(Supervisor, Upkeep)>);
 
 impl ToWorkers {
+    /// Who carries out what is owed.
+    ///
+    /// # Errors
+    /// `Busy` while the server is starting.
+    pub(crate) fn get(&self) -> Result<&(Supervisor, Upkeep), Problem> {
+        self.0.get().ok_or_else(|| {
+            Problem::new(ProblemKind::Busy, "The server is starting.", "Try again in a moment.")
+        })
+    }
+
     pub(crate) fn set(&self, supervisor: Supervisor, upkeep: Upkeep) {
         // Set once, by the composition; a second one would be the same.
         drop(self.0.set((supervisor, upkeep)));

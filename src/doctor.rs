@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 use slipway_core::{Problem, UnixMillis};
 use slipway_forge::Check;
 
-use crate::app::Rooms;
 use crate::cli::Serve;
 use crate::config::Config;
 use crate::data::DataFolder;
 use crate::operations;
+use crate::rooms::Rooms;
 use crate::supervisor::blocking;
 
 /// How long one part may take to answer.

@@ -11,19 +11,20 @@ use slipway_core::build::{Build, BuildState};
 use slipway_core::deploy::{Deploy, DeployCause};
 use slipway_core::target::{Cluster, Registry, RepoRecord};
 use slipway_core::{
-    Actor, BuildNumber, ClusterName, DeployNumber, ObjectFormat, Problem, ProblemKind, RegistryName, RepoId,
-    RepoName, Secret,
+    Actor, BuildNumber, ClusterName, DeployNumber, Digest, ObjectFormat, Problem, ProblemKind, RegistryName,
+    RepoId, RepoName, Secret,
 };
+use slipway_forge::bump::Place;
 use slipway_forge::{Change, Check, Outside, Subject};
-use slipway_repository::Maintained;
+use slipway_repository::{Edit, Maintained, Snapshot};
 use slipway_store::SledStore;
 
-use crate::app::Rooms;
 use crate::data::DataFolder;
+use crate::dispatch::ToWorkers;
+use crate::doctor;
 use crate::reconcile::Plan;
+use crate::rooms::Rooms;
 use crate::supervisor::{self, Supervisor, blocking, now};
-use crate::upkeep::Upkeep;
-use crate::{doctor, rollback};
 
 mod backup;
 mod logs;
@@ -39,20 +40,18 @@ const STOP_GRACE: Duration = Duration::from_secs(30);
 /// The port that the floor asks through.
 pub(crate) struct ServerOperations {
     rooms: Rooms,
-    supervisor: Supervisor,
-    upkeep: Upkeep,
+    workers: Arc<ToWorkers>,
     sled: Arc<SledStore>,
     data: DataFolder,
 }
 
 impl ServerOperations {
-    pub(crate) fn new(
-        rooms: Rooms,
-        (supervisor, upkeep): (Supervisor, Upkeep),
-        sled: Arc<SledStore>,
-        data: DataFolder,
-    ) -> Self {
-        Self { rooms, supervisor, upkeep, sled, data }
+    pub(crate) fn new(rooms: Rooms, workers: Arc<ToWorkers>, sled: Arc<SledStore>, data: DataFolder) -> Self {
+        Self { rooms, workers, sled, data }
+    }
+
+    fn supervisor(&self) -> Result<&Supervisor, Problem> {
+        self.workers.get().map(|(supervisor, _)| supervisor)
     }
 }
 
@@ -75,7 +74,7 @@ impl Outside for ServerOperations {
     }
 
     async fn remove_repo(&self, repo: RepoId) -> Result<(), Problem> {
-        self.supervisor.stop_repo(repo, STOP_GRACE).await;
+        self.supervisor()?.stop_repo(repo, STOP_GRACE).await;
         let rooms = self.rooms.clone();
         blocking(move || repos::remove(&rooms, repo)).await
     }
@@ -83,7 +82,7 @@ impl Outside for ServerOperations {
     async fn maintain(&self, repo: RepoId, full: bool) -> Result<Maintained, Problem> {
         let store = self.rooms.store.clone();
         let record = blocking(move || store.repo(repo)?.ok_or_else(|| Problem::no_such_repository("")));
-        self.upkeep.ask(record.await?, full).await
+        self.workers.get()?.1.ask(record.await?, full).await
     }
 
     async fn test_registry(&self, registry: &Registry, password: Option<&Secret>) -> Result<String, Problem> {
@@ -123,13 +122,14 @@ impl Outside for ServerOperations {
             ))
         })
         .await?;
-        self.supervisor.start_build(build.clone(), None);
+        self.supervisor()?.start_build(build.clone(), None);
         Ok(build)
     }
 
     async fn cancel_build(&self, _: &Actor, repo: RepoId, number: BuildNumber) -> Result<Build, Problem> {
-        let mut changes = self.supervisor.changes();
-        let asked = self.supervisor.cancel_build(repo, number).await;
+        let supervisor = self.supervisor()?;
+        let mut changes = supervisor.changes();
+        let asked = supervisor.cancel_build(repo, number).await;
         let store = self.rooms.store.clone();
         let read = move || {
             let store = store.clone();
@@ -185,23 +185,14 @@ impl Outside for ServerOperations {
             Ok(deploy)
         })
         .await?;
-        self.supervisor.start_deploy(deploy.clone(), None);
+        self.supervisor()?.start_deploy(deploy.clone(), None);
         Ok(deploy)
     }
 
-    async fn rollback(&self, actor: &Actor, repo: RepoId, to: DeployNumber) -> Result<Deploy, Problem> {
-        let plan = Plan::load(&self.rooms, repo, None).await.map_err(|f| f.problem)?;
-        let (rooms, actor) = (self.rooms.clone(), actor.clone());
-        blocking(move || {
-            let to = rooms.store.deploy(repo, to)?.ok_or_else(|| no_deploy(to))?;
-            rollback::roll_back(&rooms, &actor, &plan.record, &plan.binding, &to)
-        })
-        .await
-    }
-
     async fn cancel_deploy(&self, _: &Actor, repo: RepoId, number: DeployNumber) -> Result<Deploy, Problem> {
-        let mut changes = self.supervisor.changes();
-        let asked = self.supervisor.cancel_deploy(repo, number).await;
+        let supervisor = self.supervisor()?;
+        let mut changes = supervisor.changes();
+        let asked = supervisor.cancel_deploy(repo, number).await;
         let store = self.rooms.store.clone();
         let read = move || {
             let store = store.clone();
@@ -221,6 +212,22 @@ impl Outside for ServerOperations {
             deploy = read().await?;
         }
         Ok(deploy)
+    }
+
+    fn bump_edits(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        place: &Place,
+        tag: &str,
+        digest: &Digest,
+    ) -> Result<Vec<Edit>, Problem> {
+        let Place { repo, commit, path, image } = place.clone();
+        let place = slipway_hooks::bump::Place { repo, commit, path, image };
+        Ok(slipway_hooks::bump::plan(snapshot, &place, tag, digest)?)
+    }
+
+    fn bump_message(&self, source: &RepoName, build: &Build, target: &str) -> String {
+        slipway_hooks::bump::message(source, &build.commit, build.number, target)
     }
 
     async fn diff(&self, repo: RepoId) -> Result<String, Problem> {
@@ -268,7 +275,8 @@ impl Outside for ServerOperations {
     }
 
     fn changes(&self) -> BoxStream<'static, Change> {
-        let changes = self.supervisor.changes();
+        let Ok(supervisor) = self.supervisor() else { return stream::empty().boxed() };
+        let changes = supervisor.changes();
         stream::unfold(changes, |mut changes| async move {
             use tokio::sync::broadcast::error::RecvError;
             loop {
@@ -293,7 +301,7 @@ impl Outside for ServerOperations {
     }
 
     fn metrics(&self) -> String {
-        metrics::render(&self.supervisor, &self.upkeep)
+        self.workers.get().map(|(supervisor, upkeep)| metrics::render(supervisor, upkeep)).unwrap_or_default()
     }
 
     async fn backup(&self) -> Result<BoxStream<'static, Result<Bytes, Problem>>, Problem> {

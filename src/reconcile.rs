@@ -16,7 +16,7 @@ use slipway_store::Store;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::Rooms;
+use crate::rooms::Rooms;
 use crate::supervisor::{DeployStages, blocking};
 
 /// Deploys to the clusters that the store knows.

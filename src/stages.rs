@@ -1,26 +1,29 @@
 //! Carries out the stages of builds with the hooks room.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use slipway_core::build::{Build, Effect, Input};
 use slipway_core::run::{Failure, FailureClass};
 use slipway_core::target::RepoRecord;
 use slipway_core::{Oid, Problem, ProblemKind};
+use slipway_forge::{Forge, bump};
 use slipway_hooks::{HookError, Job, RegistryTarget};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::Rooms;
-use crate::bump;
+use crate::rooms::Rooms;
 use crate::supervisor::{BuildStages, blocking};
 
 /// Builds on the Docker Engine.
 pub(crate) struct EngineBuilds {
     rooms: Rooms,
+    forge: Arc<Forge>,
     base_url: String,
 }
 
 impl EngineBuilds {
-    pub(crate) fn new(rooms: Rooms, base_url: String) -> Self {
-        Self { rooms, base_url }
+    pub(crate) fn new(rooms: Rooms, forge: Arc<Forge>, base_url: String) -> Self {
+        Self { rooms, forge, base_url }
     }
 }
 
@@ -179,8 +182,8 @@ impl EngineBuilds {
                 .await;
             return Ok(Input::Bumped { target: target.to_owned(), commit: None, event: None });
         }
-        let (rooms, build, name) = (self.rooms.clone(), job.build.clone(), target.to_owned());
-        let done = blocking(move || bump::bump(&rooms, &record, &build, &name)).await.map_err(|problem| {
+        let (forge, build, name) = (self.forge.clone(), job.build.clone(), target.to_owned());
+        let done = blocking(move || bump::bump(&forge, &record, &build, &name)).await.map_err(|problem| {
             let class = match problem.kind {
                 ProblemKind::Invalid | ProblemKind::NotFound => FailureClass::User,
                 ProblemKind::Denied => FailureClass::Policy,

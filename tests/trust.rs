@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use harness::{Person, Slipway, curl, run, text};
@@ -243,4 +243,75 @@ fn a_session_ends_with_its_token_and_a_token_with_the_one_that_made_it() {
     let child = format!("Authorization: Bearer {}", minted["value"].as_str().expect("value"));
     let whoami = format!("http://{}/-/api/v1/whoami", server.http);
     assert_eq!(curl(&["-H", &child, &whoami]).0, 401, "so is the token that it made");
+}
+
+/// A push over HTTP whose body stops halfway until it is let go.
+struct Halfway {
+    child: std::process::Child,
+    rest: Vec<u8>,
+}
+
+impl Halfway {
+    fn begin(person: &Person, tree: &std::path::Path, branch: &str) -> Self {
+        let head = person.git(tree, &["rev-parse", "HEAD"]).trim().to_owned();
+        let mut pack = Command::new(&person.git);
+        pack.args(["pack-objects", "--stdout", "--revs"]).current_dir(tree).stdin(Stdio::piped());
+        let mut pack = pack.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("git");
+        pack.stdin.take().expect("stdin").write_all(format!("{head}\n").as_bytes()).expect("written");
+        let pack = pack.wait_with_output().expect("a pack").stdout;
+        let line = format!("{} {head} refs/heads/{branch}\0report-status", "0".repeat(40));
+        let mut body = format!("{:04x}{line}0000", line.len() + 4).into_bytes();
+        body.extend_from_slice(&pack);
+        let rest = body.split_off(body.len() - 10);
+        let mut child = Command::new("curl")
+            .args(["-s", "-m", "60", "-u", &format!("{}:{}", person.name, person.token)])
+            .args(["-H", "Content-Type: application/x-git-receive-pack-request"])
+            .args(["-H", "Expect:", "-T", "-", "-X", "POST"])
+            .arg(format!("http://{}/app/git-receive-pack", person.http))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("curl");
+        child.stdin.as_mut().expect("stdin").write_all(&body).expect("written");
+        // The server has authorised it and waits for the end of the pack.
+        std::thread::sleep(Duration::from_millis(700));
+        Self { child, rest }
+    }
+
+    fn end(mut self) -> String {
+        self.child.stdin.take().expect("stdin").write_all(&self.rest).expect("written");
+        text(&self.child.wait_with_output().expect("curl ends").stdout)
+    }
+}
+
+#[test]
+fn a_push_under_way_is_refused_once_the_right_to_push_is_gone() {
+    let (server, ann, tree) = server_with_app();
+    let refs = || ann.git(&tree, &["ls-remote", "origin"]);
+    let bob = server.person("bob", false);
+    let granted = || server.cli(&["grant", "bob", "app", "write"]);
+    granted();
+    let first = Halfway::begin(&bob, &tree, "kept");
+    let answer = first.end();
+    assert!(answer.contains("ok refs/heads/kept"), "with the right it is taken: {answer}");
+    let second = Halfway::begin(&bob, &tree, "revoked");
+    server.cli(&["revoke", "bob", "app"]);
+    let answer = second.end();
+    assert!(!answer.contains("ok refs/heads/revoked"), "{answer}");
+    granted();
+    let third = Halfway::begin(&bob, &tree, "token-gone");
+    let tokens = server.json(&["token", "list", "bob"]);
+    let id = tokens["tokens"][0]["id"].as_str().expect("id").to_owned();
+    server.cli(&["token", "remove", &id]);
+    assert!(!third.end().contains("ok refs/heads/token-gone"));
+    let carl = server.person("carl", false);
+    server.cli(&["grant", "carl", "app", "write"]);
+    let fourth = Halfway::begin(&carl, &tree, "user-gone");
+    server.cli(&["user", "remove", "carl"]);
+    assert!(!fourth.end().contains("ok refs/heads/user-gone"));
+    let now = refs();
+    assert!(now.contains("refs/heads/kept"), "{now}");
+    for gone in ["revoked", "token-gone", "user-gone"] {
+        assert!(!now.contains(gone), "{gone}: {now}");
+    }
 }

@@ -20,9 +20,11 @@ mod plan;
 mod ports;
 
 use self::plan::plan;
-pub use self::ports::{Bindings, CommitFacts, Dispatch, Incoming, Ledger, Orders, Preflight, RefStore};
+pub use self::ports::{
+    Bindings, CommitFacts, Dispatch, Incoming, Ledger, Orders, Preflight, RefStore, Rights, Unquestioned,
+};
 
-/// A push that wants in. Who may push was authorised before.
+/// A push that wants in. Who may push was authorised before, and is asked again before the refs move.
 pub struct Proposal<'a> {
     /// Where, for good.
     pub repo: RepoId,
@@ -40,6 +42,8 @@ pub struct Proposal<'a> {
     pub options: Vec<String>,
     /// Of a signed push.
     pub certificate: Option<PushCertificate>,
+    /// Whether it may still be done.
+    pub rights: &'a dyn Rights,
 }
 
 /// What became of a push.
@@ -144,6 +148,9 @@ impl Acceptance {
         self.settle_before(push.repo, refs)?;
         for (update, answer) in push.updates.iter().zip(answers.iter_mut()).filter(|(_, a)| a.is_ok()) {
             *answer = unmoved(update, refs.current(&update.name)?);
+        }
+        if let Err(problem) = push.rights.still() {
+            answers.iter_mut().filter(|a| a.is_ok()).for_each(|a| *a = Err(problem.clone()));
         }
         refuse_rest_if_atomic(push.atomic, &mut answers);
         let wanted = allowed(&push.updates, &answers);

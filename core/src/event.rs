@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deploy::DeployCause;
 use crate::git::{Oid, RefName, RefUpdate};
-use crate::id::{BuildNumber, EventId, RepoId, UnixMillis};
+use crate::id::{BuildNumber, DeployNumber, EventId, RepoId, UnixMillis};
 use crate::name::ClusterName;
 use crate::problem::Problem;
 
@@ -26,7 +26,11 @@ pub enum Cause {
         target: String,
     },
     /// Somebody asked for an earlier deploy's state again.
-    Rollback,
+    Rollback {
+        /// Which deploy's. Records from before this was kept have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<DeployNumber>,
+    },
 }
 
 /// How far the event has come.
@@ -139,6 +143,8 @@ mod tests {
             "owed":[],"state":"accepted"}"#;
         let event: Event = serde_json::from_str(old).expect("read");
         assert_eq!(event.certificate, None);
+        let rollback: Cause = serde_json::from_str(r#"{"kind":"rollback"}"#).expect("read");
+        assert_eq!(rollback, Cause::Rollback { to: None });
         // And one without is written so that an earlier Slipway reads it.
         assert!(!serde_json::to_string(&event).expect("written").contains("certificate"));
     }

@@ -1,18 +1,20 @@
 //! The acceptance path with a ledger, refs and objects in memory that fail ("the process dies") at every step.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use slipway_core::accept::{
-    Acceptance, Bindings, CommitFacts, Incoming, Ledger, Orders, Preflight, Proposal, RefStore,
+    Acceptance, Bindings, CommitFacts, Incoming, Ledger, Orders, Preflight, Proposal, RefStore, Rights,
+    Unquestioned,
 };
 use slipway_core::build::Build;
+use slipway_core::deploy::DeployCause;
 use slipway_core::event::{Cause, Event, EventState, Work};
 use slipway_core::target::{ClusterBinding, DryRun, RegistryBinding};
 use slipway_core::{
-    BuildNumber, ClusterName, EventId, Oid, Problem, ProblemKind, RefName, RefUpdate, RegistryName, RepoId,
-    RepoName, UnixMillis,
+    BuildNumber, ClusterName, DeployNumber, EventId, Oid, Problem, ProblemKind, RefName, RefUpdate,
+    RegistryName, RepoId, RepoName, UnixMillis,
 };
 
 #[derive(Default)]
@@ -169,6 +171,7 @@ fn push(updates: Vec<RefUpdate>) -> Proposal<'static> {
         atomic: false,
         options: Vec::new(),
         certificate: None,
+        rights: &Unquestioned,
     }
 }
 fn to_main(old: u8, new: u8) -> RefUpdate {
@@ -393,4 +396,47 @@ fn one_unreadable_repository_does_not_keep_the_others_from_being_settled() {
         .expect("settled");
     assert_eq!((settled.count, settled.left.len()), (1, 1));
     assert_eq!(books.builds.lock().expect("lock").len(), 1);
+}
+
+/// A right that is taken away while the push is on its way.
+struct Gone;
+
+impl Rights for Gone {
+    fn still(&self) -> Result<(), Problem> {
+        Err(Problem::new(ProblemKind::Denied, "The key is gone.", "Use another."))
+    }
+}
+
+#[test]
+fn a_right_that_is_gone_by_the_time_of_acting_moves_no_ref_and_leaves_no_event() {
+    let (books, refs) = (Arc::new(Books::default()), Refs::default());
+    let late = Proposal { rights: &Gone, ..push(vec![to_main(0, 1)]) };
+    let mut pack = Pack::default();
+    let verdict = path(&books).accept(late, &refs, &mut pack).expect("judged");
+    assert_eq!(verdict.answers, [Gone.still()]);
+    assert!(verdict.event.is_none() && books.events.lock().expect("lock").is_empty());
+    assert_eq!(refs.current(&main_branch()), Ok(None));
+    assert!(!pack.published.get(), "nothing leaves quarantine");
+}
+
+#[test]
+fn a_rollback_is_recorded_as_one_with_who_asked_for_it() {
+    let binding = ClusterBinding {
+        repo: RepoId(1),
+        cluster: ClusterName::parse("prod").expect("valid"),
+        branch: main_branch(),
+        path: ".".into(),
+        namespace: "default".into(),
+        prune: true,
+        dry_run: DryRun::Off,
+        allow_namespaces: BTreeSet::new(),
+        cluster_scoped: false,
+    };
+    let bindings = Bindings { registry: None, cluster: Some(binding) };
+    let books = Arc::new(Books { bindings: Mutex::new(bindings), ..Books::default() });
+    let back = Proposal { cause: Cause::Rollback { to: Some(DeployNumber(3)) }, ..push(vec![to_main(0, 1)]) };
+    path(&books).accept(back, &Refs::default(), &mut Pack::default()).expect("accepted");
+    let events = books.events.lock().expect("lock");
+    let Work::Deploy { cause, .. } = &events[0].owed[0].work else { panic!("{events:?}") };
+    assert_eq!((cause, events[0].actor.as_str()), (&DeployCause::Rollback { to: DeployNumber(3) }, "ann"));
 }

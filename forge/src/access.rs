@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use slipway_core::accept::Rights;
 use slipway_core::target::RepoRecord;
 use slipway_core::{Action, Actor, Problem, ProblemKind, RepoId, RepoName, Standing, UserName, authorise};
 use slipway_repository::{Repository, Side, View};
@@ -146,6 +147,27 @@ pub fn again(forge: &Forge, caller: &Caller, repo: RepoId, action: Action) -> Re
     let record = forge.store.repo(repo)?;
     let shown = record.as_ref().map(|r| r.name.to_string()).unwrap_or_default();
     judge(forge, &actor, record, action, &shown)
+}
+
+/// A right that is asked again when it is used.
+pub struct Pass {
+    forge: Arc<Forge>,
+    caller: Caller,
+    repo: RepoId,
+    action: Action,
+}
+
+impl Pass {
+    /// For that caller to do `action` with the repository of that id.
+    pub fn new(forge: &Arc<Forge>, caller: &Caller, repo: RepoId, action: Action) -> Self {
+        Self { forge: Arc::clone(forge), caller: caller.clone(), repo, action }
+    }
+}
+
+impl Rights for Pass {
+    fn still(&self) -> Result<(), Problem> {
+        again(&self.forge, &self.caller, self.repo, self.action).map(drop)
+    }
 }
 
 /// Who the caller is now, by the credential that they came with.

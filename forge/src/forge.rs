@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use slipway_core::accept::Acceptance;
 use slipway_core::{Problem, ProblemKind, UnixMillis};
 use slipway_repository::Repositories;
 use slipway_store::Store;
@@ -16,6 +17,8 @@ pub struct Parts {
     pub store: Store,
     /// The repositories on disk.
     pub repositories: Arc<Repositories>,
+    /// The one way in for pushes.
+    pub acceptance: Arc<Acceptance>,
     /// Registries and clusters.
     pub outside: Arc<dyn Outside>,
     /// The clock.
@@ -26,6 +29,7 @@ pub struct Parts {
 pub struct Forge {
     pub(crate) store: Store,
     pub(crate) repositories: Arc<Repositories>,
+    pub(crate) acceptance: Arc<Acceptance>,
     pub(crate) outside: Arc<dyn Outside>,
     pub(crate) throttle: Throttle,
     clock: fn() -> UnixMillis,
@@ -34,8 +38,8 @@ pub struct Forge {
 impl Forge {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, repositories, outside, clock } = parts;
-        Self { store, repositories, outside, throttle: Throttle::default(), clock }
+        let Parts { store, repositories, acceptance, outside, clock } = parts;
+        Self { store, repositories, acceptance, outside, throttle: Throttle::default(), clock }
     }
 
     /// The moment that everything which happens now is recorded with.

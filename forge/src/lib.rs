@@ -12,7 +12,9 @@
 pub mod access;
 mod address;
 pub mod bindings;
+pub mod bump;
 mod caller;
+pub mod commits;
 mod credential;
 mod forge;
 pub mod grants;
@@ -24,6 +26,7 @@ mod outside;
 mod page;
 mod refusal;
 pub mod repositories;
+mod rollback;
 pub mod runs;
 pub mod server;
 pub mod sign_in;

@@ -1,6 +1,8 @@
 //! What the floor needs of engines, registries, clusters and the threads that work, and may not know: implemented by the
 //! root over the rooms that do. Whoever calls has asked whether the caller may.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -8,8 +10,12 @@ use serde::Serialize;
 use slipway_core::build::Build;
 use slipway_core::deploy::Deploy;
 use slipway_core::target::{Cluster, Registry, RepoRecord};
-use slipway_core::{Actor, BuildNumber, DeployNumber, ObjectFormat, Problem, RepoId, RepoName, Secret};
-use slipway_repository::Maintained;
+use slipway_core::{
+    Actor, BuildNumber, DeployNumber, Digest, ObjectFormat, Problem, RepoId, RepoName, Secret,
+};
+use slipway_repository::{Edit, Maintained, Snapshot};
+
+use crate::bump::Place;
 
 /// The world outside of this room.
 #[async_trait]
@@ -42,8 +48,6 @@ pub trait Outside: Send + Sync + 'static {
     async fn cancel_build(&self, actor: &Actor, repo: RepoId, number: BuildNumber) -> Result<Build, Problem>;
     /// Queues a deploy of the bound branch's commit.
     async fn sync(&self, actor: &Actor, repo: RepoId) -> Result<Deploy, Problem>;
-    /// Queues a deploy of an earlier deploy's commit.
-    async fn rollback(&self, actor: &Actor, repo: RepoId, to: DeployNumber) -> Result<Deploy, Problem>;
     /// Stops a deploy that is not over; the deploy as it stands then.
     async fn cancel_deploy(
         &self,
@@ -51,6 +55,16 @@ pub trait Outside: Send + Sync + 'static {
         repo: RepoId,
         number: DeployNumber,
     ) -> Result<Deploy, Problem>;
+    /// The edits that make a place in a manifest repository use `image:tag@digest`; none where it does. Blocking.
+    fn bump_edits(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        place: &Place,
+        tag: &str,
+        digest: &Digest,
+    ) -> Result<Vec<Edit>, Problem>;
+    /// The message of a bump's commit, with the trailers by which a deploy finds its build.
+    fn bump_message(&self, source: &RepoName, build: &Build, target: &str) -> String;
     /// What a sync would change in the cluster now, as text.
     async fn diff(&self, repo: RepoId) -> Result<String, Problem>;
 

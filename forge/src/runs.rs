@@ -6,13 +6,14 @@ use futures_util::stream::BoxStream;
 use slipway_core::build::Build;
 use slipway_core::deploy::Deploy;
 use slipway_core::target::RepoRecord;
-use slipway_core::{Action, BuildNumber, DeployNumber, Problem, RefName, RepoId};
+use slipway_core::{Action, BuildNumber, DeployNumber, Problem, ProblemKind, RefName, RepoId};
 
 use crate::access::{again, repo, see, view};
 use crate::caller::Caller;
 use crate::forge::{Forge, blocking};
 use crate::outside::Change;
 use crate::refusal::missing;
+use crate::rollback::roll_back;
 
 /// Builds or deploys, newest first, and the number behind which the next page begins.
 pub struct Newest<T> {
@@ -204,7 +205,13 @@ pub async fn rollback(
 ) -> Result<(RepoRecord, Deploy), Problem> {
     let (record, to) =
         operated(forge, caller, name, to, |f, c, id, n| Ok(deploy(f, c, id, n)?.number)).await?;
-    let deploy = forge.outside.rollback(&caller.actor, record.id, to).await?;
+    let (floor, caller, repo) = (Arc::clone(forge), caller.clone(), record.id);
+    let deploy = blocking(move || {
+        let to = deploy(&floor, &caller, repo, &to.to_string())?;
+        let binding = floor.store.bindings(repo)?.cluster.ok_or_else(|| unbound(&record))?;
+        Ok((roll_back(&floor, &caller, &binding, &to)?, record))
+    });
+    let (deploy, record) = deploy.await?;
     Ok((record, deploy))
 }
 
@@ -260,6 +267,14 @@ async fn operated<N: Send + 'static>(
         Ok((record, number))
     })
     .await
+}
+
+fn unbound(record: &RepoRecord) -> Problem {
+    Problem::new(
+        ProblemKind::Denied,
+        format!("{} is not bound to a cluster.", record.name),
+        format!("An owner can bind it: slipway bind {} --cluster NAME", record.name),
+    )
 }
 
 fn short(raw: &str) -> String {

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use slipway_core::accept::{Acceptance, Bindings, Incoming, Ledger, Orders, Preflight};
+use slipway_core::accept::{Acceptance, Bindings, Incoming, Ledger, Orders, Preflight, Unquestioned};
 use slipway_core::event::Event;
 use slipway_core::target::ClusterBinding;
 use slipway_core::{EventId, Oid, Problem, ProblemKind, RefUpdate, RepoId, RepoName, UnixMillis, UserName};
@@ -176,7 +176,8 @@ fn open(
     };
     let repository = Repository::open_with(root, Settings::of_git(), config).map_err(Problem::from)?;
     let repository = repository.overruled(overrides);
-    Ok(Opened { id: RepoId(0), name, repository: Arc::new(repository), caller: Caller::server() })
+    let (caller, rights) = (Caller::server(), Arc::new(Unquestioned));
+    Ok(Opened { id: RepoId(0), name, repository: Arc::new(repository), caller, rights })
 }
 
 /// The folder with the repository in it, looked for where git looks: `DIR/.git`, `DIR`, `DIR.git/.git`, `DIR.git`.

@@ -19,9 +19,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use slipway_core::accept::Acceptance;
+use slipway_core::accept::{Acceptance, Rights};
 use slipway_core::{Action, Problem, ProblemKind, RepoId, RepoName};
-use slipway_forge::{Caller, Forge, access};
+use slipway_forge::access::{self, Pass};
+use slipway_forge::{Caller, Forge};
 use slipway_repository::{Repository, Side, View};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -68,8 +69,10 @@ pub(crate) struct Opened {
     /// Its name.
     pub(crate) name: RepoName,
     pub(crate) repository: Arc<Repository>,
-    /// Who opened it, and how that is asked again.
+    /// Who opened it.
     pub(crate) caller: Caller,
+    /// Whether they may still do what it was opened for.
+    pub(crate) rights: Arc<dyn Rights>,
 }
 
 impl Shared {
@@ -97,7 +100,8 @@ impl Shared {
             Service::ReceivePack => Action::WriteRepo,
         };
         let access::Opened { record, repository } = access::open(&self.forge, &caller, name, action)?;
-        Ok(Opened { id: record.id, name: record.name, repository, caller })
+        let rights = Arc::new(Pass::new(&self.forge, &caller, record.id, action));
+        Ok(Opened { id: record.id, name: record.name, repository, caller, rights })
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use slipway_core::target::RepoRecord;
 use slipway_core::{ObjectFormat, Problem, RepoId, RepoName};
 
-use crate::app::Rooms;
+use crate::rooms::Rooms;
 use crate::supervisor::now;
 
 /// The record first (it takes the name), then the folder; a folder that fails takes the record back.

@@ -35,14 +35,20 @@ pub(super) fn plan(
             owed.push(owe(update, &commit, Work::Build { broken }));
         }
         if let Some(binding) = cluster {
-            let cause = match &push.cause {
-                Cause::Bump { source, build, .. } => DeployCause::Build { source: *source, build: *build },
-                Cause::Push | Cause::Edit | Cause::Rollback => DeployCause::Event,
-            };
-            owed.push(owe(update, &commit, Work::Deploy { cluster: binding.cluster.clone(), cause }));
+            let (cluster, cause) = (binding.cluster.clone(), deploy_cause(&push.cause));
+            owed.push(owe(update, &commit, Work::Deploy { cluster, cause }));
         }
     }
     Ok(owed)
+}
+
+/// Why the deploy runs that a push owes.
+fn deploy_cause(push: &Cause) -> DeployCause {
+    match push {
+        Cause::Bump { source, build, .. } => DeployCause::Build { source: *source, build: *build },
+        Cause::Rollback { to: Some(to) } => DeployCause::Rollback { to: *to },
+        Cause::Push | Cause::Edit | Cause::Rollback { to: None } => DeployCause::Event,
+    }
 }
 
 fn owe(update: &RefUpdate, commit: &CommitFacts, work: Work) -> Owed {

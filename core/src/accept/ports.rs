@@ -71,6 +71,25 @@ pub trait Incoming {
     fn narrow(&mut self, _updates: &[RefUpdate]) {}
 }
 
+/// Whether whoever pushes may do so, asked at the moment of acting: a push can have been on its way for an hour.
+pub trait Rights: Send + Sync {
+    /// `Ok` if the refs may move now.
+    ///
+    /// # Errors
+    /// Why they may not any more; the pusher is told.
+    fn still(&self) -> Result<(), Problem>;
+}
+
+/// The rights of whoever has nobody above: a folder served by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Unquestioned;
+
+impl Rights for Unquestioned {
+    fn still(&self) -> Result<(), Problem> {
+        Ok(())
+    }
+}
+
 /// What the plan needs to know of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommitFacts {

@@ -1,5 +1,7 @@
 //! A server of Git alone: no engine, no registry, no cluster.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -8,10 +10,11 @@ use slipway_core::build::Build;
 use slipway_core::deploy::Deploy;
 use slipway_core::target::{Cluster, Registry, RepoRecord};
 use slipway_core::{
-    Actor, BuildNumber, DeployNumber, ObjectFormat, Problem, ProblemKind, RepoId, RepoName, Secret,
+    Actor, BuildNumber, DeployNumber, Digest, ObjectFormat, Problem, ProblemKind, RepoId, RepoName, Secret,
 };
+use slipway_forge::bump::Place;
 use slipway_forge::{Change, Check, Outside};
-use slipway_repository::Maintained;
+use slipway_repository::{Edit, Maintained, Snapshot};
 
 pub(crate) struct Nothing;
 
@@ -57,8 +60,11 @@ impl Outside for Nothing {
     async fn sync(&self, _: &Actor, _: RepoId) -> Result<Deploy, Problem> {
         absent()
     }
-    async fn rollback(&self, _: &Actor, _: RepoId, _: DeployNumber) -> Result<Deploy, Problem> {
+    fn bump_edits(&self, _: &Arc<Snapshot>, _: &Place, _: &str, _: &Digest) -> Result<Vec<Edit>, Problem> {
         absent()
+    }
+    fn bump_message(&self, _: &RepoName, _: &Build, _: &str) -> String {
+        String::new()
     }
     async fn cancel_deploy(&self, _: &Actor, _: RepoId, _: DeployNumber) -> Result<Deploy, Problem> {
         absent()

@@ -120,15 +120,17 @@ impl Server {
         });
         let (http, ssh) =
             (http_listener.local_addr().expect("bound"), ssh_listener.local_addr().expect("bound"));
+        let acceptance = Arc::new(Acceptance::new(sled, Arc::new(NoObjection), now));
         let forge = Arc::new(Forge::new(slipway_forge::Parts {
             store: Arc::clone(&store),
             repositories: Arc::clone(&repositories),
+            acceptance: Arc::clone(&acceptance),
             outside: Arc::new(crate::outside::Nothing),
             clock: now,
         }));
         let git = GitServer::new(Parts {
             forge,
-            acceptance: Arc::new(Acceptance::new(sled, Arc::new(NoObjection), now)),
+            acceptance,
             follow: Arc::new(Story),
             commands: Arc::new(Echo::default()),
             base_url: format!("http://{http}").into(),

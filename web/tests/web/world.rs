@@ -12,7 +12,7 @@ use futures_util::stream::{self, BoxStream};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use slipway_core::accept::{Incoming, RefStore};
+use slipway_core::accept::{Acceptance, Incoming, Preflight, RefStore};
 use slipway_core::build::{Build, BuildState, PushedImage, Stage, StageTime, TestVerdict};
 use slipway_core::deploy::{Change as Did, Deploy, DeployCause, DeployState, Health, ObjectReport, Phase};
 use slipway_core::people::{Token, User};
@@ -24,8 +24,9 @@ use slipway_core::{
     Actor, BuildNumber, ClusterName, DeployNumber, Digest, EventId, ObjectFormat, Oid, Problem, ProblemKind,
     RefName, RefUpdate, RegistryName, RepoId, RepoName, Role, Scope, Secret, UnixMillis, UserName,
 };
+use slipway_forge::bump::Place;
 use slipway_forge::{Caller, Change, Check, Credential, Forge, Outside, Subject, Surface, mint_token};
-use slipway_repository::{Edit, Maintained, Repositories, Signature};
+use slipway_repository::{Edit, Maintained, Repositories, Signature, Snapshot};
 use slipway_store::{MasterKey, SledStore, Store};
 use slipway_web::{Addresses, Parts, router};
 use tokio::sync::broadcast;
@@ -88,12 +89,14 @@ impl World {
     pub(crate) fn at(http: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let key = MasterKey::load_or_create(&folder.path().join("keys/master")).expect("a key");
-        let store: Store = Arc::new(SledStore::open(&folder.path().join("db"), &key).expect("a store"));
+        let sled = Arc::new(SledStore::open(&folder.path().join("db"), &key).expect("a store"));
+        let store: Store = sled.clone();
         let repositories = Arc::new(Repositories::open(&folder.path().join("repos")).expect("a folder"));
         let operations = Arc::new(Fake::new(Arc::clone(&store), Arc::clone(&repositories)));
         let forge = Arc::new(Forge::new(slipway_forge::Parts {
             store: Arc::clone(&store),
             repositories: Arc::clone(&repositories),
+            acceptance: Arc::new(Acceptance::new(sled, Arc::new(NoObjection), || NOW)),
             outside: Arc::clone(&operations) as Arc<dyn Outside>,
             clock: || NOW,
         }));
@@ -451,6 +454,15 @@ impl Fake {
     }
 }
 
+/// Clusters that have no objection.
+struct NoObjection;
+
+impl Preflight for NoObjection {
+    fn check(&self, _: &ClusterBinding, _: &Oid, _: &dyn Incoming) -> Result<Vec<String>, Problem> {
+        Ok(Vec::new())
+    }
+}
+
 #[async_trait]
 impl Outside for Fake {
     async fn create_repo(
@@ -501,9 +513,11 @@ impl Outside for Fake {
         self.note(format!("sync {repo} by {}", actor.label()));
         self.store.deploys(repo, None, 1)?.pop().ok_or_else(|| Problem::no_such_repository("?"))
     }
-    async fn rollback(&self, actor: &Actor, repo: RepoId, to: DeployNumber) -> Result<Deploy, Problem> {
-        self.note(format!("rollback {repo} {to} by {}", actor.label()));
-        self.store.deploy(repo, to)?.ok_or_else(|| Problem::no_such_repository("?"))
+    fn bump_edits(&self, _: &Arc<Snapshot>, _: &Place, _: &str, _: &Digest) -> Result<Vec<Edit>, Problem> {
+        Ok(Vec::new())
+    }
+    fn bump_message(&self, _: &RepoName, _: &Build, _: &str) -> String {
+        String::new()
     }
     async fn cancel_deploy(&self, actor: &Actor, repo: RepoId, n: DeployNumber) -> Result<Deploy, Problem> {
         self.note(format!("cancel deploy {repo} {n} by {}", actor.label()));

@@ -122,6 +122,7 @@ impl Job {
             atomic: self.push.atomic,
             options: self.push.options.clone(),
             certificate,
+            rights: &*self.opened.rights,
         };
         let mut verdict = self.engine.acceptance.accept(proposal, &*self.opened.repository, received)?;
         let mut judged = verdict.answers.iter().cloned();

@@ -1,0 +1,191 @@
+//! The manifest bump: a build's digest, committed into a manifest repository for whoever pushed the application, if they
+//! may write there. A pushed file alone grants nothing.
+
+use slipway_core::accept::{Incoming, Rights};
+use slipway_core::build::{Build, PushedImage};
+use slipway_core::event::{Cause, EventState};
+use slipway_core::spec::{DeploySpec, Spec};
+use slipway_core::target::RepoRecord;
+use slipway_core::{
+    Action, Actor, EventId, Oid, Problem, ProblemKind, RefName, RepoName, UserName, authorise,
+};
+use slipway_repository::{Edit, Repository, Snapshot};
+
+use crate::access::standing;
+use crate::commits::{NewCommit, commit};
+use crate::forge::Forge;
+
+/// How often a commit is made anew because somebody else's push came first.
+const TRIES_MAX: usize = 8;
+/// Events that are looked through for a bump that a crash cut off.
+const LOOK_BACK: usize = 200;
+
+/// Where a digest shall be written.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The manifest repository's name, for messages.
+    pub repo: RepoName,
+    /// The commit to start from.
+    pub commit: Oid,
+    /// A file, or a folder (all of it).
+    pub path: String,
+    /// Which image references to move, tag and digest aside.
+    pub image: String,
+}
+
+/// What a bump left: the commit and its event, or nothing where the manifests had the digest already.
+pub type Bumped = (Option<Oid>, Option<EventId>);
+
+/// Writes the build's digest into the manifests of one `[deploy.*]` target. Doing it again changes nothing.
+///
+/// # Errors
+/// `Denied` where whoever pushed may not write there; `Invalid` where there is nothing to write to; `Busy` where others
+/// push too often.
+pub fn bump(forge: &Forge, source: &RepoRecord, build: &Build, target: &str) -> Result<Bumped, Problem> {
+    let pushed = build.pushed.as_ref().ok_or_else(|| {
+        Problem::new(ProblemKind::Broken, "The build has no pushed image to deploy.", "Retry the build.")
+    })?;
+    let spec = spec_of(forge, source, build)?;
+    let deploy = spec.deploy.get(target).ok_or_else(|| {
+        Problem::new(
+            ProblemKind::Broken,
+            format!("The commit has no [deploy.{target}] any more."),
+            "Retry the build.",
+        )
+    })?;
+    let leave = Leave { forge, source, build, manifests: &deploy.repo };
+    let manifests = leave.repository()?;
+    let cause = Cause::Bump { source: source.id, build: build.number, target: target.to_owned() };
+    if let Some(done) = earlier(forge, &manifests, &cause)? {
+        return Ok(done);
+    }
+    let repository = forge.repositories.get(&manifests.name)?;
+    let branch = branch_of(deploy, &repository)?;
+    let message = forge.outside.bump_message(&source.name, build, target);
+    for _ in 0..TRIES_MAX {
+        let snapshot = repository.snapshot()?;
+        let parent = tip(&snapshot, &manifests, &branch, target)?;
+        let edits = edits(forge, &snapshot, parent, &manifests, deploy, pushed)?;
+        if edits.is_empty() {
+            return Ok((None, None));
+        }
+        let new = NewCommit {
+            record: &manifests,
+            repository: &repository,
+            branch: &branch,
+            parent: Some(parent),
+            edits: &edits,
+            message: &message,
+            cause: cause.clone(),
+            actor: Actor::Server.label(),
+            rights: &leave,
+        };
+        match commit(forge, new)? {
+            (commit, verdict) if verdict.event.is_some() => return Ok((Some(commit), verdict.event)),
+            (_, verdict) => match verdict.answers.into_iter().next() {
+                Some(Err(problem)) if problem.kind == ProblemKind::Conflict => {}
+                Some(Err(problem)) => return Err(problem),
+                _ => return Ok((None, None)),
+            },
+        }
+    }
+    Err(too_busy(&manifests))
+}
+
+fn tip(snapshot: &Snapshot, manifests: &RepoRecord, branch: &RefName, target: &str) -> Result<Oid, Problem> {
+    snapshot.find_ref(branch.as_str()).map(|r| r.target).ok_or_else(|| {
+        Problem::new(
+            ProblemKind::Invalid,
+            format!("{} has no branch {} for [deploy.{target}].", manifests.name, branch.short()),
+            "Push the manifests first, or name another branch in slipway.toml.",
+        )
+    })
+}
+
+fn edits(
+    forge: &Forge,
+    snapshot: &std::sync::Arc<Snapshot>,
+    commit: Oid,
+    manifests: &RepoRecord,
+    deploy: &DeploySpec,
+    pushed: &PushedImage,
+) -> Result<Vec<Edit>, Problem> {
+    let image = deploy.image.clone().unwrap_or_else(|| pushed.name.clone());
+    let place = Place { repo: manifests.name.clone(), commit, path: deploy.path.clone(), image };
+    let tag = pushed.tags.first().map(String::as_str).unwrap_or_default();
+    forge.outside.bump_edits(snapshot, &place, tag, &pushed.digest)
+}
+
+/// The leave of whoever pushed an application to have its digest written into a manifest repository.
+struct Leave<'a> {
+    forge: &'a Forge,
+    source: &'a RepoRecord,
+    build: &'a Build,
+    manifests: &'a RepoName,
+}
+
+impl Leave<'_> {
+    /// The manifest repository, if they may write to it now.
+    fn repository(&self) -> Result<RepoRecord, Problem> {
+        let (store, name) = (&self.forge.store, self.manifests);
+        let record = store.repo_by_name(name)?;
+        let user = match UserName::parse(&self.build.actor) {
+            Ok(user) => store.user(&user)?,
+            Err(_) => None,
+        };
+        let actor = user.map_or(Actor::Anonymous, |u| Actor::User { name: u.name, owner: u.owner });
+        let standing = match (&record, actor.user()) {
+            (Some(record), Some(_)) => Some(standing(self.forge, &actor, record)?),
+            _ => None,
+        };
+        let allowed = authorise(&actor, standing, Action::WriteRepo, name.as_str());
+        record.filter(|_| allowed.is_ok()).ok_or_else(|| self.denied())
+    }
+
+    fn denied(&self) -> Problem {
+        let (actor, name) = (&self.build.actor, self.manifests);
+        Problem::new(
+            ProblemKind::Denied,
+            format!("{actor}, who pushed {}, may not write to a repository {name}.", self.source.name),
+            format!("Check the name in slipway.toml, or grant it: slipway grant {actor} {name} write"),
+        )
+    }
+}
+
+impl Rights for Leave<'_> {
+    fn still(&self) -> Result<(), Problem> {
+        self.repository().map(drop)
+    }
+}
+
+fn too_busy(manifests: &RepoRecord) -> Problem {
+    Problem::new(
+        ProblemKind::Busy,
+        format!(
+            "{} is pushed to so often that the digest found no place in {TRIES_MAX} tries.",
+            manifests.name
+        ),
+        "It is tried again.",
+    )
+}
+
+/// The bump that a crash cut off between its acceptance and its record.
+fn earlier(forge: &Forge, manifests: &RepoRecord, cause: &Cause) -> Result<Option<Bumped>, Problem> {
+    let events = forge.store.events(manifests.id, LOOK_BACK)?;
+    let event = events.into_iter().find(|e| e.cause == *cause && e.state == EventState::Accepted);
+    Ok(event.map(|e| (e.updates.first().map(|u| u.new), Some(e.id))))
+}
+
+fn spec_of(forge: &Forge, source: &RepoRecord, build: &Build) -> Result<Spec, Problem> {
+    let objects = forge.repositories.get(&source.name)?.received_nothing()?;
+    let text = objects.file(&build.commit, "slipway.toml", slipway_core::limits::SPEC_BYTES_MAX)?;
+    Ok(text.as_deref().map(Spec::parse).transpose()?.unwrap_or_default())
+}
+
+fn branch_of(deploy: &DeploySpec, repository: &Repository) -> Result<RefName, Problem> {
+    use slipway_core::accept::RefStore as _;
+    match &deploy.branch {
+        Some(branch) => Ok(RefName::branch(branch)?),
+        None => repository.default_branch(),
+    }
+}

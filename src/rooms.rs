@@ -1,0 +1,73 @@
+//! The rooms' handles, as every adaptor in this crate needs them, and how they are opened.
+
+use std::sync::Arc;
+
+use slipway_core::Problem;
+use slipway_core::accept::{Acceptance, Ledger};
+use slipway_deployer::Clusters;
+use slipway_hooks::{BuildLogs, Engine, Hooks};
+use slipway_repository::Repositories;
+use slipway_store::{MasterKey, SledStore, Store};
+
+use crate::config::Config;
+use crate::data::DataFolder;
+use crate::dispatch::ToWorkers;
+use crate::preflight::ClusterPreflight;
+use crate::supervisor::{blocking, now};
+
+/// The rooms' handles.
+#[derive(Clone)]
+pub(crate) struct Rooms {
+    pub(crate) store: Store,
+    pub(crate) repositories: Arc<Repositories>,
+    pub(crate) acceptance: Arc<Acceptance>,
+    pub(crate) hooks: Arc<Hooks>,
+    pub(crate) logs: Arc<BuildLogs>,
+    pub(crate) clusters: Arc<Clusters>,
+}
+
+/// What lies in the data folder, open.
+pub(crate) struct Disk {
+    pub(crate) sled: Arc<SledStore>,
+    pub(crate) repositories: Arc<Repositories>,
+    /// What tells this installation from others: derived from its master key.
+    pub(crate) installation: String,
+}
+
+impl Disk {
+    /// Opens store and repositories; the store's lock keeps a second server away from everything else.
+    pub(crate) async fn open(data: DataFolder) -> Result<Self, Problem> {
+        blocking(move || {
+            let key = MasterKey::load_or_create(&data.keys().join("master.key"))?;
+            let sled = Arc::new(SledStore::open(&data.db(), &key)?);
+            let repositories = Arc::new(Repositories::open(&data.repos())?);
+            repositories.sweep()?;
+            Ok(Self { sled, repositories, installation: key.installation_id() })
+        })
+        .await
+    }
+}
+
+impl Rooms {
+    /// Puts them together; `workers` hears of what accepted pushes owe.
+    pub(crate) fn new(
+        disk: &Disk,
+        data: &DataFolder,
+        config: &Config,
+        workers: Arc<ToWorkers>,
+    ) -> Result<Self, Problem> {
+        let Disk { sled, repositories, installation } = disk;
+        let (store, ledger): (Store, Arc<dyn Ledger>) = (sled.clone(), sled.clone());
+        let clusters = Arc::new(Clusters::new(installation.clone(), slipway_deployer::Timing::default()));
+        let preflight = Arc::new(ClusterPreflight::new(store.clone(), clusters.clone()));
+        let engine = Engine::connect(config.docker_host.as_deref())?;
+        Ok(Self {
+            store,
+            repositories: repositories.clone(),
+            acceptance: Arc::new(Acceptance::new(ledger, preflight, now).dispatching(workers)),
+            hooks: Arc::new(Hooks::new(engine).named(installation)),
+            logs: Arc::new(BuildLogs::new(data.builds())),
+            clusters,
+        })
+    }
+}
