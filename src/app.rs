@@ -10,7 +10,7 @@ use slipway_core::{Problem, ProblemKind};
 use slipway_deployer::Clusters;
 use slipway_forge::Forge;
 use slipway_git_server::GitServer;
-use slipway_hooks::{BuildLogs, Engine, Hooks};
+use slipway_hooks::{BuildLogs, Engine, Hooks, Marks};
 use slipway_repository::Repositories;
 use slipway_store::{MasterKey, SledStore, Store};
 use tokio::signal::unix::{SignalKind, signal};
@@ -65,7 +65,9 @@ impl App {
     pub(crate) async fn start(data: &Path, config: Config) -> Result<Self, Problem> {
         let began = Instant::now();
         let data = DataFolder::open(data)?;
-        let (sled, repositories, installation) = open_disk(data.clone()).await?;
+        let (sled, repositories, key) = open_disk(data.clone()).await?;
+        let installation = key.installation_id();
+        let marks = Marks::new(&installation, &key.secret_for("names in the engine"));
         data.clear_run();
         let http_listener = http::bind(config.http, "HTTP", "--http").await?;
         let ssh_listener = http::bind(config.ssh, "SSH", "--ssh").await?;
@@ -84,7 +86,7 @@ impl App {
             store: store.clone(),
             repositories: repositories.clone(),
             acceptance: acceptance.clone(),
-            hooks: Arc::new(Hooks::new(Engine::connect(config.docker_host.as_deref())?).named(&installation)),
+            hooks: Arc::new(Hooks::new(Engine::connect(config.docker_host.as_deref())?, marks)),
             logs: Arc::new(BuildLogs::new(data.builds())),
             clusters,
         };
@@ -207,13 +209,13 @@ fn local(listener: &tokio::net::TcpListener) -> Result<SocketAddr, Problem> {
 }
 
 /// Opens store and repositories; the store's lock keeps a second server away from everything else.
-async fn open_disk(data: DataFolder) -> Result<(Arc<SledStore>, Arc<Repositories>, String), Problem> {
+async fn open_disk(data: DataFolder) -> Result<(Arc<SledStore>, Arc<Repositories>, MasterKey), Problem> {
     blocking(move || {
         let key = MasterKey::load_or_create(&data.keys().join("master.key"))?;
         let store = SledStore::open(&data.db(), &key)?;
         let repositories = Repositories::open(&data.repos())?;
         repositories.sweep()?;
-        Ok((Arc::new(store), Arc::new(repositories), key.installation_id()))
+        Ok((Arc::new(store), Arc::new(repositories), key))
     })
     .await
 }
