@@ -5,7 +5,7 @@ use std::sync::Arc;
 use slipway_core::Problem;
 use slipway_core::accept::{Acceptance, Ledger};
 use slipway_deployer::Clusters;
-use slipway_hooks::{BuildLogs, Engine, Hooks};
+use slipway_hooks::{BuildLogs, Engine, Hooks, Marks};
 use slipway_repository::Repositories;
 use slipway_store::{MasterKey, SledStore, Store};
 
@@ -30,8 +30,7 @@ pub(crate) struct Rooms {
 pub(crate) struct Disk {
     pub(crate) sled: Arc<SledStore>,
     pub(crate) repositories: Arc<Repositories>,
-    /// What tells this installation from others: derived from its master key.
-    pub(crate) installation: String,
+    pub(crate) key: MasterKey,
 }
 
 impl Disk {
@@ -42,7 +41,7 @@ impl Disk {
             let sled = Arc::new(SledStore::open(&data.db(), &key)?);
             let repositories = Arc::new(Repositories::open(&data.repos())?);
             repositories.sweep()?;
-            Ok(Self { sled, repositories, installation: key.installation_id() })
+            Ok(Self { sled, repositories, key })
         })
         .await
     }
@@ -56,16 +55,18 @@ impl Rooms {
         config: &Config,
         workers: Arc<ToWorkers>,
     ) -> Result<Self, Problem> {
-        let Disk { sled, repositories, installation } = disk;
+        let Disk { sled, repositories, key } = disk;
+        let installation = key.installation_id();
+        let marks = Marks::new(&installation, &key.secret_for("names in the engine"));
         let (store, ledger): (Store, Arc<dyn Ledger>) = (sled.clone(), sled.clone());
-        let clusters = Arc::new(Clusters::new(installation.clone(), slipway_deployer::Timing::default()));
+        let clusters = Arc::new(Clusters::new(installation, slipway_deployer::Timing::default()));
         let preflight = Arc::new(ClusterPreflight::new(store.clone(), clusters.clone()));
         let engine = Engine::connect(config.docker_host.as_deref())?;
         Ok(Self {
             store,
             repositories: repositories.clone(),
             acceptance: Arc::new(Acceptance::new(ledger, preflight, now).dispatching(workers)),
-            hooks: Arc::new(Hooks::new(engine).named(installation)),
+            hooks: Arc::new(Hooks::new(engine, marks)),
             logs: Arc::new(BuildLogs::new(data.builds())),
             clusters,
         })

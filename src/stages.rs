@@ -240,13 +240,7 @@ fn failure(error: HookError) -> Failure {
 pub(crate) async fn sweep(rooms: &Rooms) {
     let store = rooms.store.clone();
     let alive = blocking(move || {
-        let mut alive = Vec::new();
-        for build in store.unfinished_builds()? {
-            if let Some(record) = store.repo(build.repo)? {
-                alive.push((record.name, build.number));
-            }
-        }
-        Ok(alive)
+        Ok(store.unfinished_builds()?.into_iter().map(|b| (b.repo, b.number)).collect::<Vec<_>>())
     });
     match alive.await {
         Ok(alive) => match rooms.hooks.sweep(&alive).await {

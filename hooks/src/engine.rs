@@ -16,17 +16,20 @@ use crate::limits::{ENGINE_CALL, ENGINE_HEADERS, ENGINE_PING};
 pub(crate) mod build;
 pub(crate) mod container;
 pub(crate) mod failure;
+pub(crate) mod image;
 pub(crate) mod progress;
 pub(crate) mod session;
 
-/// Label on everything that this program makes in an engine.
-pub(crate) const LABEL_MANAGED: &str = "slipway.managed";
-/// Label with `REPO#N` of the build that something belongs to.
+/// Label of containers with `REPO#N` of the build that they belong to. Labels are for people, and prove nothing: what is
+/// ours is known by its name (`crate::mark`).
 pub(crate) const LABEL_BUILD: &str = "slipway.build";
-/// Label with the installation that made it: several may share an engine.
+/// Label of containers with the installation that made them: several may share an engine.
 pub(crate) const LABEL_SERVER: &str = "slipway.server";
+/// Label of images with the installation and the repository that they are made by. It keeps an image of ours from being
+/// byte for byte, and thus by its id, one that somebody else has.
+pub(crate) const LABEL_ORIGIN: &str = "slipway.origin";
 
-/// The labels of one build's things.
+/// Labels of one thing.
 pub(crate) type Labels = std::collections::HashMap<String, String>;
 
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
@@ -199,6 +202,14 @@ fn deepest(e: &dyn std::error::Error) -> String {
 fn api_at_least(api: &str, wanted: (u32, u32)) -> bool {
     let mut numbers = api.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= wanted
+}
+
+/// A word that was not used before: unlike others, not secret.
+pub(crate) fn unlike_others() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    // RandomState is seeded by the operating system.
+    let half = || RandomState::new().hash_one(std::time::SystemTime::now());
+    format!("{:016x}{:016x}", half(), half())
 }
 
 /// True for the status that says that a thing is not there.

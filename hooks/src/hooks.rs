@@ -11,19 +11,21 @@ use slipway_core::build::{Build, Stage, TestVerdict};
 use slipway_core::limits::SPEC_BYTES_MAX;
 use slipway_core::spec::{Network, Spec, Test};
 use slipway_core::target::Registry;
-use slipway_core::{BuildNumber, RepoName, Secret};
+use slipway_core::{RepoName, Secret};
 use slipway_repository::{Mode, Snapshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{CommitFiles, ContextPlan, Files};
 use crate::engine::build::ImageBuild;
 use crate::engine::container::TestRun;
-use crate::engine::{Engine, EngineVersion, LABEL_BUILD, LABEL_MANAGED, LABEL_SERVER, Labels};
+use crate::engine::{Engine, EngineVersion, LABEL_BUILD, LABEL_ORIGIN, LABEL_SERVER, Labels};
 use crate::error::HookError;
 use crate::log::BuildLog;
+use crate::mark::{BuildId, Marks};
 use crate::registry::Registries;
 
 mod clean;
+mod lent;
 mod push;
 pub use self::clean::Swept;
 
@@ -63,9 +65,13 @@ pub struct Prepared {
 }
 
 impl Job {
-    /// `REPO#N`, the label of what the build makes.
+    /// `REPO#N`, for people.
     pub fn label(&self) -> String {
         format!("{}#{}", self.repo, self.build.number)
+    }
+
+    fn id(&self) -> BuildId {
+        (self.build.repo, self.build.number)
     }
 
     fn files(&self) -> Arc<CommitFiles> {
@@ -84,8 +90,7 @@ fn image_name(repo: &RepoName) -> String {
         }
     }
     let name = name.trim_end_matches('-');
-    let name = if name.is_empty() { "x" } else { name };
-    format!("slipway/{name}")
+    if name.is_empty() { "x".to_owned() } else { name.to_owned() }
 }
 
 /// What carries builds out: one per server.
@@ -93,27 +98,19 @@ fn image_name(repo: &RepoName) -> String {
 pub struct Hooks {
     engine: Engine,
     registries: Registries,
-    /// The installation; empty is none.
-    server: String,
+    marks: Marks,
 }
 
 impl Hooks {
-    /// Takes the engine; connects to nothing yet.
-    pub fn new(engine: Engine) -> Self {
-        Self { engine, registries: Registries::new(None), server: String::new() }
+    /// Takes the engine; connects to nothing yet. By the marks several installations can share one engine.
+    pub fn new(engine: Engine, marks: Marks) -> Self {
+        Self { engine, registries: Registries::new(None), marks }
     }
 
     /// Like [`Hooks::new`], with another address for the ECR API (private endpoints, tests). `AWS_ENDPOINT_URL_ECR`
     /// does the same from outside.
-    pub fn with_ecr_endpoint(engine: Engine, url: String) -> Self {
-        Self { engine, registries: Registries::new(Some(url)), server: String::new() }
-    }
-
-    /// Marks all that is made in the engine as this installation's, so that several can share one engine. `server` is
-    /// the same for good on one installation and different on every other: letters and digits.
-    pub fn named(mut self, server: &str) -> Self {
-        self.server = server.chars().filter(char::is_ascii_alphanumeric).take(32).collect();
-        self
+    pub fn with_ecr_endpoint(engine: Engine, marks: Marks, url: String) -> Self {
+        Self { engine, registries: Registries::new(Some(url)), marks }
     }
 
     /// The engine.
@@ -157,9 +154,9 @@ impl Hooks {
         let spec = self.spec(job).await?;
         let target = spec.build.target.clone();
         let timeout = Duration::from_millis(spec.build.timeout_ms);
-        let build = self
-            .image_build(job, &spec, target, self.private_tag(&job.repo, job.build.number, ""), timeout)
-            .await;
+        let build = self.image_build(job, &spec, target, self.private_tag(job, ""), timeout).await;
+        // Where an earlier attempt got this far, its image goes with its name; without it nobody could tell whose it was.
+        self.untag(&build.tag).await?;
         let id = self.engine.build(&build, &job.log, stop).await?;
         job.log.line(&format!("built image {id}")).await;
         Ok(id)
@@ -184,9 +181,10 @@ impl Hooks {
                 return Ok(TestVerdict::None);
             }
             Test::Target(stage) => {
-                let tag = self.private_tag(&job.repo, job.build.number, "-test");
+                let tag = self.private_tag(job, "-test");
                 let mut build = self.image_build(job, &spec, stage, tag, timeout).await;
                 (build.what, build.setting) = ("the test", "test.timeout");
+                self.untag(&build.tag).await?;
                 self.engine.build(&build, &job.log, stop).await?;
             }
             Test::Run(argv) => {
@@ -202,7 +200,11 @@ impl Hooks {
                     memory_bytes,
                     cpus,
                     timeout,
-                    labels: self.labels(job),
+                    name: self.marks.container(job.id()),
+                    labels: labels([
+                        (LABEL_BUILD, job.label()),
+                        (LABEL_SERVER, self.marks.installation().to_owned()),
+                    ]),
                 };
                 job.log.line(&format!("$ {}", run.command())).await;
                 self.engine.run_test(&run, &job.log, stop).await?;
@@ -221,16 +223,8 @@ impl Hooks {
     }
 
     /// The tag by which an image is found in the engine, whatever has happened to this process.
-    fn private_tag(&self, repo: &RepoName, number: BuildNumber, ending: &str) -> String {
-        let server = if self.server.is_empty() { String::new() } else { format!("-{}", self.server) };
-        format!("{}:b{number}{ending}{server}", image_name(repo))
-    }
-
-    fn labels(&self, job: &Job) -> Labels {
-        [(LABEL_MANAGED, "1".to_owned()), (LABEL_BUILD, job.label()), (LABEL_SERVER, self.server.clone())]
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect()
+    fn private_tag(&self, job: &Job, purpose: &str) -> String {
+        self.marks.image(&image_name(&job.repo), job.id(), purpose)
     }
 
     /// The commit's slipway.toml, or the defaults.
@@ -261,14 +255,13 @@ impl Hooks {
             }
         }
         // Without the build's number: the same commit built again shall be the same image, and no new rollout.
-        let mut labels = self.labels(job);
-        labels.remove(LABEL_BUILD);
+        let origin = format!("{}/{}", self.marks.installation(), job.build.repo);
         ImageBuild {
             files: job.files(),
             plan: ContextPlan::new(&spec.build.context, &spec.build.dockerfile),
             target,
             args: spec.build.args.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
-            labels,
+            labels: labels([(LABEL_ORIGIN, origin)]),
             tag,
             timeout,
             setting: "build.timeout",
@@ -276,6 +269,10 @@ impl Hooks {
             logins,
         }
     }
+}
+
+fn labels<const N: usize>(all: [(&str, String); N]) -> Labels {
+    all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn check_paths(files: &dyn Files, plan: &ContextPlan) -> Result<(), HookError> {
@@ -305,15 +302,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_repository_name_makes_a_legal_private_tag() {
-        let hooks = Hooks::new(Engine::connect(Some("unix:///nowhere")).expect("an address")).named("0a/b");
-        for (name, wanted) in [
-            ("AppCodeRepo", "slipway/appcoderepo:b1-0ab"),
-            ("a..b__c-.d", "slipway/a-b-c-d:b1-0ab"),
-            ("_x_", "slipway/x:b1-0ab"),
-            ("__", "slipway/x:b1-0ab"),
-        ] {
-            assert_eq!(hooks.private_tag(&RepoName::parse(name).expect("name"), BuildNumber(1), ""), wanted);
+    fn any_repository_name_makes_a_legal_image_name() {
+        for (name, wanted) in
+            [("AppCodeRepo", "appcoderepo"), ("a..b__c-.d", "a-b-c-d"), ("_x_", "x"), ("__", "x")]
+        {
+            assert_eq!(image_name(&RepoName::parse(name).expect("name")), wanted);
         }
     }
 }

@@ -12,9 +12,11 @@ mod hooks;
 mod ignore;
 mod limits;
 mod log;
+mod mark;
 mod registry;
 
 pub use self::engine::{Engine, EngineVersion};
 pub use self::error::HookError;
 pub use self::hooks::{Hooks, Job, Prepared, RegistryTarget, Swept};
 pub use self::log::{BuildLog, BuildLogs, LogFollower, LogLength};
+pub use self::mark::Marks;

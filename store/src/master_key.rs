@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use slipway_core::Secret;
 use zeroize::Zeroizing;
 
 use crate::error::StoreError;
@@ -27,10 +28,21 @@ impl MasterKey {
     /// A name of this installation that never changes and that no other has: 16 hexadecimal digits of a SHA-256 over
     /// the key. Not secret: 256 random bits do not come back from it.
     pub fn installation_id(&self) -> String {
-        let mut bytes = Zeroizing::new(b"slipway installation id\0".to_vec());
+        let mut id = hex::encode(self.derived("installation id"));
+        id.truncate(16);
+        id
+    }
+
+    /// A secret of this installation for one purpose: it never changes, no other installation has it, and it tells nothing
+    /// of the key or of the secret for another purpose.
+    pub fn secret_for(&self, purpose: &str) -> Secret {
+        Secret::new(hex::encode(self.derived(&format!("secret for {purpose}"))))
+    }
+
+    fn derived(&self, what: &str) -> impl AsRef<[u8]> {
+        let mut bytes = Zeroizing::new(format!("slipway {what}\0").into_bytes());
         bytes.extend_from_slice(self.0.as_slice());
-        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
-        hash.as_ref().iter().take(8).map(|b| format!("{b:02x}")).collect()
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes)
     }
 
     /// Reads the key file, or makes one: 32 random bytes, mode 0600, complete and synced before it has its name. Its
@@ -191,6 +203,21 @@ mod tests {
             let error = MasterKey::load_or_create(&path).expect_err("refused");
             assert!(error.to_string().contains("has not 32 bytes"), "{length}: {error}");
         }
+    }
+
+    #[test]
+    fn what_is_derived_from_it_is_constant_and_differs_by_purpose_and_key() {
+        let key = MasterKey(Zeroizing::new([7; KEY_BYTES]));
+        assert_eq!(
+            key.installation_id(),
+            "db9123445c6c2944",
+            "it names objects in clusters: it never changes"
+        );
+        let secret = |key: &MasterKey, purpose| key.secret_for(purpose).expose().to_owned();
+        assert_eq!(secret(&key, "a"), secret(&key.clone(), "a"));
+        assert_ne!(secret(&key, "a"), secret(&key, "b"));
+        assert_ne!(secret(&key, "a"), secret(&MasterKey(Zeroizing::new([8; KEY_BYTES])), "a"));
+        assert!(!secret(&key, "a").starts_with(&key.installation_id()));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::failure::{self, Known};
 use super::progress::Progress;
 use super::session::{Login, Logins, Session};
-use super::{Engine, Labels, is_leftover};
+use super::{Engine, Labels, is_leftover, unlike_others};
 use crate::context::{self, ContextPlan, Files, Sent};
 use crate::error::HookError;
 use crate::limits::{BUILD_SILENCE, LOG_LINE_BYTES_MAX};
@@ -309,10 +309,7 @@ pub(crate) fn url_safe_login(mut request: BollardRequest) -> BollardRequest {
 
 /// A session's id: the engine refuses one that it knows already.
 fn session_id() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    // RandomState is seeded by the operating system; the id must be unlike others, not secret.
-    let half = || RandomState::new().hash_one(std::time::SystemTime::now());
-    format!("slipway{:016x}{:016x}", half(), half())
+    format!("slipway{}", unlike_others())
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error as DockerError;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, KillContainerOptionsBuilder,
+    RemoveContainerOptionsBuilder,
 };
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,9 @@ pub(crate) struct TestRun {
     pub(crate) memory_bytes: u64,
     pub(crate) cpus: f64,
     pub(crate) timeout: Duration,
+    /// The container's name, by which it is found again after a crash.
+    pub(crate) name: String,
+    /// For people.
     pub(crate) labels: Labels,
 }
 
@@ -54,7 +58,9 @@ impl Engine {
         log: &BuildLog,
         stop: &CancellationToken,
     ) -> Result<(), HookError> {
-        let created = self.call("the test", self.docker()?.create_container(None, self.body(run))).await?;
+        let options = CreateContainerOptionsBuilder::default().name(&run.name).build();
+        let creating = self.docker()?.create_container(Some(options), self.body(run));
+        let created = self.call("the test", creating).await?;
         let id = match created {
             Ok(created) => created.id,
             Err(e) if is_missing(&e) => return Err(HookError::ImageGone { image: run.image.clone() }),
@@ -63,7 +69,7 @@ impl Engine {
         let mut guard = Guard { docker: Some(self.docker()?.clone()), id: id.clone() };
         let outcome = self.watch(&id, run, log, stop).await;
         if let Err(e) = self.remove_container(&id).await {
-            // The test has its verdict; what is left is found again by its label.
+            // The test has its verdict; what is left is found again by its name.
             tracing::warn!(container = %id, error = %e, "a test container is left over");
         }
         guard.docker = None;
@@ -186,7 +192,8 @@ impl Engine {
         let _ = self.call("ending the test", docker.kill_container(id, Some(options))).await;
     }
 
-    /// Removes a container with its volumes, by force. That it is gone already is fine.
+    /// Removes a container of ours by force, with the anonymous volumes that were made with it (`VOLUME` in its image).
+    /// Engines keep volumes that have a name or that another container uses. That it is gone already is fine.
     pub(crate) async fn remove_container(&self, id: &str) -> Result<(), HookError> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         match self.call("removing a container", self.docker()?.remove_container(id, Some(options))).await? {

@@ -4,7 +4,7 @@
 //! under way is never cut: half a push helps nobody.
 
 use bollard::errors::Error as DockerError;
-use bollard::query_parameters::{PushImageOptionsBuilder, TagImageOptionsBuilder};
+use bollard::query_parameters::PushImageOptionsBuilder;
 use futures_util::StreamExt;
 use slipway_core::Secret;
 use slipway_core::build::{Build, PushedImage, Stage};
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Hooks, Job, RegistryTarget};
 use crate::engine::build::{credentials, url_safe_login};
-use crate::engine::{is_leftover, is_missing};
+use crate::engine::is_leftover;
 use crate::error::{HookError, one_line};
 use crate::limits::{PUSH_SILENCE, PUSH_TAG};
 use crate::registry::{Door, Manifest};
@@ -164,7 +164,7 @@ impl Hooks {
         }
     }
 
-    /// Tags, pushes and untags in the engine; the digest that it tells.
+    /// Names, pushes and names back in the engine; the digest that it tells.
     async fn engine_push(
         &self,
         job: &Job,
@@ -174,22 +174,13 @@ impl Hooks {
         tag: &str,
         target: &RegistryTarget,
     ) -> Result<Option<String>, HookError> {
-        let docker = self.engine.docker()?;
-        let options = TagImageOptionsBuilder::default().repo(name).tag(tag).build();
-        match self.engine.call("naming the image", docker.tag_image(image, Some(options))).await? {
-            Ok(()) => {}
-            Err(e) if is_missing(&e) => return Err(HookError::ImageGone { image: image.into() }),
-            Err(e) => return Err(self.engine.failure("naming the image", e)),
-        }
+        let lent = self.lend(image, name, tag).await?;
         if let Some(login) = door.login() {
             job.log.hide(login.password.clone());
         }
         let pushed = self.stream_push(job, door, name, tag, target).await;
         // The name in the engine was only for the push; the private tag holds the image until the build is over.
-        let full = format!("{name}:{tag}");
-        if let Err(e) = self.untag(&full).await {
-            tracing::warn!(image = %full, error = %e, "a name stays in the engine");
-        }
+        lent.give_back().await;
         pushed
     }
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use slipway_core::run::FailureClass;
 use slipway_core::target::RegistryKind;
-use slipway_hooks::{Engine, HookError, Hooks, RegistryTarget};
+use slipway_hooks::{Engine, HookError, Hooks, Marks, RegistryTarget};
 use tokio_util::sync::CancellationToken;
 
 use crate::lab::{self, LockedRegistry, PASSWORD};
@@ -168,9 +168,8 @@ fn account(host: &str) -> RegistryTarget {
 
 async fn built(url: String, marker: &str) -> (World, String) {
     let dockerfile = format!("FROM alpine:3.20\nRUN echo {marker}\n");
-    let hooks = |server: &str| {
-        Hooks::with_ecr_endpoint(Engine::connect(Some(&lab::engine())).expect("an address"), url)
-            .named(server)
+    let hooks = |marks: Marks| {
+        Hooks::with_ecr_endpoint(Engine::connect(Some(&lab::engine())).expect("an address"), marks, url)
     };
     let world = World::with(&[("Dockerfile", &dockerfile)], hooks).await;
     let image = world.hooks.build_image(&world.job, &CancellationToken::new()).await.expect("built");

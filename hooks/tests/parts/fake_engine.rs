@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use slipway_core::Secret;
 use slipway_core::run::FailureClass;
-use slipway_hooks::{Engine, HookError, Hooks};
+use slipway_hooks::{Engine, HookError, Hooks, Marks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
@@ -89,9 +90,9 @@ async fn build(
     let folder = tempfile::tempdir().expect("folder");
     let script = Arc::new(Script { version, builds: Mutex::new(builds), asked: Mutex::default() });
     let socket = serve(folder.path(), script.clone());
-    let world = World::with(&[("Dockerfile", "FROM x\n")], |server| {
+    let world = World::with(&[("Dockerfile", "FROM x\n")], |marks| {
         let address = format!("unix://{}", socket.display());
-        Hooks::new(Engine::connect(Some(&address)).expect("an address")).named(server)
+        Hooks::new(Engine::connect(Some(&address)).expect("an address"), marks)
     })
     .await;
     let done = world.hooks.build_image(&world.job, &CancellationToken::new()).await;
@@ -165,7 +166,10 @@ async fn an_engine_that_is_not_there_says_how_to_cure_it() {
         format!("unix://{}", refused.display()),
         "tcp://127.0.0.1:1".into(),
     ] {
-        let hooks = Hooks::new(Engine::connect(Some(&address)).expect("an address"));
+        let hooks = Hooks::new(
+            Engine::connect(Some(&address)).expect("an address"),
+            Marks::new("", &Secret::new("")),
+        );
         let e = hooks.check_engine().await.expect_err("nobody there");
         assert!(matches!(&e, HookError::EngineDown { .. }), "{address}: {e:?}");
         let problem = slipway_core::Problem::from(e);

@@ -4,6 +4,7 @@
 mod ecr;
 mod fake_engine;
 mod lab;
+mod others;
 mod push;
 mod stages;
 mod world;

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use slipway_core::BuildNumber;
 use slipway_core::build::TestVerdict;
 use slipway_core::run::{Failure, FailureClass};
 use slipway_hooks::HookError;
@@ -70,7 +69,7 @@ async fn a_commit_is_built_as_it_is() {
     assert!(image.starts_with("sha256:"), "{image}");
     let labels = lab::docker(&["inspect", "-f", "{{json .Config.Labels}} {{.RepoTags}}", &image]);
     assert!(
-        labels.contains("slipway.managed") && labels.contains("[slipway/hkt") && labels.contains(":b1-hkt"),
+        labels.contains("slipway.origin") && labels.contains("[slipway/hkt") && labels.contains(":b1.1-"),
         "{labels}"
     );
     let verdict = world.hooks.test_image(&world.job, &image, &never()).await.expect("passes");
@@ -335,35 +334,4 @@ async fn a_stage_can_be_the_test() {
     let (done, _, _) = test(&toml(4), &[("Dockerfile", dockerfile)]).await;
     let e = done.expect_err("fails");
     assert!(matches!(&e, HookError::Step { code: 4, .. }), "{e:?}");
-}
-
-#[tokio::test]
-async fn a_sweep_takes_dead_builds_and_leaves_the_living_and_the_others() {
-    let world = World::new(&[("Dockerfile", "FROM alpine:3.20\nCMD [\"sleep\", \"31536005\"]\n")]).await;
-    let other = World::new(&[("Dockerfile", "FROM alpine:3.20\n")]).await;
-    let image = world.hooks.build_image(&world.job, &never()).await.expect("built");
-    other.hooks.build_image(&other.job, &never()).await.expect("built");
-    let (server, build) =
-        (format!("slipway.server={}", world.server), format!("slipway.build={}", world.job.label()));
-    lab::docker(&[
-        "run",
-        "-d",
-        "--network=none",
-        "--label",
-        "slipway.managed=1",
-        "--label",
-        &server,
-        "--label",
-        &build,
-        &image,
-    ]);
-    assert_ne!(world.containers(), "");
-    let alive = [(world.job.repo.clone(), BuildNumber(1))];
-    let swept = world.hooks.sweep(&alive).await.expect("swept");
-    assert_eq!((swept.containers, swept.images), (1, 0));
-    let swept = world.hooks.sweep(&[]).await.expect("swept");
-    assert_eq!((swept.containers, swept.images), (0, 1));
-    assert_eq!((world.containers(), world.images()), (String::new(), String::new()));
-    assert_ne!(other.images(), "");
-    other.hooks.finish(&other.job).await.expect("cleaned");
 }

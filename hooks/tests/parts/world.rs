@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use slipway_core::build::{Build, BuildState};
 use slipway_core::target::{Registry, RegistryKind};
 use slipway_core::{BuildNumber, EventId, Oid, RefName, RegistryName, RepoId, RepoName, Secret, UnixMillis};
-use slipway_hooks::{BuildLogs, Engine, Hooks, Job, RegistryTarget};
+use slipway_hooks::{BuildLogs, Engine, Hooks, Job, Marks, RegistryTarget};
 use slipway_repository::Repositories;
 
 use crate::lab;
@@ -28,13 +28,13 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 impl World {
     /// A commit of those files (`path`, text); a path that starts with `+` is executable, `a -> b` is a link.
     pub(crate) async fn new(files: &[(&str, &str)]) -> Self {
-        Self::with(files, |server| {
-            Hooks::new(Engine::connect(Some(&lab::engine())).expect("an address")).named(server)
+        Self::with(files, |marks| {
+            Hooks::new(Engine::connect(Some(&lab::engine())).expect("an address"), marks)
         })
         .await
     }
 
-    pub(crate) async fn with(files: &[(&str, &str)], hooks: impl FnOnce(&str) -> Hooks) -> Self {
+    pub(crate) async fn with(files: &[(&str, &str)], hooks: impl FnOnce(Marks) -> Hooks) -> Self {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let server = format!("hkt{}n{count}", std::process::id());
         let folder = tempfile::tempdir().expect("folder");
@@ -46,7 +46,7 @@ impl World {
         let build = build(commit);
         let log = logs.writer(&repo, build.number, &[Secret::new("top-secret-word")]).await.expect("log");
         let job = Job { repo, build, snapshot, log, logins: Vec::new() };
-        Self { hooks: hooks(&server), job, logs, server, _folder: folder }
+        Self { hooks: hooks(marks(&server)), job, logs, server, _folder: folder }
     }
 
     /// The log so far.
@@ -68,8 +68,17 @@ impl World {
 
     /// Images of this test that are still there.
     pub(crate) fn images(&self) -> String {
-        lab::docker(&["images", "-q", "--filter", &format!("label=slipway.server={}", self.server)])
+        lab::docker(&["images", "-q", "--filter", &format!("label=slipway.origin={}/1", self.server)])
     }
+
+    /// The same installation in another life.
+    pub(crate) fn restarted(&self) -> Hooks {
+        Hooks::new(Engine::connect(Some(&lab::engine())).expect("an address"), marks(&self.server))
+    }
+}
+
+fn marks(server: &str) -> Marks {
+    Marks::new(server, &Secret::new(format!("the secret of {server}")))
 }
 
 /// A registry as the store has it.

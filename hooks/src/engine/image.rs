@@ -1,0 +1,39 @@
+//! Names of images in the engine: looked up, given, taken away.
+
+use bollard::Docker;
+use bollard::errors::Error as DockerError;
+use bollard::models::ImageInspect;
+use bollard::query_parameters::{RemoveImageOptionsBuilder, TagImageOptionsBuilder};
+
+use super::is_missing;
+
+/// What has that name or id; `None` where nothing has.
+pub(crate) async fn inspect(docker: &Docker, name: &str) -> Result<Option<ImageInspect>, DockerError> {
+    match docker.inspect_image(name).await {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if is_missing(&e) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Gives the image the name `name:tag`, whatever had it before. False where the image is gone.
+pub(crate) async fn tag(docker: &Docker, image: &str, name: &str, tag: &str) -> Result<bool, DockerError> {
+    let options = TagImageOptionsBuilder::default().repo(name).tag(tag).build();
+    match docker.tag_image(image, Some(options)).await {
+        Ok(()) => Ok(true),
+        Err(e) if is_missing(&e) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Takes a name away, and the image with its last one. That it is gone already is fine, and that a container or an image of
+/// somebody else's still needs it: then the engine keeps it. The untagged images below it stay, since they may be anybody's.
+pub(crate) async fn untag(docker: &Docker, name: &str) -> Result<(), DockerError> {
+    let options = RemoveImageOptionsBuilder::default().force(false).noprune(true).build();
+    match docker.remove_image(name, Some(options), None).await {
+        Ok(_) => Ok(()),
+        Err(e) if is_missing(&e) => Ok(()),
+        Err(DockerError::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
