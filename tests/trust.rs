@@ -300,7 +300,7 @@ fn a_push_under_way_is_refused_once_the_right_to_push_is_gone() {
     assert!(!answer.contains("ok refs/heads/revoked"), "{answer}");
     granted();
     let third = Halfway::begin(&bob, &tree, "token-gone");
-    let tokens = server.json(&["token", "list", "bob"]);
+    let tokens: Value = serde_json::from_str(&ann.get("/-/api/v1/tokens?user=bob").1).expect("json");
     let id = tokens["tokens"][0]["id"].as_str().expect("id").to_owned();
     server.cli(&["token", "remove", &id]);
     assert!(!third.end().contains("ok refs/heads/token-gone"));
