@@ -271,7 +271,7 @@ async fn operated<N: Send + 'static>(
 
 fn unbound(record: &RepoRecord) -> Problem {
     Problem::new(
-        ProblemKind::Denied,
+        ProblemKind::Conflict,
         format!("{} is not bound to a cluster.", record.name),
         format!("An owner can bind it: slipway bind {} --cluster NAME", record.name),
     )

@@ -110,7 +110,6 @@ async fn forms_of_builds_and_deploys_reach_the_operations() {
         ("/app/builds/2", "retry", "retry 1 2 by will"),
         ("/app/builds/3", "cancel", "cancel build 1 3 by will"),
         ("/app/deploys", "sync", "sync 1 by will"),
-        ("/app/deploys/1", "rollback", "rollback 1 1 by will"),
         ("/app/deploys/2", "cancel", "cancel deploy 1 2 by will"),
     ] {
         let reply = world.form(path, &will, &[("do", verb)]).await;
@@ -118,6 +117,9 @@ async fn forms_of_builds_and_deploys_reach_the_operations() {
         let wanted = asked.replacen(" 1 ", &format!(" {} ", world.app), 1);
         assert!(world.operations.asked.lock().expect("whole").contains(&wanted), "{wanted}");
     }
+    let unbound = world.form("/app/deploys/1", &will, &[("do", "rollback")]).await;
+    assert_eq!(unbound.status, 409, "{}", unbound.text());
+    assert!(unbound.text().contains("app is not bound to a cluster."), "{}", unbound.text());
     assert_eq!(world.form("/app/builds/2", &will, &[("do", "explode")]).await.status, 400);
     let rita = world.sign_in("rita").await;
     assert_eq!(world.form("/app/builds/2", &rita, &[("do", "retry")]).await.status, 403);
