@@ -117,9 +117,9 @@ async fn forms_of_builds_and_deploys_reach_the_operations() {
         let wanted = asked.replacen(" 1 ", &format!(" {} ", world.app), 1);
         assert!(world.operations.asked.lock().expect("whole").contains(&wanted), "{wanted}");
     }
-    let unbound = world.form("/app/deploys/1", &will, &[("do", "rollback")]).await;
-    assert_eq!(unbound.status, 409, "{}", unbound.text());
-    assert!(unbound.text().contains("app is not bound to a cluster."), "{}", unbound.text());
+    let same = world.form("/app/deploys/1", &will, &[("do", "rollback")]).await;
+    assert_eq!(same.status, 409, "{}", same.text());
+    assert!(same.text().contains("app is already in the state of deploy 1."), "{}", same.text());
     assert_eq!(world.form("/app/builds/2", &will, &[("do", "explode")]).await.status, 400);
     let rita = world.sign_in("rita").await;
     assert_eq!(world.form("/app/builds/2", &rita, &[("do", "retry")]).await.status, 403);
