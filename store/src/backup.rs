@@ -8,7 +8,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use slipway_core::Problem;
@@ -16,6 +16,7 @@ use slipway_core::Problem;
 use crate::disk::{Disk, Tree};
 use crate::error::StoreError;
 use crate::limits::{BACKUP_LINE_BYTES_MAX, RESTORE_BATCH};
+use crate::salvage;
 
 const VERSION: u32 = 1;
 
@@ -40,11 +41,13 @@ struct End {
     crc32: u32,
 }
 
-/// What a backup held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What was brought back.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
     /// Records, marks and pieces of long records.
     pub records: u64,
+    /// Where the damaged database lies now, if there was one.
+    pub moved: Option<PathBuf>,
 }
 
 /// Writes everything as of one moment. The records are first copied to a nameless file, so that a slow `out` does not
@@ -87,25 +90,17 @@ fn nameless_file(folder: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Makes the database in `db_dir` from a backup. The folder must not have one yet. Where the stream turns out to be
-/// broken, nothing is left of it.
+/// Makes the database in `db_dir` from a backup. A damaged one that is there is moved to `DB_DIR.ASIDE`; one that is whole is not touched.
+/// Where the stream turns out to be broken, nothing is changed.
 ///
 /// # Errors
-/// A [`Problem`] where the folder has a database, the stream is no complete backup, or the disk fails.
-pub fn restore(input: &mut dyn Read, db_dir: &Path) -> Result<Restored, Problem> {
-    let taken = std::fs::read_dir(db_dir).is_ok_and(|mut entries| entries.next().is_some());
-    if taken {
-        let cause = format!("is not restored: {} is not empty", db_dir.display());
-        return Err(refused(cause, "Restore into a new data folder.").into());
-    }
-    let result = read(input, db_dir);
-    if result.is_err() {
-        let _ = std::fs::remove_dir_all(db_dir);
-    }
-    result.map_err(Problem::from)
+/// A [`Problem`] where the folder has a database that is whole, the stream is no complete backup, or the disk fails.
+pub fn restore(input: &mut dyn Read, db_dir: &Path, aside: &str) -> Result<Restored, Problem> {
+    Ok(salvage::beside_no_whole_one(db_dir, aside, |disk| read(input, disk))
+        .map(|(records, moved)| Restored { records, moved })?)
 }
 
-fn read(input: &mut dyn Read, db_dir: &Path) -> Result<Restored, StoreError> {
+fn read(input: &mut dyn Read, disk: &Disk) -> Result<u64, StoreError> {
     let mut lines = Lines { input: BufReader::new(input), number: 0 };
     let head: Option<Head> = lines.next()?.and_then(|text| serde_json::from_slice(&text).ok());
     match head {
@@ -118,7 +113,6 @@ fn read(input: &mut dyn Read, db_dir: &Path) -> Result<Restored, StoreError> {
             return Err(refused("does not begin as a Slipway backup does".into(), "Check the file's name."));
         }
     }
-    let disk = Disk::open(db_dir)?;
     let mut hasher = crc32fast::Hasher::new();
     let (mut records, mut batch, mut facts) = (0, Vec::new(), Vec::new());
     loop {
@@ -143,9 +137,8 @@ fn read(input: &mut dyn Read, db_dir: &Path) -> Result<Restored, StoreError> {
         }
     }
     disk.put_raw(batch)?;
-    // Last, since a database without its format is refused: a restore that was cut off is never served.
     disk.put_raw(facts)?;
-    Ok(Restored { records })
+    Ok(records)
 }
 
 fn parse(text: &[u8]) -> Option<(Tree, Vec<u8>, Vec<u8>)> {

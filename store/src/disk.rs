@@ -8,6 +8,9 @@
 //!   durable; whoever asked for that change has no answer yet.
 //! * Changes are made one after another; they are made durable together: while one `fsync` runs, later changes are
 //!   applied, and the next `fsync` covers all of them.
+//! * [`Disk::open`] gives back every change that was acknowledged, or refuses ([`StoreError::Damaged`]) and leaves the files as
+//!   they were: the records must add up to their seal (`seal.rs`), and the seal must be as new as the witness says
+//!   (`witness.rs`). A torn end, of a change that nobody was told of, is no damage.
 //! * After a failed write nothing more is written ([`StoreError::Halted`]): what is in memory may be ahead of the disk,
 //!   and a second `fsync` would claim success for pages that the kernel has already dropped.
 //!
@@ -31,23 +34,27 @@
 //! * The page cache takes 1 GiB by default, here 8 MiB; the write buffer is one segment; a first write starts seven
 //!   small threads, for good. Without the features `no_metrics` and `miri_optimizations` (whose one effect is that
 //!   histograms are allocated as untouched zero pages) 22 MiB more are resident from the first moment.
-//! * Opening panics on some kinds of damage; that is caught and told as a [`StoreError::Disk`].
+//! * It takes the first damaged spot of its log for the end, drops what follows, and writes on from there; on other kinds of
+//!   damage it panics or never ends. `opening.rs` is the answer to that.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
+use self::opening::{DATA_FILE, Folder, Refusal, open_sled};
+use self::seal::{SEAL_KEY, Seal};
+use self::witness::Witness;
 use crate::error::StoreError;
-use crate::keys::Key;
-use crate::limits::{CACHE_BYTES, CLEAN_EVERY_MS, LOCK_WAIT_MS, SEGMENT_BYTES};
 
 mod change;
+mod opening;
+mod seal;
+mod verify;
 mod view;
+mod witness;
 
 pub(crate) use self::change::Change;
 pub(crate) use self::view::{Scan, View};
@@ -60,50 +67,125 @@ pub(crate) struct Disk {
     meta: sled::Tree,
     /// sled's own data file, for `fdatasync`.
     log: File,
-    /// Held from the first look of a change until it is applied.
-    writer: Mutex<()>,
+    witness: Witness,
+    /// What all records come to. Held from the first look of a change until it is applied.
+    writer: Mutex<Seal>,
     /// Held for writing only while a change is applied.
     view: RwLock<()>,
-    /// How many changes are applied.
+    /// How many changes are applied, facts included.
     applied: AtomicU64,
-    /// How many of them are durable. Held while flushing.
+    /// How many changes of records are: what the seal says.
+    sealed: AtomicU64,
+    /// How many of those applied are durable. Held while flushing.
     durable: Mutex<u64>,
     halted: AtomicBool,
+    /// The last to go: what keeps other processes away.
+    _folder: Option<Folder>,
 }
 
 impl Disk {
-    /// Opens the database in `path`, or makes one. Waits a moment for another process to let go of it.
+    /// Opens the database in `path`. Waits a moment for another process to let go of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where it is not all that was acknowledged; then its files are as they were.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |cause: String| StoreError::Disk { path: path.to_owned(), doing: "opened", cause };
-        // Private, since sled itself would let everyone on the host read hashes of tokens and cookies.
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| failed(e.to_string()))?;
-        let give_up = Instant::now() + Duration::from_millis(LOCK_WAIT_MS);
-        let database = loop {
-            match open_sled(path) {
-                Ok(database) => break database,
-                Err(cause) if cause.contains("could not acquire lock") => {
-                    if Instant::now() >= give_up {
-                        return Err(StoreError::Locked { path: path.to_owned() });
-                    }
-                    std::thread::sleep(Duration::from_millis(20));
+        let folder = Folder::take(path)?;
+        if folder.is_new()? {
+            return Err(StoreError::Damaged { path: path.to_owned(), cause: "it is missing".to_owned() });
+        }
+        folder.set_aside()?;
+        let opened = Self::assemble(path, Origin::There).and_then(|disk| folder.keep().map(|()| disk));
+        match opened {
+            Ok(disk) => Ok(Self { _folder: Some(folder), ..disk }),
+            Err(error) => {
+                if let Err(e) = folder.put_back() {
+                    tracing::error!(path = %path.display(), error = %e, "the database's files cannot be put back as they were");
                 }
-                Err(cause) => return Err(failed(cause)),
+                Err(error)
             }
-        };
+        }
+    }
+
+    /// True if there is no database in `path`, nor anything of one.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] while another process has it.
+    pub(crate) fn is_new(path: &Path) -> Result<bool, StoreError> {
+        Folder::take(path)?.is_new()
+    }
+
+    /// Makes a database in `path`: what `fill` writes, or none. What lies there already is moved to `PATH.ASIDE`; without `aside`
+    /// it is refused.
+    pub(crate) fn make<T>(
+        path: &Path,
+        aside: Option<&str>,
+        fill: impl FnOnce(&Self) -> Result<T, StoreError>,
+    ) -> Result<(T, Option<PathBuf>), StoreError> {
+        let folder = Folder::take(path)?;
+        let taken = !folder.is_new()?;
+        if taken && aside.is_none() {
+            return Err(StoreError::Taken { path: path.to_owned() });
+        }
+        let disk = Self::assemble(&folder.draft()?, Origin::New)?;
+        let made = fill(&disk)?;
+        drop(disk);
+        let moved = aside.filter(|_| taken).map(|suffix| folder.move_away(suffix)).transpose()?;
+        folder.publish()?;
+        Ok((made, moved))
+    }
+
+    /// What can be read of a damaged database's records, from a copy that goes again. The folder stays as it is.
+    pub(crate) fn leftovers(
+        path: &Path,
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let unreadable = |cause: String| StoreError::Damaged { path: path.to_owned(), cause };
+        let copy = opening::Copy::of(path)?;
+        let opened = open_sled(copy.path()).or_else(|_| {
+            // A snapshot that speaks of more than the log has makes sled give up; without it sled reads the log from its beginning.
+            copy.renew_without_snapshots(path).map_err(|e| Refusal::System(e.to_string()))?;
+            open_sled(copy.path())
+        });
+        let database = opened.map_err(|refusal| match refusal {
+            Refusal::Damaged(cause) | Refusal::System(cause) => unreadable(cause),
+        })?;
+        let records = database.open_tree("records").map_err(|e| unreadable(plain(e)))?;
+        // What cannot be read ends the walk: sled finds no way past it.
+        for (key, value) in records.iter().map_while(Result::ok) {
+            if key != SEAL_KEY {
+                each(&key, &value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the files and looks at them.
+    fn assemble(path: &Path, origin: Origin) -> Result<Self, StoreError> {
+        let failed = |cause: String| StoreError::Disk { path: path.to_owned(), doing: "opened", cause };
+        let database = open_sled(path).map_err(|refusal| match refusal {
+            Refusal::Damaged(cause) => StoreError::Damaged { path: path.to_owned(), cause },
+            Refusal::System(cause) => failed(cause),
+        })?;
         let tree = |name: &str| database.open_tree(name).map_err(|e| failed(plain(e)));
         let (records, meta) = (tree("records")?, tree("meta")?);
-        let log = File::open(path.join("db")).map_err(|e| failed(e.to_string()))?;
+        let log = File::open(path.join(DATA_FILE)).map_err(|e| failed(e.to_string()))?;
+        let (seal, witness) =
+            verify::Files { path, database: &database, records: &records, meta: &meta, log: &log }
+                .check(origin)?;
         let disk = Self {
             path: path.to_owned(),
             database,
             records,
             meta,
             log,
-            writer: Mutex::new(()),
+            witness,
+            writer: Mutex::new(seal),
             view: RwLock::new(()),
             applied: AtomicU64::new(1),
+            sealed: AtomicU64::new(seal.changes),
             durable: Mutex::new(0),
             halted: AtomicBool::new(false),
+            _folder: None,
         };
         disk.settle()?;
         sync_names(path).map_err(|e| failed(e.to_string()))?;
@@ -131,32 +213,49 @@ impl Disk {
         prepare: impl FnOnce(&mut Change<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let answer = {
-            // The guarded value is (): a thread that panicked has applied nothing.
-            let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seal = self.turn();
             self.check_halted()?;
             let mut change = Change { view: View { disk: self }, writes: BTreeMap::new() };
             let answer = prepare(&mut change)?;
-            self.apply(change.writes)?;
+            let writes = change.writes.into_iter().map(|(key, value)| (key.into_bytes(), value));
+            self.apply(&mut seal, writes.collect())?;
             answer
         };
         self.settle()?;
         Ok(answer)
     }
 
-    fn apply(&self, writes: BTreeMap<Key, Option<Vec<u8>>>) -> Result<(), StoreError> {
+    /// The turn to change something. A thread that panicked with it has applied nothing, or has halted the database.
+    fn turn(&self) -> MutexGuard<'_, Seal> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Applies all of it or nothing, with the seal that it leads to.
+    fn apply(&self, seal: &mut Seal, writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<(), StoreError> {
         if writes.is_empty() {
             return Ok(());
         }
+        let mut next = *seal;
+        next.changes += 1;
         let mut batch = sled::Batch::default();
         for (key, value) in writes {
+            if let Some(old) = self.records.get(&key).map_err(|e| self.unreadable(e))? {
+                next.take(&key, &old);
+            }
             match value {
-                Some(value) => batch.insert(key.bytes(), value),
-                None => batch.remove(key.bytes()),
+                Some(value) => {
+                    next.add(&key, &value);
+                    batch.insert(key, value);
+                }
+                None => batch.remove(key),
             }
         }
+        batch.insert(SEAL_KEY, next.to_bytes().as_slice());
         let _alone = self.view.write().unwrap_or_else(PoisonError::into_inner);
         let _half_done = HaltOnPanic(&self.halted);
         self.records.apply_batch(batch).map_err(|e| self.halt(&plain(e)))?;
+        *seal = next;
+        self.sealed.store(next.changes, Ordering::SeqCst);
         self.applied.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
@@ -169,9 +268,10 @@ impl Disk {
             return Ok(());
         }
         self.check_halted()?;
-        let covered = self.applied.load(Ordering::SeqCst);
+        let (covered, sealed) = (self.applied.load(Ordering::SeqCst), self.sealed.load(Ordering::SeqCst));
         self.database.flush().map_err(|e| self.halt(&plain(e)))?;
         self.log.sync_data().map_err(|e| self.halt(&e))?;
+        self.witness.write(sealed).map_err(|e| self.halt(&e))?;
         *durable = covered;
         Ok(())
     }
@@ -185,7 +285,7 @@ impl Disk {
     /// Writes one of the database's own facts, durable on return.
     pub(crate) fn put_fact(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
         {
-            let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let _turn = self.turn();
             self.check_halted()?;
             self.meta.insert(name, value).map_err(|e| self.halt(&plain(e)))?;
             self.applied.fetch_add(1, Ordering::SeqCst);
@@ -193,16 +293,18 @@ impl Disk {
         self.settle()
     }
 
-    /// All facts and records as they lie there, pieces included; nothing is changed meanwhile.
+    /// All facts and records as they lie there, pieces included and the seal left out; nothing is changed meanwhile.
     pub(crate) fn raw<E: From<StoreError>>(
         &self,
         mut each: impl FnMut(Tree, &[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn();
         for (which, tree) in [(Tree::Meta, &self.meta), (Tree::Records, &self.records)] {
             for pair in tree {
                 let (key, value) = pair.map_err(|e| self.unreadable(e))?;
-                each(which, &key, &value)?;
+                if key != SEAL_KEY {
+                    each(which, &key, &value)?;
+                }
             }
         }
         Ok(())
@@ -210,24 +312,20 @@ impl Disk {
 
     /// Writes facts and records as they are, durable on return.
     pub(crate) fn put_raw(&self, pairs: Vec<(Tree, Vec<u8>, Vec<u8>)>) -> Result<(), StoreError> {
-        let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seal = self.turn();
         self.check_halted()?;
-        let (mut records, mut meta) = (sled::Batch::default(), sled::Batch::default());
+        let (mut records, mut meta) = (BTreeMap::new(), sled::Batch::default());
         for (tree, key, value) in pairs {
             match tree {
-                Tree::Records => records.insert(key, value),
+                Tree::Records => drop(records.insert(key, Some(value))),
                 Tree::Meta => meta.insert(key, value),
             }
         }
-        self.records.apply_batch(records).map_err(|e| self.halt(&plain(e)))?;
+        self.apply(&mut seal, records)?;
         self.meta.apply_batch(meta).map_err(|e| self.halt(&plain(e)))?;
         self.applied.fetch_add(1, Ordering::SeqCst);
+        drop(seal);
         self.settle()
-    }
-
-    /// True if there is neither a fact nor a record.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.meta.is_empty()
     }
 
     fn check_halted(&self) -> Result<(), StoreError> {
@@ -266,18 +364,13 @@ pub(crate) enum Tree {
     Meta,
 }
 
-fn open_sled(path: &Path) -> Result<sled::Db, String> {
-    let config = sled::Config::new()
-        .path(path)
-        .cache_capacity(CACHE_BYTES)
-        .flush_every_ms(Some(CLEAN_EVERY_MS))
-        .segment_size(SEGMENT_BYTES);
-    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| config.open()));
-    match opened {
-        Ok(Ok(database)) => Ok(database),
-        Ok(Err(error)) => Err(plain(error)),
-        Err(_) => Err("its log is damaged in a way that the engine does not understand".to_owned()),
-    }
+/// Where the files come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// They are made just now.
+    New,
+    /// They lay there.
+    There,
 }
 
 /// sled's own words show the operating system's error in Rust's debug form; its kind reads better.
@@ -285,6 +378,7 @@ fn plain(error: sled::Error) -> String {
     match error {
         sled::Error::Io(e) if e.raw_os_error().is_some() || e.kind() == ErrorKind::Other => e.to_string(),
         sled::Error::Io(e) => e.kind().to_string(),
+        sled::Error::Corruption { .. } => "what can be read is not what was written".to_owned(),
         other => other.to_string(),
     }
 }
@@ -302,7 +396,7 @@ mod tests {
     use slipway_core::{Problem, ProblemKind, UserName};
 
     use super::*;
-    use crate::keys;
+    use crate::keys::{self, Key};
 
     fn name(text: &str) -> UserName {
         UserName::parse(text).expect("valid")
@@ -310,7 +404,9 @@ mod tests {
 
     fn fresh() -> (tempfile::TempDir, Disk) {
         let folder = tempfile::tempdir().expect("temp folder");
-        let disk = Disk::open(&folder.path().join("db")).expect("opens");
+        let path = folder.path().join("db");
+        Disk::make(&path, None, |_| Ok(())).expect("made");
+        let disk = Disk::open(&path).expect("opens");
         (folder, disk)
     }
 

@@ -26,6 +26,20 @@ pub enum StoreError {
         /// What the disk or the database engine said.
         cause: String,
     },
+    /// The database is not all that was acknowledged.
+    #[error("The database in {} is damaged: {cause}.", path.display())]
+    Damaged {
+        /// Its folder.
+        path: PathBuf,
+        /// What does not fit.
+        cause: String,
+    },
+    /// There is a database where one was to be made.
+    #[error("There is a database in {} already.", path.display())]
+    Taken {
+        /// Its folder.
+        path: PathBuf,
+    },
     /// An earlier write failed, so what is in memory may differ from what is on disk.
     #[error("The database in {} takes no more changes, because an earlier one could not be written.", path.display())]
     Halted {
@@ -95,6 +109,10 @@ pub enum StoreError {
     Refused(#[from] Problem),
 }
 
+/// The cure for damage.
+const RESTORE: &str = "Check the disk's health, then bring a backup back with `slipway restore FILE`; if there is none, \
+                       `slipway restore --salvage` takes over what can still be read.";
+
 impl From<StoreError> for Problem {
     fn from(e: StoreError) -> Self {
         let what = e.to_string();
@@ -106,10 +124,11 @@ impl From<StoreError> for Problem {
             ),
             StoreError::Disk { .. } => (
                 ProblemKind::Broken,
-                "Check the disk's space and health and the folder's permissions, then restart the server; \
-                 if it stays, restore a backup."
+                "Check the disk's space and health and the folder's permissions, then restart the server."
                     .to_owned(),
             ),
+            StoreError::Damaged { .. } => (ProblemKind::Broken, RESTORE.to_owned()),
+            StoreError::Taken { .. } => (ProblemKind::Conflict, "Name another data folder.".to_owned()),
             StoreError::Halted { .. } => (
                 ProblemKind::Broken,
                 "Check the disk's space and health, then restart the server.".to_owned(),
@@ -120,9 +139,7 @@ impl From<StoreError> for Problem {
             StoreError::Record { cause: CodecError::TooNew { .. }, .. } => {
                 (ProblemKind::Broken, "Run the Slipway that wrote it, or a newer one.".to_owned())
             }
-            StoreError::Record { .. } => {
-                (ProblemKind::Broken, "Check the disk's health and restore a backup.".to_owned())
-            }
+            StoreError::Record { .. } => (ProblemKind::Broken, RESTORE.to_owned()),
             StoreError::RecordTooLarge { .. } => {
                 (ProblemKind::TooLarge, "Do it in smaller parts.".to_owned())
             }

@@ -37,6 +37,7 @@
 //! | `x` | event, repo, deploy number | mark |
 //! | `v` | repo, cluster | inventory |
 //! | `#` | counter (one byte), repo where it is the repository's own | the last number given, or how many there are |
+//! | `!` | | the seal over all others (`disk/seal.rs`) |
 //! | `~` | length of a key (2 bytes), the key, piece number (4 bytes) | a piece of that key's record |
 //!
 //! A second tree, `meta`, has the database's own facts (`upkeep.rs`).
@@ -77,6 +78,11 @@ impl Key {
     /// The key's bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The key's bytes, taken.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0
     }
 
     /// Takes a key as it lies in the database.
@@ -189,6 +195,11 @@ pub(crate) fn piece(of: &Key, number: u32) -> Key {
     Key::new(b'~').last(length.to_be_bytes()).last(&of.0).last(number.to_be_bytes())
 }
 
+/// True for a key that [`piece`] makes.
+pub(crate) fn is_piece(raw: &[u8]) -> bool {
+    raw.first() == Some(&b'~')
+}
+
 pub(crate) fn users() -> Key {
     Key::new(b'u')
 }
@@ -234,8 +245,11 @@ pub(crate) fn sessions_of(user: &UserName) -> Key {
 pub(crate) fn session_of(user: &UserName, expires: UnixMillis, cookie_sha256: &[u8; 32]) -> Key {
     sessions_of(user).number(expires.0).last(cookie_sha256)
 }
+pub(crate) fn repos() -> Key {
+    Key::new(b'r')
+}
 pub(crate) fn repo(id: RepoId) -> Key {
-    Key::new(b'r').number(id.0)
+    repos().number(id.0)
 }
 pub(crate) fn repo_names() -> Key {
     Key::new(b'n')

@@ -14,6 +14,11 @@ pub(crate) const RECORD_BYTES_MAX: usize = 16 << 20;
 /// How long to wait for another process (an old server that is ending) to let go of the database, in milliseconds.
 pub(crate) const LOCK_WAIT_MS: u64 = 1_000;
 
+/// How long the engine may take to open, in seconds, for a small database.
+pub(crate) const OPEN_SECONDS_MIN: u64 = 60;
+/// How many bytes of its log a second more is given for: some slow disk reads that much.
+pub(crate) const OPEN_BYTES_PER_SECOND: u64 = 4 << 20;
+
 /// Most accounts on the server.
 pub(crate) const USERS_MAX: u64 = 20_000;
 /// Most repositories on the server.
@@ -52,3 +57,5 @@ pub(crate) const SWEEP_BATCH: usize = 1_000;
 pub(crate) const BACKUP_LINE_BYTES_MAX: usize = 64 << 10;
 /// Records that a restore writes in one go.
 pub(crate) const RESTORE_BATCH: usize = 2_000;
+/// By how much counters are raised when a damaged database is taken over: ids and numbers of what is lost are not given again.
+pub(crate) const SALVAGE_GAP: u64 = 10_000;

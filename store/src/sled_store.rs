@@ -46,10 +46,14 @@ impl SledStore {
     ///
     /// # Errors
     /// [`StoreError::Locked`] while another process has it, [`StoreError::TooNew`] for a newer format,
+    /// [`StoreError::Damaged`] where it is not all that was acknowledged (then its files stay as they are),
     /// [`StoreError::WrongMasterKey`], or [`StoreError::Disk`].
     pub fn open(db_dir: &Path, master_key: &MasterKey) -> Result<Self, StoreError> {
         let vault =
             Vault::new(master_key).ok_or_else(|| StoreError::WrongMasterKey { path: db_dir.to_owned() })?;
+        if Disk::is_new(db_dir)? {
+            Disk::make(db_dir, None, |disk| upkeep::begin(disk, &vault))?;
+        }
         let disk = Disk::open(db_dir)?;
         upkeep::check(&disk, &vault)?;
         Ok(Self { disk, vault })

@@ -12,30 +12,40 @@ use crate::keys::Key;
 use crate::vault::{Sealed, Vault};
 
 /// The format that this program writes.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
+/// Where the format lies among the facts.
+pub(crate) const FORMAT_FACT: &str = "format";
+/// The format without seal and witness: 0.1 wrote it. Opening brings it to [`SEALED_FORMAT`] (`disk/verify.rs`).
+pub(crate) const UNSEALED_FORMAT: &[u8] = b"1";
+/// The first format with them.
+pub(crate) const SEALED_FORMAT: &[u8] = b"2";
 
-/// One step: brings a database from the format of its place in [`STEPS`] (counted from 1) to the next one. It must be
+/// One step: brings a database from the format of its place in [`STEPS`] (counted from 2) to the next one. It must be
 /// harmless when done twice: the new format is recorded after it.
 type Step = fn(&Disk) -> Result<(), StoreError>;
 
-/// From format 1 to 2, from 2 to 3, and so on.
-const STEPS: [Step; FORMAT as usize - 1] = [];
+/// From format 2 to 3, from 3 to 4, and so on.
+const STEPS: [Step; FORMAT as usize - 2] = [];
 
-const FORMAT_FACT: &str = "format";
 const KEY_CHECK_FACT: &str = "key-check";
 const KEY_CHECK_TEXT: &str = "slipway";
+
+/// Writes the facts of a database that is being made.
+pub(crate) fn begin(disk: &Disk, vault: &Vault) -> Result<(), StoreError> {
+    put_format(disk, FORMAT)?;
+    check_key(disk, vault)
+}
 
 /// Brings the database to this program's format and checks that the master key fits.
 pub(crate) fn check(disk: &Disk, vault: &Vault) -> Result<(), StoreError> {
     match format(disk)? {
-        None if disk.is_empty() => put_format(disk, FORMAT)?,
         None => return Err(damaged("the format of the database", "it is missing")),
-        Some(0) => return Err(damaged("the format of the database", "it is 0")),
+        Some(0 | 1) => return Err(damaged("the format of the database", "it is older than its seal")),
         Some(found) if found > FORMAT => {
             return Err(StoreError::TooNew { path: disk.path().to_owned(), found, known: FORMAT });
         }
         Some(found) => {
-            for (step, from) in STEPS.iter().zip(1..).skip_while(|(_, from)| *from < found) {
+            for (step, from) in STEPS.iter().zip(2..).skip_while(|(_, from)| *from < found) {
                 tracing::info!(from, to = from + 1, "bringing the database to a newer format");
                 step(disk)?;
                 put_format(disk, from + 1)?;
@@ -89,23 +99,28 @@ mod tests {
         Vault::new(&key).expect("right length")
     }
 
+    fn fresh(folder: &std::path::Path) -> (Disk, Vault) {
+        let (path, vault) = (folder.join("db"), vault(folder));
+        Disk::make(&path, None, |disk| begin(disk, &vault)).expect("made");
+        (Disk::open(&path).expect("opens"), vault)
+    }
+
     #[test]
     fn a_newer_format_is_refused_with_a_sentence() {
         let folder = tempfile::tempdir().expect("temp folder");
-        let (disk, vault) = (Disk::open(&folder.path().join("db")).expect("opens"), vault(folder.path()));
-        check(&disk, &vault).expect("fresh");
+        let (disk, vault) = fresh(folder.path());
         check(&disk, &vault).expect("as it was");
         put_format(&disk, FORMAT + 1).expect("written");
         let problem = slipway_core::Problem::from(check(&disk, &vault).expect_err("refused"));
-        assert!(problem.what.contains("has format 2; this program reads up to 1"), "{problem}");
+        assert!(problem.what.contains("has format 3; this program reads up to 2"), "{problem}");
         assert!(problem.cure.contains("newer one"), "{problem}");
     }
 
     #[test]
     fn a_broken_format_is_not_taken_for_a_fresh_database() {
         let folder = tempfile::tempdir().expect("temp folder");
-        let (disk, vault) = (Disk::open(&folder.path().join("db")).expect("opens"), vault(folder.path()));
-        for bad in ["", "0", "one", "-1", "99999999999"] {
+        let (disk, vault) = fresh(folder.path());
+        for bad in ["", "0", "1", "one", "-1", "99999999999"] {
             disk.put_fact(FORMAT_FACT, bad.as_bytes()).expect("written");
             assert!(matches!(check(&disk, &vault), Err(StoreError::Record { .. })), "{bad:?}");
         }

@@ -5,6 +5,8 @@
 mod contract;
 #[path = "store/crash.rs"]
 mod crash;
+#[path = "store/damage.rs"]
+mod damage;
 #[path = "store/model.rs"]
 mod model;
 #[path = "store/on_disk.rs"]

@@ -159,10 +159,10 @@ fn a_backup_brings_everything_back() {
     let mut backup = Vec::new();
     let records = store.backup(&mut backup).unwrap();
     store.create_user(&user("later", false)).unwrap();
-    assert!(restore(&mut backup.as_slice(), &home.db()).unwrap_err().what.contains("is not empty"));
+    assert!(restore(&mut backup.as_slice(), &home.db(), "old").unwrap_err().what.contains("in use"));
 
     let there = home.path().join("restored/db");
-    assert_eq!(restore(&mut backup.as_slice(), &there).unwrap().records, records);
+    assert_eq!(restore(&mut backup.as_slice(), &there, "old").unwrap().records, records);
     let restored = SledStore::open(&there, &home.key).unwrap();
     assert_eq!(restored.users().unwrap(), [user("ann", true)]);
     assert_eq!(restored.kubeconfig(&cluster_name("prod")).unwrap().unwrap().expose(), "k".repeat(20_000));
@@ -197,7 +197,7 @@ fn a_broken_backup_is_refused_and_leaves_nothing() {
     ];
     let there = home.path().join("restored");
     for (what, bytes) in bad {
-        let problem = restore(&mut bytes.as_slice(), &there).expect_err(what);
+        let problem = restore(&mut bytes.as_slice(), &there, "old").expect_err(what);
         assert_eq!(problem.kind, ProblemKind::Invalid, "{what}: {problem}");
         assert!(!there.exists(), "{what}: {problem}");
     }

@@ -1,0 +1,102 @@
+//! What a damaged database can still say, taken over into a new one; and the rule that a database that is whole is never
+//! replaced. For people who have no backup: what is lost stays lost.
+
+use std::path::{Path, PathBuf};
+
+use slipway_core::{Problem, ProblemKind, RepoId};
+
+use crate::backup::Restored;
+use crate::codec;
+use crate::disk::{Change, Disk, Tree};
+use crate::error::StoreError;
+use crate::keys::{self, Counter, Key};
+use crate::limits::{RESTORE_BATCH, SALVAGE_GAP};
+use crate::master_key::MasterKey;
+use crate::upkeep;
+use crate::vault::Vault;
+
+/// Makes a new database in `db_dir` of every record of the damaged one that can still be read and fits its checksum. The damaged one
+/// is moved to `DB_DIR.ASIDE`. Ids and numbers go on after a gap, so that those of lost records are not given again.
+///
+/// # Errors
+/// A [`Problem`] where the database is whole or missing, nothing of it can be read, or the disk fails.
+pub fn salvage(db_dir: &Path, master_key: &MasterKey, aside: &str) -> Result<Restored, Problem> {
+    let wrong_key = || StoreError::WrongMasterKey { path: db_dir.to_owned() };
+    let vault = Vault::new(master_key).ok_or_else(wrong_key)?;
+    if Disk::is_new(db_dir)? {
+        return Err(Problem::new(
+            ProblemKind::NotFound,
+            format!("There is no database in {} to take anything from.", db_dir.display()),
+            "Bring a backup back with `slipway restore FILE`.",
+        ));
+    }
+    let (records, moved) = beside_no_whole_one(db_dir, aside, |disk| {
+        let records = take_over(db_dir, disk)?;
+        leave_gaps(disk)?;
+        upkeep::begin(disk, &vault)?;
+        Ok(records)
+    })?;
+    Ok(Restored { records, moved })
+}
+
+/// Makes a database where there is none, or a damaged one, which is moved aside.
+pub(crate) fn beside_no_whole_one<T>(
+    db_dir: &Path,
+    aside: &str,
+    fill: impl FnOnce(&Disk) -> Result<T, StoreError>,
+) -> Result<(T, Option<PathBuf>), StoreError> {
+    if Disk::is_new(db_dir)? {
+        return Disk::make(db_dir, None, fill);
+    }
+    match Disk::open(db_dir) {
+        Ok(_) => Err(StoreError::Refused(Problem::new(
+            ProblemKind::Conflict,
+            format!("The database in {} is whole; it is not replaced.", db_dir.display()),
+            format!("If it must go, move {} away first, or name another data folder.", db_dir.display()),
+        ))),
+        Err(StoreError::Damaged { .. }) => Disk::make(db_dir, Some(aside), fill),
+        Err(other) => Err(other),
+    }
+}
+
+fn take_over(from: &Path, to: &Disk) -> Result<u64, StoreError> {
+    let (mut batch, mut records) = (Vec::new(), 0);
+    Disk::leftovers(from, |key, value| {
+        if fits(key, value) {
+            records += 1;
+            batch.push((Tree::Records, key.to_vec(), value.to_vec()));
+        }
+        if batch.len() >= RESTORE_BATCH { to.put_raw(std::mem::take(&mut batch)) } else { Ok(()) }
+    })?;
+    to.put_raw(batch)?;
+    Ok(records)
+}
+
+/// Marks have no value and pieces no head; all others are checked.
+fn fits(key: &[u8], value: &[u8]) -> bool {
+    value.is_empty() || keys::is_piece(key) || codec::unframe(key, value).is_ok()
+}
+
+/// Raises every counter of ids and numbers.
+fn leave_gaps(disk: &Disk) -> Result<(), StoreError> {
+    let repos: Vec<RepoId> = disk.read(|view| {
+        let ids = view.keys(&keys::repos(), crate::disk::Scan::Up);
+        ids.map(|key| Ok(RepoId(key?.last_number().unwrap_or_default()))).collect()
+    })?;
+    disk.write(|change| {
+        for counter in [Counter::RepoIds, Counter::EventIds] {
+            raise(change, &keys::counter(counter))?;
+        }
+        for repo in repos {
+            for counter in [Counter::Builds(repo), Counter::Deploys(repo)] {
+                raise(change, &keys::counter(counter))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn raise(change: &mut Change<'_>, counter: &Key) -> Result<(), StoreError> {
+    let last: u64 = change.get(counter)?.unwrap_or_default();
+    change.put(counter.clone(), &last.saturating_add(SALVAGE_GAP)).map(drop)
+}
