@@ -113,6 +113,13 @@ pub(crate) enum Verb {
     Deploy(DeployVerb),
     /// Check data folder, engine, registries, clusters, ports and clock
     Doctor,
+    /// Write all records of a running server to a file: accounts, grants, bindings, events, builds, deploys; not repositories
+    Backup {
+        /// The file, which must not be there yet (`-` writes to standard output)
+        to: String,
+    },
+    /// Bring records back into the data folder of a server that is stopped; only where its database is damaged or missing
+    Restore(Restore),
     /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
     /// Serve fetches of one repository folder on standard input and output, as git-upload-pack does
@@ -172,6 +179,16 @@ pub(crate) struct Demo {
     /// End after the loop instead of serving on; exit status 0 only if all of it worked
     #[arg(long)]
     pub(crate) once: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Restore {
+    /// What `slipway backup` wrote (`-` reads standard input)
+    #[arg(required_unless_present = "salvage")]
+    pub(crate) from: Option<String>,
+    /// There is no backup: take over what can still be read of the damaged database
+    #[arg(long, conflicts_with = "from")]
+    pub(crate) salvage: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,12 +1,13 @@
 //! The data folder: everything the server keeps, and nothing outside it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use slipway_core::{Problem, ProblemKind};
+use slipway_store::MasterKey;
 
 /// The layout of DESIGN: `db`, `repos`, `builds`, `keys`, `run`.
 #[derive(Clone, Debug)]
@@ -16,18 +17,86 @@ pub(crate) struct DataFolder {
 
 impl DataFolder {
     /// Opens the folder, making what is missing; only its owner may look in.
+    ///
+    /// # Errors
+    /// A [`Problem`] where it cannot be used, or has everything but a database: an empty one is never put beside what people own.
     pub(crate) fn open(root: &Path) -> Result<Self, Problem> {
         let root = std::path::absolute(root).map_err(|e| unusable(root, &e))?;
-        for folder in
-            [root.clone(), root.join("repos"), root.join("builds"), root.join("keys"), root.join("run")]
-        {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&folder)
-                .map_err(|e| unusable(&folder, &e))?;
+        make(&root)?;
+        let folder = Self { root };
+        if !folder.has_database() {
+            folder.begin()?;
         }
-        Ok(Self { root })
+        for name in ["repos", "builds", "keys", "run"] {
+            make(&folder.root.join(name))?;
+        }
+        Ok(folder)
+    }
+
+    /// The folder of a server that is stopped.
+    pub(crate) fn existing(root: &Path) -> Result<Self, Problem> {
+        let root = std::path::absolute(root).map_err(|e| unusable(root, &e))?;
+        if root.is_dir() {
+            return Ok(Self { root });
+        }
+        Err(Problem::new(
+            ProblemKind::NotFound,
+            format!("There is no data folder {}.", root.display()),
+            "Name it with --data; its repos and keys must be back in it before its records are.",
+        ))
+    }
+
+    /// Whether a database lies there, or the store knows how to put one back (`slipway_store`'s opening).
+    fn has_database(&self) -> bool {
+        has_entries(&self.db()) || has_entries(&self.root.join("db.opening"))
+    }
+
+    /// The mark of a first start that has not ended: the key is made before the database that it fits.
+    fn first_start(&self) -> PathBuf {
+        self.root.join("first-start")
+    }
+
+    /// Begins a first start, unless something is there that a server has left.
+    fn begin(&self) -> Result<(), Problem> {
+        let mark = self.first_start();
+        let left: &[&str] = if mark.exists() { &["repos", "builds"] } else { &["repos", "builds", "keys"] };
+        if let Some(found) = left.iter().find(|name| has_entries(&self.root.join(name))) {
+            return Err(Problem::new(
+                ProblemKind::Broken,
+                format!("The data folder {} has {found}, but its database is missing.", self.root.display()),
+                "Bring a backup back with `slipway restore FILE`, or name the right folder with --data; to begin anew, move repos, \
+                 builds and keys away first.",
+            ));
+        }
+        let write = || {
+            File::create(&mark)?.sync_all()?;
+            File::open(&self.root)?.sync_all()
+        };
+        write().map_err(|e| unusable(&mark, &e))
+    }
+
+    /// True while the first start has not ended: then, and only then, a master key may be made.
+    fn is_first_start(&self) -> bool {
+        self.first_start().exists()
+    }
+
+    /// The database stands: the first start has ended.
+    pub(crate) fn begun(&self) -> Result<(), Problem> {
+        let mark = self.first_start();
+        match fs::remove_file(&mark).and_then(|()| File::open(&self.root)?.sync_all()) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(unusable(&mark, &e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The key that credentials are encrypted with. It is made at the first start, and never again: another would fit nothing.
+    pub(crate) fn open_master_key(&self) -> Result<MasterKey, Problem> {
+        let path = self.master_key();
+        Ok(if self.is_first_start() { MasterKey::load_or_create(&path)? } else { MasterKey::load(&path)? })
+    }
+
+    pub(crate) fn master_key(&self) -> PathBuf {
+        self.keys().join("master.key")
     }
 
     pub(crate) fn db(&self) -> PathBuf {
@@ -88,6 +157,18 @@ impl DataFolder {
             fs::rename(&temporary, &path)
         };
         write().map_err(|e| unusable(&path, &e))
+    }
+}
+
+fn make(folder: &Path) -> Result<(), Problem> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| unusable(folder, &e))
+}
+
+/// A folder that cannot be read may hold anything.
+fn has_entries(folder: &Path) -> bool {
+    match fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(e) => e.kind() != std::io::ErrorKind::NotFound,
     }
 }
 

@@ -25,6 +25,7 @@ mod operations;
 mod plumbing;
 mod preflight;
 mod reconcile;
+mod recovery;
 mod rooms;
 mod ssh_commands;
 mod stages;
@@ -71,6 +72,8 @@ async fn carry_out(cli: Cli) -> Result<bool, Problem> {
             app::serve(&cli.global.data(), config).await.map(|()| true)
         }
         Verb::Demo(ref demo) => demo::run(demo, &cli.global).await,
+        Verb::Restore(ref restore) => recovery::restore(restore, &cli.global.data()).await,
+        Verb::Backup { ref to } if to != "-" => recovery::backup(&to.clone(), cli).await,
         Verb::UploadPack(flags) => plumbing::serve(PipeService::UploadPack, flags).await,
         Verb::ReceivePack(flags) => plumbing::serve(PipeService::ReceivePack, flags).await,
         Verb::Completions { shell } => {
@@ -83,10 +86,15 @@ async fn carry_out(cli: Cli) -> Result<bool, Problem> {
     }
 }
 
+/// The server that the flags and the environment name.
+fn client(global: &cli::Global) -> cli::Client {
+    let token = std::env::var("SLIPWAY_TOKEN").ok().map(Secret::new);
+    cli::Client::new(&global.data(), global.server.as_deref(), token)
+}
+
 /// Every other verb is a call of a running server's API.
 async fn over_api(cli: Cli) -> Result<bool, Problem> {
-    let token = std::env::var("SLIPWAY_TOKEN").ok().map(Secret::new);
-    let client = cli::Client::new(&cli.global.data(), cli.global.server.as_deref(), token);
+    let client = client(&cli.global);
     let doctor = matches!(cli.verb, Verb::Doctor) && cli.global.server.is_none();
     let data = cli.global.data();
     let session = cli::Session { client, files: &mut LocalFiles, out: &mut StandardOutput };

@@ -37,8 +37,9 @@ impl Disk {
     /// Opens store and repositories; the store's lock keeps a second server away from everything else.
     pub(crate) async fn open(data: DataFolder) -> Result<Self, Problem> {
         blocking(move || {
-            let key = MasterKey::load_or_create(&data.keys().join("master.key"))?;
+            let key = data.open_master_key()?;
             let sled = Arc::new(SledStore::open(&data.db(), &key)?);
+            data.begun()?;
             let repositories = Arc::new(Repositories::open(&data.repos())?);
             repositories.sweep()?;
             Ok(Self { sled, repositories, key })

@@ -76,6 +76,7 @@ pub(crate) fn request(verb: Verb, files: &mut dyn Files) -> Result<Option<Reques
         Verb::Serve(_)
         | Verb::Demo(_)
         | Verb::Completions { .. }
+        | Verb::Restore(_)
         | Verb::UploadPack(_)
         | Verb::ReceivePack(_) => return Ok(None),
         Verb::User(verb) => user(verb, files)?,
@@ -100,6 +101,9 @@ pub(crate) fn request(verb: Verb, files: &mut dyn Files) -> Result<Option<Reques
         Verb::Build(verb) => build(verb),
         Verb::Deploy(verb) => deploy(verb),
         Verb::Doctor => call("GET", "/doctor", Shows::Checks),
+        Verb::Backup { to } if to == "-" => call("GET", "/backup", Shows::Stream),
+        // A file of this machine: `recovery.rs` writes it.
+        Verb::Backup { .. } => return Ok(None),
     }))
 }
 

@@ -100,7 +100,29 @@ pub fn restore(input: &mut dyn Read, db_dir: &Path, aside: &str) -> Result<Resto
         .map(|(records, moved)| Restored { records, moved })?)
 }
 
+/// Reads a backup to its end and says how many records it holds.
+///
+/// # Errors
+/// A [`Problem`] where it is not a complete backup.
+pub fn check(input: &mut dyn Read) -> Result<u64, Problem> {
+    Ok(each(input, |_| Ok(()))?)
+}
+
 fn read(input: &mut dyn Read, disk: &Disk) -> Result<u64, StoreError> {
+    let mut batch = Vec::new();
+    let records = each(input, |record| {
+        batch.push(record);
+        if batch.len() >= RESTORE_BATCH { disk.put_raw(std::mem::take(&mut batch)) } else { Ok(()) }
+    })?;
+    disk.put_raw(batch)?;
+    Ok(records)
+}
+
+/// Hands over each record of a backup; its count and checksum are looked at in the end.
+fn each(
+    input: &mut dyn Read,
+    mut take: impl FnMut((Tree, Vec<u8>, Vec<u8>)) -> Result<(), StoreError>,
+) -> Result<u64, StoreError> {
     let mut lines = Lines { input: BufReader::new(input), number: 0 };
     let head: Option<Head> = lines.next()?.and_then(|text| serde_json::from_slice(&text).ok());
     match head {
@@ -114,31 +136,19 @@ fn read(input: &mut dyn Read, disk: &Disk) -> Result<u64, StoreError> {
         }
     }
     let mut hasher = crc32fast::Hasher::new();
-    let (mut records, mut batch, mut facts) = (0, Vec::new(), Vec::new());
+    let mut records = 0;
     loop {
         let text = lines.next()?.ok_or_else(|| lines.cut_short())?;
         if let Ok(end) = serde_json::from_slice::<End>(&text) {
             if end.records != records || end.crc32 != hasher.finalize() || lines.next()?.is_some() {
                 return Err(lines.damaged());
             }
-            break;
+            return Ok(records);
         }
         hasher.update(&text);
         records += 1;
-        match parse(&text).ok_or_else(|| lines.damaged())? {
-            fact @ (Tree::Meta, ..) => facts.push(fact),
-            record => batch.push(record),
-        }
-        if facts.len() > RESTORE_BATCH {
-            return Err(lines.damaged());
-        }
-        if batch.len() >= RESTORE_BATCH {
-            disk.put_raw(std::mem::take(&mut batch))?;
-        }
+        take(parse(&text).ok_or_else(|| lines.damaged())?)?;
     }
-    disk.put_raw(batch)?;
-    disk.put_raw(facts)?;
-    Ok(records)
 }
 
 fn parse(text: &[u8]) -> Option<(Tree, Vec<u8>, Vec<u8>)> {

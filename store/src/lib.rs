@@ -20,7 +20,7 @@ mod sled_store;
 mod upkeep;
 mod vault;
 
-pub use self::backup::{Restored, restore};
+pub use self::backup::{Restored, check as check_backup, restore};
 pub use self::error::StoreError;
 pub use self::master_key::MasterKey;
 pub use self::meta_store::{MetaStore, Store};

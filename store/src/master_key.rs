@@ -59,7 +59,7 @@ impl MasterKey {
             )
         };
         match File::open(path) {
-            Ok(file) => return Self::load(path, file),
+            Ok(file) => return Self::read(path, file),
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => return Err(failed("read", &e)),
         }
@@ -67,13 +67,33 @@ impl MasterKey {
             Ok(key) => Ok(key),
             // Another process was faster; its key counts.
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                Self::load(path, File::open(path).map_err(|e| failed("read", &e))?)
+                Self::read(path, File::open(path).map_err(|e| failed("read", &e))?)
             }
             Err(e) => Err(failed("made", &e)),
         }
     }
 
-    fn load(path: &Path, file: File) -> Result<Self, StoreError> {
+    /// Reads the key file, which must be there.
+    ///
+    /// # Errors
+    /// [`StoreError::MasterKey`] where it is missing, can be read by others, has not exactly 32 bytes, or the disk fails.
+    pub fn load(path: &Path) -> Result<Self, StoreError> {
+        match File::open(path) {
+            Ok(file) => Self::read(path, file),
+            Err(e) if e.kind() == ErrorKind::NotFound => Err(broken(
+                path,
+                "is missing; without it no stored credential can be read".into(),
+                "Put it back from where you keep it, with mode 0600.",
+            )),
+            Err(e) => Err(broken(
+                path,
+                format!("cannot be read: {e}"),
+                "Check the permissions of the file and its folder.",
+            )),
+        }
+    }
+
+    fn read(path: &Path, file: File) -> Result<Self, StoreError> {
         let failed =
             |e: io::Error| broken(path, format!("cannot be read: {e}"), "Check the file and its disk.");
         let facts = file.metadata().map_err(failed)?;

@@ -20,12 +20,12 @@ pub(crate) const UNSEALED_FORMAT: &[u8] = b"1";
 /// The first format with them.
 pub(crate) const SEALED_FORMAT: &[u8] = b"2";
 
-/// One step: brings a database from the format of its place in [`STEPS`] (counted from 2) to the next one. It must be
+/// One step: brings a database from the format of its place in [`STEPS`] (counted from 1) to the next one. It must be
 /// harmless when done twice: the new format is recorded after it.
 type Step = fn(&Disk) -> Result<(), StoreError>;
 
-/// From format 2 to 3, from 3 to 4, and so on.
-const STEPS: [Step; FORMAT as usize - 2] = [];
+/// From format 1 to 2, from 2 to 3, and so on. Whatever is open is sealed by now, a backup of format 1 included.
+const STEPS: [Step; FORMAT as usize - 1] = [|_| Ok(())];
 
 const KEY_CHECK_FACT: &str = "key-check";
 const KEY_CHECK_TEXT: &str = "slipway";
@@ -40,12 +40,12 @@ pub(crate) fn begin(disk: &Disk, vault: &Vault) -> Result<(), StoreError> {
 pub(crate) fn check(disk: &Disk, vault: &Vault) -> Result<(), StoreError> {
     match format(disk)? {
         None => return Err(damaged("the format of the database", "it is missing")),
-        Some(0 | 1) => return Err(damaged("the format of the database", "it is older than its seal")),
+        Some(0) => return Err(damaged("the format of the database", "it is 0")),
         Some(found) if found > FORMAT => {
             return Err(StoreError::TooNew { path: disk.path().to_owned(), found, known: FORMAT });
         }
         Some(found) => {
-            for (step, from) in STEPS.iter().zip(2..).skip_while(|(_, from)| *from < found) {
+            for (step, from) in STEPS.iter().zip(1..).skip_while(|(_, from)| *from < found) {
                 tracing::info!(from, to = from + 1, "bringing the database to a newer format");
                 step(disk)?;
                 put_format(disk, from + 1)?;
@@ -120,7 +120,7 @@ mod tests {
     fn a_broken_format_is_not_taken_for_a_fresh_database() {
         let folder = tempfile::tempdir().expect("temp folder");
         let (disk, vault) = fresh(folder.path());
-        for bad in ["", "0", "1", "one", "-1", "99999999999"] {
+        for bad in ["", "0", "one", "-1", "99999999999"] {
             disk.put_fact(FORMAT_FACT, bad.as_bytes()).expect("written");
             assert!(matches!(check(&disk, &vault), Err(StoreError::Record { .. })), "{bad:?}");
         }
