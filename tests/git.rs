@@ -7,13 +7,13 @@ use std::path::Path;
 
 use harness::{Person, Slipway, gits, run, text};
 
+fn with_protocol(person: &Person, v: &str, folder: &Path, args: &[&str]) -> String {
+    person.git(folder, &[&["-c", v], args].concat())
+}
+
 fn everyday(person: &Person, url: &str, protocol: &str, tag: &str) {
     let v = format!("protocol.version={protocol}");
-    let git = |folder: &Path, args: &[&str]| {
-        let mut all = vec!["-c", v.as_str()];
-        all.extend(args);
-        person.git(folder, &all)
-    };
+    let git = |folder: &Path, args: &[&str]| with_protocol(person, &v, folder, args);
     let tree = person.work_tree(&format!("tree-{tag}"), &[("a.txt", "one\n"), ("dir/b.txt", "two\n")]);
     git(&tree, &["remote", "add", "origin", url]);
     git(&tree, &["push", "-q", "--set-upstream", "origin", "main"]);
@@ -60,22 +60,29 @@ fn everyday(person: &Person, url: &str, protocol: &str, tag: &str) {
     git(&tree, &["push", "-q", "origin", "feature"]);
     git(&full, &["pull", "-q"]);
     assert_eq!(person.git(&full, &["rev-parse", "HEAD"]).trim(), newer, "{tag}");
+    changes_and_deletes(person, &v, &tree, &tip, tag);
+}
+
+/// What moves and removes branches, from a full and from a shallow clone.
+fn changes_and_deletes(person: &Person, v: &str, tree: &Path, tip: &str, tag: &str) {
+    let git = |folder: &Path, args: &[&str]| with_protocol(person, v, folder, args);
+    let shallow = tree.parent().expect("parent").join(format!("shallow-{tag}"));
     // Force, and being refused without.
-    git(&tree, &["reset", "-q", "--hard", &tip]);
-    person.commit(&tree, &[("d.txt", "four\n")], "another third");
-    let refused = person.try_git(&tree, &["-c", &v, "push", "origin", "feature"]);
+    git(tree, &["reset", "-q", "--hard", tip]);
+    person.commit(tree, &[("d.txt", "four\n")], "another third");
+    let refused = person.try_git(tree, &["-c", v, "push", "origin", "feature"]);
     assert!(!refused.status.success(), "{tag}: a non-fast-forward needs --force");
-    git(&tree, &["push", "-q", "--force", "origin", "feature"]);
+    git(tree, &["push", "-q", "--force", "origin", "feature"]);
     // Push from a shallow clone.
     git(&shallow, &["fetch", "-q", "origin", "feature"]);
     git(&shallow, &["reset", "-q", "--hard", "FETCH_HEAD"]);
     person.commit(&shallow, &[("e.txt", "five\n")], "from a shallow clone");
     git(&shallow, &["push", "-q", "origin", "HEAD:refs/heads/from-shallow"]);
     // Delete.
-    git(&tree, &["push", "-q", "origin", "--delete", "from-shallow", "light"]);
-    let listed = git(&tree, &["ls-remote", "origin"]);
+    git(tree, &["push", "-q", "origin", "--delete", "from-shallow", "light"]);
+    let listed = git(tree, &["ls-remote", "origin"]);
     assert!(!listed.contains("from-shallow") && !listed.contains("light"), "{tag}: {listed}");
-    let refused = person.try_git(&tree, &["-c", &v, "push", "origin", "--delete", "main"]);
+    let refused = person.try_git(tree, &["-c", v, "push", "origin", "--delete", "main"]);
     assert!(
         !refused.status.success()
             && text(&refused.stderr).contains("deletion of the current branch prohibited"),

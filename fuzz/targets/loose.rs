@@ -1,2 +1,3 @@
+//! Fuzzes what reads `loose`; the entry is `fuzzing::run` of its crate.
 #![no_main]
 libfuzzer_sys::fuzz_target!(|data: &[u8]| slipway_repository::fuzzing::run("loose", data));

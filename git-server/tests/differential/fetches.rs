@@ -78,6 +78,25 @@ struct Case<'a> {
     seed: u64,
 }
 
+/// What the client says of itself.
+fn choose_words(fetch: &mut Fetch, random: &mut Random) {
+    for word in ["thin-pack", "ofs-delta", "no-progress", "include-tag"] {
+        if random.one_in(2) {
+            fetch.words.push(word);
+        }
+    }
+    let more: &[&str] = if fetch.version_2 {
+        &["wait-for-done", "sideband-all"]
+    } else {
+        &["multi_ack", "multi_ack_detailed", "no-done", "side-band", "side-band-64k"]
+    };
+    for word in more {
+        if random.one_in(if fetch.version_2 { 10 } else { 2 }) {
+            fetch.words.push(word);
+        }
+    }
+}
+
 impl Case<'_> {
     fn request(&self, number: usize, random: &mut Random) {
         let (request, protocol, client, fetch) = match random.below(12) {
@@ -273,28 +292,7 @@ impl Case<'_> {
         let commits: Vec<Oid> =
             reachable.iter().filter(|id| history.kind(id) == Some(Kind::Commit)).copied().collect();
         let mut fetch = Fetch { version_2: !random.one_in(3), done: random.below(5) > 1, ..Fetch::default() };
-        fetch.wants = random.some(&tips, 4);
-        if random.one_in(4) && !commits.is_empty() {
-            fetch.wants.push(*random.pick(&commits));
-        }
-        if random.one_in(6) && fetch.version_2 {
-            fetch.wants.push(*random.pick(&reachable));
-        }
-        if random.one_in(60) {
-            fetch.wants.push(history.unknown(random));
-        }
-        if random.one_in(5) && fetch.version_2 {
-            let names: Vec<String> = history.refs.keys().cloned().collect();
-            fetch.want_refs = random.some(&names, 2);
-            fetch.want_refs.dedup();
-        }
-        if fetch.wants.is_empty() && !random.one_in(20) {
-            fetch.wants.extend(tips.first());
-        }
-        if random.one_in(8) {
-            // Everything there is.
-            fetch.wants = tips;
-        }
+        self.want(&mut fetch, &tips, &commits, &reachable, random);
         fetch.haves = client.haves.clone();
         if !(fetch.version_2 && fetch.done) {
             // Of a tag git's server does not think as of the commit behind it. Its client never names one.
@@ -311,21 +309,7 @@ impl Case<'_> {
         if random.one_in(3) {
             fetch.filter = Some(self.filter(random, 2));
         }
-        for word in ["thin-pack", "ofs-delta", "no-progress", "include-tag"] {
-            if random.one_in(2) {
-                fetch.words.push(word);
-            }
-        }
-        let more: &[&str] = if fetch.version_2 {
-            &["wait-for-done", "sideband-all"]
-        } else {
-            &["multi_ack", "multi_ack_detailed", "no-done", "side-band", "side-band-64k"]
-        };
-        for word in more {
-            if random.one_in(if fetch.version_2 { 10 } else { 2 }) {
-                fetch.words.push(word);
-            }
-        }
+        choose_words(&mut fetch, random);
         if fetch.wants.is_empty() && fetch.want_refs.is_empty() {
             // Somebody who negotiates and wants nothing, or nobody.
             let Fetch { version_2, haves, mut words, .. } = fetch;
@@ -337,6 +321,33 @@ impl Case<'_> {
             fetch.words.push("filter");
         }
         fetch
+    }
+
+    /// Tips, commits, objects, ids that nothing has, names.
+    fn want(&self, fetch: &mut Fetch, tips: &[Oid], commits: &[Oid], reachable: &[Oid], random: &mut Random) {
+        let history = self.history;
+        fetch.wants = random.some(tips, 4);
+        if random.one_in(4) && !commits.is_empty() {
+            fetch.wants.push(*random.pick(commits));
+        }
+        if random.one_in(6) && fetch.version_2 {
+            fetch.wants.push(*random.pick(reachable));
+        }
+        if random.one_in(60) {
+            fetch.wants.push(history.unknown(random));
+        }
+        if random.one_in(5) && fetch.version_2 {
+            let names: Vec<String> = history.refs.keys().cloned().collect();
+            fetch.want_refs = random.some(&names, 2);
+            fetch.want_refs.dedup();
+        }
+        if fetch.wants.is_empty() && !random.one_in(20) {
+            fetch.wants.extend(tips.first());
+        }
+        if random.one_in(8) {
+            // Everything there is.
+            fetch.wants = tips.to_vec();
+        }
     }
 
     fn deepen(&self, random: &mut Random) -> Vec<String> {

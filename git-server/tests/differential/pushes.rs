@@ -65,17 +65,18 @@ fn settings(random: &mut Random) -> String {
     text
 }
 
-/// One push to both. False if the two are no longer alike, though both are right.
-fn push(history: &mut History, sides: &[PathBuf; 2], random: &mut Random, case: &str) -> bool {
-    let refs = refs_of(&sides[0]);
-    let had = {
-        let tips: Vec<Oid> = refs.values().copied().collect();
-        history.closure(&tips, &HashSet::new())
-    };
-    let (mut fresh, stored) = (Vec::new(), history.order.len());
-    for _ in 0..random.below(4) {
-        fresh.push(history.commit(random));
+/// Keeps the repositories and the request where somebody wants to look at them.
+fn keep(sides: &[PathBuf; 2], request: &[u8]) {
+    if let Some(place) = std::env::var_os("SLIPWAY_FUZZ_KEEP") {
+        let kept = std::process::Command::new("cp").arg("-r").args(sides).arg(&place).status();
+        std::fs::write(Path::new(&place).join("request"), request).unwrap();
+        println!("kept in {place:?}: {kept:?}");
     }
+}
+
+/// New commits, sometimes a tag, sometimes something broken.
+fn fresh(history: &mut History, random: &mut Random) -> Vec<Oid> {
+    let mut fresh: Vec<Oid> = (0..random.below(4)).map(|_| history.commit(random)).collect();
     if random.one_in(4) {
         let target = *random.pick(&history.order);
         fresh.push(history.tag(target, random));
@@ -83,6 +84,18 @@ fn push(history: &mut History, sides: &[PathBuf; 2], random: &mut Random, case: 
     if random.one_in(12) {
         fresh.push(broken(history, random));
     }
+    fresh
+}
+
+/// One push to both. False if the two are no longer alike, though both are right.
+fn push(history: &mut History, sides: &[PathBuf; 2], random: &mut Random, case: &str) -> bool {
+    let refs = refs_of(&sides[0]);
+    let had = {
+        let tips: Vec<Oid> = refs.values().copied().collect();
+        history.closure(&tips, &HashSet::new())
+    };
+    let stored = history.order.len();
+    let fresh = fresh(history, random);
     let commands = commands(history, &refs, &fresh, random);
     let tips: Vec<Oid> = commands.iter().map(|c| c.new).collect();
     let mut needed: Vec<Oid> =
@@ -128,11 +141,7 @@ fn push(history: &mut History, sides: &[PathBuf; 2], random: &mut Random, case: 
         return false;
     }
     if !same {
-        if let Some(place) = std::env::var_os("SLIPWAY_FUZZ_KEEP") {
-            let kept = std::process::Command::new("cp").arg("-r").args(sides).arg(&place).status();
-            std::fs::write(Path::new(&place).join("request"), &request).unwrap();
-            println!("kept in {place:?}: {kept:?}");
-        }
+        keep(sides, &request);
         let told = answers.map(|said| format!("{} {:?}", said.remark, String::from_utf8_lossy(&said.bytes)));
         panic!(
             "{case}: {commands:#?}\ngit: {git_said:?}\n{}\nus:  {we_said:?}\n{}\n{after:#?}",

@@ -81,8 +81,8 @@ fn empty_pack() -> Vec<u8> {
     [head, trailer.as_ref()].concat()
 }
 
-#[test]
-fn hidden_refs_are_not_there() {
+/// A repository with a branch and a tag that are hidden, their commit and a blob of it.
+fn lab_with_secret() -> (Lab, String, String) {
     let lab = Lab::new();
     let (dev, tree) = (&lab.dev, &lab.tree);
     dev.git(tree, &["checkout", "-q", "-b", "wip"]);
@@ -93,7 +93,14 @@ fn hidden_refs_are_not_there() {
     dev.git(tree, &["push", "-q", &url, "wip:refs/hidden/x", "tag-of-secret:refs/hidden/tag"]);
     dev.git(tree, &["fetch", "-q", &url, &secret]);
     lab.set(&[("transfer.hideRefs", "refs/hidden"), ("transfer.advertiseObjectInfo", "true")]);
+    (lab, secret, blob)
+}
 
+#[test]
+fn hidden_refs_are_not_there() {
+    let (lab, secret, blob) = lab_with_secret();
+    let (dev, tree) = (&lab.dev, &lab.tree);
+    let url = dev.ssh_url("app");
     let clone = dev.home.join("clone");
     dev.git(&dev.home, &["clone", "-q", &url, "clone"]);
     for git in gits() {
@@ -131,6 +138,20 @@ fn hidden_refs_are_not_there() {
     // The pack for what is shown has nothing of it, tags that follow included.
     assert!(!dev.try_git(&clone, &["cat-file", "-e", &secret]).status.success());
 
+    lab.set(&[("uploadpack.allowTipSHA1InWant", "true")]);
+    dev.git(&clone, &["fetch", "-q", &url, &secret]);
+    // Negation shows it again.
+    lab.set(&[("transfer.hideRefs", "!refs/hidden/x")]);
+    assert!(dev.git(&clone, &["ls-remote", &url]).contains("refs/hidden/x"));
+}
+
+#[test]
+fn hidden_refs_are_not_moved_and_not_stolen() {
+    let (lab, secret, blob) = lab_with_secret();
+    let (dev, tree) = (&lab.dev, &lab.tree);
+    let url = dev.ssh_url("app");
+    let clone = dev.home.join("clone");
+    dev.git(&dev.home, &["clone", "-q", &url, "clone"]);
     let deny = "deny updating a hidden ref";
     dev.git(&lab.path, &["symbolic-ref", "refs/heads/door", "refs/hidden/x"]);
     assert!(!dev.git(&clone, &["ls-remote", &url]).contains("door"));
@@ -169,12 +190,6 @@ fn hidden_refs_are_not_there() {
     let body = [format!("{:04x}{commands}0000", commands.len() + 4).as_bytes(), &thin.stdout].concat();
     let said = lab.ask("receive-pack", body, false);
     assert!(said.contains("ng refs/heads/stolen"), "{said}");
-
-    lab.set(&[("uploadpack.allowTipSHA1InWant", "true")]);
-    dev.git(&clone, &["fetch", "-q", &url, &secret]);
-    // Negation shows it again.
-    lab.set(&[("transfer.hideRefs", "!refs/hidden/x")]);
-    assert!(dev.git(&clone, &["ls-remote", &url]).contains("refs/hidden/x"));
 }
 
 #[test]

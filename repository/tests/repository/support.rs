@@ -105,6 +105,46 @@ impl Lab {
     }
 }
 
+/// One change of a commit: a file goes, moves, or is written.
+fn change(out: &mut Vec<u8>, present: &mut Vec<String>, random: &mut Random) {
+    match random.below(8) {
+        0 if !present.is_empty() => {
+            let gone = present.swap_remove(random.below(present.len() as u64) as usize);
+            writeln!(out, "D {gone}").unwrap();
+        }
+        1 if !present.is_empty() => {
+            let i = random.below(present.len() as u64) as usize;
+            let new = format!("moved/{}/{}.txt", random.below(9), random.below(1000));
+            writeln!(out, "R {} {new}", present[i]).unwrap();
+            present.retain(|p| *p != new);
+            if i < present.len() {
+                present[i] = new;
+            } else {
+                present.push(new);
+            }
+        }
+        _ => {
+            let deep = random.below(5);
+            let mut path = String::new();
+            for d in 0..deep {
+                path += &format!("dir{}-{d}/", random.below(3));
+            }
+            path += &format!("file{}.txt", random.below(12));
+            // A file named like a folder never happens: folders start with "dir".
+            let mut text = String::new();
+            for line in 0..random.below(200) {
+                let r = if random.below(30) == 0 { random.next() } else { 7 };
+                text += &format!("line {line} of {path}: {r}\n");
+            }
+            let mode = if random.below(10) == 0 { "100755" } else { "100644" };
+            writeln!(out, "M {mode} inline {path}\ndata {}\n{text}", text.len()).unwrap();
+            if !present.contains(&path) {
+                present.push(path);
+            }
+        }
+    }
+}
+
 /// A history as a stream for git fast-import: branches, merges, tags, deletes, renames, deep folders.
 pub fn history(seed: u64, commits: u64) -> Vec<u8> {
     let mut random = Random(seed);
@@ -137,42 +177,7 @@ pub fn history(seed: u64, commits: u64) -> Vec<u8> {
             writeln!(out, "merge :{}", marks[m]).unwrap();
         }
         for _ in 0..=random.below(4) {
-            match random.below(8) {
-                0 if !present.is_empty() => {
-                    let gone = present.swap_remove(random.below(present.len() as u64) as usize);
-                    writeln!(out, "D {gone}").unwrap();
-                }
-                1 if !present.is_empty() => {
-                    let i = random.below(present.len() as u64) as usize;
-                    let new = format!("moved/{}/{}.txt", random.below(9), random.below(1000));
-                    writeln!(out, "R {} {new}", present[i]).unwrap();
-                    present.retain(|p| *p != new);
-                    if i < present.len() {
-                        present[i] = new;
-                    } else {
-                        present.push(new);
-                    }
-                }
-                _ => {
-                    let deep = random.below(5);
-                    let mut path = String::new();
-                    for d in 0..deep {
-                        path += &format!("dir{}-{d}/", random.below(3));
-                    }
-                    path += &format!("file{}.txt", random.below(12));
-                    // A file named like a folder never happens: folders start with "dir".
-                    let mut text = String::new();
-                    for line in 0..random.below(200) {
-                        let r = if random.below(30) == 0 { random.next() } else { 7 };
-                        text += &format!("line {line} of {path}: {r}\n");
-                    }
-                    let mode = if random.below(10) == 0 { "100755" } else { "100644" };
-                    writeln!(out, "M {mode} inline {path}\ndata {}\n{text}", text.len()).unwrap();
-                    if !present.contains(&path) {
-                        present.push(path);
-                    }
-                }
-            }
+            change(&mut out, &mut present, &mut random);
         }
         marks.push(mark);
         files.push(present);

@@ -53,6 +53,43 @@ fn folders_and_files_are_gits() {
     }
 }
 
+/// Revisions that are there, that are not, and that are none.
+const REVISIONS: [&str; 33] = [
+    "HEAD",
+    "@",
+    "main",
+    "b1",
+    "heads/b1",
+    "tags/b1",
+    "refs/heads/main",
+    "feature/x",
+    "cafe",
+    "main~3",
+    "main^",
+    "main^2",
+    "main~2^2~1",
+    "@~1^0",
+    "HEAD^{tree}",
+    "main^{}",
+    "none",
+    "refs/heads/none",
+    "main~9999",
+    "b9^",
+    "",
+    "^",
+    "~",
+    "HEAD~",
+    "main^9",
+    "@^{commit}",
+    "main^{nonsense}",
+    "..",
+    "main..b1",
+    "a b",
+    "deadbeef",
+    "zzzz",
+    "main^{object}",
+];
+
 #[test]
 fn revisions_are_gits() {
     let wild = Wild::new(5, 80);
@@ -64,43 +101,7 @@ fn revisions_are_gits() {
     let repositories = &wild._lab.repositories;
     let snapshot = repositories.get(&"wild".parse().unwrap()).unwrap().snapshot().unwrap();
     let tag = git(&wild.path, &["for-each-ref", "--format=%(refname:short)", "--count=1", "refs/tags/t*"]);
-    let mut revisions: Vec<String> = [
-        "HEAD",
-        "@",
-        "main",
-        "b1",
-        "heads/b1",
-        "tags/b1",
-        "refs/heads/main",
-        "feature/x",
-        "cafe",
-        "main~3",
-        "main^",
-        "main^2",
-        "main~2^2~1",
-        "@~1^0",
-        "HEAD^{tree}",
-        "main^{}",
-        "none",
-        "refs/heads/none",
-        "main~9999",
-        "b9^",
-        "",
-        "^",
-        "~",
-        "HEAD~",
-        "main^9",
-        "@^{commit}",
-        "main^{nonsense}",
-        "..",
-        "main..b1",
-        "a b",
-        "deadbeef",
-        "zzzz",
-        "main^{object}",
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    let mut revisions: Vec<String> = REVISIONS.map(str::to_owned).to_vec();
     revisions.extend([
         tag.clone(),
         format!("{tag}^{{}}"),
