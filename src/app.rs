@@ -10,7 +10,7 @@ use slipway_core::{Oid, Problem, ProblemKind, RefName, RefUpdate};
 use slipway_forge::Forge;
 use slipway_git_server::GitServer;
 use slipway_repository::Repository;
-use slipway_store::SledStore;
+use slipway_store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -59,7 +59,7 @@ impl App {
         let workers = Arc::new(ToWorkers::default());
         let rooms = Rooms::new(&disk, &data, &config, workers.clone())?;
         settle(&rooms).await?;
-        let forge = floor(&rooms, &workers, &disk, &data);
+        let forge = floor(&rooms, &workers, &data);
         let (supervisor, upkeep) = work(&rooms, &forge, &config, &doors.base_url)?;
         workers.set(supervisor.clone(), upkeep.clone());
         // Before anything is served: what an earlier life left stands in its lanes ahead of what is pushed from now on.
@@ -69,7 +69,7 @@ impl App {
         let (git, web) = surfaces(&rooms, &forge, &supervisor, &doors, &stop);
         let (http, ssh, base_url) = (doors.http, doors.ssh, doors.base_url.clone());
         doors.open(&config, &data, (&git, &web), (&tasks, &stop)).await?;
-        tasks.spawn(sweep_sessions(disk.sled, stop.clone()));
+        tasks.spawn(sweep_sessions(disk.store, stop.clone()));
         tasks.spawn(sweep_engine(rooms.clone(), supervisor.clone()));
         tracing::info!(%http, %ssh, data = %data.root().display(), ms = began.elapsed().as_millis() as u64, "serving");
         let drain = Duration::from_secs(config.drain_s);
@@ -127,8 +127,8 @@ fn catch(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Problem> {
 }
 
 /// The floor that all surfaces stand on.
-fn floor(rooms: &Rooms, workers: &Arc<ToWorkers>, disk: &Disk, data: &DataFolder) -> Arc<Forge> {
-    let outside = ServerOperations::new(rooms.clone(), workers.clone(), disk.sled.clone(), data.clone());
+fn floor(rooms: &Rooms, workers: &Arc<ToWorkers>, data: &DataFolder) -> Arc<Forge> {
+    let outside = ServerOperations::new(rooms.clone(), workers.clone(), data.clone());
     Arc::new(Forge::new(slipway_forge::Parts {
         store: rooms.store.clone(),
         repositories: rooms.repositories.clone(),
@@ -232,7 +232,7 @@ async fn sweep_engine(rooms: Rooms, supervisor: Supervisor) {
     supervisor.open();
 }
 
-async fn sweep_sessions(store: Arc<SledStore>, stop: CancellationToken) {
+async fn sweep_sessions(store: Store, stop: CancellationToken) {
     loop {
         let store = store.clone();
         if let Err(problem) = blocking(move || store.sweep(now())).await {

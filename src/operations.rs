@@ -17,7 +17,6 @@ use slipway_core::{
 use slipway_forge::bump::Place;
 use slipway_forge::{Change, Check, Outside, Subject};
 use slipway_repository::{Edit, Maintained, Snapshot};
-use slipway_store::SledStore;
 
 use crate::data::DataFolder;
 use crate::dispatch::ToWorkers;
@@ -41,13 +40,12 @@ const STOP_GRACE: Duration = Duration::from_secs(30);
 pub(crate) struct ServerOperations {
     rooms: Rooms,
     workers: Arc<ToWorkers>,
-    sled: Arc<SledStore>,
     data: DataFolder,
 }
 
 impl ServerOperations {
-    pub(crate) fn new(rooms: Rooms, workers: Arc<ToWorkers>, sled: Arc<SledStore>, data: DataFolder) -> Self {
-        Self { rooms, workers, sled, data }
+    pub(crate) fn new(rooms: Rooms, workers: Arc<ToWorkers>, data: DataFolder) -> Self {
+        Self { rooms, workers, data }
     }
 
     fn supervisor(&self) -> Result<&Supervisor, Problem> {
@@ -305,7 +303,7 @@ impl Outside for ServerOperations {
     }
 
     async fn backup(&self) -> Result<BoxStream<'static, Result<Bytes, Problem>>, Problem> {
-        Ok(backup::stream(self.sled.clone()))
+        Ok(backup::stream(self.rooms.store.clone()))
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use slipway_core::{Problem, ProblemKind};
-use slipway_store::{MasterKey, Restored, SledStore};
+use slipway_store::{MasterKey, Restored, Store};
 
 use crate::cli::{self, Cli, Out, Restore, Verb};
 use crate::data::DataFolder;
@@ -93,7 +93,7 @@ pub(crate) async fn restore(restore: &Restore, data: &Path) -> Result<bool, Prob
             let mut input = open(&from)?;
             let restored = slipway_store::restore(&mut input, &db, &aside)?;
             // What was restored is of use with its key alone; better told now than at the start.
-            SledStore::open(&db, &MasterKey::load(&key_file)?)?;
+            Store::open(&db, &MasterKey::load(&key_file)?)?;
             Ok(restored)
         }
         None => slipway_store::salvage(&db, &MasterKey::load(&key_file)?, &aside),

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use slipway_core::Problem;
-use slipway_core::accept::{Acceptance, Ledger};
+use slipway_core::accept::Acceptance;
 use slipway_deployer::Clusters;
 use slipway_hooks::{BuildLogs, Engine, Hooks, Marks};
 use slipway_repository::Repositories;
-use slipway_store::{MasterKey, SledStore, Store};
+use slipway_store::{MasterKey, Store};
 
 use crate::config::Config;
 use crate::data::DataFolder;
@@ -28,7 +28,7 @@ pub(crate) struct Rooms {
 
 /// What lies in the data folder, open.
 pub(crate) struct Disk {
-    pub(crate) sled: Arc<SledStore>,
+    pub(crate) store: Store,
     pub(crate) repositories: Arc<Repositories>,
     pub(crate) key: MasterKey,
 }
@@ -38,11 +38,11 @@ impl Disk {
     pub(crate) async fn open(data: DataFolder) -> Result<Self, Problem> {
         blocking(move || {
             let key = data.open_master_key()?;
-            let sled = Arc::new(SledStore::open(&data.db(), &key)?);
+            let store = Store::open(&data.db(), &key)?;
             data.begun()?;
             let repositories = Arc::new(Repositories::open(&data.repos())?);
             repositories.sweep()?;
-            Ok(Self { sled, repositories, key })
+            Ok(Self { store, repositories, key })
         })
         .await
     }
@@ -56,17 +56,18 @@ impl Rooms {
         config: &Config,
         workers: Arc<ToWorkers>,
     ) -> Result<Self, Problem> {
-        let Disk { sled, repositories, key } = disk;
+        let Disk { store, repositories, key } = disk;
         let installation = key.installation_id();
         let marks = Marks::new(&installation, &key.secret_for("names in the engine"));
-        let (store, ledger): (Store, Arc<dyn Ledger>) = (sled.clone(), sled.clone());
         let clusters = Arc::new(Clusters::new(installation, slipway_deployer::Timing::default()));
         let preflight = Arc::new(ClusterPreflight::new(store.clone(), clusters.clone()));
         let engine = Engine::connect(config.docker_host.as_deref())?;
         Ok(Self {
-            store,
+            store: store.clone(),
             repositories: repositories.clone(),
-            acceptance: Arc::new(Acceptance::new(ledger, preflight, now).dispatching(workers)),
+            acceptance: Arc::new(
+                Acceptance::new(Arc::new(store.clone()), preflight, now).dispatching(workers),
+            ),
             hooks: Arc::new(Hooks::new(engine, marks)),
             logs: Arc::new(BuildLogs::new(data.builds())),
             clusters,

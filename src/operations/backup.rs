@@ -1,20 +1,19 @@
 //! A backup of the store as a stream: written on a thread that may block, read at the client's pace.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use slipway_core::Problem;
-use slipway_store::SledStore;
+use slipway_store::Store;
 use tokio::sync::mpsc;
 
 /// Bytes of one piece, and how many may wait.
 const PIECE_BYTES: usize = 64 << 10;
 const PIECES_MAX: usize = 4;
 
-pub(super) fn stream(store: Arc<SledStore>) -> BoxStream<'static, Result<Bytes, Problem>> {
+pub(super) fn stream(store: Store) -> BoxStream<'static, Result<Bytes, Problem>> {
     let (pieces, out) = mpsc::channel(PIECES_MAX);
     tokio::task::spawn_blocking(move || {
         let mut writer = io::BufWriter::with_capacity(PIECE_BYTES, Pieces(pieces.clone()));

@@ -12,7 +12,7 @@ use slipway_core::event::{Cause, Event, EventState, Owed, Work};
 use slipway_core::run::{Failure, FailureClass, Run};
 use slipway_core::target::RepoRecord;
 use slipway_core::{Digest, EventId, Oid, ProblemKind, RefUpdate, RepoName};
-use slipway_store::{MasterKey, MetaStore, SledStore};
+use slipway_store::{MasterKey, Store};
 
 use super::*;
 
@@ -87,32 +87,28 @@ impl DeployStages for Script {
 }
 
 struct World {
-    sled: Arc<SledStore>,
+    store: Store,
     repo: RepoRecord,
     script: Arc<Script>,
     supervisor: Supervisor,
 }
 
-fn open(folder: &Path) -> Arc<SledStore> {
+fn open(folder: &Path) -> Store {
     let key = MasterKey::load_or_create(&folder.join("key")).expect("key");
-    Arc::new(SledStore::open(&folder.join("db"), &key).expect("store"))
+    Store::open(&folder.join("db"), &key).expect("store")
 }
 
 fn world(folder: &Path, script: Script, builds_max: usize) -> World {
-    let sled = open(folder);
+    let store = open(folder);
     let name = RepoName::parse("app").expect("valid");
-    let repo = match sled_repo(&sled, &name) {
+    let repo = match store.repo_by_name(&name).expect("read") {
         Some(repo) => repo,
-        None => slipway_store::MetaStore::create_repo(sled.as_ref(), &name, "", false, now()).expect("repo"),
+        None => store.create_repo(&name, "", false, now()).expect("repo"),
     };
     let script = Arc::new(script);
-    let supervisor = Supervisor::new(sled.clone(), script.clone(), script.clone(), builds_max, 4);
+    let supervisor = Supervisor::new(store.clone(), script.clone(), script.clone(), builds_max, 4);
     supervisor.open();
-    World { sled, repo, script, supervisor }
-}
-
-fn sled_repo(sled: &Arc<SledStore>, name: &RepoName) -> Option<RepoRecord> {
-    slipway_store::MetaStore::repo_by_name(sled.as_ref(), name).expect("read")
+    World { store, repo, script, supervisor }
 }
 
 impl World {
@@ -121,7 +117,7 @@ impl World {
         let name = RefName::branch(branch).expect("valid");
         let update = RefUpdate { name: name.clone(), old: Oid::ZERO_SHA1, new: Oid::Sha1([1; 20]) };
         let owed = Owed { ref_name: name, commit: update.new, title: "subject".into(), work };
-        let event = self.sled.intend(Event {
+        let event = self.store.intend(Event {
             id: EventId(0),
             repo: self.repo.id,
             actor: "ann".into(),
@@ -133,7 +129,7 @@ impl World {
             state: EventState::Intended,
             certificate: None,
         });
-        self.sled.accept(event.expect("intended").id, &[update], now()).expect("accepted")
+        self.store.accept(event.expect("intended").id, &[update], now()).expect("accepted")
     }
 
     fn push_build(&self, branch: &str) -> Orders {
@@ -146,7 +142,7 @@ impl World {
     }
 
     async fn build_state(&self, number: u64, want: BuildState) {
-        let store: Store = self.sled.clone();
+        let store = self.store.clone();
         for _ in 0..1000 {
             let build = store.build(self.repo.id, BuildNumber(number)).expect("read").expect("there");
             if build.run.state == want {
@@ -159,7 +155,7 @@ impl World {
     }
 
     async fn deploy_state(&self, number: u64, want: DeployState) {
-        let store: Store = self.sled.clone();
+        let store = self.store.clone();
         for _ in 0..1000 {
             let deploy = store.deploy(self.repo.id, DeployNumber(number)).expect("read").expect("there");
             if deploy.run.state == want {
@@ -265,7 +261,7 @@ async fn work_that_a_crash_cut_off_is_taken_up_once() {
 async fn wait_until_free(folder: &Path) {
     let key = MasterKey::load_or_create(&folder.join("key")).expect("key");
     for _ in 0..100 {
-        if SledStore::open(&folder.join("db"), &key).is_ok() {
+        if Store::open(&folder.join("db"), &key).is_ok() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -296,7 +292,7 @@ async fn a_drain_leaves_a_running_build_to_the_next_start_and_counts_no_death() 
         let script = Script { pause: Duration::from_secs(600), ..Script::default() };
         let world = world(folder.path(), script, 2);
         world.supervisor.resume().await.expect("resumed");
-        if world.sled.build(world.repo.id, BuildNumber(1)).expect("read").is_none() {
+        if world.store.build(world.repo.id, BuildNumber(1)).expect("read").is_none() {
             world.supervisor.order(&world.push_build("main"));
         }
         world.build_state(1, BuildState::Running).await;
@@ -308,7 +304,7 @@ async fn a_drain_leaves_a_running_build_to_the_next_start_and_counts_no_death() 
     let world = world(folder.path(), Script::default(), 2);
     world.supervisor.resume().await.expect("resumed");
     world.build_state(1, BuildState::Succeeded).await;
-    let build = world.sled.build(world.repo.id, BuildNumber(1)).expect("read").expect("there");
+    let build = world.store.build(world.repo.id, BuildNumber(1)).expect("read").expect("there");
     assert_eq!((build.run.restarts, build.run.retries), (0, 0));
 }
 
@@ -334,9 +330,9 @@ async fn a_retry_of_an_old_commit_does_not_take_the_newest_one_s_place() {
     world.build_state(1, BuildState::Succeeded).await;
     world.supervisor.order(&world.push_build("other"));
     world.supervisor.order(&world.push_build("main"));
-    let old = world.sled.build(world.repo.id, BuildNumber(1)).expect("read").expect("there");
+    let old = world.store.build(world.repo.id, BuildNumber(1)).expect("read").expect("there");
     let retry = Build { run: Run::new(BuildState::Queued, now()), ..old };
-    let retry = world.sled.add_build(retry).expect("recorded");
+    let retry = world.store.add_build(retry).expect("recorded");
     world.supervisor.start_build(retry, None);
     world.build_state(3, BuildState::Succeeded).await;
     world.build_state(4, BuildState::Succeeded).await;

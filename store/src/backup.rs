@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use slipway_core::Problem;
 
-use crate::disk::{Disk, Tree};
+use crate::disk::Disk;
+use crate::engine::{Engine, Tree};
 use crate::error::StoreError;
 use crate::limits::{BACKUP_LINE_BYTES_MAX, RESTORE_BATCH};
 use crate::salvage;
@@ -52,12 +53,12 @@ pub struct Restored {
 
 /// Writes everything as of one moment. The records are first copied to a nameless file, so that a slow `out` does not
 /// hold up the server's changes.
-pub(crate) fn write(disk: &Disk, out: &mut dyn Write) -> Result<u64, StoreError> {
-    let mut copy = nameless_file(disk.path()).map_err(|e| unwritable(&e))?;
+pub(crate) fn write(engine: &dyn Engine, out: &mut dyn Write) -> Result<u64, StoreError> {
+    let mut copy = nameless_file(engine.folder()).map_err(|e| unwritable(&e))?;
     let mut spool = BufWriter::new(&copy);
     let mut end = End { records: 0, crc32: 0 };
     let mut hasher = crc32fast::Hasher::new();
-    disk.raw(|tree, key, value| {
+    engine.each(&mut |tree, key, value| {
         let t = if tree == Tree::Meta { 'm' } else { 'r' };
         let line = Line { t, k: hex::encode(key), v: hex::encode(value) };
         let mut text = to_json(&line)?;

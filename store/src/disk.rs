@@ -1,10 +1,10 @@
 //! The only file that speaks to sled: opens it, reads records, changes them all-or-nothing, and makes changes durable.
-//! Knows bytes and keys, not what the records say.
+//! Knows bytes and keys, not what the records say. As an engine it is shown in `engine/embedded.rs`.
 //!
 //! # What is promised
-//! * [`Disk::write`] applies all of a change or nothing of it, and when it returns `Ok`, the change survives `kill -9`
+//! * [`Disk::change`] applies all of a change or nothing of it, and when it returns `Ok`, the change survives `kill -9`
 //!   and loss of power (as far as the disk keeps what it has acknowledged to `fsync`).
-//! * A reader inside [`Disk::read`] sees no half-applied change. It may see one that is applied and about to be
+//! * A reader inside [`Disk::look`] sees no half-applied change. It may see one that is applied and about to be
 //!   durable; whoever asked for that change has no answer yet.
 //! * Changes are made one after another; they are made durable together: while one `fsync` runs, later changes are
 //!   applied, and the next `fsync` covers all of them.
@@ -40,6 +40,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::ErrorKind;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -47,19 +48,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use self::opening::{DATA_FILE, Folder, Refusal, open_sled};
 use self::seal::{SEAL_KEY, Seal};
 use self::witness::Witness;
+use crate::engine::{Batch, Tree};
 use crate::error::StoreError;
+use crate::keys::Key;
 
-mod change;
 mod opening;
 mod seal;
 #[cfg(test)]
 mod tests;
 mod verify;
-mod view;
 mod witness;
-
-pub(crate) use self::change::Change;
-pub(crate) use self::view::{Scan, View};
 
 /// An open database.
 pub(crate) struct Disk {
@@ -199,32 +197,31 @@ impl Disk {
         &self.path
     }
 
-    /// Reads; no change is applied meanwhile.
-    pub(crate) fn read<T>(
+    /// Looks at the records; no change is applied meanwhile.
+    pub(crate) fn look<T>(
         &self,
-        look: impl FnOnce(View<'_>) -> Result<T, StoreError>,
+        look: impl FnOnce(Records<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let _still = self.view.read().unwrap_or_else(PoisonError::into_inner);
-        look(View { disk: self })
+        look(Records { disk: self })
     }
 
     /// Prepares a change and applies it, durable on return. Where `prepare` fails, nothing is changed. Also where it
     /// changes nothing, what it has seen is durable on return.
-    pub(crate) fn write<T>(
+    pub(crate) fn change(
         &self,
-        prepare: impl FnOnce(&mut Change<'_>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let answer = {
+        prepare: impl FnOnce(Records<'_>) -> Result<Batch, StoreError>,
+    ) -> Result<(), StoreError> {
+        {
             let mut seal = self.turn();
             self.check_halted()?;
-            let mut change = Change { view: View { disk: self }, writes: BTreeMap::new() };
-            let answer = prepare(&mut change)?;
-            let writes = change.writes.into_iter().map(|(key, value)| (key.into_bytes(), value));
-            self.apply(&mut seal, writes.collect())?;
-            answer
-        };
-        self.settle()?;
-        Ok(answer)
+            let writes = prepare(Records { disk: self })?;
+            self.apply(
+                &mut seal,
+                writes.into_iter().map(|(key, value)| (key.into_bytes(), value)).collect(),
+            )?;
+        }
+        self.settle()
     }
 
     /// The turn to change something. A thread that panicked with it has applied nothing, or has halted the database.
@@ -359,11 +356,34 @@ impl Drop for HaltOnPanic<'_> {
     }
 }
 
-/// One of the two trees, for backups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tree {
-    Records,
-    Meta,
+/// The records as applied.
+#[derive(Clone, Copy)]
+pub(crate) struct Records<'a> {
+    disk: &'a Disk,
+}
+
+impl<'a> Records<'a> {
+    /// The value of that key.
+    pub(crate) fn value(self, key: &Key) -> Result<Option<sled::IVec>, StoreError> {
+        self.disk.records.get(key.bytes()).map_err(|e| self.disk.unreadable(e))
+    }
+
+    /// True if the key is there.
+    pub(crate) fn there(self, key: &Key) -> Result<bool, StoreError> {
+        self.disk.records.contains_key(key.bytes()).map_err(|e| self.disk.unreadable(e))
+    }
+
+    /// The keys between two bounds with their values.
+    pub(crate) fn pairs(
+        self,
+        bounds: (Bound<Vec<u8>>, Bound<Vec<u8>>),
+    ) -> impl DoubleEndedIterator<Item = Result<(Key, Vec<u8>), StoreError>> + use<'a> {
+        let disk = self.disk;
+        disk.records.range::<Vec<u8>, _>(bounds).map(move |pair| {
+            let (key, value) = pair.map_err(|e| disk.unreadable(e))?;
+            Ok((Key::from_bytes(&key), value.to_vec()))
+        })
+    }
 }
 
 /// Where the files come from.

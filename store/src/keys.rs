@@ -75,6 +75,11 @@ impl Key {
         self
     }
 
+    /// The key of what is called `name` among those that begin with this one.
+    pub(crate) fn followed_by(&self, name: &str) -> Self {
+        self.clone().last(name)
+    }
+
     /// The key's bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
@@ -83,6 +88,16 @@ impl Key {
     /// The key's bytes, taken.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0
+    }
+
+    /// The first key after all that begin with this one.
+    pub(crate) fn past(&self) -> Option<Self> {
+        let last = self.0.iter().rposition(|&b| b != u8::MAX)?;
+        let mut past = self.0.get(..=last)?.to_vec();
+        if let Some(byte) = past.last_mut() {
+            *byte += 1;
+        }
+        Some(Self(past))
     }
 
     /// Takes a key as it lies in the database.

@@ -29,6 +29,8 @@ pub(crate) const KEYS_PER_USER_MAX: usize = 100;
 pub(crate) const TOKENS_PER_USER_MAX: usize = 100;
 /// Most sessions of one user; one more ends the one that would have ended first.
 pub(crate) const SESSIONS_PER_USER_MAX: usize = 64;
+/// Longest key fingerprint or token id, in bytes: both become parts of keys.
+pub(crate) const ID_BYTES_MAX: usize = 128;
 /// Most registries, and most clusters.
 pub(crate) const TARGETS_MAX: usize = 1_000;
 /// Longest text that people give a key, a token or a target, and longest key, in bytes.
@@ -48,8 +50,8 @@ pub(crate) const DEPLOYS_KEPT: u64 = 1_000;
 pub(crate) const PRUNED_PER_WRITE: usize = 16;
 /// Most old records of a kind that one write looks at for that.
 pub(crate) const PRUNE_LOOKS: usize = 64;
-/// Most records in one answer to a caller that gives a limit.
-pub(crate) const LIST_MAX: usize = 1_000;
+/// Most events, builds or deploys in one answer: a full page, and one more that tells whether there is another.
+pub(crate) const LIST_MAX: usize = 1_001;
 /// Most sessions that one sweep ends in one transaction.
 pub(crate) const SWEEP_BATCH: usize = 1_000;
 

@@ -7,11 +7,14 @@ use slipway_core::{Problem, ProblemKind, RepoId};
 
 use crate::backup::Restored;
 use crate::codec;
-use crate::disk::{Change, Disk, Tree};
+use crate::disk::Disk;
+use crate::engine::Tree;
 use crate::error::StoreError;
-use crate::keys::{self, Counter, Key};
+use crate::keys::{self, Counter};
 use crate::limits::{RESTORE_BATCH, SALVAGE_GAP};
 use crate::master_key::MasterKey;
+use crate::store::change;
+use crate::tx::Tx;
 use crate::upkeep;
 use crate::vault::Vault;
 
@@ -32,7 +35,7 @@ pub fn salvage(db_dir: &Path, master_key: &MasterKey, aside: &str) -> Result<Res
     }
     let (records, moved) = beside_no_whole_one(db_dir, aside, |disk| {
         let records = take_over(db_dir, disk)?;
-        leave_gaps(disk)?;
+        change(disk, &vault, leave_gaps)?;
         upkeep::begin(disk, &vault)?;
         Ok(records)
     })?;
@@ -78,25 +81,20 @@ fn fits(key: &[u8], value: &[u8]) -> bool {
 }
 
 /// Raises every counter of ids and numbers.
-fn leave_gaps(disk: &Disk) -> Result<(), StoreError> {
-    let repos: Vec<RepoId> = disk.read(|view| {
-        let ids = view.keys(&keys::repos(), crate::disk::Scan::Up);
-        ids.map(|key| Ok(RepoId(key?.last_number().unwrap_or_default()))).collect()
-    })?;
-    disk.write(|change| {
-        for counter in [Counter::RepoIds, Counter::EventIds] {
-            raise(change, &keys::counter(counter))?;
+fn leave_gaps(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    for counter in [Counter::RepoIds, Counter::EventIds] {
+        raise(tx, counter)?;
+    }
+    for key in tx.view().all_keys(&keys::repos())? {
+        let repo = RepoId(key.last_number().unwrap_or_default());
+        for counter in [Counter::Builds(repo), Counter::Deploys(repo)] {
+            raise(tx, counter)?;
         }
-        for repo in repos {
-            for counter in [Counter::Builds(repo), Counter::Deploys(repo)] {
-                raise(change, &keys::counter(counter))?;
-            }
-        }
-        Ok(())
-    })
+    }
+    Ok(())
 }
 
-fn raise(change: &mut Change<'_>, counter: &Key) -> Result<(), StoreError> {
-    let last: u64 = change.get(counter)?.unwrap_or_default();
-    change.put(counter.clone(), &last.saturating_add(SALVAGE_GAP)).map(drop)
+fn raise(tx: &mut Tx<'_>, counter: Counter) -> Result<(), StoreError> {
+    let last = tx.count(counter)?;
+    tx.put(keys::counter(counter), &last.saturating_add(SALVAGE_GAP)).map(drop)
 }

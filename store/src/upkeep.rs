@@ -6,7 +6,7 @@
 use slipway_core::Secret;
 
 use crate::codec;
-use crate::disk::Disk;
+use crate::engine::Engine;
 use crate::error::StoreError;
 use crate::keys::Key;
 use crate::vault::{Sealed, Vault};
@@ -22,7 +22,7 @@ pub(crate) const SEALED_FORMAT: &[u8] = b"2";
 
 /// One step: brings a database from the format of its place in [`STEPS`] (counted from 1) to the next one. It must be
 /// harmless when done twice: the new format is recorded after it.
-type Step = fn(&Disk) -> Result<(), StoreError>;
+type Step = fn(&dyn Engine) -> Result<(), StoreError>;
 
 /// From format 1 to 2, from 2 to 3, and so on. Whatever is open is sealed by now, a backup of format 1 included.
 const STEPS: [Step; FORMAT as usize - 1] = [|_| Ok(())];
@@ -31,18 +31,18 @@ const KEY_CHECK_FACT: &str = "key-check";
 const KEY_CHECK_TEXT: &str = "slipway";
 
 /// Writes the facts of a database that is being made.
-pub(crate) fn begin(disk: &Disk, vault: &Vault) -> Result<(), StoreError> {
+pub(crate) fn begin(disk: &dyn Engine, vault: &Vault) -> Result<(), StoreError> {
     put_format(disk, FORMAT)?;
     check_key(disk, vault)
 }
 
 /// Brings the database to this program's format and checks that the master key fits.
-pub(crate) fn check(disk: &Disk, vault: &Vault) -> Result<(), StoreError> {
+pub(crate) fn check(disk: &dyn Engine, vault: &Vault) -> Result<(), StoreError> {
     match format(disk)? {
         None => return Err(damaged("the format of the database", "it is missing")),
         Some(0) => return Err(damaged("the format of the database", "it is 0")),
         Some(found) if found > FORMAT => {
-            return Err(StoreError::TooNew { path: disk.path().to_owned(), found, known: FORMAT });
+            return Err(StoreError::TooNew { path: disk.folder().to_owned(), found, known: FORMAT });
         }
         Some(found) => {
             for (step, from) in STEPS.iter().zip(1..).skip_while(|(_, from)| *from < found) {
@@ -55,19 +55,19 @@ pub(crate) fn check(disk: &Disk, vault: &Vault) -> Result<(), StoreError> {
     check_key(disk, vault)
 }
 
-fn format(disk: &Disk) -> Result<Option<u32>, StoreError> {
+fn format(disk: &dyn Engine) -> Result<Option<u32>, StoreError> {
     let Some(raw) = disk.fact(FORMAT_FACT)? else { return Ok(None) };
     let found = std::str::from_utf8(&raw).ok().and_then(|text| text.parse().ok());
     found.map(Some).ok_or_else(|| damaged("the format of the database", "it is not a number"))
 }
 
-fn put_format(disk: &Disk, format: u32) -> Result<(), StoreError> {
+fn put_format(disk: &dyn Engine, format: u32) -> Result<(), StoreError> {
     disk.put_fact(FORMAT_FACT, format.to_string().as_bytes())
 }
 
-fn check_key(disk: &Disk, vault: &Vault) -> Result<(), StoreError> {
+fn check_key(disk: &dyn Engine, vault: &Vault) -> Result<(), StoreError> {
     let key = Key::from_bytes(KEY_CHECK_FACT.as_bytes());
-    let wrong = || StoreError::WrongMasterKey { path: disk.path().to_owned() };
+    let wrong = || StoreError::WrongMasterKey { path: disk.folder().to_owned() };
     let Some(raw) = disk.fact(KEY_CHECK_FACT)? else {
         let sealed = vault.seal(&key, &Secret::new(KEY_CHECK_TEXT)).ok_or_else(wrong)?;
         let body = codec::to_body(&sealed).map_err(|cause| record(KEY_CHECK_FACT, cause))?;
@@ -92,6 +92,7 @@ fn damaged(what: &str, why: &'static str) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::Disk;
     use crate::master_key::MasterKey;
 
     fn vault(folder: &std::path::Path) -> Vault {

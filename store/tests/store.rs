@@ -1,7 +1,7 @@
 //! Tests of the store through its public surface, on a real disk.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-#[path = "store/contract.rs"]
+#[path = "store/contract/mod.rs"]
 mod contract;
 #[path = "store/crash.rs"]
 mod crash;
@@ -14,49 +14,61 @@ mod on_disk;
 #[path = "store/samples.rs"]
 mod samples;
 
-/// The contract that every implementation of the trait keeps, one test a case.
+/// The contract that the store keeps on every engine, one test a case.
 macro_rules! keeps_the_contract {
-    ($($case:ident),* $(,)?) => {
-        mod sled_store {
-            $(
+    ($($subject:ident: $($case:ident),* $(,)?;)*) => {
+        mod on_sled {
+            $($(
                 #[test]
                 fn $case() {
-                    let home = crate::samples::Home::new();
-                    crate::contract::$case(&home.open());
+                    crate::contract::$subject::$case(&crate::samples::Home::new().open());
                 }
-            )*
+            )*)*
+        }
+        mod in_memory {
+            $($(
+                #[test]
+                fn $case() {
+                    crate::contract::$subject::$case(&crate::samples::Home::new().in_memory());
+                }
+            )*)*
         }
     };
 }
 
 keeps_the_contract!(
-    users_are_known_by_name,
-    the_last_owner_cannot_go,
-    a_removed_user_leaves_nothing_to_the_next_of_that_name,
-    a_key_belongs_to_one_user,
-    a_user_has_a_bounded_number_of_keys_and_tokens,
-    a_token_is_found_by_the_hash_of_its_value,
-    a_session_ends_when_it_expires,
-    a_user_has_a_bounded_number_of_sessions,
-    a_repository_keeps_its_id_when_its_name_changes,
-    ids_and_numbers_are_never_used_again,
-    a_removed_repository_leaves_nothing,
-    roles_are_given_and_taken,
-    secrets_come_back_as_they_were,
-    a_target_in_use_cannot_go,
-    bindings_need_both_ends,
-    an_event_is_accepted_once,
-    many_at_once_accept_it_once_and_share_no_number,
-    only_what_moved_is_owed,
-    an_abandoned_event_owes_nothing,
-    intended_events_are_found_oldest_first,
-    what_is_known_to_be_broken_is_recorded_as_failed,
-    builds_are_listed_newest_first_in_pages,
-    unfinished_work_is_found_until_it_is_final,
-    work_that_nobody_recorded_cannot_be_replaced,
-    deploys_can_be_asked_for_without_an_event,
-    an_inventory_is_replaced_whole,
-    records_of_any_length_come_back,
-    too_large_a_record_is_refused_and_changes_nothing,
-    old_events_go_and_unsettled_ones_stay,
+    people:
+        users_are_known_by_name,
+        the_last_owner_cannot_go,
+        a_removed_user_leaves_nothing_to_the_next_of_that_name,
+        a_key_belongs_to_one_user,
+        a_user_has_a_bounded_number_of_keys_and_tokens,
+        a_token_is_found_by_the_hash_of_its_value,
+        a_session_ends_when_it_expires,
+        a_user_has_a_bounded_number_of_sessions;
+    repositories:
+        a_repository_keeps_its_id_when_its_name_changes,
+        ids_and_numbers_are_never_used_again,
+        a_removed_repository_leaves_nothing,
+        roles_are_given_and_taken;
+    targets:
+        secrets_come_back_as_they_were,
+        a_target_in_use_cannot_go,
+        bindings_need_both_ends,
+        an_inventory_is_replaced_whole;
+    events:
+        an_event_is_accepted_once,
+        many_at_once_accept_it_once_and_share_no_number,
+        only_what_moved_is_owed,
+        an_abandoned_event_owes_nothing,
+        intended_events_are_found_oldest_first,
+        what_is_known_to_be_broken_is_recorded_as_failed,
+        old_events_go_and_unsettled_ones_stay;
+    work:
+        builds_are_listed_newest_first_in_pages,
+        unfinished_work_is_found_until_it_is_final,
+        work_that_nobody_recorded_cannot_be_replaced,
+        deploys_can_be_asked_for_without_an_event,
+        records_of_any_length_come_back,
+        too_large_a_record_is_refused_and_changes_nothing;
 );

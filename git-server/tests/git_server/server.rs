@@ -18,7 +18,7 @@ use slipway_core::{EventId, ObjectFormat, Oid, Problem, RepoName, Role, Scope, U
 use slipway_forge::{Caller, Forge};
 use slipway_git_server::{CommandIo, Commands, Follow, GitServer, HostKeys, Limits, Parts};
 use slipway_repository::Repositories;
-use slipway_store::{MasterKey, SledStore, Store};
+use slipway_store::{MasterKey, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -107,8 +107,7 @@ impl Server {
         let data = folder.path().join("data");
         std::fs::create_dir_all(data.join("repos")).expect("a folder");
         let master = MasterKey::load_or_create(&data.join("keys/master.key")).expect("a key");
-        let sled = Arc::new(SledStore::open(&data.join("db"), &master).expect("a store"));
-        let store: Store = sled.clone();
+        let store = Store::open(&data.join("db"), &master).expect("a store");
         let repositories =
             Arc::new(Repositories::open(&data.join("repos")).expect("a folder of repositories"));
         let host_keys = HostKeys::load_or_create(&data.join("keys")).expect("a host key");
@@ -120,9 +119,9 @@ impl Server {
         });
         let (http, ssh) =
             (http_listener.local_addr().expect("bound"), ssh_listener.local_addr().expect("bound"));
-        let acceptance = Arc::new(Acceptance::new(sled, Arc::new(NoObjection), now));
+        let acceptance = Arc::new(Acceptance::new(Arc::new(store.clone()), Arc::new(NoObjection), now));
         let forge = Arc::new(Forge::new(slipway_forge::Parts {
-            store: Arc::clone(&store),
+            store: store.clone(),
             repositories: Arc::clone(&repositories),
             acceptance: Arc::clone(&acceptance),
             outside: Arc::new(crate::outside::Nothing),

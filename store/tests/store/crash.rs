@@ -5,11 +5,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use slipway_core::accept::Ledger;
+use slipway_core::accept::Ledger as _;
 use slipway_core::build::BuildState;
 use slipway_core::event::EventState;
 use slipway_core::{BuildNumber, EventId, RepoId};
-use slipway_store::{MasterKey, MetaStore, SledStore};
+use slipway_store::{MasterKey, Store};
 
 use crate::samples::*;
 
@@ -22,7 +22,7 @@ const BRANCHES: [&str; 3] = ["main", "next", "side"];
 fn the_process_that_is_killed() {
     let Some(folder) = std::env::var_os(FOLDER).map(std::path::PathBuf::from) else { return };
     let key = MasterKey::load_or_create(&folder.join("keys/master")).unwrap();
-    let store = SledStore::open(&folder.join("db"), &key).unwrap();
+    let store = Store::open(&folder.join("db"), &key).unwrap();
     let repo = RepoId(1);
     let say = |what: &str, number: u64| {
         let mut out = std::io::stdout().lock();
@@ -40,7 +40,7 @@ fn the_process_that_is_killed() {
     });
 }
 
-fn push_once(store: &SledStore, repo: RepoId, say: &(impl Fn(&str, u64) + Sync)) {
+fn push_once(store: &Store, repo: RepoId, say: &(impl Fn(&str, u64) + Sync)) {
     let mut owed: Vec<_> = BRANCHES.iter().map(|b| owes_build(b)).collect();
     owed.push(owes_deploy("main"));
     let mut wanted = event(repo, &BRANCHES, owed);
@@ -85,7 +85,7 @@ fn what_was_acknowledged_survives_kill_and_nothing_is_there_by_half() {
     assert!(count("accepted") > 50, "the killed process hardly worked: {}", acknowledged.len());
 }
 
-fn check(store: &SledStore, acknowledged: &BTreeSet<String>) {
+fn check(store: &Store, acknowledged: &BTreeSet<String>) {
     let repo = RepoId(1);
     // Old settled events and final builds go in the end; what lies this far back may be gone rightly.
     let newest_event = store.events(repo, 1).unwrap().first().map_or(0, |e| e.id.0);
@@ -116,7 +116,7 @@ fn check(store: &SledStore, acknowledged: &BTreeSet<String>) {
 }
 
 /// No change is there by half.
-pub(crate) fn whole(store: &SledStore, repo: RepoId) {
+pub(crate) fn whole(store: &Store, repo: RepoId) {
     let mut intended = BTreeSet::new();
     for event in store.events(repo, 300).unwrap() {
         let (builds, deploys) =
@@ -180,8 +180,7 @@ fn a_log_cut_anywhere_recovers_to_a_whole_state() {
                 std::fs::remove_file(snapshot).unwrap();
             }
         }
-        let store =
-            SledStore::open(&folder, &home.key).unwrap_or_else(|e| panic!("cut at {cut} of {used}: {e}"));
+        let store = Store::open(&folder, &home.key).unwrap_or_else(|e| panic!("cut at {cut} of {used}: {e}"));
         whole(&store, repo);
         seen.insert(store.events(repo, 1000).unwrap().len());
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use slipway_core::accept::Ledger;
 use slipway_core::{Problem, ProblemKind, RepoId, Role, Secret};
-use slipway_store::{MetaStore, SledStore, StoreError, restore, salvage};
+use slipway_store::{Store, StoreError, restore, salvage};
 
 use crate::on_disk::copy;
 use crate::samples::*;
@@ -15,7 +15,7 @@ const PLACES: usize = 100;
 const NOISE_BYTES: usize = 16;
 
 /// Everything that the store says, in words.
-fn all(store: &SledStore) -> Vec<String> {
+fn all(store: &Store) -> Vec<String> {
     let mut said = vec![
         format!("{:?}", store.users().unwrap()),
         format!("{:?}", store.keys(None).unwrap()),
@@ -38,7 +38,7 @@ fn all(store: &SledStore) -> Vec<String> {
 }
 
 /// What a team has after a while.
-fn fill(store: &SledStore) {
+fn fill(store: &Store) {
     for n in 0..64 {
         let name = format!("user-{n}");
         store.create_user(&user(&name, n == 0)).unwrap();
@@ -109,7 +109,7 @@ impl Scene {
         copy(&self.whole, &folder);
         harm(&folder);
         let harmed = contents(&folder);
-        match SledStore::open(&folder, &self.home.key) {
+        match Store::open(&folder, &self.home.key) {
             Ok(store) => {
                 assert_eq!(all(&store), self.said, "{what}: it is served without all that was acknowledged");
                 store.create_user(&user("later", false)).unwrap();
@@ -229,7 +229,7 @@ fn an_older_copy_of_the_data_file_is_refused() {
             std::fs::remove_file(path).unwrap();
         }
     }
-    let problem = Problem::from(SledStore::open(&home.db(), &home.key).unwrap_err());
+    let problem = Problem::from(Store::open(&home.db(), &home.key).unwrap_err());
     assert!(problem.what.contains("acknowledged change"), "{problem}");
 }
 
@@ -264,7 +264,7 @@ fn an_opening_that_was_cut_off_begins_again() {
     for (n, leave) in leave.iter().enumerate() {
         drop(std::fs::remove_dir_all(db.parent().unwrap()));
         leave();
-        let store = SledStore::open(&db, &scene.home.key).unwrap_or_else(|e| panic!("{n}: {e}"));
+        let store = Store::open(&db, &scene.home.key).unwrap_or_else(|e| panic!("{n}: {e}"));
         assert_eq!(all(&store), scene.said, "{n}");
     }
 }
@@ -273,7 +273,7 @@ fn an_opening_that_was_cut_off_begins_again() {
 fn a_backup_takes_the_place_of_a_damaged_database_and_of_no_other() {
     let scene = Scene::new(true);
     let mut backup = Vec::new();
-    let store = SledStore::open(&scene.home.db(), &scene.home.key);
+    let store = Store::open(&scene.home.db(), &scene.home.key);
     store.unwrap().backup(&mut backup).unwrap();
     let whole = restore(&mut backup.as_slice(), &scene.home.db(), "old").unwrap_err();
     assert!(whole.what.contains("is whole; it is not replaced"), "{whole}");
@@ -281,7 +281,7 @@ fn a_backup_takes_the_place_of_a_damaged_database_and_of_no_other() {
     noise(&scene.home.db().join("db"), 600);
     let half = &backup[..backup.len() / 2];
     restore(&mut &half[..], &scene.home.db(), "old").unwrap_err();
-    let refused = SledStore::open(&scene.home.db(), &scene.home.key).unwrap_err();
+    let refused = Store::open(&scene.home.db(), &scene.home.key).unwrap_err();
     assert!(
         matches!(refused, StoreError::Damaged { .. }),
         "a broken backup has changed something: {refused}"
@@ -291,7 +291,7 @@ fn a_backup_takes_the_place_of_a_damaged_database_and_of_no_other() {
     let moved = restored.moved.expect("the damaged one is kept");
     assert_eq!(moved, scene.home.path().join("db.old"));
     assert!(moved.join("db").is_file());
-    assert_eq!(all(&SledStore::open(&scene.home.db(), &scene.home.key).unwrap()), scene.said);
+    assert_eq!(all(&Store::open(&scene.home.db(), &scene.home.key).unwrap()), scene.said);
 }
 
 #[test]
@@ -305,7 +305,7 @@ fn what_can_still_be_read_is_taken_over_and_nothing_is_numbered_twice() {
     let taken = salvage(&db, &scene.home.key, "old").unwrap();
     assert!(taken.records > 50, "{taken:?}");
     assert!(taken.moved.unwrap().join("db").is_file());
-    let store = SledStore::open(&db, &scene.home.key).unwrap();
+    let store = Store::open(&db, &scene.home.key).unwrap();
     let users = store.users().unwrap().len();
     assert!((4..=64).contains(&users), "{users}");
     let repo = store.create_repo(&repo_name("new"), "", false, NOW).unwrap();

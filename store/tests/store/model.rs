@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use slipway_core::accept::Ledger;
+use slipway_core::accept::Ledger as _;
 use slipway_core::build::{Build, BuildState};
 use slipway_core::event::{Event, EventState};
 use slipway_core::{BuildNumber, EventId, ProblemKind, RefUpdate, RegistryName, RepoId, Role, UserName};
-use slipway_store::{MetaStore, SledStore};
+use slipway_store::Store;
 
 use crate::samples::*;
 
@@ -237,7 +237,7 @@ impl Model {
     }
 }
 
-fn apply(store: &SledStore, model: &Model, op: &Op) -> Answer {
+fn apply(store: &Store, model: &Model, op: &Op) -> Answer {
     let id = |n: u8| RepoId(n.into());
     let done = match *op {
         Op::CreateUser(u, owner) => store.create_user(&user(nth_user(u).as_str(), owner)),
@@ -288,7 +288,7 @@ fn apply(store: &SledStore, model: &Model, op: &Op) -> Answer {
     done.err().map(|problem| problem.kind)
 }
 
-fn compare(store: &SledStore, model: &Model) {
+fn compare(store: &Store, model: &Model) {
     let users: Vec<_> = store.users().unwrap().into_iter().map(|u| (u.name, u.owner)).collect();
     assert_eq!(users, model.users.clone().into_iter().collect::<Vec<_>>());
     let keys: BTreeMap<_, _> =

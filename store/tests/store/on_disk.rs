@@ -4,9 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Instant;
 
-use slipway_core::accept::Ledger;
+use slipway_core::accept::Ledger as _;
 use slipway_core::{Problem, ProblemKind, Secret};
-use slipway_store::{MasterKey, MetaStore, SledStore, StoreError, restore};
+use slipway_store::{MasterKey, Store, StoreError, restore};
 
 use crate::samples::*;
 
@@ -54,7 +54,7 @@ fn a_foreign_master_key_is_refused_with_a_sentence() {
     let home = Home::new();
     drop(home.open());
     let foreign = MasterKey::load_or_create(&home.path().join("keys/other")).unwrap();
-    let problem = Problem::from(SledStore::open(&home.db(), &foreign).unwrap_err());
+    let problem = Problem::from(Store::open(&home.db(), &foreign).unwrap_err());
     assert_eq!(problem.kind, ProblemKind::Broken);
     assert!(problem.what.contains("master key does not fit"), "{problem}");
     home.open().create_user(&user("ann", true)).unwrap();
@@ -64,7 +64,7 @@ fn a_foreign_master_key_is_refused_with_a_sentence() {
 fn a_second_server_of_the_same_folder_is_refused_with_a_sentence() {
     let home = Home::new();
     let _first = home.open();
-    let problem = Problem::from(SledStore::open(&home.db(), &home.key).unwrap_err());
+    let problem = Problem::from(Store::open(&home.db(), &home.key).unwrap_err());
     assert!(problem.what.contains("in use by another process"), "{problem}");
     assert!(problem.what.contains(home.db().to_str().unwrap()), "{problem}");
 }
@@ -73,7 +73,7 @@ fn a_second_server_of_the_same_folder_is_refused_with_a_sentence() {
 fn an_unusable_folder_is_refused_with_a_sentence() {
     let home = Home::new();
     std::fs::write(home.path().join("file"), "x").unwrap();
-    let error = SledStore::open(&home.path().join("file"), &home.key).unwrap_err();
+    let error = Store::open(&home.path().join("file"), &home.key).unwrap_err();
     assert!(matches!(error, StoreError::Disk { doing: "opened", .. }), "{error}");
 }
 
@@ -163,7 +163,7 @@ fn a_backup_brings_everything_back() {
 
     let there = home.path().join("restored/db");
     assert_eq!(restore(&mut backup.as_slice(), &there, "old").unwrap().records, records);
-    let restored = SledStore::open(&there, &home.key).unwrap();
+    let restored = Store::open(&there, &home.key).unwrap();
     assert_eq!(restored.users().unwrap(), [user("ann", true)]);
     assert_eq!(restored.kubeconfig(&cluster_name("prod")).unwrap().unwrap().expose(), "k".repeat(20_000));
     assert_eq!(restored.accept(id, &[update("main")], NOW).unwrap(), orders);
@@ -220,7 +220,7 @@ fn a_damaged_database_file_is_told_and_never_panics_outward() {
         let folder = home.path().join(format!("damaged-{step}"));
         copy(&home.db(), &folder);
         std::fs::write(folder.join("db"), &bytes).unwrap();
-        match SledStore::open(&folder, &home.key) {
+        match Store::open(&folder, &home.key) {
             Ok(store) => drop(store.users()),
             Err(error) => assert!(!Problem::from(error).cure.is_empty()),
         }

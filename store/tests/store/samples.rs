@@ -12,7 +12,7 @@ use slipway_core::{
     ClusterName, DeployNumber, EventId, Oid, RefName, RefUpdate, RegistryName, RepoId, RepoName, UnixMillis,
     UserName,
 };
-use slipway_store::{MasterKey, SledStore};
+use slipway_store::{MasterKey, Store};
 
 /// A data folder that goes when it goes out of scope.
 pub(crate) struct Home {
@@ -35,8 +35,12 @@ impl Home {
         self.folder.path().join("db")
     }
 
-    pub(crate) fn open(&self) -> SledStore {
-        SledStore::open(&self.db(), &self.key).unwrap()
+    pub(crate) fn open(&self) -> Store {
+        Store::open(&self.db(), &self.key).unwrap()
+    }
+
+    pub(crate) fn in_memory(&self) -> Store {
+        Store::in_memory(&self.key).unwrap()
     }
 }
 

@@ -27,7 +27,7 @@ use slipway_core::{
 use slipway_forge::bump::Place;
 use slipway_forge::{Caller, Change, Check, Credential, Forge, Outside, Subject, Surface, mint_token};
 use slipway_repository::{Edit, Maintained, Repositories, Signature, Snapshot};
-use slipway_store::{MasterKey, SledStore, Store};
+use slipway_store::{MasterKey, Store};
 use slipway_web::{Addresses, Parts, router};
 use tokio::sync::broadcast;
 use tower::ServiceExt;
@@ -89,14 +89,13 @@ impl World {
     pub(crate) fn at(http: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let key = MasterKey::load_or_create(&folder.path().join("keys/master")).expect("a key");
-        let sled = Arc::new(SledStore::open(&folder.path().join("db"), &key).expect("a store"));
-        let store: Store = sled.clone();
+        let store = Store::in_memory(&key).expect("a store");
         let repositories = Arc::new(Repositories::open(&folder.path().join("repos")).expect("a folder"));
-        let operations = Arc::new(Fake::new(Arc::clone(&store), Arc::clone(&repositories)));
+        let operations = Arc::new(Fake::new(store.clone(), Arc::clone(&repositories)));
         let forge = Arc::new(Forge::new(slipway_forge::Parts {
-            store: Arc::clone(&store),
+            store: store.clone(),
             repositories: Arc::clone(&repositories),
-            acceptance: Arc::new(Acceptance::new(sled, Arc::new(NoObjection), || NOW)),
+            acceptance: Arc::new(Acceptance::new(Arc::new(store.clone()), Arc::new(NoObjection), || NOW)),
             outside: Arc::clone(&operations) as Arc<dyn Outside>,
             clock: || NOW,
         }));

@@ -7,12 +7,12 @@ use slipway_core::{Problem, ProblemKind};
 use crate::error::StoreError;
 
 /// There is no such thing.
-pub(super) fn missing(what: &str, name: impl Display) -> StoreError {
+pub(crate) fn missing(what: &str, name: impl Display) -> StoreError {
     refuse(ProblemKind::NotFound, format!("There is no {what} {name}."), "Check it against the list.")
 }
 
 /// The name is taken.
-pub(super) fn taken(what: &str, name: impl Display) -> StoreError {
+pub(crate) fn taken(what: &str, name: impl Display) -> StoreError {
     refuse(
         ProblemKind::Conflict,
         format!("There is already a {what} {name}."),
@@ -21,7 +21,7 @@ pub(super) fn taken(what: &str, name: impl Display) -> StoreError {
 }
 
 /// A limit on how many there may be.
-pub(super) fn full(what: &str, max: impl Display) -> StoreError {
+pub(crate) fn full(what: &str, max: impl Display) -> StoreError {
     refuse(
         ProblemKind::TooLarge,
         format!("There are already {max} {what}, the most allowed."),
@@ -30,7 +30,7 @@ pub(super) fn full(what: &str, max: impl Display) -> StoreError {
 }
 
 /// A text is too long.
-pub(super) fn check_length(what: &str, text: &str, max: usize) -> Result<(), StoreError> {
+pub(crate) fn check_length(what: &str, text: &str, max: usize) -> Result<(), StoreError> {
     if text.len() <= max {
         return Ok(());
     }
@@ -39,6 +39,6 @@ pub(super) fn check_length(what: &str, text: &str, max: usize) -> Result<(), Sto
 }
 
 /// Any other refusal.
-pub(super) fn refuse(kind: ProblemKind, what: impl Into<String>, cure: impl Into<String>) -> StoreError {
+pub(crate) fn refuse(kind: ProblemKind, what: impl Into<String>, cure: impl Into<String>) -> StoreError {
     StoreError::Refused(Problem::new(kind, what, cure))
 }

@@ -1,0 +1,18 @@
+//! What is recorded, one subject a file: the form of its records, how they are found, and what belongs together.
+//!
+//! Each subject has its reads on [`crate::View`], its changes on [`crate::Tx`], and on [`crate::Store`] a method for
+//! whatever is done alone. Knows no engine, and decides nothing about who may do what.
+
+mod bindings;
+mod counters;
+mod events;
+mod grants;
+mod inventories;
+mod keys;
+mod refusal;
+mod repositories;
+mod sessions;
+mod targets;
+mod tokens;
+mod users;
+mod work;

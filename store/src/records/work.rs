@@ -1,0 +1,320 @@
+//! Builds and deploys: numbered, found by repository, by event and while unfinished. One code for both; what they mean
+//! is core's matter.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use slipway_core::build::Build;
+use slipway_core::deploy::Deploy;
+use slipway_core::{BuildNumber, DeployNumber, EventId, Problem, RepoId, UnixMillis};
+
+use super::refusal;
+use crate::engine::Scan;
+use crate::error::StoreError;
+use crate::keys::{self, Counter, Key};
+use crate::limits::{BUILDS_KEPT, DEPLOYS_KEPT, LIST_MAX, PRUNE_LOOKS, PRUNED_PER_WRITE};
+use crate::store::Store;
+use crate::tx::Tx;
+use crate::view::View;
+
+/// A kind of numbered work.
+pub(crate) trait Numbered: Serialize + DeserializeOwned {
+    /// Its name in sentences.
+    const WHAT: &'static str;
+    /// How many are kept per repository.
+    const KEPT: u64;
+    fn repo(&self) -> RepoId;
+    fn number(&self) -> u64;
+    fn set_number(&mut self, number: u64);
+    fn event(&self) -> Option<EventId>;
+    fn is_final(&self) -> bool;
+    fn created(&self) -> UnixMillis;
+    fn counter(repo: RepoId) -> Counter;
+    fn all_of(repo: RepoId) -> Key;
+    fn key(repo: RepoId, number: u64) -> Key;
+    fn unfinished() -> Key;
+    fn unfinished_mark(repo: RepoId, number: u64) -> Key;
+    fn of_event(event: EventId) -> Key;
+    fn event_mark(event: EventId, repo: RepoId, number: u64) -> Key;
+}
+
+impl Numbered for Build {
+    const WHAT: &'static str = "build";
+    const KEPT: u64 = BUILDS_KEPT;
+    fn repo(&self) -> RepoId {
+        self.repo
+    }
+    fn number(&self) -> u64 {
+        self.number.0
+    }
+    fn set_number(&mut self, number: u64) {
+        self.number = BuildNumber(number);
+    }
+    fn event(&self) -> Option<EventId> {
+        Some(self.event)
+    }
+    fn is_final(&self) -> bool {
+        self.run.state.is_final()
+    }
+    fn created(&self) -> UnixMillis {
+        self.run.created
+    }
+    fn counter(repo: RepoId) -> Counter {
+        Counter::Builds(repo)
+    }
+    fn all_of(repo: RepoId) -> Key {
+        keys::builds(repo)
+    }
+    fn key(repo: RepoId, number: u64) -> Key {
+        keys::build(repo, BuildNumber(number))
+    }
+    fn unfinished() -> Key {
+        keys::unfinished_builds()
+    }
+    fn unfinished_mark(repo: RepoId, number: u64) -> Key {
+        keys::unfinished_build(repo, BuildNumber(number))
+    }
+    fn of_event(event: EventId) -> Key {
+        keys::builds_of(event)
+    }
+    fn event_mark(event: EventId, repo: RepoId, number: u64) -> Key {
+        keys::build_of(event, repo, BuildNumber(number))
+    }
+}
+
+impl Numbered for Deploy {
+    const WHAT: &'static str = "deploy";
+    const KEPT: u64 = DEPLOYS_KEPT;
+    fn repo(&self) -> RepoId {
+        self.repo
+    }
+    fn number(&self) -> u64 {
+        self.number.0
+    }
+    fn set_number(&mut self, number: u64) {
+        self.number = DeployNumber(number);
+    }
+    fn event(&self) -> Option<EventId> {
+        self.event
+    }
+    fn is_final(&self) -> bool {
+        self.run.state.is_final()
+    }
+    fn created(&self) -> UnixMillis {
+        self.run.created
+    }
+    fn counter(repo: RepoId) -> Counter {
+        Counter::Deploys(repo)
+    }
+    fn all_of(repo: RepoId) -> Key {
+        keys::deploys(repo)
+    }
+    fn key(repo: RepoId, number: u64) -> Key {
+        keys::deploy(repo, DeployNumber(number))
+    }
+    fn unfinished() -> Key {
+        keys::unfinished_deploys()
+    }
+    fn unfinished_mark(repo: RepoId, number: u64) -> Key {
+        keys::unfinished_deploy(repo, DeployNumber(number))
+    }
+    fn of_event(event: EventId) -> Key {
+        keys::deploys_of(event)
+    }
+    fn event_mark(event: EventId, repo: RepoId, number: u64) -> Key {
+        keys::deploy_of(event, repo, DeployNumber(number))
+    }
+}
+
+impl View<'_> {
+    /// The build or deploy of that number.
+    pub(crate) fn one<W: Numbered>(&self, repo: RepoId, number: u64) -> Result<Option<W>, StoreError> {
+        self.get(&W::key(repo, number))
+    }
+
+    /// The newest ones, those before `before`, at most `limit`.
+    pub(crate) fn newest<W: Numbered>(
+        &self,
+        repo: RepoId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<W>, StoreError> {
+        let before = before.map(|number| W::key(repo, number));
+        let scan = before.as_ref().map_or(Scan::Down, Scan::DownFrom);
+        self.records(&W::all_of(repo), scan).take(limit.min(LIST_MAX)).collect()
+    }
+
+    /// Those that are not final, of all repositories, oldest first.
+    pub(crate) fn unfinished<W: Numbered>(&self) -> Result<Vec<W>, StoreError> {
+        let mut found: Vec<W> = self.marked(&W::unfinished())?;
+        found.sort_by_key(|work| (work.created(), work.repo(), work.number()));
+        Ok(found)
+    }
+
+    /// What an event owes.
+    pub(crate) fn owed<W: Numbered>(&self, event: EventId) -> Result<Vec<W>, StoreError> {
+        self.marked(&W::of_event(event))
+    }
+
+    fn marked<W: Numbered>(&self, marks: &Key) -> Result<Vec<W>, StoreError> {
+        let mut found = Vec::new();
+        for mark in self.keys(marks, Scan::Up) {
+            if let Some((repo, number)) = mark?.last_two_numbers() {
+                found.extend(self.one(RepoId(repo), number)?);
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Tx<'_> {
+    /// Replaces what is recorded under its number.
+    pub(crate) fn replace<W: Numbered>(&mut self, work: &W) -> Result<(), StoreError> {
+        let key = W::key(work.repo(), work.number());
+        let old: W = self.get(&key)?.ok_or_else(|| {
+            refusal::missing(W::WHAT, format!("{} in repository number {}", work.number(), work.repo()))
+        })?;
+        if old.event() != work.event() {
+            self.unmark_event(&old)?;
+        }
+        self.mark_work(work)?;
+        self.put(key, work).map(drop)
+    }
+
+    /// Gives new work its number and records it.
+    pub(crate) fn insert<W: Numbered>(&mut self, mut work: W) -> Result<W, StoreError> {
+        self.need_repo(work.repo())?;
+        let number = self.count_up(W::counter(work.repo()))?;
+        work.set_number(number);
+        self.mark_work(&work)?;
+        self.put(W::key(work.repo(), number), &work)?;
+        self.prune_work::<W>(work.repo(), number)?;
+        Ok(work)
+    }
+
+    fn mark_work<W: Numbered>(&mut self, work: &W) -> Result<(), StoreError> {
+        let (repo, number) = (work.repo(), work.number());
+        if let Some(event) = work.event() {
+            self.mark(W::event_mark(event, repo, number));
+        }
+        let unfinished = W::unfinished_mark(repo, number);
+        if work.is_final() {
+            return self.remove(unfinished);
+        }
+        self.mark(unfinished);
+        Ok(())
+    }
+
+    fn unmark_event<W: Numbered>(&mut self, work: &W) -> Result<(), StoreError> {
+        match work.event() {
+            Some(event) => self.remove(W::event_mark(event, work.repo(), work.number())),
+            None => Ok(()),
+        }
+    }
+
+    fn forget_work<W: Numbered>(&mut self, work: &W) -> Result<(), StoreError> {
+        let (repo, number) = (work.repo(), work.number());
+        self.unmark_event(work)?;
+        self.remove(W::unfinished_mark(repo, number))?;
+        self.remove(W::key(repo, number))
+    }
+
+    /// Removes the oldest final work beyond what is kept, some per write.
+    fn prune_work<W: Numbered>(&mut self, repo: RepoId, newest: u64) -> Result<(), StoreError> {
+        let oldest_kept = newest.saturating_sub(W::KEPT).saturating_add(1);
+        let mut old = Vec::new();
+        for key in self.view().keys(&W::all_of(repo), Scan::Up).take(PRUNE_LOOKS) {
+            let key = key?;
+            if key.last_number().is_none_or(|number| number >= oldest_kept) {
+                break;
+            }
+            old.push(key);
+        }
+        let mut gone = 0;
+        for key in old {
+            if gone == PRUNED_PER_WRITE {
+                break;
+            }
+            let Some(work) = self.get::<W>(&key)?.filter(Numbered::is_final) else { continue };
+            self.forget_work(&work)?;
+            gone += 1;
+        }
+        Ok(())
+    }
+
+    /// Forgets a repository's builds and deploys, as part of its removal.
+    pub(crate) fn remove_work_of(&mut self, repo: RepoId) -> Result<(), StoreError> {
+        self.remove_all_work::<Build>(repo)?;
+        self.remove_all_work::<Deploy>(repo)
+    }
+
+    fn remove_all_work<W: Numbered>(&mut self, repo: RepoId) -> Result<(), StoreError> {
+        for key in self.view().all_keys(&W::all_of(repo))? {
+            if let Some(work) = self.get::<W>(&key)? {
+                self.forget_work(&work)?;
+            }
+        }
+        self.remove(keys::counter(W::counter(repo)))
+    }
+}
+
+impl Store {
+    /// The build of that number.
+    pub fn build(&self, repo: RepoId, number: BuildNumber) -> Result<Option<Build>, Problem> {
+        self.read(|view| view.one(repo, number.0))
+    }
+    /// Builds, newest first, those before `before` (`None`: from the newest), at most `limit`.
+    pub fn builds(
+        &self,
+        repo: RepoId,
+        before: Option<BuildNumber>,
+        limit: usize,
+    ) -> Result<Vec<Build>, Problem> {
+        self.read(|view| view.newest(repo, before.map(|n| n.0), limit))
+    }
+    /// Builds that are not final, of all repositories, oldest first.
+    pub fn unfinished_builds(&self) -> Result<Vec<Build>, Problem> {
+        self.read(|view| view.unfinished())
+    }
+    /// The builds that an event owes.
+    pub fn builds_of_event(&self, event: EventId) -> Result<Vec<Build>, Problem> {
+        self.read(|view| view.owed(event))
+    }
+    /// Replaces a build's record.
+    pub fn put_build(&self, build: &Build) -> Result<(), Problem> {
+        self.transact(|tx| tx.replace(build))
+    }
+    /// Records a new build (a retry) under the next number of its repository; the number in `build` is ignored.
+    pub fn add_build(&self, build: Build) -> Result<Build, Problem> {
+        self.transact(|tx| tx.insert(build.clone()))
+    }
+
+    /// The deploy of that number.
+    pub fn deploy(&self, repo: RepoId, number: DeployNumber) -> Result<Option<Deploy>, Problem> {
+        self.read(|view| view.one(repo, number.0))
+    }
+    /// Deploys, newest first, those before `before` (`None`: from the newest), at most `limit`.
+    pub fn deploys(
+        &self,
+        repo: RepoId,
+        before: Option<DeployNumber>,
+        limit: usize,
+    ) -> Result<Vec<Deploy>, Problem> {
+        self.read(|view| view.newest(repo, before.map(|n| n.0), limit))
+    }
+    /// Deploys that are not final, of all repositories, oldest first.
+    pub fn unfinished_deploys(&self) -> Result<Vec<Deploy>, Problem> {
+        self.read(|view| view.unfinished())
+    }
+    /// The deploys that an event owes.
+    pub fn deploys_of_event(&self, event: EventId) -> Result<Vec<Deploy>, Problem> {
+        self.read(|view| view.owed(event))
+    }
+    /// Replaces a deploy's record.
+    pub fn put_deploy(&self, deploy: &Deploy) -> Result<(), Problem> {
+        self.transact(|tx| tx.replace(deploy))
+    }
+    /// Records a new deploy (a sync, a rollback) under the next number; the number in `deploy` is ignored.
+    pub fn add_deploy(&self, deploy: Deploy) -> Result<Deploy, Problem> {
+        self.transact(|tx| tx.insert(deploy.clone()))
+    }
+}
