@@ -12,7 +12,7 @@ use slipway_core::deploy::{Deploy, DeployCause};
 use slipway_core::target::{Cluster, Registry, RepoRecord};
 use slipway_core::{
     Actor, BuildNumber, ClusterName, DeployNumber, Digest, ObjectFormat, Problem, ProblemKind, RegistryName,
-    RepoId, RepoName, Secret,
+    RepoId, RepoName, Secret, UserName,
 };
 use slipway_forge::bump::Place;
 use slipway_forge::{Change, Check, Outside, Subject};
@@ -61,9 +61,11 @@ impl Outside for ServerOperations {
         name: &RepoName,
         description: &str,
         public: bool,
+        maker: Option<&UserName>,
     ) -> Result<RepoRecord, Problem> {
         let (rooms, name, description) = (self.rooms.clone(), name.clone(), description.to_owned());
-        blocking(move || repos::create(&rooms, format, &name, &description, public)).await
+        let maker = maker.cloned();
+        blocking(move || repos::create(&rooms, format, &name, &description, public, maker.as_ref())).await
     }
 
     async fn rename_repo(&self, repo: RepoId, new: &RepoName) -> Result<RepoRecord, Problem> {

@@ -245,6 +245,69 @@ fn a_session_ends_with_its_token_and_a_token_with_the_one_that_made_it() {
     assert_eq!(curl(&["-H", &child, &whoami]).0, 401, "so is the token that it made");
 }
 
+/// A session of ann's that was opened with that token: the file with its cookie.
+fn sign_in_with(ann: &Person, token: &str, jar: &str) -> String {
+    let jar = ann.home.join(jar).to_str().expect("path").to_owned();
+    let login = format!("http://{}/-/login", ann.http);
+    let form = ["-c", &jar, "-d", &format!("token={token}"), "-H", "Sec-Fetch-Site: same-origin", &login];
+    assert_eq!(curl(&form).0, 303, "signed in");
+    jar
+}
+
+#[test]
+fn removing_a_token_ends_what_was_made_with_it() {
+    let (server, ann, tree) = server_with_app();
+    let own = |token: &str| Person { token: token.to_owned(), ..ann.clone() };
+    let value = |made: &Value| made["value"].as_str().expect("value").to_owned();
+    let mint = |token: &str| -> Value {
+        let bearer = format!("Authorization: Bearer {token}");
+        let tokens = format!("http://{}/-/api/v1/tokens", ann.http);
+        let (status, body) = curl(&[
+            "-X",
+            "POST",
+            "-H",
+            "Content-Type: application/json",
+            "-H",
+            &bearer,
+            "-d",
+            "{\"scopes\":[\"api\"]}",
+            &tokens,
+        ]);
+        assert_eq!(status, 201, "{body}");
+        serde_json::from_str(&body).expect("json")
+    };
+    let root = server.json(&["token", "create", "ann", "--scope", "api"]);
+    let child = mint(&value(&root));
+    assert_eq!(child["token"]["parent"]["id"], root["token"]["id"], "its parent is told: {child}");
+    let grandchild = mint(&value(&child));
+    let jar = sign_in_with(&ann, &value(&child), "jar-of-child");
+    let kept_jar = sign_in_with(&ann, &ann.token, "jar-of-another");
+    let page = format!("http://{}/-/keys", ann.http);
+    let whoami = |made: &Value| own(&value(made)).get("/-/api/v1/whoami").0;
+    assert_eq!([whoami(&root), whoami(&child), whoami(&grandchild)], [200; 3]);
+    assert_eq!([curl(&["-b", &jar, &page]).0, curl(&["-b", &kept_jar, &page]).0], [200; 2]);
+
+    server.cli(&["token", "remove", root["token"]["id"].as_str().expect("id")]);
+    assert_eq!([whoami(&root), whoami(&child), whoami(&grandchild)], [401; 3]);
+    assert_ne!(curl(&["-b", &jar, &page]).0, 200, "so is the session in a browser");
+    assert_eq!(curl(&["-b", &kept_jar, &page]).0, 200, "another token's session goes on");
+    assert_let_in(&ann, &tree);
+
+    // A token that was made over SSH ends with the key.
+    let made = ann.over_ssh("token create ann --scope api", "");
+    let of_key = printed_value(&made.stdout);
+    assert_eq!(own(&of_key).get("/-/api/v1/whoami").0, 200, "{}", text(&made.stderr));
+    let keys: Value = serde_json::from_str(&ann.get("/-/api/v1/keys?user=ann").1).expect("json");
+    server.cli(&["key", "remove", keys["keys"][0]["fingerprint"].as_str().expect("fingerprint")]);
+    assert_eq!(own(&of_key).get("/-/api/v1/whoami").0, 401, "the key that it was made with is gone");
+    assert_eq!(ann.get("/-/api/v1/whoami").0, 200, "what was made otherwise stays");
+}
+
+/// The token's value, which the command line prints alone.
+fn printed_value(out: &[u8]) -> String {
+    text(out).lines().last().unwrap_or_default().trim().to_owned()
+}
+
 /// A push over HTTP whose body stops halfway until it is let go.
 struct Halfway {
     child: std::process::Child,

@@ -34,6 +34,34 @@ pub struct PublicKey {
     pub created: UnixMillis,
 }
 
+/// What a session or a token was made with: it ends with it at the latest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Parent {
+    /// A token.
+    Token {
+        /// Its public id.
+        id: String,
+    },
+    /// An SSH key.
+    Key {
+        /// `SHA256:…`.
+        fingerprint: String,
+    },
+}
+
+/// A signed-in browser. Its cookie is never stored, only the cookie's SHA-256.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Whose.
+    pub user: UserName,
+    /// Until when.
+    pub expires: UnixMillis,
+    /// What it was opened with. Records from before this was kept have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+}
+
 /// An access token. Its value is never stored, only the value's SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
@@ -49,6 +77,9 @@ pub struct Token {
     pub created: UnixMillis,
     /// Until when; `None` is for ever.
     pub expires: Option<UnixMillis>,
+    /// What it was made with. `None`: made by whoever holds the server, or before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
 }
 
 impl Token {

@@ -24,6 +24,9 @@ pub struct RepoRecord {
     pub object_format: ObjectFormat,
     /// Since when.
     pub created: UnixMillis,
+    /// When it was last pushed to, or its record changed. Records from before this was kept have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified: Option<UnixMillis>,
 }
 
 /// How a registry is spoken to.

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use slipway_core::UnixMillis;
 use slipway_core::build::{Build, BuildState};
 use slipway_core::deploy::{Deploy, DeployState};
+use slipway_core::people::{Parent, Session, Token};
 use slipway_core::run::Lease;
+use slipway_core::target::RepoRecord;
 
 fn queued_build() -> Value {
     json!({
@@ -104,4 +106,26 @@ fn a_lease_is_written_while_it_is_held_and_read_again() {
     let written = serde_json::to_value(&deploy).expect("written");
     assert_eq!(written["lease"], json!({"owner": "node", "until": 5, "fence": 3}));
     assert_eq!(kept::<Deploy>(&written), deploy);
+}
+
+#[test]
+fn what_was_recorded_before_parents_were_kept_has_none() {
+    let mut token = json!({
+        "id": "AbCdEf012345", "user": "ann", "name": "ci", "scopes": ["repo:read", "api"],
+        "created": 1753000000000u64, "expires": null
+    });
+    assert_eq!(kept::<Token>(&token).parent, None);
+    let session = json!({"user": "ann", "expires": 1753000000000u64});
+    assert_eq!(kept::<Session>(&session).parent, None);
+    token["parent"] = json!({"kind": "key", "fingerprint": "SHA256:x"});
+    assert_eq!(kept::<Token>(&token).parent, Some(Parent::Key { fingerprint: "SHA256:x".into() }));
+}
+
+#[test]
+fn a_repository_from_before_changes_were_noted_is_read() {
+    let repo = json!({
+        "id": 7, "name": "app", "description": "", "public": false, "object_format": "sha256",
+        "created": 1753000000000u64
+    });
+    assert_eq!(kept::<RepoRecord>(&repo).last_modified, None);
 }

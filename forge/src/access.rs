@@ -8,11 +8,15 @@ use std::sync::Arc;
 
 use slipway_core::accept::Rights;
 use slipway_core::target::RepoRecord;
-use slipway_core::{Action, Actor, Problem, ProblemKind, RepoId, RepoName, Standing, UserName, authorise};
+use slipway_core::{
+    Action, Actor, Problem, ProblemKind, RepoId, RepoName, Standing, UnixMillis, UserName, authorise,
+};
 use slipway_repository::{Repository, Side, View};
+use slipway_store::View as Records;
 
 use crate::caller::{Caller, Credential};
 use crate::forge::Forge;
+use crate::limits::PAGE_ROWS_MAX;
 
 /// A repository that the caller may see, and what more they may do with it.
 #[derive(Clone, Debug)]
@@ -61,23 +65,33 @@ pub fn is_owner(caller: &Caller) -> bool {
 /// # Errors
 /// What [`authorise`] says.
 pub fn repo(forge: &Forge, caller: &Caller, name: &str, action: Action) -> Result<RepoRecord, Problem> {
+    forge.store.read(|records| Ok(repo_in(records, caller, name, action)?))
+}
+
+/// The same as part of a larger look, or of a change.
+pub(crate) fn repo_in(
+    records: Records<'_>,
+    caller: &Caller,
+    name: &str,
+    action: Action,
+) -> Result<RepoRecord, Problem> {
     let record = match RepoName::parse(name) {
-        Ok(name) => forge.store.repo_by_name(&name)?,
+        Ok(name) => records.repo_by_name(&name)?,
         Err(_) => None,
     };
     let shown: String = name.chars().filter(|c| !c.is_control()).take(100).collect();
-    judge(forge, &caller.actor, record, action, &shown)
+    judge(records, &caller.actor, record, action, &shown)
 }
 
 fn judge(
-    forge: &Forge,
+    records: Records<'_>,
     actor: &Actor,
     record: Option<RepoRecord>,
     action: Action,
     shown: &str,
 ) -> Result<RepoRecord, Problem> {
     let standing = match &record {
-        Some(record) => Some(standing(forge, actor, record)?),
+        Some(record) => Some(standing(records, actor, record)?),
         None => None,
     };
     authorise(actor, standing, action, shown)?;
@@ -85,9 +99,9 @@ fn judge(
 }
 
 /// What a repository says about an actor.
-pub(crate) fn standing(forge: &Forge, actor: &Actor, repo: &RepoRecord) -> Result<Standing, Problem> {
+pub(crate) fn standing(records: Records<'_>, actor: &Actor, repo: &RepoRecord) -> Result<Standing, Problem> {
     let role = match actor.user() {
-        Some(user) => forge.store.role(user, repo.id)?,
+        Some(user) => records.role(user, repo.id)?,
         None => None,
     };
     Ok(Standing { public: repo.public, role })
@@ -98,8 +112,11 @@ pub(crate) fn standing(forge: &Forge, actor: &Actor, repo: &RepoRecord) -> Resul
 /// # Errors
 /// What [`authorise`] says of reading it.
 pub fn see(forge: &Forge, caller: &Caller, name: &str) -> Result<Seen, Problem> {
-    let record = repo(forge, caller, name, Action::ReadRepo)?;
-    let standing = standing(forge, &caller.actor, &record)?;
+    let (record, standing) = forge.store.read(|records| {
+        let record = repo_in(records, caller, name, Action::ReadRepo)?;
+        let standing = standing(records, &caller.actor, &record)?;
+        Ok((record, standing))
+    })?;
     let may = |action| authorise(&caller.actor, Some(standing), action, name).is_ok();
     Ok(Seen { operates: may(Action::OperateRepo), admins: may(Action::AdminRepo), record })
 }
@@ -109,14 +126,35 @@ pub fn see(forge: &Forge, caller: &Caller, name: &str) -> Result<Seen, Problem> 
 /// # Errors
 /// `Broken` for a failing disk.
 pub fn visible(forge: &Forge, caller: &Caller) -> Result<Vec<RepoRecord>, Problem> {
-    let mut seen = Vec::new();
-    for repo in forge.store.repos()? {
-        let standing = standing(forge, &caller.actor, &repo)?;
-        if authorise(&caller.actor, Some(standing), Action::ReadRepo, repo.name.as_str()).is_ok() {
-            seen.push(repo);
+    visible_after(forge, caller, None, usize::MAX)
+}
+
+/// The same from a cursor on, at most `limit`.
+pub(crate) fn visible_after(
+    forge: &Forge,
+    caller: &Caller,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<RepoRecord>, Problem> {
+    let (mut seen, mut after) = (Vec::new(), after.map(str::to_owned));
+    loop {
+        let next = forge.store.read(|records| {
+            let some = records.repos_after(after.as_deref(), PAGE_ROWS_MAX)?;
+            let last = some.last().map(|repo| repo.name.to_string());
+            for repo in some {
+                let standing = standing(records, &caller.actor, &repo)?;
+                if authorise(&caller.actor, Some(standing), Action::ReadRepo, repo.name.as_str()).is_ok() {
+                    seen.push(repo);
+                }
+            }
+            Ok(last)
+        })?;
+        if next.is_none() || seen.len() >= limit {
+            seen.truncate(limit);
+            return Ok(seen);
         }
+        after = next;
     }
-    Ok(seen)
 }
 
 /// What those who fetch see of a repository: never what `transfer.hideRefs` hides.
@@ -143,10 +181,22 @@ pub fn open(forge: &Forge, caller: &Caller, name: &str, action: Action) -> Resul
 /// # Errors
 /// What [`authorise`] says now; `Unauthenticated` where the credential is gone.
 pub fn again(forge: &Forge, caller: &Caller, repo: RepoId, action: Action) -> Result<RepoRecord, Problem> {
-    let actor = renew(forge, caller)?;
-    let record = forge.store.repo(repo)?;
+    let now = forge.now();
+    forge.store.read(|records| Ok(again_in(records, now, caller, repo, action)?))
+}
+
+/// The same as part of a larger look, or of a change.
+pub(crate) fn again_in(
+    records: Records<'_>,
+    now: UnixMillis,
+    caller: &Caller,
+    repo: RepoId,
+    action: Action,
+) -> Result<RepoRecord, Problem> {
+    let actor = renew_in(records, now, caller)?;
+    let record = records.repo(repo)?;
     let shown = record.as_ref().map(|r| r.name.to_string()).unwrap_or_default();
-    judge(forge, &actor, record, action, &shown)
+    judge(records, &actor, record, action, &shown)
 }
 
 /// A right that is asked again when it is used.
@@ -176,33 +226,37 @@ impl Rights for Pass {
 /// `Unauthenticated` where the credential, or the account behind it, is gone.
 pub fn renew(forge: &Forge, caller: &Caller) -> Result<Actor, Problem> {
     let now = forge.now();
+    forge.store.read(|records| Ok(renew_in(records, now, caller)?))
+}
+
+fn renew_in(records: Records<'_>, now: UnixMillis, caller: &Caller) -> Result<Actor, Problem> {
     match &caller.credential {
         Credential::None | Credential::Host => Ok(caller.actor.clone()),
         Credential::Key { fingerprint } => {
-            let key = forge.store.key(fingerprint)?.ok_or_else(|| gone("key"))?;
-            account(forge, &key.user)
+            let key = records.key(fingerprint)?.ok_or_else(|| gone("key"))?;
+            account(records, &key.user)
         }
         Credential::Token { sha256, .. } => {
-            let token = forge.store.token_by_value(sha256)?.filter(|t| !t.expired(now));
+            let token = records.token_by_value(sha256)?.filter(|t| !t.expired(now));
             let token = token.ok_or_else(|| gone("token"))?;
-            match account(forge, &token.user)? {
+            match account(records, &token.user)? {
                 Actor::User { name, owner } => Ok(Actor::Token { name, owner, scopes: token.scopes }),
                 other => Ok(other),
             }
         }
         Credential::Session { sha256 } => {
-            let user = forge.store.session(sha256, now)?.ok_or_else(|| gone("session"))?;
-            account(forge, &user)
+            let session = records.session(sha256, now)?.ok_or_else(|| gone("session"))?;
+            account(records, &session.user)
         }
     }
 }
 
-fn account(forge: &Forge, user: &UserName) -> Result<Actor, Problem> {
-    let user = forge.store.user(user)?.ok_or_else(|| gone("account"))?;
+fn account(records: Records<'_>, user: &UserName) -> Result<Actor, Problem> {
+    let user = records.user(user)?.ok_or_else(|| gone("account"))?;
     Ok(Actor::User { name: user.name, owner: user.owner })
 }
 
-fn gone(what: &str) -> Problem {
+pub(crate) fn gone(what: &str) -> Problem {
     Problem::new(
         ProblemKind::Unauthenticated,
         format!("The {what} that this was asked with is not valid any more."),

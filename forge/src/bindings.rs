@@ -7,7 +7,7 @@ use slipway_core::accept::Bindings;
 use slipway_core::target::{ClusterBinding, DryRun, RegistryBinding};
 use slipway_core::{Action, ClusterName, Problem, RefName, RegistryName, RepoId};
 
-use crate::access::{may, repo};
+use crate::access::{may, repo_in};
 use crate::address::{default_image, is_dns_label, is_image_part, read_folder};
 use crate::caller::Caller;
 use crate::forge::Forge;
@@ -40,8 +40,10 @@ pub struct NewClusterBinding {
 /// # Errors
 /// What the authoriser says of reading it.
 pub fn show(forge: &Forge, caller: &Caller, name: &str) -> Result<Bindings, Problem> {
-    let record = repo(forge, caller, name, Action::ReadRepo)?;
-    forge.store.bindings(record.id)
+    forge.store.read(|records| {
+        let record = repo_in(records, caller, name, Action::ReadRepo)?;
+        records.bindings(record.id)
+    })
 }
 
 /// Lets a repository push images to a registry, under `image` or its own name in lower case.
@@ -56,18 +58,26 @@ pub fn bind_registry(
     image: Option<String>,
 ) -> Result<RegistryBinding, Problem> {
     may(caller, Action::AdminServer)?;
-    let record = repo(forge, caller, name, Action::AdminRepo)?;
-    let image = image.filter(|i| !i.is_empty()).unwrap_or_else(|| default_image(&record.name));
+    let wanted = image.filter(|i| !i.is_empty());
+    forge.store.transact(|tx| {
+        let record = repo_in(tx.view(), caller, name, Action::AdminRepo)?;
+        let image = wanted.clone().unwrap_or_else(|| default_image(&record.name));
+        check_image(&image)?;
+        tx.view().registry(&registry)?.ok_or_else(|| no_registry(&registry))?;
+        let binding = RegistryBinding { repo: record.id, registry: registry.clone(), image };
+        tx.bind_registry(&binding)?;
+        Ok(binding)
+    })
+}
+
+fn check_image(image: &str) -> Result<(), Problem> {
     if image.len() > ADDRESS_BYTES_MAX || !image.split('/').all(is_image_part) {
         return Err(invalid(
-            format!("{:?} cannot be an image path.", cut(&image)),
+            format!("{:?} cannot be an image path.", cut(image)),
             "Use lower-case letters and digits, joined by '.', '_', '-' and '/': team/app",
         ));
     }
-    forge.store.registry(&registry)?.ok_or_else(|| no_registry(&registry))?;
-    let binding = RegistryBinding { repo: record.id, registry, image };
-    forge.store.bind_registry(&binding)?;
-    Ok(binding)
+    Ok(())
 }
 
 /// Takes it back; fine if there is none.
@@ -75,8 +85,10 @@ pub fn bind_registry(
 /// # Errors
 /// `Denied` unless the caller is an admin of the repository.
 pub fn unbind_registry(forge: &Forge, caller: &Caller, name: &str) -> Result<(), Problem> {
-    let record = repo(forge, caller, name, Action::AdminRepo)?;
-    forge.store.unbind_registry(record.id)
+    forge.store.transact(|tx| {
+        let record = repo_in(tx.view(), caller, name, Action::AdminRepo)?;
+        tx.unbind_registry(record.id)
+    })
 }
 
 /// Lets a cluster follow a repository.
@@ -90,11 +102,13 @@ pub fn bind_cluster(
     new: NewClusterBinding,
 ) -> Result<ClusterBinding, Problem> {
     may(caller, Action::AdminServer)?;
-    let record = repo(forge, caller, name, Action::AdminRepo)?;
-    let binding = read(new, record.id)?;
-    forge.store.cluster(&binding.cluster)?.ok_or_else(|| no_cluster(&binding.cluster))?;
-    forge.store.bind_cluster(&binding)?;
-    Ok(binding)
+    forge.store.transact(|tx| {
+        let record = repo_in(tx.view(), caller, name, Action::AdminRepo)?;
+        let binding = read(new.clone(), record.id)?;
+        tx.view().cluster(&binding.cluster)?.ok_or_else(|| no_cluster(&binding.cluster))?;
+        tx.bind_cluster(&binding)?;
+        Ok(binding)
+    })
 }
 
 /// Takes it back; fine if there is none. What was applied stays in the cluster.
@@ -102,8 +116,10 @@ pub fn bind_cluster(
 /// # Errors
 /// `Denied` unless the caller is an admin of the repository.
 pub fn unbind_cluster(forge: &Forge, caller: &Caller, name: &str) -> Result<(), Problem> {
-    let record = repo(forge, caller, name, Action::AdminRepo)?;
-    forge.store.unbind_cluster(record.id)
+    forge.store.transact(|tx| {
+        let record = repo_in(tx.view(), caller, name, Action::AdminRepo)?;
+        tx.unbind_cluster(record.id)
+    })
 }
 
 fn read(new: NewClusterBinding, repo: RepoId) -> Result<ClusterBinding, Problem> {

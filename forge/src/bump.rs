@@ -127,17 +127,20 @@ struct Leave<'a> {
 impl Leave<'_> {
     /// The manifest repository, if they may write to it now.
     fn repository(&self) -> Result<RepoRecord, Problem> {
-        let (store, name) = (&self.forge.store, self.manifests);
-        let record = store.repo_by_name(name)?;
-        let user = match UserName::parse(&self.build.actor) {
-            Ok(user) => store.user(&user)?,
-            Err(_) => None,
-        };
-        let actor = user.map_or(Actor::Anonymous, |u| Actor::User { name: u.name, owner: u.owner });
-        let standing = match (&record, actor.user()) {
-            (Some(record), Some(_)) => Some(standing(self.forge, &actor, record)?),
-            _ => None,
-        };
+        let name = self.manifests;
+        let (record, actor, standing) = self.forge.store.read(|records| {
+            let record = records.repo_by_name(name)?;
+            let user = match UserName::parse(&self.build.actor) {
+                Ok(user) => records.user(&user)?,
+                Err(_) => None,
+            };
+            let actor = user.map_or(Actor::Anonymous, |u| Actor::User { name: u.name, owner: u.owner });
+            let standing = match (&record, actor.user()) {
+                (Some(record), Some(_)) => Some(standing(records, &actor, record)?),
+                _ => None,
+            };
+            Ok((record, actor, standing))
+        })?;
         let allowed = authorise(&actor, standing, Action::WriteRepo, name.as_str());
         record.filter(|_| allowed.is_ok()).ok_or_else(|| self.denied())
     }

@@ -2,7 +2,7 @@
 
 use slipway_core::{Action, Problem, Role, UserName};
 
-use crate::access::repo;
+use crate::access::{repo, repo_in};
 use crate::caller::Caller;
 use crate::forge::Forge;
 use crate::page::{Page, Rows};
@@ -19,9 +19,7 @@ pub fn list(
     page: &Page,
 ) -> Result<Rows<(UserName, Role)>, Problem> {
     let record = repo(forge, caller, name, Action::AdminRepo)?;
-    let mut grants = forge.store.grants(record.id)?;
-    grants.sort();
-    page.cut(grants, |(user, _)| user.as_str())
+    page.ask(|after, limit| forge.store.grants_after(record.id, after, limit), |(user, _)| user.as_str())
 }
 
 /// Gives a user a role.
@@ -29,9 +27,11 @@ pub fn list(
 /// # Errors
 /// `Denied` unless the caller is an admin of the repository; `NotFound` for an unknown user.
 pub fn give(forge: &Forge, caller: &Caller, name: &str, user: &UserName, role: Role) -> Result<(), Problem> {
-    let record = repo(forge, caller, name, Action::AdminRepo)?;
-    forge.store.user(user)?.ok_or_else(|| no_user(user))?;
-    forge.store.grant(user, record.id, role)
+    forge.store.transact(|tx| {
+        let record = repo_in(tx.view(), caller, name, Action::AdminRepo)?;
+        tx.view().user(user)?.ok_or_else(|| no_user(user))?;
+        tx.grant(user, record.id, role)
+    })
 }
 
 /// Takes a user's role away; fine if there is none.
@@ -39,6 +39,8 @@ pub fn give(forge: &Forge, caller: &Caller, name: &str, user: &UserName, role: R
 /// # Errors
 /// `Denied` unless the caller is an admin of the repository.
 pub fn take(forge: &Forge, caller: &Caller, name: &str, user: &UserName) -> Result<(), Problem> {
-    let record = repo(forge, caller, name, Action::AdminRepo)?;
-    forge.store.revoke(user, record.id)
+    forge.store.transact(|tx| {
+        let record = repo_in(tx.view(), caller, name, Action::AdminRepo)?;
+        tx.revoke(user, record.id)
+    })
 }

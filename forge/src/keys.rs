@@ -21,9 +21,8 @@ pub fn list(
     user: Option<&UserName>,
     page: &Page,
 ) -> Result<Rows<PublicKey>, Problem> {
-    let mut keys = forge.store.keys(whose(caller, user)?.as_ref())?;
-    keys.sort_by(|a, b| a.fingerprint.cmp(&b.fingerprint));
-    page.cut(keys, |k| &k.fingerprint)
+    let whose = whose(caller, user)?;
+    page.ask(|after, limit| forge.store.keys_after(whose.as_ref(), after, limit), |k| &k.fingerprint)
 }
 
 /// Keys of one user that are known, for whoever checks signatures in a push: an account's keys are no secret to the
@@ -56,22 +55,25 @@ pub fn add(
 ) -> Result<PublicKey, Problem> {
     let user = subject(caller, user)?;
     let key = read_key(&user, line, title, forge.now())?;
-    forge.store.user(&user)?.ok_or_else(|| no_user(&user))?;
-    forge.store.add_key(&key)?;
+    forge.store.transact(|tx| {
+        tx.view().user(&user)?.ok_or_else(|| no_user(&user))?;
+        tx.add_key(&key)
+    })?;
     Ok(key)
 }
 
-/// Forgets a key of the caller's, or of anybody's for an owner. Others' keys are answered as unknown ones.
+/// Forgets a key of the caller's, or of anybody's for an owner, and ends what was made with it. Others' keys are answered
+/// as unknown ones.
 ///
 /// # Errors
 /// `NotFound`; `Denied`.
 pub fn remove(forge: &Forge, caller: &Caller, fingerprint: &str) -> Result<(), Problem> {
     may(caller, own_or_server(caller))?;
     let (own, all) = (caller.user(), is_owner(caller));
-    match forge.store.key(fingerprint)? {
-        Some(key) if all || Some(&key.user) == own => forge.store.remove_key(fingerprint),
-        _ => Err(missing(format!("There is no key {:?} of yours.", cut(fingerprint)))),
-    }
+    forge.store.transact(|tx| match tx.view().key(fingerprint)? {
+        Some(key) if all || Some(&key.user) == own => tx.remove_key(fingerprint),
+        _ => Err(missing(format!("There is no key {:?} of yours.", cut(fingerprint))).into()),
+    })
 }
 
 pub(crate) fn own_or_server(caller: &Caller) -> Action {

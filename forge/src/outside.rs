@@ -11,7 +11,7 @@ use slipway_core::build::Build;
 use slipway_core::deploy::Deploy;
 use slipway_core::target::{Cluster, Registry, RepoRecord};
 use slipway_core::{
-    Actor, BuildNumber, DeployNumber, Digest, ObjectFormat, Problem, RepoId, RepoName, Secret,
+    Actor, BuildNumber, DeployNumber, Digest, ObjectFormat, Problem, RepoId, RepoName, Secret, UserName,
 };
 use slipway_repository::{Edit, Maintained, Snapshot};
 
@@ -27,13 +27,14 @@ pub trait Outside: Send + Sync + 'static {
     /// The API address that a kubeconfig's `context` (or its current one) names. Asks nobody.
     fn api_address(&self, kubeconfig: &Secret, context: Option<&str>) -> Result<String, Problem>;
 
-    /// Makes a repository, on disk and in the store, in an order that a crash cannot split.
+    /// Makes a repository, on disk and in the store, in an order that a crash cannot split. `maker` is its admin.
     async fn create_repo(
         &self,
         format: ObjectFormat,
         name: &RepoName,
         description: &str,
         public: bool,
+        maker: Option<&UserName>,
     ) -> Result<RepoRecord, Problem>;
     /// Gives a repository another name.
     async fn rename_repo(&self, repo: RepoId, new: &RepoName) -> Result<RepoRecord, Problem>;

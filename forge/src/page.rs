@@ -31,15 +31,17 @@ impl Page {
         Self { limit: Some(PAGE_ROWS_MAX), after: None }
     }
 
-    /// Cuts the page out of `all`, which is sorted by `key`.
-    pub(crate) fn cut<T>(&self, all: Vec<T>, key: impl Fn(&T) -> &str) -> Result<Rows<T>, Problem> {
+    /// The page of a list sorted by `key`, of which `some` gives rows behind a cursor, at most so many.
+    pub(crate) fn ask<T>(
+        &self,
+        some: impl FnOnce(Option<&str>, usize) -> Result<Vec<T>, Problem>,
+        key: impl Fn(&T) -> &str,
+    ) -> Result<Rows<T>, Problem> {
         let limit = rows(self.limit)?;
-        let from = match &self.after {
-            Some(after) => all.partition_point(|row| key(row) <= after.as_str()),
-            None => 0,
-        };
-        let more = all.len().saturating_sub(from) > limit;
-        let rows: Vec<T> = all.into_iter().skip(from).take(limit).collect();
+        // One more tells whether there is another page.
+        let mut rows = some(self.after.as_deref(), limit + 1)?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
         let next = rows.last().filter(|_| more).map(|row| key(row).to_owned());
         Ok(Rows { rows, next })
     }
@@ -68,14 +70,22 @@ mod tests {
         Page { limit: Some(limit), after: after.map(Into::into) }
     }
 
+    fn ask(page: &Page, all: &[String]) -> Rows<String> {
+        let some = |after: Option<&str>, limit: usize| {
+            let behind = all.iter().filter(|row| after.is_none_or(|after| row.as_str() > after));
+            Ok(behind.take(limit).cloned().collect())
+        };
+        page.ask(some, |row| row).expect("fits")
+    }
+
     #[test]
     fn pages_follow_one_another_without_gap_or_double() {
         let all: Vec<String> = (0..10).map(|n| format!("r{n}")).collect();
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
-            let cut = page(3, after.as_deref()).cut(all.clone(), |r| r).expect("fits");
-            seen.extend(cut.rows);
-            after = cut.next;
+            let rows = ask(&page(3, after.as_deref()), &all);
+            seen.extend(rows.rows);
+            after = rows.next;
             if after.is_none() {
                 break;
             }
@@ -86,8 +96,12 @@ mod tests {
     #[test]
     fn a_cursor_that_is_gone_still_finds_its_place() {
         let all = vec!["a".to_owned(), "c".into(), "d".into()];
-        let cut = page(10, Some("b")).cut(all, |r| r).expect("fits");
-        assert_eq!(cut, Rows { rows: vec!["c".to_owned(), "d".into()], next: None });
+        let rows = ask(&page(2, Some("b")), &all);
+        assert_eq!(
+            rows,
+            Rows { rows: vec!["c".to_owned(), "d".into()], next: None },
+            "a full page can be the last"
+        );
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use slipway_core::event::Event;
 use slipway_core::limits::DESCRIPTION_BYTES_MAX;
 use slipway_core::target::RepoRecord;
-use slipway_core::{Action, ObjectFormat, Problem, RepoName, Role};
+use slipway_core::{Action, ObjectFormat, Problem, RepoId, RepoName};
 use slipway_repository::{LastMaintenance, Maintained, Storage};
 
-use crate::access::{may, repo, view, visible};
+use crate::access::{again_in, may, repo, view, visible_after};
 use crate::caller::Caller;
 use crate::forge::{Forge, blocking};
 use crate::page::{Page, Rows};
@@ -43,7 +43,7 @@ pub struct RepoChange {
 /// # Errors
 /// `Broken` for a failing disk.
 pub fn list(forge: &Forge, caller: &Caller, page: &Page) -> Result<Rows<RepoRecord>, Problem> {
-    page.cut(visible(forge, caller)?, |r| r.name.as_str())
+    page.ask(|after, limit| visible_after(forge, caller, after, limit), |r| r.name.as_str())
 }
 
 /// How a repository is stored, and its last maintenance.
@@ -87,12 +87,7 @@ pub fn events(forge: &Forge, caller: &Caller, name: &str, limit: usize) -> Resul
 pub async fn create(forge: &Arc<Forge>, caller: &Caller, new: NewRepo) -> Result<RepoRecord, Problem> {
     may(caller, Action::CreateRepo)?;
     let about = description(&new.description)?;
-    let record = forge.outside.create_repo(new.object_format, &new.name, &about, new.public).await?;
-    if let Some(user) = caller.user().cloned() {
-        let (forge, id) = (Arc::clone(forge), record.id);
-        blocking(move || forge.store.grant(&user, id, Role::Admin)).await?;
-    }
-    Ok(record)
+    forge.outside.create_repo(new.object_format, &new.name, &about, new.public, caller.user()).await
 }
 
 /// Changes a repository's name, description and whether everyone may read it.
@@ -111,12 +106,28 @@ pub async fn change(
         record = forge.outside.rename_repo(record.id, &name).await?;
     }
     if about.is_some() || wanted.public.is_some() {
-        record.description = about.unwrap_or(record.description);
-        record.public = wanted.public.unwrap_or(record.public);
-        let (forge, row) = (Arc::clone(forge), record.clone());
-        blocking(move || forge.store.update_repo(&row)).await?;
+        let (forge, caller) = (Arc::clone(forge), caller.clone());
+        record = blocking(move || describe(&forge, &caller, record.id, about, wanted.public)).await?;
     }
     Ok(record)
+}
+
+/// Changes what is named of the record as it is at this moment, so that nobody else's change is undone.
+fn describe(
+    forge: &Forge,
+    caller: &Caller,
+    id: RepoId,
+    about: Option<String>,
+    public: Option<bool>,
+) -> Result<RepoRecord, Problem> {
+    let now = forge.now();
+    forge.store.transact(|tx| {
+        again_in(tx.view(), now, caller, id, Action::AdminRepo)?;
+        tx.update_repo(id, now, |record| {
+            record.description = about.clone().unwrap_or(std::mem::take(&mut record.description));
+            record.public = public.unwrap_or(record.public);
+        })
+    })
 }
 
 /// Removes a repository with everything that belongs to it.

@@ -9,7 +9,7 @@ mod throttle;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use slipway_core::people::Token;
+use slipway_core::people::{Parent, Session, Token};
 use slipway_core::token::TokenValue;
 use slipway_core::{Action, Actor, Problem, ProblemKind, Secret, UserName, authorise};
 
@@ -72,10 +72,10 @@ pub fn unreadable(forge: &Forge, at: At) -> Problem {
 /// # Errors
 /// `Unauthenticated` if no user has that key.
 pub fn by_key(forge: &Forge, fingerprint: &Arc<str>, at: At) -> Result<Caller, Problem> {
-    let user = match forge.store.key(fingerprint)? {
-        Some(key) => forge.store.user(&key.user)?,
-        None => None,
-    };
+    let user = forge.store.read(|records| match records.key(fingerprint)? {
+        Some(key) => records.user(&key.user),
+        None => Ok(None),
+    })?;
     let Some(user) = user else {
         return Err(Problem::new(
             ProblemKind::Unauthenticated,
@@ -100,8 +100,12 @@ pub fn keys_refused(forge: &Forge, login: &str, fingerprints: &[Arc<str>], at: A
 /// `Broken` for a failing disk.
 pub fn by_session(forge: &Forge, cookie: &str, at: At) -> Result<Option<Caller>, Problem> {
     let sha256 = sha256(cookie.as_bytes());
-    let Some(name) = forge.store.session(&sha256, forge.now())? else { return Ok(None) };
-    let Some(user) = forge.store.user(&name)? else { return Ok(None) };
+    let now = forge.now();
+    let user = forge.store.read(|records| match records.session(&sha256, now)? {
+        Some(session) => records.user(&session.user),
+        None => Ok(None),
+    })?;
+    let Some(user) = user else { return Ok(None) };
     let actor = Actor::User { name: user.name, owner: user.owner };
     let credential = Credential::Session { sha256 };
     Ok(Some(Caller { actor, credential, surface: at.surface, from: at.from }))
@@ -115,13 +119,16 @@ pub fn open_session(forge: &Forge, value: &str, at: At) -> Result<NewSession, Pr
     let caller = by_token(forge, None, value, at)?;
     // A token for pushing only must not grow into a session that may do everything.
     authorise(&caller.actor, None, Action::ManageSelf, "")?;
-    let (Some(user), Credential::Token { expires, .. }) = (caller.user().cloned(), &caller.credential) else {
+    let (Some(user), Credential::Token { id, expires, .. }) = (caller.user().cloned(), caller.credential)
+    else {
         return Err(unknown_token());
     };
     let now = forge.now();
     let life_ms = expires.map_or(SESSION_MS, |end| end.since(now).min(SESSION_MS));
     let cookie = random_cookie()?;
-    forge.store.add_session(sha256(cookie.expose().as_bytes()), &user, now.plus_ms(life_ms))?;
+    let parent = Some(Parent::Token { id });
+    let session = Session { user: user.clone(), expires: now.plus_ms(life_ms), parent };
+    forge.store.transact(|tx| tx.add_session(sha256(cookie.expose().as_bytes()), &session))?;
     Ok(NewSession { user, cookie, life_ms })
 }
 
@@ -154,14 +161,18 @@ fn token(
 ) -> Result<Result<(Token, Actor), Reason>, Problem> {
     let parsed = TokenValue::parse(value).filter(|_| value.len() <= CREDENTIAL_BYTES_MAX);
     let Some(parsed) = parsed else { return Ok(Err(Reason::Unknown)) };
-    let Some(token) = forge.store.token_by_value(&parsed.sha256())? else { return Ok(Err(Reason::Unknown)) };
+    let (token, user) = forge.store.read(|records| {
+        let token = records.token_by_value(&parsed.sha256())?;
+        let user = token.as_ref().map(|token| records.user(&token.user)).transpose()?.flatten();
+        Ok((token, user))
+    })?;
+    let (Some(token), Some(user)) = (token, user) else { return Ok(Err(Reason::Unknown)) };
     if account.is_some_and(|name| name != token.user.as_str()) {
         return Ok(Err(Reason::OtherAccount));
     }
     if token.expired(forge.now()) {
         return Ok(Err(Reason::Expired(expired(&token))));
     }
-    let Some(user) = forge.store.user(&token.user)? else { return Ok(Err(Reason::Unknown)) };
     let actor = Actor::Token { name: user.name, owner: user.owner, scopes: token.scopes.clone() };
     Ok(Ok((token, actor)))
 }

@@ -36,7 +36,7 @@ pub struct NewRegistry {
 /// `Denied` unless the caller is an owner.
 pub fn registries(forge: &Forge, caller: &Caller, page: &Page) -> Result<Rows<Registry>, Problem> {
     may(caller, Action::AdminServer)?;
-    page.cut(forge.store.registries()?, |r| r.name.as_str())
+    page.ask(|after, limit| forge.store.registries_after(after, limit), |r| r.name.as_str())
 }
 
 /// One registry.
@@ -86,9 +86,15 @@ pub async fn test_registry(
     caller: &Caller,
     name: &RegistryName,
 ) -> Result<String, Problem> {
-    let (floor, caller, name) = (Arc::clone(forge), caller.clone(), name.clone());
-    let found =
-        blocking(move || Ok((registry(&floor, &caller, &name)?, floor.store.registry_password(&name)?)));
+    may(caller, Action::AdminServer)?;
+    let (floor, name) = (Arc::clone(forge), name.clone());
+    // In one look: a password is for the address that it was recorded with.
+    let found = blocking(move || {
+        floor.store.read(|records| {
+            let registry = records.registry(&name)?.ok_or_else(|| no_registry(&name))?;
+            Ok((registry, records.registry_password(&name)?))
+        })
+    });
     let (registry, password) = found.await?;
     forge.outside.test_registry(&registry, password.as_ref()).await
 }
@@ -108,7 +114,7 @@ pub fn remove_registry(forge: &Forge, caller: &Caller, name: &RegistryName) -> R
 /// `Denied` unless the caller is an owner.
 pub fn clusters(forge: &Forge, caller: &Caller, page: &Page) -> Result<Rows<Cluster>, Problem> {
     may(caller, Action::AdminServer)?;
-    page.cut(forge.store.clusters()?, |c| c.name.as_str())
+    page.ask(|after, limit| forge.store.clusters_after(after, limit), |c| c.name.as_str())
 }
 
 /// One cluster.
@@ -154,11 +160,14 @@ pub async fn test_cluster(
     caller: &Caller,
     name: &ClusterName,
 ) -> Result<String, Problem> {
-    let (floor, caller, name) = (Arc::clone(forge), caller.clone(), name.clone());
+    may(caller, Action::AdminServer)?;
+    let (floor, name) = (Arc::clone(forge), name.clone());
     let found = blocking(move || {
-        let known = cluster(&floor, &caller, &name)?;
-        let kubeconfig = floor.store.kubeconfig(&name)?.ok_or_else(|| no_cluster(&name))?;
-        Ok((known, kubeconfig))
+        floor.store.read(|records| {
+            let known = records.cluster(&name)?.ok_or_else(|| no_cluster(&name))?;
+            let kubeconfig = records.kubeconfig(&name)?.ok_or_else(|| no_cluster(&name))?;
+            Ok((known, kubeconfig))
+        })
     });
     let (cluster, kubeconfig) = found.await?;
     forge.outside.test_cluster(&cluster, &kubeconfig).await

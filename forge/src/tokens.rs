@@ -1,11 +1,12 @@
-//! Access tokens. A token that was made with a token, or in a session of one, never outlives it.
+//! Access tokens. A token that was made with a token or a key, or in a session of one, ends with it at the latest.
 
 use std::collections::BTreeSet;
 
-use slipway_core::people::Token;
+use slipway_core::people::{Parent, Token};
 use slipway_core::{Problem, Scope, UnixMillis, UserName};
+use slipway_store::View as Records;
 
-use crate::access::{is_owner, may};
+use crate::access::{gone, is_owner, may};
 use crate::caller::{Caller, Credential};
 use crate::credential::{MintedToken, mint_token};
 use crate::forge::Forge;
@@ -38,9 +39,8 @@ pub fn list(
     user: Option<&UserName>,
     page: &Page,
 ) -> Result<Rows<Token>, Problem> {
-    let mut tokens = forge.store.tokens(whose(caller, user)?.as_ref())?;
-    tokens.sort_by(|a, b| a.id.cmp(&b.id));
-    page.cut(tokens, |t| &t.id)
+    let whose = whose(caller, user)?;
+    page.ask(|after, limit| forge.store.tokens_after(whose.as_ref(), after, limit), |t| &t.id)
 }
 
 /// Makes a token. Its value is in the answer and nowhere else.
@@ -64,43 +64,46 @@ pub fn create(forge: &Forge, caller: &Caller, new: NewToken) -> Result<(Token, M
         ));
     }
     let (minted, now) = (mint_token()?, forge.now());
-    let token = Token {
+    let mut token = Token {
         id: minted.id.clone(),
         user,
         name: plain_line(&new.name.unwrap_or_default(), "token's name", TITLE_BYTES_MAX)?,
         scopes,
         created: now,
-        expires: earlier(life_s.map(|s| now.plus_ms(s.saturating_mul(1000))), parents_end(caller)),
+        expires: life_s.map(|s| now.plus_ms(s.saturating_mul(1000))),
+        parent: None,
     };
-    forge.store.user(&token.user)?.ok_or_else(|| no_user(&token.user))?;
-    forge.store.add_token(&token, minted.sha256)?;
+    let token = forge.store.transact(|tx| {
+        tx.view().user(&token.user)?.ok_or_else(|| no_user(&token.user))?;
+        token.parent = parent(tx.view(), caller, now)?;
+        tx.add_token(&token, minted.sha256)
+    })?;
     Ok((token, minted))
 }
 
-/// Until when the credential is good that the caller came with.
-fn parents_end(caller: &Caller) -> Option<UnixMillis> {
-    match caller.credential {
-        Credential::Token { expires, .. } => expires,
-        Credential::None | Credential::Host | Credential::Key { .. } | Credential::Session { .. } => None,
+/// What a token that the caller makes is made with. A session is no parent itself, but what it was opened with is.
+fn parent(records: Records<'_>, caller: &Caller, now: UnixMillis) -> Result<Option<Parent>, Problem> {
+    match &caller.credential {
+        Credential::None | Credential::Host => Ok(None),
+        Credential::Key { fingerprint } => Ok(Some(Parent::Key { fingerprint: fingerprint.to_string() })),
+        Credential::Token { id, .. } => Ok(Some(Parent::Token { id: id.clone() })),
+        Credential::Session { sha256 } => {
+            let session = records.session(sha256, now)?.ok_or_else(|| gone("session"))?;
+            Ok(session.parent)
+        }
     }
 }
 
-fn earlier(a: Option<UnixMillis>, b: Option<UnixMillis>) -> Option<UnixMillis> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, None) | (None, one) => one,
-    }
-}
-
-/// Forgets a token of the caller's, or of anybody's for an owner. Others' tokens are answered as unknown ones.
+/// Forgets a token of the caller's, or of anybody's for an owner, and ends what was made with it. Others' tokens are
+/// answered as unknown ones.
 ///
 /// # Errors
 /// `NotFound`; `Denied`.
 pub fn remove(forge: &Forge, caller: &Caller, id: &str) -> Result<(), Problem> {
     may(caller, own_or_server(caller))?;
     let whose = if is_owner(caller) { None } else { caller.user().cloned() };
-    if forge.store.tokens(whose.as_ref())?.iter().any(|t| t.id == id) {
-        return forge.store.remove_token(id);
-    }
-    Err(missing(format!("There is no token {:?} of yours.", cut(id))))
+    forge.store.transact(|tx| match tx.view().token(id)? {
+        Some(token) if whose.as_ref().is_none_or(|own| *own == token.user) => tx.remove_token(id),
+        _ => Err(missing(format!("There is no token {:?} of yours.", cut(id))).into()),
+    })
 }

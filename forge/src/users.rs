@@ -28,7 +28,7 @@ pub struct NewUser {
 /// `Denied` unless the caller is an owner.
 pub fn list(forge: &Forge, caller: &Caller, page: &Page) -> Result<Rows<User>, Problem> {
     may(caller, Action::AdminServer)?;
-    page.cut(forge.store.users()?, |u| u.name.as_str())
+    page.ask(|after, limit| forge.store.users_after(after, limit), |u| u.name.as_str())
 }
 
 /// One user: oneself, or anybody for an owner.
@@ -55,16 +55,17 @@ pub fn add(forge: &Forge, caller: &Caller, new: &NewUser) -> Result<(User, Vec<P
     let now = forge.now();
     let keys =
         new.keys.iter().map(|line| read_key(&new.name, line, None, now)).collect::<Result<Vec<_>, _>>()?;
-    for key in &keys {
-        if forge.store.key(&key.fingerprint)?.is_some() {
-            return Err(key_taken(&key.fingerprint));
-        }
-    }
     let user = User { name: new.name.clone(), owner: new.owner, created: now };
-    forge.store.create_user(&user)?;
-    for key in &keys {
-        forge.store.add_key(key)?;
-    }
+    forge.store.transact(|tx| {
+        tx.create_user(&user)?;
+        for key in &keys {
+            if tx.view().key(&key.fingerprint)?.is_some() {
+                return Err(key_taken(&key.fingerprint).into());
+            }
+            tx.add_key(key)?;
+        }
+        Ok(())
+    })?;
     Ok((user, keys))
 }
 

@@ -4,20 +4,28 @@
 use std::collections::BTreeSet;
 
 use slipway_core::target::RepoRecord;
-use slipway_core::{ObjectFormat, Problem, RepoId, RepoName};
+use slipway_core::{ObjectFormat, Problem, RepoId, RepoName, Role, UserName};
 
 use crate::rooms::Rooms;
 use crate::supervisor::now;
 
-/// The record first (it takes the name), then the folder; a folder that fails takes the record back.
+/// The record first, with its maker's role (it takes the name), then the folder; a folder that fails takes the record back.
 pub(super) fn create(
     rooms: &Rooms,
     format: ObjectFormat,
     name: &RepoName,
     description: &str,
     public: bool,
+    maker: Option<&UserName>,
 ) -> Result<RepoRecord, Problem> {
-    let record = rooms.store.create_repo_as(format, name, description, public, now())?;
+    let now = now();
+    let record = rooms.store.transact(|tx| {
+        let record = tx.create_repo_as(format, name, description, public, now)?;
+        if let Some(maker) = maker {
+            tx.grant(maker, record.id, Role::Admin)?;
+        }
+        Ok(record)
+    })?;
     if let Err(error) = rooms.repositories.create_as(name, format) {
         rooms.store.remove_repo(record.id)?;
         return Err(error.into());
@@ -28,14 +36,13 @@ pub(super) fn create(
 /// The record first: from then on the new name is taken and the old one free. Then the folders.
 pub(super) fn rename(rooms: &Rooms, repo: RepoId, new: &RepoName) -> Result<RepoRecord, Problem> {
     let old = rooms.store.repo(repo)?.ok_or_else(|| Problem::no_such_repository(""))?;
-    let record = RepoRecord { name: new.clone(), ..old.clone() };
-    if record.name == old.name {
+    if *new == old.name {
         return Ok(old);
     }
     rooms.repositories.mark(&old.name, repo)?;
-    rooms.store.update_repo(&record)?;
+    let record = rooms.store.update_repo(repo, now(), |record| record.name = new.clone())?;
     if let Err(error) = rooms.repositories.rename(&old.name, new) {
-        rooms.store.update_repo(&old)?;
+        rooms.store.update_repo(repo, now(), |record| record.name = old.name.clone())?;
         return Err(error.into());
     }
     // A log left under the old name is a log that is not shown, no more.

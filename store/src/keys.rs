@@ -9,6 +9,7 @@
 //! | `u` | user | `User` |
 //! | `k` | fingerprint | `PublicKey` |
 //! | `K` | user, fingerprint | mark |
+//! | `y` | `t` and token id, or `k` and fingerprint; `t` and token id, or `s` and SHA-256 of a cookie | mark: the second was made with the first |
 //! | `t` | token id | token and the SHA-256 of its value |
 //! | `T` | SHA-256 of a token's value | token id |
 //! | `q` | user, token id | mark |
@@ -16,6 +17,8 @@
 //! | `S` | user, expiry, SHA-256 of a cookie | mark |
 //! | `r` | repo | `RepoRecord` |
 //! | `n` | repository name | repo |
+//! | `f` | repository name | the repository that had it before, and until when |
+//! | `F` | repo, repository name | mark: a name that it had before |
 //! | `g` | repo, user | `Role` |
 //! | `G` | user, repo | mark |
 //! | `a` | registry | `Registry` |
@@ -44,6 +47,7 @@
 
 use std::fmt;
 
+use slipway_core::people::Parent;
 use slipway_core::{
     BuildNumber, ClusterName, DeployNumber, EventId, RegistryName, RepoId, RepoName, UnixMillis, UserName,
 };
@@ -117,9 +121,14 @@ impl Key {
         Some((u64::from_be_bytes(*first), u64::from_be_bytes(*last)))
     }
 
+    /// What follows `prefix`.
+    pub(crate) fn bytes_after(&self, prefix: &Key) -> Option<&[u8]> {
+        self.0.strip_prefix(prefix.bytes())
+    }
+
     /// What follows `prefix`, as text.
     pub(crate) fn text_after(&self, prefix: &Key) -> Option<&str> {
-        std::str::from_utf8(self.0.strip_prefix(prefix.bytes())?).ok()
+        std::str::from_utf8(self.bytes_after(prefix)?).ok()
     }
 
     /// The 32 bytes that end the key.
@@ -144,6 +153,7 @@ impl fmt::Display for Key {
             b's' => f.write_str("a session"),
             b'r' => write!(f, "repository {}", number(0)),
             b'n' => write!(f, "repository {}", text(0)),
+            b'f' => write!(f, "the repository that was called {}", text(0)),
             b'g' => write!(f, "grant of repository {} to {}", number(0), text(8)),
             b'a' => write!(f, "registry {}", text(0)),
             b'A' => write!(f, "password of registry {}", text(0)),
@@ -248,6 +258,20 @@ pub(crate) fn tokens_of(user: &UserName) -> Key {
 pub(crate) fn token_of(user: &UserName, id: &str) -> Key {
     tokens_of(user).last(id)
 }
+/// What was made with that token or key.
+pub(crate) fn made_with(parent: &Parent) -> Key {
+    let key = Key::new(b'y');
+    match parent {
+        Parent::Token { id } => key.last([b't']).name(id),
+        Parent::Key { fingerprint } => key.last([b'k']).name(fingerprint),
+    }
+}
+pub(crate) fn token_made_with(parent: &Parent, id: &str) -> Key {
+    made_with(parent).last([b't']).last(id)
+}
+pub(crate) fn session_made_with(parent: &Parent, cookie_sha256: &[u8; 32]) -> Key {
+    made_with(parent).last([b's']).last(cookie_sha256)
+}
 pub(crate) fn sessions() -> Key {
     Key::new(b's')
 }
@@ -271,6 +295,15 @@ pub(crate) fn repo_names() -> Key {
 }
 pub(crate) fn repo_name(name: &RepoName) -> Key {
     repo_names().last(name.as_str())
+}
+pub(crate) fn former_name(name: &RepoName) -> Key {
+    Key::new(b'f').last(name.as_str())
+}
+pub(crate) fn former_names_of(repo: RepoId) -> Key {
+    Key::new(b'F').number(repo.0)
+}
+pub(crate) fn former_name_of(repo: RepoId, name: &RepoName) -> Key {
+    former_names_of(repo).last(name.as_str())
 }
 pub(crate) fn grants(repo: RepoId) -> Key {
     Key::new(b'g').number(repo.0)
@@ -395,6 +428,17 @@ mod tests {
         let anna = UserName::parse("anna").expect("valid");
         assert!(!keys_of(&anna).bytes().starts_with(keys_of(&ann).bytes()));
         assert!(!grants_of(&anna).bytes().starts_with(grants_of(&ann).bytes()));
+    }
+
+    #[test]
+    fn what_was_made_with_one_is_not_mistaken_for_anothers() {
+        let token = |id: &str| Parent::Token { id: id.into() };
+        let key = Parent::Key { fingerprint: "a".into() };
+        for other in [token("ab"), key] {
+            assert!(!token_made_with(&other, "x").bytes().starts_with(made_with(&token("a")).bytes()));
+        }
+        let (made, with) = (token_made_with(&token("a"), "x"), made_with(&token("a")));
+        assert_eq!(made.bytes_after(&with), Some(b"tx".as_slice()));
     }
 
     #[test]

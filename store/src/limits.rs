@@ -23,6 +23,8 @@ pub(crate) const OPEN_BYTES_PER_SECOND: u64 = 4 << 20;
 pub(crate) const USERS_MAX: u64 = 20_000;
 /// Most repositories on the server.
 pub(crate) const REPOS_MAX: u64 = 50_000;
+/// Names that a repository had before and is still found by; the oldest go first.
+pub(crate) const FORMER_NAMES_MAX: usize = 20;
 /// Most SSH keys of one user.
 pub(crate) const KEYS_PER_USER_MAX: usize = 100;
 /// Most tokens of one user, expired ones included.

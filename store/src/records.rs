@@ -6,9 +6,11 @@
 mod bindings;
 mod counters;
 mod events;
+mod former_names;
 mod grants;
 mod inventories;
 mod keys;
+mod parents;
 mod refusal;
 mod repositories;
 mod sessions;

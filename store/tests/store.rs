@@ -7,7 +7,7 @@ mod contract;
 mod crash;
 #[path = "store/damage.rs"]
 mod damage;
-#[path = "store/model.rs"]
+#[path = "store/model/mod.rs"]
 mod model;
 #[path = "store/on_disk.rs"]
 mod on_disk;
@@ -45,12 +45,23 @@ keeps_the_contract!(
         a_user_has_a_bounded_number_of_keys_and_tokens,
         a_token_is_found_by_the_hash_of_its_value,
         a_session_ends_when_it_expires,
-        a_user_has_a_bounded_number_of_sessions;
+        a_user_has_a_bounded_number_of_sessions,
+        a_user_and_their_keys_are_one_change,
+        what_was_made_with_a_token_or_a_key_ends_with_it,
+        a_removed_user_takes_along_what_was_made_with_theirs,
+        a_child_never_outlives_its_parent,
+        a_long_line_ends_as_a_short_one,
+        people_are_listed_in_pages;
     repositories:
         a_repository_keeps_its_id_when_its_name_changes,
         ids_and_numbers_are_never_used_again,
         a_removed_repository_leaves_nothing,
-        roles_are_given_and_taken;
+        roles_are_given_and_taken,
+        changes_at_the_same_time_never_undo_each_other,
+        a_repository_and_its_makers_role_are_one_change,
+        a_former_name_leads_to_its_repository_until_somebody_takes_it,
+        pushes_and_changes_are_noted_in_the_record,
+        repositories_and_grants_are_listed_in_pages;
     targets:
         secrets_come_back_as_they_were,
         a_target_in_use_cannot_go,
@@ -63,7 +74,8 @@ keeps_the_contract!(
         an_abandoned_event_owes_nothing,
         intended_events_are_found_oldest_first,
         what_is_known_to_be_broken_is_recorded_as_failed,
-        old_events_go_and_unsettled_ones_stay;
+        old_events_go_and_unsettled_ones_stay,
+        events_are_listed_in_pages;
     work:
         builds_are_listed_newest_first_in_pages,
         unfinished_work_is_found_until_it_is_final,

@@ -11,6 +11,7 @@ use slipway_core::deploy::Deploy;
 use slipway_core::target::{Cluster, Registry, RepoRecord};
 use slipway_core::{
     Actor, BuildNumber, DeployNumber, Digest, ObjectFormat, Problem, ProblemKind, RepoId, RepoName, Secret,
+    UserName,
 };
 use slipway_forge::bump::Place;
 use slipway_forge::{Change, Check, Outside};
@@ -39,6 +40,7 @@ impl Outside for Nothing {
         _: &RepoName,
         _: &str,
         _: bool,
+        _: Option<&UserName>,
     ) -> Result<RepoRecord, Problem> {
         absent()
     }

@@ -239,6 +239,7 @@ impl Server {
             scopes: scopes.iter().copied().collect::<BTreeSet<_>>(),
             created: now(),
             expires,
+            parent: None,
         };
         self.store.add_token(&token, Sha256::digest(value.as_bytes()).into()).expect("recorded");
         value

@@ -113,7 +113,11 @@ impl Tx<'_> {
         }
         event.updates = moved.to_vec();
         event.state = EventState::Accepted;
-        self.settle_event(&event)?;
+        let repo = event.repo;
+        self.settle_event(event)?;
+        if !moved.is_empty() {
+            self.touch_repo(repo, now)?;
+        }
         Ok(orders)
     }
 
@@ -126,12 +130,12 @@ impl Tx<'_> {
             EventState::Accepted => return Err(settled(id, "accepted")),
         }
         event.state = EventState::Abandoned;
-        self.settle_event(&event)
+        self.settle_event(event)
     }
 
-    fn settle_event(&mut self, event: &Event) -> Result<(), StoreError> {
+    fn settle_event(&mut self, event: Event) -> Result<(), StoreError> {
         self.remove(keys::intended_event(event.id))?;
-        self.put_event(event)
+        self.put_event(&event)
     }
 
     /// Writes the event and keeps the repository's sum of sizes.

@@ -1,6 +1,6 @@
 //! SSH keys, each of one user.
 
-use slipway_core::people::PublicKey;
+use slipway_core::people::{Parent, PublicKey};
 use slipway_core::{Problem, UserName};
 
 use super::refusal;
@@ -51,10 +51,18 @@ impl Tx<'_> {
         self.put(key, new).map(drop)
     }
 
-    /// Forgets a key.
+    /// Forgets a key, and ends what was made with it.
     pub fn remove_key(&mut self, fingerprint: &str) -> Result<(), StoreError> {
         refusal::check_length("fingerprint", fingerprint, ID_BYTES_MAX)?;
-        let old = self.view().key(fingerprint)?.ok_or_else(|| refusal::missing("key", fingerprint))?;
+        if !self.has(&keys::public_key(fingerprint))? {
+            return Err(refusal::missing("key", fingerprint));
+        }
+        self.end(Parent::Key { fingerprint: fingerprint.to_owned() })
+    }
+
+    /// Forgets the key alone, as part of a larger change; fine if there is none.
+    pub(crate) fn forget_key(&mut self, fingerprint: &str) -> Result<(), StoreError> {
+        let Some(old) = self.view().key(fingerprint)? else { return Ok(()) };
         self.remove(keys::key_of(&old.user, fingerprint))?;
         self.remove(keys::public_key(fingerprint))
     }
@@ -62,7 +70,7 @@ impl Tx<'_> {
     /// Forgets a user's keys, as part of a larger change.
     pub(crate) fn remove_keys_of(&mut self, user: &UserName) -> Result<(), StoreError> {
         for key in self.view().keys_after(Some(user), None, usize::MAX)? {
-            self.remove_key(&key.fingerprint)?;
+            self.end(Parent::Key { fingerprint: key.fingerprint })?;
         }
         Ok(())
     }
@@ -90,7 +98,7 @@ impl Store {
     ) -> Result<Vec<PublicKey>, Problem> {
         self.read(|view| view.keys_after(user, after, limit))
     }
-    /// Forgets a key.
+    /// Forgets a key, and ends what was made with it.
     pub fn remove_key(&self, fingerprint: &str) -> Result<(), Problem> {
         self.transact(|tx| tx.remove_key(fingerprint))
     }

@@ -55,24 +55,66 @@ impl Tx<'_> {
         }
         let id = RepoId(self.count_up(Counter::RepoIds)?);
         let (name_now, description) = (name.clone(), description.into());
-        let repo = RepoRecord { id, name: name_now, description, public, object_format, created: now };
+        let repo = RepoRecord {
+            id,
+            name: name_now,
+            description,
+            public,
+            object_format,
+            created: now,
+            last_modified: Some(now),
+        };
+        self.forget_former_name(name)?;
         self.put(keys::repo_name(name), &id)?;
         self.put(keys::repo(id), &repo)?;
         Ok(repo)
     }
 
-    /// Changes description, visibility or name (a new name must be free).
-    pub fn update_repo(&mut self, repo: &RepoRecord) -> Result<(), StoreError> {
-        refusal::check_length("description", &repo.description, DESCRIPTION_BYTES_MAX)?;
-        let old = self.view().repo(repo.id)?.ok_or_else(|| refusal::missing("repository", &repo.name))?;
-        if old.name != repo.name {
-            if self.has(&keys::repo_name(&repo.name))? {
-                return Err(refusal::taken("repository", &repo.name));
-            }
-            self.remove(keys::repo_name(&old.name))?;
-            self.put(keys::repo_name(&repo.name), &repo.id)?;
+    /// Changes description, visibility or name (a new name must be free) of the record as it is now; gives what it is then.
+    /// Its id, hash and making stay as they are, whatever `change` says.
+    pub fn update_repo(
+        &mut self,
+        id: RepoId,
+        now: UnixMillis,
+        change: impl Fn(&mut RepoRecord),
+    ) -> Result<RepoRecord, StoreError> {
+        let old = self.view().repo(id)?.ok_or_else(|| refusal::missing("repository number", id))?;
+        let mut new = old.clone();
+        change(&mut new);
+        let RepoRecord { name, description, public, .. } = new;
+        if (&name, &description, public) == (&old.name, &old.description, old.public) {
+            return Ok(old);
         }
-        self.put(keys::repo(repo.id), repo).map(drop)
+        refusal::check_length("description", &description, DESCRIPTION_BYTES_MAX)?;
+        if name != old.name {
+            self.rename(id, &old.name, &name, now)?;
+        }
+        let new = RepoRecord { name, description, public, last_modified: Some(now), ..old };
+        self.put(keys::repo(id), &new)?;
+        Ok(new)
+    }
+
+    fn rename(
+        &mut self,
+        id: RepoId,
+        old: &RepoName,
+        new: &RepoName,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        if self.has(&keys::repo_name(new))? {
+            return Err(refusal::taken("repository", new));
+        }
+        self.forget_former_name(new)?;
+        self.remember_name(id, old, now)?;
+        self.remove(keys::repo_name(old))?;
+        self.put(keys::repo_name(new), &id).map(drop)
+    }
+
+    /// Notes that its refs have moved.
+    pub(crate) fn touch_repo(&mut self, id: RepoId, now: UnixMillis) -> Result<(), StoreError> {
+        let Some(repo) = self.view().repo(id)? else { return Ok(()) };
+        let last_modified = repo.last_modified.max(Some(now));
+        self.put(keys::repo(id), &RepoRecord { last_modified, ..repo }).map(drop)
     }
 
     /// Forgets a repository with its grants, bindings, builds, deploys, events and inventories.
@@ -81,6 +123,7 @@ impl Tx<'_> {
         self.remove(keys::repo_name(&repo.name))?;
         self.remove(keys::repo(id))?;
         self.count_down(Counter::Repos, 1)?;
+        self.remove_former_names_of(id)?;
         self.remove_grants_in(id)?;
         self.unbind_registry(id)?;
         self.unbind_cluster(id)?;
@@ -133,9 +176,14 @@ impl Store {
     pub fn repos_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<RepoRecord>, Problem> {
         self.read(|view| view.repos_after(after, limit))
     }
-    /// Changes description, visibility or name (a new name must be free).
-    pub fn update_repo(&self, repo: &RepoRecord) -> Result<(), Problem> {
-        self.transact(|tx| tx.update_repo(repo))
+    /// Changes description, visibility or name (a new name must be free) of the record as it is now; gives what it is then.
+    pub fn update_repo(
+        &self,
+        id: RepoId,
+        now: UnixMillis,
+        change: impl Fn(&mut RepoRecord),
+    ) -> Result<RepoRecord, Problem> {
+        self.transact(|tx| tx.update_repo(id, now, &change))
     }
     /// Forgets a repository with its grants, bindings, builds, deploys, events and inventories.
     pub fn remove_repo(&self, id: RepoId) -> Result<(), Problem> {

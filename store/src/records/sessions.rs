@@ -1,6 +1,6 @@
 //! Signed-in browsers. Knows hashes of cookies only, never the cookies.
 
-use serde::{Deserialize, Serialize};
+use slipway_core::people::Session;
 use slipway_core::{Problem, UnixMillis, UserName};
 
 use crate::engine::Scan;
@@ -11,17 +11,11 @@ use crate::store::Store;
 use crate::tx::Tx;
 use crate::view::View;
 
-#[derive(Serialize, Deserialize)]
-struct Session {
-    user: UserName,
-    expires: UnixMillis,
-}
-
 impl View<'_> {
-    /// Whose session it is, if it has not expired.
-    pub fn session(&self, cookie_sha256: &[u8; 32], now: UnixMillis) -> Result<Option<UserName>, StoreError> {
+    /// The session of that cookie, if it has not expired.
+    pub fn session(&self, cookie_sha256: &[u8; 32], now: UnixMillis) -> Result<Option<Session>, StoreError> {
         let session: Option<Session> = self.get(&keys::session(cookie_sha256))?;
-        Ok(session.filter(|s| s.expires > now).map(|s| s.user))
+        Ok(session.filter(|s| s.expires > now))
     }
 
     /// Some that have expired.
@@ -42,28 +36,31 @@ impl View<'_> {
 }
 
 impl Tx<'_> {
-    /// Records a signed-in browser by the SHA-256 of its cookie.
-    pub fn add_session(
-        &mut self,
-        cookie_sha256: [u8; 32],
-        user: &UserName,
-        expires: UnixMillis,
-    ) -> Result<(), StoreError> {
-        self.need_user(user)?;
+    /// Records a signed-in browser by the SHA-256 of its cookie. It ends with its parent at the latest.
+    pub fn add_session(&mut self, cookie_sha256: [u8; 32], session: &Session) -> Result<(), StoreError> {
+        self.need_user(&session.user)?;
         self.remove_session(&cookie_sha256)?;
-        let marks = self.view().all_keys(&keys::sessions_of(user))?;
+        let marks = self.view().all_keys(&keys::sessions_of(&session.user))?;
         let surplus = (marks.len() + 1).saturating_sub(SESSIONS_PER_USER_MAX);
         for mark in marks.into_iter().take(surplus) {
             self.remove_marked_session(mark)?;
         }
-        self.mark(keys::session_of(user, expires, &cookie_sha256));
-        self.put(keys::session(&cookie_sha256), &Session { user: user.clone(), expires }).map(drop)
+        let end = self.view().end_of(session.parent.as_ref())?;
+        let expires = end.map_or(session.expires, |end| end.min(session.expires));
+        if let Some(parent) = &session.parent {
+            self.mark(keys::session_made_with(parent, &cookie_sha256));
+        }
+        self.mark(keys::session_of(&session.user, expires, &cookie_sha256));
+        self.put(keys::session(&cookie_sha256), &Session { expires, ..session.clone() }).map(drop)
     }
 
     /// Ends a session; fine if there is none.
     pub fn remove_session(&mut self, cookie_sha256: &[u8; 32]) -> Result<(), StoreError> {
         let key = keys::session(cookie_sha256);
         let Some(old) = self.get::<Session>(&key)? else { return Ok(()) };
+        if let Some(parent) = &old.parent {
+            self.remove(keys::session_made_with(parent, cookie_sha256))?;
+        }
         self.remove(keys::session_of(&old.user, old.expires, cookie_sha256))?;
         self.remove(key)
     }
@@ -98,18 +95,19 @@ impl Tx<'_> {
 }
 
 impl Store {
-    /// Records a signed-in browser by the SHA-256 of its cookie.
+    /// Records a signed-in browser by the SHA-256 of its cookie, opened with nothing that could end before.
     pub fn add_session(
         &self,
         cookie_sha256: [u8; 32],
         user: &UserName,
         expires: UnixMillis,
     ) -> Result<(), Problem> {
-        self.transact(|tx| tx.add_session(cookie_sha256, user, expires))
+        let session = Session { user: user.clone(), expires, parent: None };
+        self.transact(|tx| tx.add_session(cookie_sha256, &session))
     }
     /// Whose session it is, if it has not expired.
     pub fn session(&self, cookie_sha256: &[u8; 32], now: UnixMillis) -> Result<Option<UserName>, Problem> {
-        self.read(|view| view.session(cookie_sha256, now))
+        self.read(|view| Ok(view.session(cookie_sha256, now)?.map(|session| session.user)))
     }
     /// Ends a session; fine if there is none.
     pub fn remove_session(&self, cookie_sha256: &[u8; 32]) -> Result<(), Problem> {

@@ -47,7 +47,8 @@ impl View<'_> {
         self.page(&keys::clusters(), after, limit)
     }
 
-    fn unseal(&self, key: &Key) -> Result<Option<Secret>, StoreError> {
+    /// A secret of that key, if there is one.
+    pub(crate) fn unseal(&self, key: &Key) -> Result<Option<Secret>, StoreError> {
         let Some(sealed) = self.get::<Sealed>(key)? else { return Ok(None) };
         self.vault.open(key, &sealed).map(Some).ok_or_else(|| StoreError::Sealed { what: key.to_string() })
     }
@@ -121,7 +122,8 @@ impl Tx<'_> {
         self.remove(keys::cluster(name))
     }
 
-    fn seal(&mut self, key: Key, secret: &Secret) -> Result<(), StoreError> {
+    /// Records a secret under that key, encrypted.
+    pub(crate) fn seal(&mut self, key: Key, secret: &Secret) -> Result<(), StoreError> {
         refusal::check_length(&key.to_string(), secret.expose(), SECRET_BYTES_MAX)?;
         let sealed = self.vault.seal(&key, secret).ok_or_else(|| {
             let told = format!("The {key} cannot be encrypted.");

@@ -1,9 +1,10 @@
 //! Access tokens. Knows hashes of their values only, never the values.
 
 use serde::{Deserialize, Serialize};
-use slipway_core::people::Token;
+use slipway_core::people::{Parent, Token};
 use slipway_core::{Problem, UserName};
 
+use super::parents::earlier;
 use super::refusal;
 use crate::engine::Scan;
 use crate::error::StoreError;
@@ -53,8 +54,8 @@ impl View<'_> {
 }
 
 impl Tx<'_> {
-    /// Records a token by the SHA-256 of its value.
-    pub fn add_token(&mut self, token: &Token, value_sha256: [u8; 32]) -> Result<(), StoreError> {
+    /// Records a token by the SHA-256 of its value; gives it as recorded: it ends with its parent at the latest.
+    pub fn add_token(&mut self, token: &Token, value_sha256: [u8; 32]) -> Result<Token, StoreError> {
         refusal::check_length("token id", &token.id, ID_BYTES_MAX)?;
         refusal::check_length("name of the token", &token.name, TEXT_BYTES_MAX)?;
         self.need_user(&token.user)?;
@@ -65,17 +66,34 @@ impl Tx<'_> {
         if self.view().keys(&keys::tokens_of(&token.user), Scan::Up).count() >= TOKENS_PER_USER_MAX {
             return Err(refusal::full(&format!("tokens of {}", token.user), TOKENS_PER_USER_MAX));
         }
+        let end = self.view().end_of(token.parent.as_ref())?;
+        let token = Token { expires: earlier(token.expires, end), ..token.clone() };
+        if let Some(parent) = &token.parent {
+            self.mark(keys::token_made_with(parent, &token.id));
+        }
         self.mark(keys::token_of(&token.user, &token.id));
         self.put(by_value, &token.id)?;
-        let record = TokenRecord { token: token.clone(), value_sha256: hex::encode(value_sha256) };
-        self.put(key, &record).map(drop)
+        let record = TokenRecord { token, value_sha256: hex::encode(value_sha256) };
+        self.put(key, &record)?;
+        Ok(record.token)
     }
 
-    /// Forgets the token of that id.
+    /// Forgets the token of that id, and ends what was made with it.
     pub fn remove_token(&mut self, id: &str) -> Result<(), StoreError> {
         refusal::check_length("token id", id, ID_BYTES_MAX)?;
+        if !self.has(&keys::token(id))? {
+            return Err(refusal::missing("token", id));
+        }
+        self.end(Parent::Token { id: id.to_owned() })
+    }
+
+    /// Forgets the token alone, as part of a larger change; fine if there is none.
+    pub(crate) fn forget_token(&mut self, id: &str) -> Result<(), StoreError> {
         let key = keys::token(id);
-        let old: TokenRecord = self.get(&key)?.ok_or_else(|| refusal::missing("token", id))?;
+        let Some(old) = self.get::<TokenRecord>(&key)? else { return Ok(()) };
+        if let Some(parent) = &old.token.parent {
+            self.remove(keys::token_made_with(parent, id))?;
+        }
         let hash = hex::decode(&old.value_sha256).ok().and_then(|raw| <[u8; 32]>::try_from(raw).ok());
         if let Some(hash) = hash {
             self.remove(keys::token_value(&hash))?;
@@ -87,15 +105,15 @@ impl Tx<'_> {
     /// Forgets a user's tokens, as part of a larger change.
     pub(crate) fn remove_tokens_of(&mut self, user: &UserName) -> Result<(), StoreError> {
         for token in self.view().tokens_after(Some(user), None, usize::MAX)? {
-            self.remove_token(&token.id)?;
+            self.end(Parent::Token { id: token.id })?;
         }
         Ok(())
     }
 }
 
 impl Store {
-    /// Records a token by the SHA-256 of its value.
-    pub fn add_token(&self, token: &Token, value_sha256: [u8; 32]) -> Result<(), Problem> {
+    /// Records a token by the SHA-256 of its value; gives it as recorded: it ends with its parent at the latest.
+    pub fn add_token(&self, token: &Token, value_sha256: [u8; 32]) -> Result<Token, Problem> {
         self.transact(|tx| tx.add_token(token, value_sha256))
     }
     /// The token whose value has that SHA-256, expired ones included.
@@ -115,7 +133,7 @@ impl Store {
     ) -> Result<Vec<Token>, Problem> {
         self.read(|view| view.tokens_after(user, after, limit))
     }
-    /// Forgets the token of that id.
+    /// Forgets the token of that id, and ends what was made with it.
     pub fn remove_token(&self, id: &str) -> Result<(), Problem> {
         self.transact(|tx| tx.remove_token(id))
     }

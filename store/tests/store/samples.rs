@@ -88,6 +88,7 @@ pub(crate) fn token(user: &str, id: &str) -> Token {
         scopes: BTreeSet::from([Scope::RepoRead, Scope::Api]),
         created: NOW,
         expires: Some(at(1000)),
+        parent: None,
     }
 }
 

@@ -160,6 +160,14 @@ async fn users_come_with_their_keys_and_one_key_proves_one_user() {
     let taken = world.call("POST", "/users", &As::Actor(Actor::Server), Some(body)).await;
     assert_eq!((taken.status.as_u16(), error_kind(&taken)), (409, "conflict".into()));
     assert_eq!(world.call("GET", "/users/bob", &owner(), None).await.status, 404, "nothing half-done");
+    // Found out only when the first key is recorded already.
+    let body = json!({"name": "bob", "keys": [key_line(4), key_line(4)]});
+    let twice = world.call("POST", "/users", &As::Actor(Actor::Server), Some(body)).await;
+    assert_eq!((twice.status.as_u16(), error_kind(&twice)), (409, "conflict".into()));
+    assert_eq!(world.call("GET", "/users/bob", &owner(), None).await.status, 404, "nothing half-done");
+    let body = json!({"name": "bob", "keys": [key_line(4)]});
+    let made = world.call("POST", "/users", &As::Actor(Actor::Server), Some(body)).await;
+    assert_eq!(made.status, 201, "and the key is free: {}", made.text());
 }
 
 #[tokio::test]

@@ -343,6 +343,7 @@ impl World {
             scopes: scopes.iter().copied().collect(),
             created: NOW,
             expires: None,
+            parent: None,
         };
         self.store.add_token(&token, minted.sha256).expect("recorded");
         minted.value.expose().to_owned()
@@ -470,9 +471,11 @@ impl Outside for Fake {
         name: &RepoName,
         about: &str,
         public: bool,
+        maker: Option<&UserName>,
     ) -> Result<RepoRecord, Problem> {
         self.note(format!("create {name}"));
         let record = self.store.create_repo_as(format, name, about, public, NOW)?;
+        maker.map(|maker| self.store.grant(maker, record.id, Role::Admin)).transpose()?;
         self.repositories.create_as(name, format)?;
         Ok(record)
     }

@@ -149,3 +149,17 @@ pub(crate) fn old_events_go_and_unsettled_ones_stay(store: &Store) {
     let left: Vec<_> = store.events(app, 100).unwrap().into_iter().map(|e| e.id).collect();
     assert!(left.len() < 6 && left.contains(&unsettled), "{left:?}");
 }
+
+pub(crate) fn events_are_listed_in_pages(store: &Store) {
+    let repo = make_repo(store, "app");
+    for _ in 0..5 {
+        let id = store.intend(event(repo, &["main"], vec![])).unwrap().id;
+        store.abandon(id).unwrap();
+    }
+    let ids = |before: Option<u64>, limit| -> Vec<u64> {
+        let page = store.events_before(repo, before.map(EventId), limit).unwrap();
+        page.into_iter().map(|e| e.id.0).collect()
+    };
+    assert_eq!([ids(None, 2), ids(Some(4), 2), ids(Some(2), 2)], [vec![5, 4], vec![3, 2], vec![1]]);
+    assert_eq!([ids(Some(1), 2), ids(Some(u64::MAX), 1)], [vec![], vec![5]]);
+}

@@ -21,3 +21,19 @@ fn refused<T: std::fmt::Debug>(result: Result<T, Problem>, kind: ProblemKind, na
 fn make_repo(store: &Store, name: &str) -> RepoId {
     store.create_repo(&repo_name(name), "", false, NOW).unwrap().id
 }
+
+/// All names of a list, asked for two at a time.
+fn pages<T>(
+    some: impl Fn(Option<&str>, usize) -> Result<Vec<T>, Problem>,
+    name: impl Fn(&T) -> String,
+) -> Vec<String> {
+    let mut seen: Vec<String> = Vec::new();
+    loop {
+        let page = some(seen.last().map(String::as_str), 2).unwrap();
+        assert!(page.len() <= 2, "no more than was asked for");
+        if page.is_empty() {
+            return seen;
+        }
+        seen.extend(page.iter().map(&name));
+    }
+}

@@ -2,10 +2,10 @@
 
 use slipway_core::accept::Ledger as _;
 use slipway_core::target::RepoRecord;
-use slipway_core::{BuildNumber, ProblemKind, RepoId, Role, Secret};
+use slipway_core::{BuildNumber, ObjectFormat, ProblemKind, RepoId, Role, Secret};
 use slipway_store::Store;
 
-use super::{make_repo, refused};
+use super::{make_repo, pages, refused};
 use crate::samples::*;
 
 pub(crate) fn a_repository_keeps_its_id_when_its_name_changes(store: &Store) {
@@ -13,16 +13,23 @@ pub(crate) fn a_repository_keeps_its_id_when_its_name_changes(store: &Store) {
     refused(store.create_repo(&repo_name("app"), "", false, NOW), ProblemKind::Conflict, "app");
     let other = store.create_repo(&repo_name("aa"), "", false, NOW).unwrap();
     assert_eq!(store.repos().unwrap(), [other.clone(), app.clone()]);
-    let renamed = RepoRecord { name: repo_name("zoo"), public: false, ..app.clone() };
-    store.update_repo(&renamed).unwrap();
+    let rename = |id, name: &str| {
+        let name = repo_name(name);
+        store.update_repo(id, at(5), |repo| repo.name = name.clone())
+    };
+    let renamed = rename(app.id, "zoo").unwrap();
+    assert_eq!(renamed, RepoRecord { name: repo_name("zoo"), last_modified: Some(at(5)), ..app.clone() });
     assert_eq!(store.repo(app.id).unwrap(), Some(renamed.clone()));
     assert_eq!(store.repo_by_name(&repo_name("zoo")).unwrap(), Some(renamed.clone()));
     assert_eq!(store.repo_by_name(&repo_name("app")).unwrap(), None);
-    let clash = RepoRecord { name: repo_name("aa"), ..renamed.clone() };
-    refused(store.update_repo(&clash), ProblemKind::Conflict, "aa");
+    refused(rename(app.id, "aa"), ProblemKind::Conflict, "aa");
     assert_eq!(store.repos().unwrap(), [other, renamed.clone()]);
-    let unknown = RepoRecord { id: RepoId(77), ..renamed };
-    refused(store.update_repo(&unknown), ProblemKind::NotFound, "zoo");
+    refused(rename(RepoId(77), "zoo"), ProblemKind::NotFound, "77");
+    let foreign = store.update_repo(app.id, at(6), |repo| {
+        (repo.id, repo.created, repo.public) = (RepoId(9), at(6), false);
+    });
+    let foreign = foreign.unwrap();
+    assert_eq!((foreign.id, foreign.created, foreign.public), (app.id, NOW, false), "what is for good stays");
     refused(
         store.create_repo(&repo_name("long"), &"x".repeat(1001), false, NOW),
         ProblemKind::TooLarge,
@@ -103,4 +110,111 @@ pub(crate) fn roles_are_given_and_taken(store: &Store) {
     store.revoke(&ann, repo).unwrap();
     assert_eq!(store.role(&ann, repo).unwrap(), None);
     assert_eq!(store.grants(repo).unwrap(), []);
+}
+
+/// Whoever changes one thing never takes back what somebody else has changed meanwhile.
+pub(crate) fn changes_at_the_same_time_never_undo_each_other(store: &Store) {
+    let repo = store.create_repo(&repo_name("app"), "", true, NOW).unwrap();
+    std::thread::scope(|scope| {
+        let rename = || {
+            for n in 0..40 {
+                let name = repo_name(&format!("app-{n}"));
+                store.update_repo(repo.id, at(n), |repo| repo.name = name.clone()).unwrap();
+            }
+        };
+        let describe = || {
+            for n in 0..40 {
+                store.update_repo(repo.id, at(n), |repo| repo.description = format!("line {n}")).unwrap();
+            }
+        };
+        let hide = || drop(store.update_repo(repo.id, at(1), |repo| repo.public = false).unwrap());
+        let push = || {
+            for n in 0..20 {
+                let id = store.intend(event(repo.id, &["main"], vec![])).unwrap().id;
+                store.accept(id, &[update("main")], at(n)).unwrap();
+            }
+        };
+        scope.spawn(rename);
+        scope.spawn(describe);
+        scope.spawn(hide);
+        scope.spawn(push);
+    });
+    let now = store.repo(repo.id).unwrap().unwrap();
+    assert_eq!((now.name.as_str(), now.description.as_str(), now.public), ("app-39", "line 39", false));
+    assert_eq!(store.repo_by_name(&now.name).unwrap(), Some(now));
+    assert_eq!(store.repos().unwrap().len(), 1);
+}
+
+pub(crate) fn a_repository_and_its_makers_role_are_one_change(store: &Store) {
+    let make = |maker: &str| {
+        store.transact(|tx| {
+            let repo = tx.create_repo_as(ObjectFormat::Sha1, &repo_name("app"), "", false, NOW)?;
+            tx.grant(&user_name(maker), repo.id, Role::Admin)?;
+            Ok(repo.id)
+        })
+    };
+    refused(make("ann"), ProblemKind::NotFound, "ann");
+    assert_eq!(store.repos().unwrap(), [], "without its maker's role there is none");
+    store.create_user(&user("ann", true)).unwrap();
+    let id = make("ann").unwrap();
+    assert_eq!(id, RepoId(1), "what was taken back took no id");
+    assert_eq!(store.role(&user_name("ann"), id).unwrap(), Some(Role::Admin));
+}
+
+pub(crate) fn a_former_name_leads_to_its_repository_until_somebody_takes_it(store: &Store) {
+    let app = make_repo(store, "app");
+    let rename = |id, name: &str, ms| {
+        let name = repo_name(name);
+        store.update_repo(id, at(ms), |repo| repo.name = name.clone()).unwrap();
+    };
+    let by_former = |name: &str| store.repo_by_former_name(&repo_name(name)).unwrap().map(|repo| repo.id);
+    assert_eq!(by_former("app"), None, "a name is no former one while it is had");
+    rename(app, "shop", 1);
+    rename(app, "store", 2);
+    assert_eq!([by_former("app"), by_former("shop"), by_former("store")], [Some(app), Some(app), None]);
+    rename(app, "shop", 3);
+    assert_eq!([by_former("store"), by_former("shop")], [Some(app), None], "its own again");
+    let new = make_repo(store, "app");
+    assert_eq!(by_former("app"), None, "somebody has made one of that name");
+    rename(new, "store", 4);
+    assert_eq!([by_former("store"), by_former("app")], [None, Some(new)], "somebody has taken the name");
+    store.remove_repo(new).unwrap();
+    assert_eq!(by_former("app"), None);
+    for n in 0..25 {
+        rename(app, &format!("name-{n}"), 10 + n);
+    }
+    assert_eq!([by_former("shop"), by_former("name-3")], [None, None], "the oldest have gone");
+    assert_eq!([by_former("name-4"), by_former("name-23")], [Some(app), Some(app)]);
+}
+
+pub(crate) fn pushes_and_changes_are_noted_in_the_record(store: &Store) {
+    let repo = store.create_repo(&repo_name("app"), "", false, NOW).unwrap();
+    let last = || store.repo(repo.id).unwrap().unwrap().last_modified;
+    assert_eq!(repo.last_modified, Some(NOW));
+    let id = store.intend(event(repo.id, &["main"], vec![])).unwrap().id;
+    store.abandon(id).unwrap();
+    store.update_repo(repo.id, at(1), |_| ()).unwrap();
+    assert_eq!(last(), Some(NOW), "nothing has changed");
+    let id = store.intend(event(repo.id, &["main"], vec![])).unwrap().id;
+    store.accept(id, &[update("main")], at(7)).unwrap();
+    store.accept(id, &[update("main")], at(8)).unwrap();
+    assert_eq!(last(), Some(at(7)));
+    store.update_repo(repo.id, at(9), |repo| repo.public = true).unwrap();
+    assert_eq!(last(), Some(at(9)));
+}
+
+pub(crate) fn repositories_and_grants_are_listed_in_pages(store: &Store) {
+    let names: Vec<String> = (0..7).map(|n| format!("r{n}")).collect();
+    for name in names.iter().rev() {
+        make_repo(store, name);
+    }
+    let seen = pages(|after, limit| store.repos_after(after, limit), |repo| repo.name.to_string());
+    assert_eq!(seen, names);
+    let id = make_repo(store, "app");
+    for name in &names {
+        store.create_user(&user(name, false)).unwrap();
+        store.grant(&user_name(name), id, Role::Read).unwrap();
+    }
+    let seen = pages(|after, limit| store.grants_after(id, after, limit), |(user, _)| user.to_string());
+    assert_eq!(seen, names);
 }
