@@ -59,14 +59,16 @@ impl Rooms {
         let Disk { store, repositories, key } = disk;
         let installation = key.installation_id();
         let marks = Marks::new(&installation, &key.secret_for("names in the engine"));
-        let clusters = Arc::new(Clusters::new(installation, slipway_deployer::Timing::default()));
+        let clusters = Arc::new(Clusters::new(installation.clone(), slipway_deployer::Timing::default()));
         let preflight = Arc::new(ClusterPreflight::new(store.clone(), clusters.clone()));
         let engine = Engine::connect(config.docker_host.as_deref())?;
         Ok(Self {
             store: store.clone(),
             repositories: repositories.clone(),
             acceptance: Arc::new(
-                Acceptance::new(Arc::new(store.clone()), preflight, now).dispatching(workers),
+                Acceptance::new(Arc::new(store.clone()), preflight, now)
+                    .on_node(installation)
+                    .dispatching(workers),
             ),
             hooks: Arc::new(Hooks::new(engine, marks)),
             logs: Arc::new(BuildLogs::new(data.builds())),

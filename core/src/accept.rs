@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::event::{Cause, Event, Owed, PushCertificate};
 use crate::git::{Oid, RefName, RefUpdate};
 use crate::id::{EventId, RepoId, UnixMillis};
-use crate::limits::{PUSH_OPTION_BYTES_MAX, PUSH_OPTIONS_MAX, PUSH_UPDATES_MAX};
+use crate::limits::{EVENT_LEASE_MS, PUSH_OPTION_BYTES_MAX, PUSH_OPTIONS_MAX, PUSH_UPDATES_MAX};
 use crate::name::RepoName;
 use crate::problem::{Problem, ProblemKind};
+use crate::run::Lease;
 use crate::target::DryRun;
 
 mod plan;
@@ -65,6 +66,8 @@ pub struct Acceptance {
     preflight: Arc<dyn Preflight>,
     dispatch: Option<Arc<dyn Dispatch>>,
     clock: fn() -> UnixMillis,
+    /// This node's name among those that share the ledger.
+    node: String,
     locks: [Mutex<()>; 64],
     /// Repositories with an event that could be neither accepted nor abandoned (a full disk, say): their next push
     /// settles it first.
@@ -88,6 +91,7 @@ impl Acceptance {
             preflight,
             dispatch: None,
             clock,
+            node: String::new(),
             locks: std::array::from_fn(|_| Mutex::new(())),
             unsettled: Mutex::default(),
         }
@@ -96,6 +100,12 @@ impl Acceptance {
     /// Hands every push's work to `dispatch` as soon as it is recorded.
     pub fn dispatching(mut self, dispatch: Arc<dyn Dispatch>) -> Self {
         self.dispatch = Some(dispatch);
+        self
+    }
+
+    /// Signs intended events with that name, the same after every start, and settles those that bear it.
+    pub fn on_node(mut self, node: impl Into<String>) -> Self {
+        self.node = node.into();
         self
     }
 
@@ -157,17 +167,19 @@ impl Acceptance {
         if wanted.is_empty() {
             return Ok(Verdict { event: None, answers, orders: Orders::default(), notices });
         }
+        let now = (self.clock)();
         let event = self.ledger.intend(Event {
             id: EventId(0),
             repo: push.repo,
             actor: push.actor,
             cause: push.cause,
-            at: (self.clock)(),
+            at: now,
             updates: wanted.clone(),
             options: push.options,
             owed,
             state: crate::event::EventState::Intended,
             certificate: push.certificate,
+            lease: Some(Lease { owner: self.node.clone(), until: now.plus_ms(EVENT_LEASE_MS), fence: 1 }),
         })?;
         objects.narrow(&wanted);
         let moved = objects.publish().and_then(|()| refs.update(&wanted, push.atomic));
@@ -200,8 +212,9 @@ impl Acceptance {
         Ok(Verdict { event: Some(event.id), answers, orders, notices })
     }
 
-    /// Settles every event that a crash left *intended*. `open` gives a repository's refs, or `None` if it is gone.
-    /// Run before anything is served. One repository that cannot be read does not keep the others from being settled.
+    /// Settles every event that a crash of this node left *intended*, or one of a node whose lease has ended. `open` gives
+    /// a repository's refs, or `None` if it is gone. Run before anything is served. One repository that cannot be read does
+    /// not keep the others from being settled.
     ///
     /// # Errors
     /// A [`Problem`] where the ledger cannot be read.
@@ -210,7 +223,12 @@ impl Acceptance {
         open: impl Fn(RepoId) -> Result<Option<R>, Problem>,
     ) -> Result<Settled, Problem> {
         let mut settled = Settled::default();
+        let now = (self.clock)();
         for event in &self.ledger.intended()? {
+            if !event.is_open_to(&self.node, now) {
+                self.leave_unsettled(event.repo);
+                continue;
+            }
             let done = open(event.repo).and_then(|refs| match refs {
                 Some(refs) => self.settle_one(event, &refs),
                 None => self.ledger.abandon(event.id),
@@ -231,7 +249,11 @@ impl Acceptance {
         if !self.unsettled().contains(&repo) {
             return Ok(());
         }
+        let now = (self.clock)();
         for event in self.ledger.intended()?.iter().filter(|e| e.repo == repo) {
+            if !event.is_open_to(&self.node, now) {
+                return Err(elsewhere());
+            }
             self.settle_one(event, refs)?;
         }
         self.unsettled().remove(&repo);
@@ -306,6 +328,14 @@ impl Acceptance {
             "Mend the manifests and push again, or ask an owner to bind with --dry-run warn.",
         ))
     }
+}
+
+fn elsewhere() -> Problem {
+    Problem::new(
+        ProblemKind::Busy,
+        "Another node of this server is taking in a push to this repository.",
+        "Push again in a few minutes.",
+    )
 }
 
 fn check_size(push: &Proposal<'_>) -> Result<(), Problem> {

@@ -7,6 +7,7 @@ use crate::git::{Oid, RefName, RefUpdate};
 use crate::id::{BuildNumber, DeployNumber, EventId, RepoId, UnixMillis};
 use crate::name::ClusterName;
 use crate::problem::Problem;
+use crate::run::Lease;
 
 /// How the push came about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,9 +125,17 @@ pub struct Event {
     /// Of a signed push. Records from before this was kept have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<PushCertificate>,
+    /// Whose it is while it is *intended*: of several nodes over the same records this one alone settles it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
 }
 
 impl Event {
+    /// True if `node` may settle it: its own, or one whose lease has ended.
+    pub fn is_open_to(&self, node: &str, now: UnixMillis) -> bool {
+        self.lease.as_ref().is_none_or(|lease| lease.owner == node || lease.until <= now)
+    }
+
     /// True if the pusher gave that option (`git push -o NAME`).
     pub fn has_option(&self, name: &str) -> bool {
         self.options.iter().any(|o| o == name)
@@ -138,14 +147,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_from_before_certificates_were_kept_is_read() {
+    fn an_event_from_before_certificates_and_leases_were_kept_is_read() {
         let old = r#"{"id":1,"repo":2,"actor":"ann","cause":{"kind":"push"},"at":3,"updates":[],"options":[],
             "owed":[],"state":"accepted"}"#;
         let event: Event = serde_json::from_str(old).expect("read");
         assert_eq!(event.certificate, None);
+        assert!(event.is_open_to("any node", UnixMillis(0)));
         let rollback: Cause = serde_json::from_str(r#"{"kind":"rollback"}"#).expect("read");
         assert_eq!(rollback, Cause::Rollback { to: None });
         // And one without is written so that an earlier Slipway reads it.
-        assert!(!serde_json::to_string(&event).expect("written").contains("certificate"));
+        let written = serde_json::to_string(&event).expect("written");
+        assert!(!written.contains("certificate") && !written.contains("lease"), "{written}");
     }
 }

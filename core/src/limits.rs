@@ -16,6 +16,8 @@ pub const PUSH_UPDATES_MAX: usize = 10_000;
 pub const PUSH_OPTIONS_MAX: usize = 64;
 /// Longest push option, in bytes.
 pub const PUSH_OPTION_BYTES_MAX: usize = 4096;
+/// How long a push is its node's from its intention on, in milliseconds: far longer than objects and refs take to move.
+pub const EVENT_LEASE_MS: u64 = 600_000;
 /// Most `[deploy.*]` targets in one slipway.toml.
 pub const DEPLOY_TARGETS_MAX: usize = 16;
 /// Most tags an image is pushed with.

@@ -11,6 +11,7 @@ use slipway_core::accept::{
 use slipway_core::build::Build;
 use slipway_core::deploy::DeployCause;
 use slipway_core::event::{Cause, Event, EventState, Work};
+use slipway_core::limits::EVENT_LEASE_MS;
 use slipway_core::target::{ClusterBinding, DryRun, RegistryBinding};
 use slipway_core::{
     BuildNumber, ClusterName, DeployNumber, EventId, Oid, Problem, ProblemKind, RefName, RefUpdate,
@@ -396,6 +397,42 @@ fn one_unreadable_repository_does_not_keep_the_others_from_being_settled() {
         .expect("settled");
     assert_eq!((settled.count, settled.left.len()), (1, 1));
     assert_eq!(books.builds.lock().expect("lock").len(), 1);
+}
+
+/// Two nodes over one ledger: a start settles what is its own, and of others only what nobody can be at any more.
+#[test]
+fn an_event_of_another_node_is_left_until_its_lease_has_ended() {
+    let books = Arc::new(Books { bindings: Mutex::new(bound()), ..Books::default() });
+    *books.dies_at_accept.lock().expect("lock") = true;
+    let refs = Refs::default();
+    let pushed = path(&books).on_node("a").accept(push(vec![to_main(0, 1)]), &refs, &mut with_dockerfile());
+    assert!(pushed.is_err());
+    *books.dies_at_accept.lock().expect("lock") = false;
+    let lease = books.events.lock().expect("lock")[0].lease.clone().expect("leased");
+    assert_eq!((lease.owner.as_str(), lease.until), ("a", UnixMillis(7 + EVENT_LEASE_MS)));
+
+    let other = path(&books).on_node("b");
+    assert_eq!(other.settle(|_| Ok(Some(refs.clone()))).expect("settled").count, 0);
+    assert_eq!(books.events.lock().expect("lock")[0].state, EventState::Intended);
+    let refused = other.accept(push(vec![to_main(1, 2)]), &refs, &mut with_dockerfile());
+    assert_eq!(refused.expect_err("the refs may still be moving").kind, ProblemKind::Busy);
+
+    let late =
+        Acceptance::new(books.clone(), Arc::new(Cluster(Vec::new())), || UnixMillis(8 + EVENT_LEASE_MS));
+    let settled = late.on_node("b").settle(|_| Ok(Some(refs.clone()))).expect("settled");
+    assert_eq!((settled.count, books.builds.lock().expect("lock").len()), (1, 1));
+}
+
+#[test]
+fn an_event_of_ones_own_is_settled_at_once() {
+    let books = Arc::new(Books { bindings: Mutex::new(bound()), ..Books::default() });
+    *books.dies_at_accept.lock().expect("lock") = true;
+    let refs = Refs::default();
+    let first = path(&books).on_node("a");
+    assert!(first.accept(push(vec![to_main(0, 1)]), &refs, &mut with_dockerfile()).is_err());
+    *books.dies_at_accept.lock().expect("lock") = false;
+    let settled = path(&books).on_node("a").settle(|_| Ok(Some(refs.clone()))).expect("settled");
+    assert_eq!(settled.count, 1);
 }
 
 /// A right that is taken away while the push is on its way.

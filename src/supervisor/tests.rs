@@ -128,6 +128,7 @@ impl World {
             owed: vec![owed],
             state: EventState::Intended,
             certificate: None,
+            lease: None,
         });
         self.store.accept(event.expect("intended").id, &[update], now()).expect("accepted")
     }

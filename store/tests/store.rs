@@ -75,7 +75,8 @@ keeps_the_contract!(
         intended_events_are_found_oldest_first,
         what_is_known_to_be_broken_is_recorded_as_failed,
         old_events_go_and_unsettled_ones_stay,
-        events_are_listed_in_pages;
+        events_are_listed_in_pages,
+        an_event_is_leased_until_it_is_settled;
     work:
         builds_are_listed_newest_first_in_pages,
         unfinished_work_is_found_until_it_is_final,

@@ -133,7 +133,8 @@ impl Tx<'_> {
         self.settle_event(event)
     }
 
-    fn settle_event(&mut self, event: Event) -> Result<(), StoreError> {
+    fn settle_event(&mut self, mut event: Event) -> Result<(), StoreError> {
+        event.lease = None;
         self.remove(keys::intended_event(event.id))?;
         self.put_event(&event)
     }

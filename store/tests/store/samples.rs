@@ -162,6 +162,7 @@ pub(crate) fn event(repo: RepoId, branches: &[&str], owed: Vec<Owed>) -> Event {
         owed,
         state: EventState::Accepted,
         certificate: None,
+        lease: None,
     }
 }
 

@@ -3,8 +3,8 @@
 use slipway_core::accept::Ledger as _;
 use slipway_core::build::{BuildState, Stage};
 use slipway_core::deploy::DeployState;
-use slipway_core::event::{EventState, Work};
-use slipway_core::run::FailureClass;
+use slipway_core::event::{Event, EventState, Work};
+use slipway_core::run::{FailureClass, Lease};
 use slipway_core::{EventId, Problem, ProblemKind, RefName};
 use slipway_store::Store;
 
@@ -162,4 +162,17 @@ pub(crate) fn events_are_listed_in_pages(store: &Store) {
     };
     assert_eq!([ids(None, 2), ids(Some(4), 2), ids(Some(2), 2)], [vec![5, 4], vec![3, 2], vec![1]]);
     assert_eq!([ids(Some(1), 2), ids(Some(u64::MAX), 1)], [vec![], vec![5]]);
+}
+
+pub(crate) fn an_event_is_leased_until_it_is_settled(store: &Store) {
+    let repo = make_repo(store, "app");
+    let lease = Lease { owner: "a".into(), until: at(9), fence: 1 };
+    let leased = || Event { lease: Some(lease.clone()), ..event(repo, &["main"], vec![]) };
+    let ids = [store.intend(leased()).unwrap().id, store.intend(leased()).unwrap().id];
+    assert!(store.intended().unwrap().iter().all(|e| e.lease.as_ref() == Some(&lease)));
+    store.accept(ids[0], &[update("main")], NOW).unwrap();
+    store.abandon(ids[1]).unwrap();
+    for id in ids {
+        assert_eq!(store.event(id).unwrap().unwrap().lease, None);
+    }
 }
