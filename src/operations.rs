@@ -346,14 +346,16 @@ fn notice(change: &supervisor::Change) -> Change {
 pub(crate) async fn test_registry(rooms: &Rooms, name: &RegistryName) -> Result<String, Problem> {
     let (store, name) = (rooms.store.clone(), name.clone());
     let (registry, password) = blocking(move || {
-        let registry = store.registry(&name)?.ok_or_else(|| {
+        let (registry, password) =
+            store.read(|records| Ok((records.registry(&name)?, records.registry_password(&name)?)))?;
+        let registry = registry.ok_or_else(|| {
             Problem::new(
                 ProblemKind::NotFound,
                 format!("There is no registry {name}."),
                 "See slipway registry list.",
             )
         })?;
-        Ok((registry, store.registry_password(&name)?))
+        Ok((registry, password))
     })
     .await?;
     Ok(rooms.hooks.test_registry(&registry, password.as_ref()).await?)
@@ -362,13 +364,16 @@ pub(crate) async fn test_registry(rooms: &Rooms, name: &RegistryName) -> Result<
 /// Speaks to a cluster with its stored credentials.
 pub(crate) async fn test_cluster(rooms: &Rooms, name: &ClusterName) -> Result<String, Problem> {
     let (store, name) = (rooms.store.clone(), name.clone());
-    let (cluster, kubeconfig) = blocking(move || match (store.cluster(&name)?, store.kubeconfig(&name)?) {
-        (Some(cluster), Some(kubeconfig)) => Ok((cluster, kubeconfig)),
-        _ => Err(Problem::new(
-            ProblemKind::NotFound,
-            format!("There is no cluster {name}."),
-            "See slipway cluster list.",
-        )),
+    let (cluster, kubeconfig) = blocking(move || {
+        let known = store.read(|records| Ok((records.cluster(&name)?, records.kubeconfig(&name)?)))?;
+        match known {
+            (Some(cluster), Some(kubeconfig)) => Ok((cluster, kubeconfig)),
+            _ => Err(Problem::new(
+                ProblemKind::NotFound,
+                format!("There is no cluster {name}."),
+                "See slipway cluster list.",
+            )),
+        }
     })
     .await?;
     let connection = rooms.clusters.connect(&cluster, &kubeconfig).await?;

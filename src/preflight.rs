@@ -38,8 +38,10 @@ impl Preflight for ClusterPreflight {
             Ok(manifests) => manifests,
             Err(errors) => return Ok(errors.iter().map(ToString::to_string).collect()),
         };
+        // In one look: credentials are for the address that they were recorded with.
+        let name = &binding.cluster;
         let (cluster, kubeconfig) =
-            (self.store.cluster(&binding.cluster)?, self.store.kubeconfig(&binding.cluster)?);
+            self.store.read(|records| Ok((records.cluster(name)?, records.kubeconfig(name)?)))?;
         let (Some(cluster), Some(kubeconfig)) = (cluster, kubeconfig) else {
             return Err(Problem::new(
                 ProblemKind::NotFound,

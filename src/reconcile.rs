@@ -96,8 +96,9 @@ impl Plan {
             let binding = store.bindings(repo)?.cluster;
             let binding = binding.filter(|b| wanted.as_ref().is_none_or(|w| *w == b.cluster));
             let Some(binding) = binding else { return Err(unbound(&record, wanted.as_ref())) };
+            let name = &binding.cluster;
             let (cluster, kubeconfig) =
-                (store.cluster(&binding.cluster)?, store.kubeconfig(&binding.cluster)?);
+                store.read(|records| Ok((records.cluster(name)?, records.kubeconfig(name)?)))?;
             let (Some(cluster), Some(kubeconfig)) = (cluster, kubeconfig) else {
                 return Err(unbound(&record, Some(&binding.cluster)));
             };

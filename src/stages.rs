@@ -215,10 +215,13 @@ impl EngineBuilds {
 
 /// Where the repository's images go, with the password.
 fn target(rooms: &Rooms, record: &RepoRecord) -> Result<Option<RegistryTarget>, Problem> {
-    let Some(binding) = rooms.store.bindings(record.id)?.registry else { return Ok(None) };
-    let Some(registry) = rooms.store.registry(&binding.registry)? else { return Ok(None) };
-    let password = rooms.store.registry_password(&binding.registry)?;
-    Ok(Some(RegistryTarget { registry, password, image: binding.image }))
+    // In one look: a password is for the address that it was recorded with.
+    rooms.store.read(|records| {
+        let Some(binding) = records.bindings(record.id)?.registry else { return Ok(None) };
+        let Some(registry) = records.registry(&binding.registry)? else { return Ok(None) };
+        let password = records.registry_password(&binding.registry)?;
+        Ok(Some(RegistryTarget { registry, password, image: binding.image }))
+    })
 }
 
 fn failed(class: FailureClass, problem: Problem) -> Failure {
