@@ -5,7 +5,7 @@ use std::sync::Arc;
 use slipway_core::event::Event;
 use slipway_core::limits::DESCRIPTION_BYTES_MAX;
 use slipway_core::target::RepoRecord;
-use slipway_core::{Action, ObjectFormat, Problem, RepoId, RepoName};
+use slipway_core::{Action, EventId, ObjectFormat, Problem, RepoId, RepoName};
 use slipway_repository::{LastMaintenance, Maintained, Storage};
 
 use crate::access::{again_in, may, repo, view, visible_after};
@@ -60,16 +60,26 @@ pub fn storage(
     Ok((repository.storage()?, repository.last_maintenance()))
 }
 
-/// Its newest pushes, newest first. What `transfer.hideRefs` hides is left out of them.
+/// Its pushes, newest first: those before `before`, at most `limit`, and behind which the next page begins. What
+/// `transfer.hideRefs` hides is left out of them, so that a page may have fewer.
 ///
 /// # Errors
 /// What the authoriser says of reading it.
-pub fn events(forge: &Forge, caller: &Caller, name: &str, limit: usize) -> Result<Vec<Event>, Problem> {
+pub fn events(
+    forge: &Forge,
+    caller: &Caller,
+    name: &str,
+    before: Option<EventId>,
+    limit: usize,
+) -> Result<(Vec<Event>, Option<EventId>), Problem> {
     let record = repo(forge, caller, name, Action::ReadRepo)?;
-    let mut events = forge.store.events(record.id, limit)?;
+    let mut events = forge.store.events_before(record.id, before, limit.saturating_add(1))?;
+    let more = events.len() > limit;
+    events.truncate(limit);
+    let next = events.last().filter(|_| more).map(|event| event.id);
     let hidden = view(forge, &record)?.settings.hidden_from_fetch.clone();
     if hidden.is_empty() {
-        return Ok(events);
+        return Ok((events, next));
     }
     for event in &mut events {
         event.updates.retain(|u| !hidden.hides(u.name.as_str()));
@@ -77,7 +87,7 @@ pub fn events(forge: &Forge, caller: &Caller, name: &str, limit: usize) -> Resul
     }
     // What is left of a push to hidden refs alone would tell that there was one.
     events.retain(|e| !e.updates.is_empty());
-    Ok(events)
+    Ok((events, next))
 }
 
 /// Makes a repository; a user who makes one is its admin.

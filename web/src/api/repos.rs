@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use slipway_core::target::RepoRecord;
-use slipway_core::{Action, ObjectFormat, RepoName, Role, UserName};
+use slipway_core::{Action, EventId, ObjectFormat, RepoName, Role, UserName};
 use slipway_forge::repositories::{self, NewRepo, RepoChange};
 use slipway_forge::{Page, grants, rows};
 
@@ -39,7 +39,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::new("DELETE", "/repos/{repo}/grants/{user}", "Take a user's role away", || delete(revoke))
         .gives_nothing(),
     Endpoint::new("GET", "/repos/{repo}/events", "List the newest pushes", || get(events))
-        .asks(&["limit"])
+        .asks(&["limit", "before"])
         .gives(200, "Events"),
 ];
 
@@ -160,10 +160,12 @@ async fn revoke(visit: Visit, Path((repo, user)): Path<(String, String)>) -> Ans
 #[serde(deny_unknown_fields)]
 struct Newest {
     limit: Option<usize>,
+    before: Option<u64>,
 }
 
 async fn events(visit: Visit, Path(repo): Path<String>, Keys(newest): Keys<Newest>) -> Answer<Json<Value>> {
-    let limit = rows(newest.limit)?;
-    let events = visit.ask(move |forge, caller| repositories::events(forge, caller, &repo, limit)).await?;
-    Ok(Json(json!({"events": events})))
+    let (limit, before) = (rows(newest.limit)?, newest.before.map(EventId));
+    let found = visit.ask(move |forge, caller| repositories::events(forge, caller, &repo, before, limit));
+    let (events, next) = found.await?;
+    Ok(Json(json!({"events": events, "next": next})))
 }
