@@ -308,6 +308,60 @@ fn printed_value(out: &[u8]) -> String {
     text(out).lines().last().unwrap_or_default().trim().to_owned()
 }
 
+/// Changes one thing of the repository, whichever of its names it has at the moment.
+fn change(ann: &Person, names: &[&str], body: &Value) {
+    let begun = Instant::now();
+    let sign_in = format!("ann:{}", ann.token);
+    while begun.elapsed() < Duration::from_secs(20) {
+        for name in names {
+            let url = format!("http://{}/-/api/v1/repos/{name}", ann.http);
+            let json = "Content-Type: application/json";
+            let patch = ["-X", "PATCH", "-u", &sign_in, "-H", json, "-d", &body.to_string(), &url];
+            match curl(&patch).0 {
+                200 => return,
+                status => assert_eq!(status, 404, "{body}: it has another name just now"),
+            }
+        }
+    }
+    panic!("{body} is never taken");
+}
+
+#[test]
+fn a_repository_made_private_stays_private_whatever_else_is_changed_meanwhile() {
+    let (server, ann, tree) = server_with_app();
+    server.cli(&["repo", "create", "open", "--public"]);
+    ann.git(&tree, &["push", "-q", &ann.http_url("open"), "main"]);
+    let names = ["open", "other"];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..10 {
+                change(&ann, &names, &serde_json::json!({"name": names[(n + 1) % 2]}));
+            }
+        });
+        scope.spawn(|| {
+            for n in 0..20 {
+                change(&ann, &names, &serde_json::json!({"description": format!("line {n}")}));
+            }
+        });
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(200));
+            change(&ann, &names, &serde_json::json!({"public": false}));
+        });
+    });
+    let shown: Value = serde_json::from_str(&ann.get("/-/api/v1/repos/open").1).expect("json");
+    assert_eq!((&shown["public"], &shown["description"]), (&Value::Bool(false), &Value::from("line 19")));
+    let listed = ann.git(&tree, &["ls-remote", &ann.http_url("open")]);
+    assert!(listed.contains("refs/heads/main"), "the store and the disk agree on its name: {listed}");
+    let info = format!("http://{}/open/info/refs?service=git-upload-pack", ann.http);
+    assert_eq!(curl(&[&info]).0, 401, "nobody in particular sees it any more");
+
+    let before = shown["last_modified"].as_u64().expect("when it was changed");
+    ann.commit(&tree, &[("b.txt", "two\n")], "Second");
+    ann.git(&tree, &["push", "-q", &ann.http_url("open"), "main"]);
+    let shown: Value = serde_json::from_str(&ann.get("/-/api/v1/repos/open").1).expect("json");
+    assert!(shown["last_modified"].as_u64() > Some(before), "a push is noted: {shown}");
+}
+
 /// A push over HTTP whose body stops halfway until it is let go.
 struct Halfway {
     child: std::process::Child,
