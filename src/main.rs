@@ -21,6 +21,7 @@ mod doctor;
 mod doors;
 mod follow;
 mod http;
+mod manifests;
 mod operations;
 mod plumbing;
 mod preflight;

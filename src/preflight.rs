@@ -6,10 +6,10 @@ use std::time::Duration;
 use slipway_core::accept::{Incoming, Preflight};
 use slipway_core::target::ClusterBinding;
 use slipway_core::{Oid, Problem, ProblemKind};
-use slipway_deployer::{Clusters, DeployError, RenderLimits, render};
+use slipway_deployer::{Clusters, DeployError};
 use slipway_store::Store;
 
-use crate::reconcile::incoming_files;
+use crate::manifests;
 
 /// How long a push waits for its cluster's opinion.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,8 +33,7 @@ impl Preflight for ClusterPreflight {
         commit: &Oid,
         objects: &dyn Incoming,
     ) -> Result<Vec<String>, Problem> {
-        let files = incoming_files(objects, commit, &binding.path)?;
-        let manifests = match render(&files, &RenderLimits::default()) {
+        let manifests = match manifests::wanted(objects, commit, &binding.path)? {
             Ok(manifests) => manifests,
             Err(errors) => return Ok(errors.iter().map(ToString::to_string).collect()),
         };

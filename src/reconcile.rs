@@ -1,21 +1,18 @@
-//! Carries out deploys with the deployer room: reads the manifests of the commit, journals what the reconcile tells.
+//! Carries out deploys with the deployer room: hands it the manifests of the commit, journals what the reconcile tells.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use slipway_core::accept::Incoming;
 use slipway_core::deploy::{Deploy, Input, InventoryEntry, ObjectReport, Phase};
 use slipway_core::run::{Failure, FailureClass};
 use slipway_core::target::{Cluster, ClusterBinding, RepoRecord};
 use slipway_core::{ClusterName, Oid, Problem, ProblemKind, RepoId, Secret};
-use slipway_deployer::{
-    Connection, DeployError, Journal, Manifest, ManifestFile, PruneConfirmation, Reconcile, RenderLimits,
-};
-use slipway_repository::{Mode, Objects, Snapshot};
+use slipway_deployer::{Connection, DeployError, Journal, Manifest, PruneConfirmation, Reconcile};
 use slipway_store::Store;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::manifests;
 use crate::rooms::Rooms;
 use crate::supervisor::{DeployStages, blocking};
 
@@ -119,12 +116,13 @@ impl Plan {
             (rooms.repositories.clone(), self.record.name.clone(), self.binding.path.clone());
         let rendered = blocking(move || {
             let snapshot = repositories.get(&name)?.snapshot()?;
-            let files = manifest_files(&snapshot, &commit, &path)?;
-            Ok(slipway_deployer::render(&files, &RenderLimits::default()))
+            manifests::wanted(snapshot.as_ref(), &commit, &path)
         });
         let rendered = rendered.await.map_err(|problem| {
-            let class =
-                if problem.kind == ProblemKind::Invalid { FailureClass::User } else { FailureClass::Infra };
+            let class = match problem.kind {
+                ProblemKind::Invalid | ProblemKind::TooLarge => FailureClass::User,
+                _ => FailureClass::Infra,
+            };
             Failure { class, problem }
         })?;
         rendered.map_err(|errors| failure(DeployError::Render(errors)))
@@ -146,65 +144,6 @@ impl Plan {
     pub(crate) async fn connect(&self, rooms: &Rooms) -> Result<Arc<Connection>, Failure> {
         rooms.clusters.connect(&self.cluster, &self.kubeconfig).await.map_err(failure)
     }
-}
-
-/// The files below `path` that may be manifests. Blocking.
-pub(crate) fn manifest_files(
-    snapshot: &Snapshot,
-    commit: &Oid,
-    path: &str,
-) -> Result<Vec<ManifestFile>, Problem> {
-    let limits = RenderLimits::default();
-    let path = path.trim_matches('/');
-    let path = if path == "." { "" } else { path };
-    let mut files: Vec<ManifestFile> = Vec::new();
-    let mut bytes = 0u64;
-    let mut over = None;
-    snapshot.walk_files(commit, path, &mut |entry| {
-        if !matches!(entry.mode, Mode::File | Mode::Executable)
-            || !slipway_deployer::is_manifest_path(&entry.name)
-        {
-            return Ok(true);
-        }
-        let Some(blob) = snapshot.find(&entry.id, limits.file_bytes_max)? else { return Ok(true) };
-        bytes = bytes.saturating_add(blob.data.len() as u64);
-        files.push(ManifestFile { path: entry.name.clone(), bytes: blob.data });
-        if files.len() > limits.files_max || bytes > limits.bytes_max {
-            over = Some((files.len(), bytes));
-        }
-        Ok(over.is_none())
-    })?;
-    match over {
-        None => Ok(files),
-        Some((count, bytes)) => Err(Problem::new(
-            ProblemKind::Invalid,
-            format!("{path:?} holds {count} manifests or more, {bytes} bytes; too many for one deploy."),
-            "Bind a smaller folder with --path, or split the repository.",
-        )),
-    }
-}
-
-/// The same for a push that is not in the repository yet. Blocking.
-pub(crate) fn incoming_files(
-    objects: &dyn Incoming,
-    commit: &Oid,
-    path: &str,
-) -> Result<Vec<ManifestFile>, Problem> {
-    let limits = RenderLimits::default();
-    let folder = path.trim_matches('/');
-    let inside =
-        |p: &str| folder.is_empty() || folder == "." || p == folder || p.starts_with(&format!("{folder}/"));
-    let paths = objects.changed_paths(None, commit, limits.files_max * 20)?.unwrap_or_default();
-    let mut files = Vec::new();
-    for path in paths.into_iter().filter(|p| inside(p) && slipway_deployer::is_manifest_path(p)) {
-        if files.len() >= limits.files_max {
-            break;
-        }
-        if let Some(bytes) = objects.file(commit, &path, limits.file_bytes_max)? {
-            files.push(ManifestFile { path, bytes });
-        }
-    }
-    Ok(files)
 }
 
 fn unbound(record: &RepoRecord, cluster: Option<&ClusterName>) -> Problem {

@@ -9,6 +9,7 @@ pub mod access;
 pub mod build;
 pub mod deploy;
 pub mod event;
+pub mod files;
 pub mod git;
 pub mod id;
 pub mod limits;

@@ -12,6 +12,7 @@ use slipway_core::build::Build;
 use slipway_core::deploy::DeployCause;
 use slipway_core::event::{Cause, Event, EventState, Work};
 use slipway_core::limits::EVENT_LEASE_MS;
+use slipway_core::files::{Blob, Files};
 use slipway_core::target::{ClusterBinding, DryRun, RegistryBinding};
 use slipway_core::{
     BuildNumber, ClusterName, DeployNumber, EventId, Oid, Problem, ProblemKind, RefName, RefUpdate,
@@ -125,6 +126,20 @@ struct Pack {
     message: String,
     published: Cell<bool>,
     order: RefCell<Vec<&'static str>>,
+}
+
+impl Files for Pack {
+    fn files_at(
+        &self,
+        _: &Oid,
+        _: &str,
+        _: &mut dyn FnMut(&str, &Oid) -> Result<bool, Problem>,
+    ) -> Result<bool, Problem> {
+        Ok(false)
+    }
+    fn blob(&self, _: &Oid, _: u64) -> Result<Blob, Problem> {
+        Err(died())
+    }
 }
 
 impl Incoming for Pack {

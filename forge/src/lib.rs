@@ -21,6 +21,7 @@ pub mod grants;
 pub mod keys;
 pub mod limits;
 pub mod logs;
+pub mod manifests;
 pub mod origin;
 mod outside;
 mod page;

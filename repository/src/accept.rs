@@ -1,6 +1,7 @@
-//! What core's acceptance path asks of a repository and of a push: the traits of `slipway_core::accept`.
+//! What core asks of a repository and of a push: the traits of `slipway_core::accept` and `slipway_core::files`.
 
 use slipway_core::accept::{CommitFacts, Incoming, RefStore};
+use slipway_core::files::{Blob, Files};
 use slipway_core::{Oid, Problem, RefName, RefUpdate};
 
 use crate::browse::incoming;
@@ -8,6 +9,7 @@ use crate::error::{RepoError, Result};
 use crate::receive::Received;
 use crate::refs::update;
 use crate::repository::{Repository, peel};
+use crate::snapshot::Snapshot;
 
 impl Repository {
     /// Points HEAD at a branch, born or not.
@@ -41,6 +43,36 @@ impl RefStore for Repository {
 
     fn default_branch(&self) -> Result<RefName, Problem> {
         Ok(self.snapshot()?.head().clone())
+    }
+}
+
+impl Files for Snapshot {
+    fn files_at(
+        &self,
+        commit: &Oid,
+        path: &str,
+        each: &mut dyn FnMut(&str, &Oid) -> Result<bool, Problem>,
+    ) -> Result<bool, Problem> {
+        incoming::files_at(self, commit, path, each)
+    }
+
+    fn blob(&self, id: &Oid, max: u64) -> Result<Blob, Problem> {
+        incoming::blob(self, id, max)
+    }
+}
+
+impl Files for Received {
+    fn files_at(
+        &self,
+        commit: &Oid,
+        path: &str,
+        each: &mut dyn FnMut(&str, &Oid) -> Result<bool, Problem>,
+    ) -> Result<bool, Problem> {
+        incoming::files_at(self, commit, path, each)
+    }
+
+    fn blob(&self, id: &Oid, max: u64) -> Result<Blob, Problem> {
+        incoming::blob(self, id, max)
     }
 }
 

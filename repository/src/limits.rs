@@ -22,6 +22,8 @@ pub(crate) const CLOCK_COMMITS: usize = 16;
 pub(crate) const SHORT_ID_DIGITS_MIN: usize = 4;
 /// Most objects of one prefix that are looked at and named.
 pub(crate) const SHORT_ID_CANDIDATES_MAX: usize = 20;
+/// Most files and folders that one look for the files below a path meets.
+pub(crate) const WALK_STEPS_MAX: usize = 1_000_000;
 /// Longest revision, in bytes.
 pub(crate) const REV_BYTES_MAX: usize = 1200;
 /// Most steps (`^`, `~n`) of one revision.

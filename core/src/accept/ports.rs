@@ -4,6 +4,7 @@
 use crate::build::Build;
 use crate::deploy::Deploy;
 use crate::event::Event;
+use crate::files::Files;
 use crate::git::{Oid, RefName, RefUpdate};
 use crate::id::{EventId, RepoId, UnixMillis};
 use crate::problem::Problem;
@@ -54,7 +55,7 @@ pub trait RefStore {
 }
 
 /// The objects of a push: still in quarantine, or already in the repository (a push that brings none).
-pub trait Incoming {
+pub trait Incoming: Files {
     /// The file at `path` of `commit`, if there is one, it is a file, and it has at most `max` bytes.
     fn file(&self, commit: &Oid, path: &str, max: u64) -> Result<Option<Vec<u8>>, Problem>;
     /// True if `path` of `commit` is a file (or a link to one).

@@ -1,12 +1,15 @@
-//! What the acceptance path asks of a push: files, commits, changed paths. Works on any place that has objects.
+//! What the acceptance path and the deploys ask of a commit: files, facts, changed paths. Works on any place that has
+//! objects, so that a push in quarantine and the repository that it goes into are read by the same lines.
 
 use slipway_core::accept::CommitFacts;
+use slipway_core::files::Blob;
 use slipway_core::{Oid, Problem};
 
 use super::changes::changes;
 use super::commit::{Link, peel_tree};
-use super::entry::{file_behind, node};
-use super::{Objects, path};
+use super::entry::{Flow, Step, file_behind, node, walk};
+use super::{Mode, Objects, path};
+use crate::limits::WALK_STEPS_MAX;
 use crate::{Kind, RepoError, Result};
 
 /// The file at `path`, if it is one and has at most `max` bytes. Links are not followed.
@@ -24,6 +27,52 @@ pub(crate) fn file(
     match objects.header(&id)?.ok_or(RepoError::Missing { id })? {
         (Kind::Blob, bytes) if bytes <= max => Ok(objects.find(&id, max)?.map(|object| object.data)),
         _ => Ok(None),
+    }
+}
+
+/// Calls back with every regular file at `path` or below it; `Ok(false)` if nothing is there. What is met is counted,
+/// folders too: the same tree many times within itself has no end that anybody would wait for.
+pub(crate) fn files_at(
+    objects: &dyn Objects,
+    commit: &Oid,
+    path: &str,
+    each: &mut dyn FnMut(&str, &Oid) -> Result<bool, Problem>,
+) -> Result<bool, Problem> {
+    let root = peel_tree(objects, commit)?.ok_or(RepoError::Missing { id: *commit })?;
+    let Some(parts) = path::components(path) else { return Ok(false) };
+    let Some((mode, id)) = node(objects, &root, &parts)? else { return Ok(false) };
+    let start = parts.join(&b'/');
+    if mode != Mode::Tree {
+        if mode.is_regular() {
+            each(&path::to_text(&start), &id)?;
+        }
+        return Ok(true);
+    }
+    let (mut steps, mut said) = (0, Ok(true));
+    walk(objects, &id, &start, &mut |step| {
+        steps += 1;
+        if steps > WALK_STEPS_MAX {
+            return Err(RepoError::TooLong { what: "the number of files and folders", max: WALK_STEPS_MAX });
+        }
+        if let Step::File(full, row) = step
+            && row.mode.is_regular()
+        {
+            said = each(&path::to_text(full), &row.id);
+        }
+        Ok(if matches!(said, Ok(true)) { Flow::Go } else { Flow::Stop })
+    })?;
+    said.map(|_| true)
+}
+
+/// A file's content, if it has at most `max` bytes.
+pub(crate) fn blob(objects: &dyn Objects, id: &Oid, max: u64) -> Result<Blob, Problem> {
+    match objects.header(id)?.ok_or(RepoError::Missing { id: *id })? {
+        (Kind::Blob, bytes) if bytes > max => Ok(Blob::Over(bytes)),
+        (Kind::Blob, _) => {
+            let object = objects.find(id, max)?.ok_or(RepoError::Missing { id: *id })?;
+            Ok(Blob::Whole(object.data))
+        }
+        (found, _) => Err(RepoError::WrongKind { id: *id, wanted: Kind::Blob, found }.into()),
     }
 }
 
