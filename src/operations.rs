@@ -156,7 +156,7 @@ impl Outside for ServerOperations {
         let deploy = blocking(move || {
             let snapshot = rooms.repositories.get(&plan.record.name)?.snapshot()?;
             let branch = &plan.binding.branch;
-            let Some(tip) = snapshot.find_ref(branch.as_str()).map(|r| r.target) else {
+            let Some(tip) = snapshot.target_of(branch.as_str())? else {
                 return Err(Problem::new(
                     ProblemKind::NotFound,
                     format!("{} has no branch {} yet.", plan.record.name, branch.short()),
@@ -177,7 +177,7 @@ impl Outside for ServerOperations {
             // A push between the look at the branch and this record has an older number: this one takes its place, so
             // it must carry its commit. One that comes later still has a newer number and wins by that.
             let snapshot = rooms.repositories.get(&plan.record.name)?.snapshot()?;
-            if let Some(moved) = snapshot.find_ref(branch.as_str()).map(|r| r.target).filter(|t| *t != tip) {
+            if let Some(moved) = snapshot.target_of(branch.as_str())?.filter(|t| *t != tip) {
                 deploy.commit = moved;
                 deploy.title = snapshot.commit(&moved)?.map(|c| c.subject().to_owned()).unwrap_or_default();
                 rooms.store.put_deploy(&deploy)?;
@@ -235,7 +235,7 @@ impl Outside for ServerOperations {
         let (repositories, name, branch) =
             (self.rooms.repositories.clone(), plan.record.name.clone(), plan.binding.branch.clone());
         let tip = blocking(move || {
-            let tip = repositories.get(&name)?.snapshot()?.find_ref(branch.as_str()).map(|r| r.target);
+            let tip = repositories.get(&name)?.snapshot()?.target_of(branch.as_str())?;
             tip.ok_or_else(|| {
                 let what = format!("{name} has no branch {} yet.", branch.short());
                 Problem::new(ProblemKind::NotFound, what, "Push it first.")

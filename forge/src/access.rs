@@ -4,9 +4,11 @@
 //! Rights are asked again when something is done, not only when it is asked for: a long answer, a push that has been on
 //! its way for an hour and a page that follows a build all come back to [`again`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use slipway_core::accept::Rights;
+use slipway_core::event::EventState;
 use slipway_core::target::RepoRecord;
 use slipway_core::{
     Action, Actor, Problem, ProblemKind, RepoId, RepoName, Standing, UnixMillis, UserName, authorise,
@@ -16,7 +18,7 @@ use slipway_store::View as Records;
 
 use crate::caller::{Caller, Credential};
 use crate::forge::Forge;
-use crate::limits::PAGE_ROWS_MAX;
+use crate::limits::{EMPTY_LOOK_BACK, PAGE_ROWS_MAX};
 
 /// A repository that the caller may see, and what more they may do with it.
 #[derive(Clone, Debug)]
@@ -162,7 +164,51 @@ pub(crate) fn visible_after(
 /// # Errors
 /// A [`Problem`] where the repository cannot be read.
 pub fn view(forge: &Forge, record: &RepoRecord) -> Result<View, Problem> {
-    Ok(forge.repositories.get(&record.name)?.view(Side::Fetch)?)
+    shown(forge, record, &*repository(forge, record)?)
+}
+
+/// The objects and refs of a repository, for the server's own work. What people see of them is a [`view`].
+///
+/// # Errors
+/// `Broken` where its folder cannot be read.
+pub(crate) fn repository(forge: &Forge, record: &RepoRecord) -> Result<Arc<Repository>, Problem> {
+    Ok(forge.repositories.get(&record.name)?)
+}
+
+/// What those who fetch see, if it is all there: a branch that cannot be read is not left out as if there were none, or
+/// whoever mirrors the repository would drop it too.
+fn shown(forge: &Forge, record: &RepoRecord, repository: &Repository) -> Result<View, Problem> {
+    let view = repository.view(Side::Fetch)?;
+    view.snapshot.check_refs()?;
+    if view.whole.refs().is_empty() {
+        check_empty(forge, record)?;
+    }
+    Ok(view)
+}
+
+/// Asks whether a repository without a single ref is one that nothing was pushed to, or one whose refs are lost.
+fn check_empty(forge: &Forge, record: &RepoRecord) -> Result<(), Problem> {
+    let mut told = BTreeSet::new();
+    for event in forge.store.events(record.id, EMPTY_LOOK_BACK)? {
+        if event.state != EventState::Accepted {
+            continue;
+        }
+        for update in event.updates {
+            // The newest word on each ref counts.
+            if told.insert(update.name.clone()) && !update.is_delete() {
+                return Err(Problem::new(
+                    ProblemKind::Broken,
+                    format!(
+                        "All branches and tags of {} are gone from the disk; {} was pushed and never deleted.",
+                        record.name,
+                        update.name.short()
+                    ),
+                    "Put its folder back from a backup, or push again.",
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Opens a repository for one of Git's services, if the caller may do `action` with it.
@@ -171,7 +217,10 @@ pub fn view(forge: &Forge, record: &RepoRecord) -> Result<View, Problem> {
 /// What [`repo`] says; a [`Problem`] where the repository cannot be read.
 pub fn open(forge: &Forge, caller: &Caller, name: &str, action: Action) -> Result<Opened, Problem> {
     let record = repo(forge, caller, name, action)?;
-    let repository = forge.repositories.get(&record.name)?;
+    let repository = repository(forge, &record)?;
+    if action == Action::ReadRepo {
+        shown(forge, &record, &repository)?;
+    }
     Ok(Opened { record, repository })
 }
 

@@ -11,7 +11,7 @@ use slipway_core::{
 };
 use slipway_repository::{Edit, Repository, Snapshot};
 
-use crate::access::standing;
+use crate::access::{repository, standing};
 use crate::commits::{NewCommit, commit};
 use crate::forge::Forge;
 
@@ -59,7 +59,7 @@ pub fn bump(forge: &Forge, source: &RepoRecord, build: &Build, target: &str) -> 
     if let Some(done) = earlier(forge, &manifests, &cause)? {
         return Ok(done);
     }
-    let repository = forge.repositories.get(&manifests.name)?;
+    let repository = repository(forge, &manifests)?;
     let branch = branch_of(deploy, &repository)?;
     let message = forge.outside.bump_message(&source.name, build, target);
     for _ in 0..TRIES_MAX {
@@ -93,7 +93,7 @@ pub fn bump(forge: &Forge, source: &RepoRecord, build: &Build, target: &str) -> 
 }
 
 fn tip(snapshot: &Snapshot, manifests: &RepoRecord, branch: &RefName, target: &str) -> Result<Oid, Problem> {
-    snapshot.find_ref(branch.as_str()).map(|r| r.target).ok_or_else(|| {
+    snapshot.target_of(branch.as_str())?.ok_or_else(|| {
         Problem::new(
             ProblemKind::Invalid,
             format!("{} has no branch {} for [deploy.{target}].", manifests.name, branch.short()),
@@ -180,7 +180,7 @@ fn earlier(forge: &Forge, manifests: &RepoRecord, cause: &Cause) -> Result<Optio
 }
 
 fn spec_of(forge: &Forge, source: &RepoRecord, build: &Build) -> Result<Spec, Problem> {
-    let objects = forge.repositories.get(&source.name)?.received_nothing()?;
+    let objects = repository(forge, source)?.received_nothing()?;
     let text = objects.file(&build.commit, "slipway.toml", slipway_core::limits::SPEC_BYTES_MAX)?;
     Ok(text.as_deref().map(Spec::parse).transpose()?.unwrap_or_default())
 }

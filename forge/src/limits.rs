@@ -29,5 +29,7 @@ pub const FAILURE_WINDOW_MS: u64 = 60_000;
 pub const FAILURES_KEPT_MAX: usize = 10_000;
 /// Lines that the log gets about failed sign-ins within [`FAILURE_WINDOW_MS`].
 pub const FAILURE_LINES_MAX: u32 = 200;
+/// Events that are looked through to tell a repository that nothing was pushed to from one whose refs are lost.
+pub const EMPTY_LOOK_BACK: usize = 200;
 /// Bytes of a build log that are read at once.
 pub const LOG_PIECE_BYTES: usize = 64 * 1024;

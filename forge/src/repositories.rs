@@ -8,7 +8,7 @@ use slipway_core::target::RepoRecord;
 use slipway_core::{Action, EventId, ObjectFormat, Problem, RepoId, RepoName};
 use slipway_repository::{LastMaintenance, Maintained, Storage};
 
-use crate::access::{again_in, may, repo, view, visible_after};
+use crate::access::{again_in, may, repo, repository, visible_after};
 use crate::caller::Caller;
 use crate::forge::{Forge, blocking};
 use crate::page::{Page, Rows};
@@ -56,7 +56,7 @@ pub fn storage(
     name: &str,
 ) -> Result<(Storage, Option<LastMaintenance>), Problem> {
     let record = repo(forge, caller, name, Action::ReadRepo)?;
-    let repository = forge.repositories.get(&record.name)?;
+    let repository = repository(forge, &record)?;
     Ok((repository.storage()?, repository.last_maintenance()))
 }
 
@@ -77,7 +77,7 @@ pub fn events(
     let more = events.len() > limit;
     events.truncate(limit);
     let next = events.last().filter(|_| more).map(|event| event.id);
-    let hidden = view(forge, &record)?.settings.hidden_from_fetch.clone();
+    let hidden = repository(forge, &record)?.settings()?.hidden_from_fetch.clone();
     if hidden.is_empty() {
         return Ok((events, next));
     }

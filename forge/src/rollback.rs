@@ -10,7 +10,7 @@ use slipway_core::target::ClusterBinding;
 use slipway_core::{Action, Problem, ProblemKind};
 use slipway_repository::{Edit, Mode, Repository};
 
-use crate::access::{Pass, again};
+use crate::access::{Pass, again, repository};
 use crate::caller::Caller;
 use crate::commits::{NewCommit, commit};
 use crate::forge::Forge;
@@ -28,8 +28,8 @@ pub(crate) fn roll_back(
     to: &Deploy,
 ) -> Result<Deploy, Problem> {
     let record = again(forge, caller, binding.repo, Action::OperateRepo)?;
-    let repository = forge.repositories.get(&record.name)?;
-    let Some(parent) = repository.snapshot()?.find_ref(binding.branch.as_str()).map(|r| r.target) else {
+    let repository = repository(forge, &record)?;
+    let Some(parent) = repository.snapshot()?.target_of(binding.branch.as_str())? else {
         return Err(nothing(to, &format!("{} has no branch {}.", record.name, binding.branch.short())));
     };
     let edits = way_back(&repository, binding, parent, to)?;
@@ -95,8 +95,8 @@ fn way_back(
         let (content, executable) = match snapshot.entry(&to.commit, &path)? {
             None => (None, false),
             Some(entry) if matches!(entry.mode, Mode::File | Mode::Executable) => {
-                let blob = snapshot.object(&entry.id, FILE_BYTES_MAX)?;
-                (blob.map(|b| b.data), entry.mode == Mode::Executable)
+                // A file that cannot be read must not become one that is removed.
+                (Some(snapshot.file(&entry, FILE_BYTES_MAX)?), entry.mode == Mode::Executable)
             }
             Some(_) => continue,
         };

@@ -8,7 +8,7 @@ use slipway_core::deploy::Deploy;
 use slipway_core::target::RepoRecord;
 use slipway_core::{Action, BuildNumber, DeployNumber, Problem, ProblemKind, RefName, RepoId};
 
-use crate::access::{again, repo, see, view};
+use crate::access::{again, repo, repository, see};
 use crate::caller::Caller;
 use crate::forge::{Forge, blocking};
 use crate::outside::Change;
@@ -131,15 +131,19 @@ impl Shown {
 }
 
 fn shown(forge: &Forge, record: &RepoRecord) -> Result<Shown, Problem> {
-    Ok(Shown(view(forge, record)?.settings.hidden_from_fetch.clone()))
+    // Of the settings alone: objects that cannot be read do not change what is hidden.
+    Ok(Shown(repository(forge, record)?.settings()?.hidden_from_fetch.clone()))
 }
 
-/// What is hidden from those who fetch is hidden here as well, but for those who look after builds and deploys. A
-/// repository that cannot be read hides nothing that its records tell.
+/// What is hidden from those who fetch is hidden here as well, but for those who look after builds and deploys: they see
+/// all that is recorded, also of a repository whose settings cannot be read.
 fn may_see(forge: &Forge, caller: &Caller, record: &RepoRecord, name: &RefName) -> Result<bool, Problem> {
     match shown(forge, record) {
-        Ok(shown) if !shown.has(name) => Ok(see(forge, caller, record.name.as_str())?.operates),
-        Ok(_) | Err(_) => Ok(true),
+        Ok(shown) if shown.has(name) => Ok(true),
+        hidden => match see(forge, caller, record.name.as_str())?.operates {
+            true => Ok(true),
+            false => hidden.map(|_| false),
+        },
     }
 }
 

@@ -86,8 +86,8 @@ impl Files for CommitFiles {
     }
 
     fn committed_at(&self) -> Result<u64, HookError> {
-        let commit = self.snapshot.commit(&self.commit)?;
-        Ok(commit.map_or(0, |c| u64::try_from(c.committer.at).unwrap_or(0)))
+        let commit = self.snapshot.commit(&self.commit)?.ok_or_else(|| missing(&self.commit))?;
+        Ok(u64::try_from(commit.committer.at).unwrap_or(0))
     }
 }
 

@@ -30,7 +30,7 @@ impl Repository {
 
 impl RefStore for Repository {
     fn current(&self, name: &RefName) -> Result<Option<Oid>, Problem> {
-        Ok(self.snapshot()?.find_ref(name.as_str()).map(|r| r.target))
+        Ok(self.snapshot()?.target_of(name.as_str())?)
     }
 
     fn update(&self, updates: &[RefUpdate], atomic: bool) -> Result<Vec<Result<(), Problem>>, Problem> {

@@ -56,6 +56,24 @@ impl Snapshot {
         entry::entry(self, commit, path)
     }
 
+    /// The content of an entry that is a file or a link.
+    ///
+    /// # Errors
+    /// [`crate::RepoError::Missing`] if its object is not there, [`crate::RepoError::ObjectTooLarge`] beyond `max` bytes.
+    pub fn file(&self, entry: &Entry, max: u64) -> Result<Vec<u8>> {
+        let object = self.find(&entry.id, max)?;
+        object.map(|object| object.data).ok_or(crate::RepoError::Missing { id: entry.id })
+    }
+
+    /// The size in bytes of an entry that is a file or a link.
+    ///
+    /// # Errors
+    /// [`crate::RepoError::Missing`] if its object is not there.
+    pub fn file_size(&self, entry: &Entry) -> Result<u64> {
+        let header = self.object_size(&entry.id)?;
+        header.map(|(_, bytes)| bytes).ok_or(crate::RepoError::Missing { id: entry.id })
+    }
+
     /// A folder's entries: folders first, then by name. Takes the id of a tree, or of a commit for its root.
     pub fn entries(&self, tree: &Oid) -> Result<Vec<Entry>> {
         entry::entries(self, tree)

@@ -84,6 +84,14 @@ pub enum RepoError {
         /// In what way.
         why: String,
     },
+    /// A ref is there, and what it says or leads to cannot be read.
+    #[error("the ref {name} cannot be read: {why}")]
+    LostRef {
+        /// Which.
+        name: RefName,
+        /// In what way.
+        why: String,
+    },
     /// A pack that was sent is not a pack, or not all of it.
     #[error("the pack is not valid: {why}")]
     BadPack {
@@ -259,10 +267,35 @@ fn listed(ids: &[Oid]) -> String {
     ids.iter().map(Oid::short).collect::<Vec<_>>().join(", ")
 }
 
+/// The failure for people, most of whom may not know where this server keeps its files: paths begin with the repository's
+/// folder. The log has them whole.
+fn told(e: &RepoError) -> String {
+    let text = e.to_string();
+    match e {
+        RepoError::Io { path, .. }
+        | RepoError::Unsupported { path, .. }
+        | RepoError::BrokenPack { path, .. }
+        | RepoError::BrokenRef { path, .. }
+        | RepoError::RefLocked { path } => text.replace(&path.display().to_string(), &shown(path)),
+        _ => text,
+    }
+}
+
+fn shown(path: &Path) -> String {
+    let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    let from = parts.iter().position(|part| part.ends_with(".git") || part.as_ref() == "repos");
+    // In a folder that is no repository's the last name says enough.
+    let from = from.unwrap_or(parts.len().saturating_sub(1));
+    parts.get(from..).unwrap_or_default().join("/")
+}
+
 impl From<RepoError> for Problem {
     fn from(e: RepoError) -> Problem {
         use ProblemKind as K;
         let broken = "Ask the administrator of this server to run git fsck on it and to look at the disk.";
+        if let RepoError::Io { .. } | RepoError::BrokenPack { .. } | RepoError::BrokenRef { .. } = e {
+            tracing::warn!("{e}");
+        }
         let (kind, cure) = match &e {
             RepoError::NoSuchRepository { name } => return Problem::no_such_repository(name),
             RepoError::RepositoryExists { .. } => (K::Conflict, "Choose another name."),
@@ -274,7 +307,9 @@ impl From<RepoError> for Problem {
                 (K::Broken, "Look at the disk and the permissions of the data folder, then try again.")
             }
             RepoError::Missing { .. } | RepoError::BrokenObject { .. } => (K::Broken, broken),
-            RepoError::BrokenPack { .. } | RepoError::BrokenRef { .. } => (K::Broken, broken),
+            RepoError::BrokenPack { .. } | RepoError::BrokenRef { .. } | RepoError::LostRef { .. } => {
+                (K::Broken, broken)
+            }
             RepoError::ObjectTooLarge { .. } => (K::TooLarge, "Ask for it through git instead."),
             RepoError::BadPack { .. } | RepoError::Truncated { .. } | RepoError::Source { .. } => {
                 (K::Invalid, "Push again; if it stays so, run git fsck where you push from.")
@@ -315,7 +350,7 @@ impl From<RepoError> for Problem {
             RepoError::NotTaken { .. } => (K::Cancelled, "Ask for it again."),
             RepoError::Invalid { .. } => (K::Invalid, "Check what you asked for."),
         };
-        let text = e.to_string();
+        let text = told(&e);
         let mut chars = text.chars();
         let what: String =
             chars.next().into_iter().flat_map(char::to_uppercase).chain(chars).chain(['.']).collect();

@@ -44,6 +44,8 @@ pub(crate) struct RawRefs {
     pub(crate) head: Value,
     /// Without HEAD.
     pub(crate) refs: BTreeMap<RefName, Value>,
+    /// Those whose files cannot be read, and why.
+    pub(crate) lost: Vec<(RefName, String)>,
     pub(crate) stamps: Stamps,
 }
 
@@ -132,19 +134,25 @@ impl RawRefs {
             .ok_or_else(|| RepoError::BrokenRef { path: root.join("HEAD"), why: "it is missing".into() })?;
         // Loose before packed: git pack-refs writes the packed file before it removes loose ones, so what is not seen
         // loose is seen packed.
-        let mut loose = BTreeMap::new();
-        stamps.take(root.join("refs"))?;
+        let mut loose = Loose::default();
+        if !stamps.take(root.join("refs"))? {
+            return Err(RepoError::BrokenRef { path: root.join("refs"), why: "it is missing".into() });
+        }
         read_folder(&root.join("refs"), "refs", 0, &mut stamps, &mut loose)?;
         let packed_path = root.join("packed-refs");
         stamps.take(packed_path.clone())?;
         let mut refs = read_packed(&packed_path)?;
-        refs.append(&mut loose);
+        for (name, _) in &loose.lost {
+            // What was packed before is not what the ref says now.
+            refs.remove(name);
+        }
+        refs.append(&mut loose.refs);
         // Nearly no repository is shallow, and one that becomes so changes its packs too.
         let boundary = boundary::path_of(root);
         if Stamp::of(&boundary)?.is_some() {
             stamps.take(boundary)?;
         }
-        Ok(Self { head, refs, stamps })
+        Ok(Self { head, refs, lost: loose.lost, stamps })
     }
 
     /// The object a value leads to, and the first ref it names.
@@ -160,12 +168,19 @@ impl RawRefs {
     }
 }
 
+/// Refs in files of their own.
+#[derive(Default)]
+struct Loose {
+    refs: BTreeMap<RefName, Value>,
+    lost: Vec<(RefName, String)>,
+}
+
 fn read_folder(
     folder: &Path,
     prefix: &str,
     deep: usize,
     stamps: &mut Stamps,
-    refs: &mut BTreeMap<RefName, Value>,
+    loose: &mut Loose,
 ) -> Result<()> {
     if deep > REF_FOLDERS_DEEP_MAX {
         return Ok(());
@@ -185,11 +200,12 @@ fn read_folder(
         let is_folder = match entry.file_type() {
             Ok(t) if t.is_symlink() => path.is_dir(),
             Ok(t) => t.is_dir(),
-            Err(_) => continue,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(RepoError::io("look at", &path)(e)),
         };
         if is_folder {
             stamps.take(path.clone())?;
-            read_folder(&path, &full, deep + 1, stamps, refs)?;
+            read_folder(&path, &full, deep + 1, stamps, loose)?;
             continue;
         }
         let Ok(name) = RefName::parse(&full) else {
@@ -197,9 +213,14 @@ fn read_folder(
             continue;
         };
         match read_file(&path) {
-            Ok(Some(value)) => drop(refs.insert(name, value)),
+            Ok(Some(value)) => drop(loose.refs.insert(name, value)),
             Ok(None) => {}
-            Err(e @ RepoError::BrokenRef { .. }) => tracing::warn!("{e}; the ref is not shown"),
+            Err(e @ RepoError::BrokenRef { .. }) => {
+                tracing::warn!("{e}; the ref is not shown");
+                if let RepoError::BrokenRef { why, .. } = e {
+                    loose.lost.push((name, format!("its file is broken: {why}")));
+                }
+            }
             Err(e) => return Err(e),
         }
     }

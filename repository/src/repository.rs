@@ -159,6 +159,10 @@ impl Repository {
             Value::Symbolic(name) => name.clone(),
             Value::Direct(..) => head_itself()?,
         };
+        if previous.as_ref().is_some_and(|p| !packs.begins_with(&p.snapshot.packs.load().lineage())) {
+            // Packs went: what refs lead to is looked for anew.
+            peeled.clear();
+        }
         let (graph, graph_stamps) = self.read_graph(previous.as_deref())?;
         let mut snapshot = Snapshot::new(
             self.root.join("objects"),
@@ -168,11 +172,12 @@ impl Repository {
             graph,
             (self.number, self.recipes.clone()),
         );
-        snapshot.refs = advertised(&raw, &snapshot, &mut peeled)?;
+        (snapshot.refs, snapshot.lost) = advertised(&raw, &snapshot, &mut peeled)?;
         let snapshot = match &previous {
             // Nothing changed: what was computed for it stays valid.
             Some(p)
                 if p.snapshot.refs == snapshot.refs
+                    && p.snapshot.lost == snapshot.lost
                     && p.snapshot.head == snapshot.head
                     && Arc::ptr_eq(&p.snapshot.packs.load(), &packs)
                     && Arc::ptr_eq(&p.snapshot.graph, &snapshot.graph) =>
@@ -261,9 +266,13 @@ pub(crate) fn head_itself() -> Result<RefName> {
     RefName::parse("HEAD").map_err(|e| RepoError::Invalid { what: e.to_string() })
 }
 
+/// Refs that can be read, and those that cannot.
+type Shown = (Vec<Ref>, Vec<(RefName, String)>);
+
 /// The refs as they are shown: HEAD first if it resolves, then by name, tags peeled. Refs that lead nowhere are left
-/// out, but for HEAD.
-fn advertised(raw: &RawRefs, snapshot: &Snapshot, known: &mut HashMap<Oid, Option<Oid>>) -> Result<Vec<Ref>> {
+/// out, but for HEAD; those whose objects are missing are told apart, by name.
+fn advertised(raw: &RawRefs, snapshot: &Snapshot, known: &mut HashMap<Oid, Option<Oid>>) -> Result<Shown> {
+    let mut lost = raw.lost.clone();
     let mut shown = Vec::with_capacity(raw.refs.len() + 1);
     // Rebuilt each time, so that it holds only what is in use.
     let mut peels = HashMap::with_capacity(known.len());
@@ -282,6 +291,7 @@ fn advertised(raw: &RawRefs, snapshot: &Snapshot, known: &mut HashMap<Oid, Optio
                     Some(end) => (end != target).then_some(end),
                     None => {
                         tracing::warn!(%name, %target, "a ref leads to a missing object; only HEAD is shown so");
+                        lost.push((name.clone(), format!("object {target} is missing")));
                         if name.as_str() == "HEAD" {
                             // As git has it: a clone fails then, instead of looking like one of an empty repository.
                             shown.push(Ref { name: name.clone(), target, peeled: None, symref });
@@ -295,7 +305,8 @@ fn advertised(raw: &RawRefs, snapshot: &Snapshot, known: &mut HashMap<Oid, Optio
         shown.push(Ref { name: name.clone(), target, peeled, symref });
     }
     *known = peels;
-    Ok(shown)
+    lost.sort();
+    Ok((shown, lost))
 }
 
 /// What the object is after following tags; itself if it is none, `None` if something is missing.

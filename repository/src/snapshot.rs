@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub(crate) format: ObjectFormat,
     pub(crate) head: RefName,
     pub(crate) refs: Vec<Ref>,
+    /// Refs that are there and cannot be read, by name, and why; not among `refs`, HEAD aside.
+    pub(crate) lost: Vec<(RefName, String)>,
     /// Grows only if an object that was loose went into a new pack while this was held.
     pub(crate) packs: ArcSwap<PackSet>,
     /// When the folder of packs was last looked at again, and whether that ever found new ones.
@@ -61,6 +63,7 @@ impl Snapshot {
             format,
             head,
             refs: Vec::new(),
+            lost: Vec::new(),
             packs: ArcSwap::new(packs),
             rescanned: Mutex::default(),
             tips: OnceLock::new(),
@@ -97,6 +100,39 @@ impl Snapshot {
             _ => &self.refs[..],
         };
         named.binary_search_by(|r| r.name.as_str().cmp(name)).ok().map(|i| &named[i])
+    }
+
+    /// What the ref of that full name (or `HEAD`) points at; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`RepoError::LostRef`] if there is one and it cannot be read.
+    pub fn target_of(&self, name: &str) -> Result<Option<Oid>> {
+        match self.lost.binary_search_by(|(lost, _)| lost.as_str().cmp(name)) {
+            Ok(at) => Err(lost_ref(&self.lost[at])),
+            Err(_) => Ok(self.find_ref(name).map(|r| r.target)),
+        }
+    }
+
+    /// Asks whether all refs can be read.
+    ///
+    /// # Errors
+    /// [`RepoError::LostRef`] for the first that cannot.
+    pub fn check_refs(&self) -> Result<()> {
+        self.lost.first().map_or(Ok(()), |lost| Err(lost_ref(lost)))
+    }
+
+    /// Asks whether all refs can be read and what they point at is here: before something is said not to be there.
+    ///
+    /// # Errors
+    /// [`RepoError::LostRef`] for the first that cannot, or leads to nothing.
+    pub fn check_tips(&self) -> Result<()> {
+        self.check_refs()?;
+        for r in &self.refs {
+            if !self.contains(&r.target)? {
+                return Err(lost_ref(&(r.name.clone(), format!("object {} is missing", r.target))));
+            }
+        }
+        Ok(())
     }
 
     /// What `make` makes of this generation, made once: a place for whoever shows it to keep how that looks. There is
@@ -204,6 +240,10 @@ impl Snapshot {
         *last = Some((stamps, grown));
         Ok(grown)
     }
+}
+
+fn lost_ref((name, why): &(RefName, String)) -> RepoError {
+    RepoError::LostRef { name: name.clone(), why: why.clone() }
 }
 
 /// Where an object was found.

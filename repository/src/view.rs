@@ -135,6 +135,7 @@ impl Snapshot {
         let shown =
             self.refs.iter().filter(|r| !is_hidden(&r.name) && !r.symref.as_ref().is_some_and(is_hidden));
         view.refs = shown.cloned().collect();
+        view.lost = self.lost.iter().filter(|(name, _)| !is_hidden(name)).cloned().collect();
         Ok(view)
     }
 }

@@ -71,12 +71,18 @@ fn build_due(
     objects: &dyn Incoming,
     notices: &mut Vec<String>,
 ) -> Result<Option<Option<Problem>>, Problem> {
-    let text = objects.file(&commit.id, "slipway.toml", SPEC_BYTES_MAX)?;
-    let spec = match text.as_deref().map(Spec::parse).transpose() {
-        Ok(spec) => spec.unwrap_or_default(),
-        Err(error) => {
+    let text = match objects.file(&commit.id, "slipway.toml", SPEC_BYTES_MAX) {
+        Err(problem) if problem.kind != ProblemKind::TooLarge => return Err(problem),
+        text => text,
+    };
+    let spec = text.as_ref().map_err(Clone::clone).and_then(|text| {
+        let spec = text.as_deref().map(Spec::parse).transpose();
+        Ok(spec.map_err(Problem::from)?.unwrap_or_default())
+    });
+    let spec = match spec {
+        Ok(spec) => spec,
+        Err(problem) => {
             // Which refs it would build cannot be known; only the default branch's mistake is worth a failed build.
-            let problem = Problem::from(error);
             notices.push(problem.to_string());
             return Ok((update.name == *default_branch).then_some(Some(problem)));
         }
@@ -94,7 +100,7 @@ fn build_due(
         }
     }
     if !objects.has_file(&commit.id, &spec.build.dockerfile)? {
-        if text.is_none() {
+        if matches!(text, Ok(None)) {
             return Ok(None);
         }
         let problem = Problem::new(

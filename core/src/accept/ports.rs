@@ -56,7 +56,10 @@ pub trait RefStore {
 
 /// The objects of a push: still in quarantine, or already in the repository (a push that brings none).
 pub trait Incoming: Files {
-    /// The file at `path` of `commit`, if there is one, it is a file, and it has at most `max` bytes.
+    /// The file at `path` of `commit`, if there is one and it is a file.
+    ///
+    /// # Errors
+    /// `TooLarge` if it has more than `max` bytes; `Broken` if it cannot be read. Neither is the same as no file.
     fn file(&self, commit: &Oid, path: &str, max: u64) -> Result<Option<Vec<u8>>, Problem>;
     /// True if `path` of `commit` is a file (or a link to one).
     fn has_file(&self, commit: &Oid, path: &str) -> Result<bool, Problem>;

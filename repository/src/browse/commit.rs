@@ -117,18 +117,23 @@ impl Link {
     }
 }
 
-/// The object that `id` names, tags peeled. Blobs and trees of any size are not read for it.
+/// The object that `id` names, tags peeled; `None` if there is none of that id. Blobs and trees of any size are not read
+/// for it.
+///
+/// # Errors
+/// [`RepoError::Missing`] where a tag is there and what it names is not: that is damage, and not absence.
 pub(crate) fn peel_tags(objects: &dyn Objects, id: &Oid) -> Result<Option<Object>> {
     let mut id = *id;
-    for _ in 0..TAG_DEPTH_MAX {
+    for depth in 0..TAG_DEPTH_MAX {
         match objects.header(&id)? {
-            None => return Ok(None),
+            None if depth == 0 => return Ok(None),
+            None => return Err(RepoError::Missing { id }),
             Some((kind @ (Kind::Blob | Kind::Tree), _)) => {
                 return Ok(Some(Object { id, kind, data: Vec::new() }));
             }
             Some((Kind::Commit | Kind::Tag, _)) => {}
         }
-        let Some(object) = objects.find(&id, COMMIT_BYTES_MAX)? else { return Ok(None) };
+        let object = objects.find(&id, COMMIT_BYTES_MAX)?.ok_or(RepoError::Missing { id })?;
         if object.kind != Kind::Tag {
             return Ok(Some(object));
         }
@@ -142,12 +147,16 @@ pub(crate) fn peel_tags(objects: &dyn Objects, id: &Oid) -> Result<Option<Object
     })
 }
 
-/// The tree of what `id` names: a tree, a commit's tree, or either behind tags.
+/// The tree of what `id` names: a tree, a commit's tree, or either behind tags; `None` for a blob.
+///
+/// # Errors
+/// [`RepoError::Missing`] where there is no object of that id: whoever asks for its tree has it from somewhere.
 pub(crate) fn peel_tree(objects: &dyn Objects, id: &Oid) -> Result<Option<Oid>> {
-    Ok(match peel_tags(objects, id)? {
-        Some(object) if object.kind == Kind::Tree => Some(object.id),
-        Some(object) if object.kind == Kind::Commit => Some(Link::read(object)?.tree),
-        _ => None,
+    let object = peel_tags(objects, id)?.ok_or(RepoError::Missing { id: *id })?;
+    Ok(match object.kind {
+        Kind::Tree => Some(object.id),
+        Kind::Commit => Some(Link::read(object)?.tree),
+        Kind::Blob | Kind::Tag => None,
     })
 }
 

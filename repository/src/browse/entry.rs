@@ -55,7 +55,7 @@ pub struct Entry {
     pub size: Option<u64>,
 }
 
-/// What stands at `path` of the commit or tree `id`; `Ok(None)` also if `id` names neither.
+/// What stands at `path` of the commit or tree `id`; `Ok(None)` also if `id` is a blob's.
 pub(crate) fn node(objects: &dyn Objects, id: &Oid, parts: &[Vec<u8>]) -> Result<Option<Node>> {
     let Some(root) = peel_tree(objects, id)? else { return Ok(None) };
     Ok(Chain::follow(objects, root, parts, None)?.end(parts.len()))
@@ -217,10 +217,11 @@ pub(crate) fn file_behind(objects: &dyn Objects, id: &Oid, path: &str) -> Result
 
 /// The components of a link's target; `None` if it leaves the repository or is too long to be meant.
 fn link_target(objects: &dyn Objects, id: &Oid) -> Result<Option<Vec<Vec<u8>>>> {
-    if objects.header(id)?.is_none_or(|(kind, bytes)| kind != Kind::Blob || bytes > LINK_BYTES_MAX) {
+    let (kind, bytes) = objects.header(id)?.ok_or(RepoError::Missing { id: *id })?;
+    if kind != Kind::Blob || bytes > LINK_BYTES_MAX {
         return Ok(None);
     }
-    let Some(object) = objects.find(id, LINK_BYTES_MAX)? else { return Ok(None) };
+    let object = objects.find(id, LINK_BYTES_MAX)?.ok_or(RepoError::Missing { id: *id })?;
     if object.data.first() == Some(&b'/') {
         return Ok(None);
     }

@@ -3,7 +3,7 @@
 
 use slipway_core::accept::CommitFacts;
 use slipway_core::files::Blob;
-use slipway_core::{Oid, Problem};
+use slipway_core::{Oid, Problem, ProblemKind};
 
 use super::changes::changes;
 use super::commit::{Link, peel_tree};
@@ -12,7 +12,7 @@ use super::{Mode, Objects, path};
 use crate::limits::WALK_STEPS_MAX;
 use crate::{Kind, RepoError, Result};
 
-/// The file at `path`, if it is one and has at most `max` bytes. Links are not followed.
+/// The file at `path`, if it is one. Links are not followed.
 pub(crate) fn file(
     objects: &dyn Objects,
     commit: &Oid,
@@ -24,9 +24,13 @@ pub(crate) fn file(
     if !mode.is_regular() {
         return Ok(None);
     }
-    match objects.header(&id)?.ok_or(RepoError::Missing { id })? {
-        (Kind::Blob, bytes) if bytes <= max => Ok(objects.find(&id, max)?.map(|object| object.data)),
-        _ => Ok(None),
+    match blob(objects, &id, max)? {
+        Blob::Whole(content) => Ok(Some(content)),
+        Blob::Over(bytes) => Err(Problem::new(
+            ProblemKind::TooLarge,
+            format!("{} has {bytes} bytes; at most {max} are read.", super::shown_path(path)),
+            "Make it smaller.",
+        )),
     }
 }
 

@@ -18,8 +18,8 @@ use crate::{Kind, RepoError, Result, Snapshot};
 
 /// Where names and shortened ids are looked up.
 pub(crate) trait Names {
-    /// What the ref of that full name (or `HEAD`) points at.
-    fn target(&self, full: &str) -> Option<Oid>;
+    /// What the ref of that full name (or `HEAD`) points at; an error if there is such a ref and it cannot be read.
+    fn target(&self, full: &str) -> Result<Option<Oid>>;
     /// Hexadecimal digits of a whole id.
     fn id_digits(&self) -> usize;
     /// Up to `max` objects whose ids begin with these lower-case digits.
@@ -43,8 +43,13 @@ pub(crate) fn resolve(objects: &dyn Objects, names: &dyn Names, rev: &str) -> Re
 }
 
 impl Names for Snapshot {
-    fn target(&self, full: &str) -> Option<Oid> {
-        self.find_ref(full).map(|r| r.target)
+    fn target(&self, full: &str) -> Result<Option<Oid>> {
+        let target = self.target_of(full)?;
+        match target {
+            // As said of a packed ref, whose object nobody has looked for yet.
+            Some(id) if !self.contains(&id)? => Err(RepoError::Missing { id }),
+            target => Ok(target),
+        }
     }
 
     fn id_digits(&self) -> usize {
@@ -165,12 +170,12 @@ fn named(objects: &dyn Objects, names: &dyn Names, name: &str) -> Result<Option<
     }
     let name = if name == "@" { "HEAD" } else { name };
     if (name == "HEAD" || name.starts_with("refs/"))
-        && let Some(id) = names.target(name)
+        && let Some(id) = names.target(name)?
     {
         return Ok(Some(id));
     }
     for folder in ["refs/", "refs/tags/", "refs/heads/", "refs/remotes/"] {
-        if let Some(id) = names.target(&format!("{folder}{name}")) {
+        if let Some(id) = names.target(&format!("{folder}{name}"))? {
             return Ok(Some(id));
         }
     }

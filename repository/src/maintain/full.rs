@@ -66,6 +66,8 @@ impl Repository {
     /// As [`Repository::maintain`].
     pub fn repack(&self, options: &RepackOptions, stop: &AtomicBool) -> Result<Maintained> {
         self.in_turn(true, || {
+            // What a ref that cannot be read leads to would look as if nothing led to it.
+            self.snapshot()?.check_refs()?;
             self.pack_loose(stop)?;
             let (replaced, repacked) = self.pack_anew(options, stop)?;
             self.write_commit_graph(stop)?;
@@ -186,6 +188,7 @@ impl Repository {
     fn is_needed_now(&self, dropped: &HashSet<Oid>, reached: (&PackSet, &Marks)) -> Result<bool> {
         self.look_again();
         let snapshot = self.snapshot()?;
+        snapshot.check_refs()?;
         let mut open: Vec<Oid> = snapshot.refs().iter().map(|r| r.target).collect();
         open.extend(named(self.root(), self.object_format())?);
         let (mut seen, mut data) = (HashSet::new(), Vec::new());

@@ -15,7 +15,7 @@ use slipway_forge::{Page, grants, rows};
 use super::Endpoint;
 use super::input::{Body, Keys};
 use super::storage::{Last, Stored, stored};
-use crate::refusal::Answer;
+use crate::refusal::{Answer, Refusal};
 use crate::visit::Visit;
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
@@ -55,6 +55,9 @@ struct Repo {
     storage: Option<Stored>,
     #[serde(skip_serializing_if = "Option::is_none")]
     maintenance: Option<Last>,
+    /// Why those two cannot be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreadable: Option<String>,
 }
 
 impl Repo {
@@ -62,7 +65,7 @@ impl Repo {
         let addresses = &visit.shared.parts.addresses;
         let http = format!("{}/{}", addresses.http, record.name);
         let ssh = format!("ssh://git@{}/{}", addresses.ssh, record.name);
-        Self { record, http, ssh, storage: None, maintenance: None }
+        Self { record, http, ssh, storage: None, maintenance: None, unreadable: None }
     }
 }
 
@@ -93,11 +96,12 @@ async fn create(visit: Visit, Body(new): Body<RepoBody>) -> Answer<Response> {
 
 async fn show(visit: Visit, Path(repo): Path<String>) -> Answer<Json<Repo>> {
     let record = visit.repo(&repo, Action::ReadRepo).await?;
-    // Its folder may be out of reach; what is known of it is shown all the same.
-    let stored = stored(&visit, &repo).await.ok();
+    // Its folder may be out of reach; what is recorded of it is shown all the same.
+    let stored = stored(&visit, &repo).await;
     let mut repo = Repo::new(&visit, record);
-    if let Some((storage, maintenance)) = stored {
-        (repo.storage, repo.maintenance) = (Some(storage), maintenance);
+    match stored {
+        Ok((storage, maintenance)) => (repo.storage, repo.maintenance) = (Some(storage), maintenance),
+        Err(Refusal(problem)) => repo.unreadable = Some(problem.to_string()),
     }
     Ok(Json(repo))
 }

@@ -8,8 +8,9 @@ use axum::body::Body;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
-use slipway_core::{Oid, Problem};
+use slipway_core::{Oid, Problem, ProblemKind};
 use slipway_forge::access;
 use tokio::sync::mpsc;
 
@@ -49,18 +50,23 @@ async fn stream(visit: &Visit, seen: &Seen, commit: Oid, prefix: String) -> Answ
             shown.archive(&commit, &prefix, &mut out, &stop)?;
             Ok(())
         })();
-        let ended = written.map_err(|p| io::Error::other(p.to_string())).and_then(|()| out.flush());
-        if let Err(error) = ended {
+        let flushed = |e: io::Error| Problem::new(ProblemKind::Cancelled, format!("{e}."), "");
+        let ended = written.and_then(|()| out.flush().map_err(flushed));
+        if let Err(problem) = ended {
             // The reader then sees a broken stream, not a short archive that looks whole.
-            let _ = sender.blocking_send(Err(error));
+            let _ = sender.blocking_send(Err(problem));
         }
     });
-    Ok(Body::from_stream(futures_util::stream::poll_fn(move |context| receiver.poll_recv(context))))
+    // What fails before anything is sent is told in words.
+    let first = receiver.recv().await.transpose()?;
+    let rest = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
+    let all = futures_util::stream::iter(first.map(Ok)).chain(rest);
+    Ok(Body::from_stream(all.map(|piece| piece.map_err(|problem| io::Error::other(problem.to_string())))))
 }
 
 /// Hands pieces over to the connection; a reader that went away stops the work.
 struct Pipe {
-    sender: mpsc::Sender<io::Result<Bytes>>,
+    sender: mpsc::Sender<Result<Bytes, Problem>>,
     piece: Vec<u8>,
     stop: Arc<AtomicBool>,
 }

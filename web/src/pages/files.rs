@@ -237,9 +237,9 @@ fn read_file(
             "Look into .gitmodules for where that repository lies.",
         ));
     }
-    let bytes = snapshot.object_size(&entry.id)?.map_or(0, |(_, bytes)| bytes);
+    let bytes = snapshot.file_size(&entry)?;
     let text = match bytes <= SHOWN_BYTES_MAX {
-        true => snapshot.object(&entry.id, SHOWN_BYTES_MAX)?.map(|o| o.data),
+        true => Some(snapshot.file(&entry, SHOWN_BYTES_MAX)?),
         false => None,
     };
     Ok(Found::File(Box::new(File { revision, menu, entry, bytes, text })))
@@ -249,11 +249,11 @@ fn read_readme(snapshot: &Snapshot, entries: &[Entry]) -> Result<Option<(String,
     let is_file =
         |e: &&Entry| matches!(e.mode, Mode::File | Mode::Executable) && markdown::is_readme(&e.name);
     let Some(entry) = entries.iter().find(is_file) else { return Ok(None) };
-    if snapshot.object_size(&entry.id)?.is_none_or(|(_, bytes)| bytes > README_BYTES_MAX) {
+    if snapshot.file_size(entry)? > README_BYTES_MAX {
         return Ok(None);
     }
-    let object = snapshot.object(&entry.id, README_BYTES_MAX)?;
-    Ok(object.and_then(|o| String::from_utf8(o.data).ok()).map(|text| (entry.name.clone(), text)))
+    let text = String::from_utf8(snapshot.file(entry, README_BYTES_MAX)?);
+    Ok(text.ok().map(|text| (entry.name.clone(), text)))
 }
 
 fn folder_page(visit: &Visit, seen: &Seen, path: &str, folder: Folder, summary: bool) -> FolderPage {

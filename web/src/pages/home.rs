@@ -32,6 +32,8 @@ struct Row {
     link: Link,
     build: Option<Run>,
     deploy: Option<Run>,
+    /// What ran last cannot be told now.
+    broken: bool,
 }
 
 struct Run {
@@ -51,7 +53,9 @@ pub(crate) async fn home(visit: Visit) -> Answer<Response> {
             let mut rows = Vec::with_capacity(seen.len());
             for record in seen {
                 let name = &record.name;
-                let (build, deploy) = runs::last(forge, caller, &record)?;
+                // One repository that cannot be read leaves the others as they are.
+                let last = runs::last(forge, caller, &record);
+                let (broken, (build, deploy)) = (last.is_err(), last.unwrap_or_default());
                 let build = build.map(|b| Run {
                     mark: Mark::of_build(&b),
                     link: Link::build(name, b.number),
@@ -64,7 +68,7 @@ pub(crate) async fn home(visit: Visit) -> Answer<Response> {
                     when: Moment::of_ms(d.run.ended.unwrap_or(d.run.created), now),
                     number: d.number.0,
                 });
-                rows.push(Row { link: Link::repo(name), build, deploy, record });
+                rows.push(Row { link: Link::repo(name), build, deploy, broken, record });
             }
             Ok((rows, cut))
         })

@@ -44,7 +44,7 @@ fn read(snapshot: &Snapshot, path: &str, at: Option<&str>) -> Result<Vec<u8>, Pr
     if matches!(entry.mode, Mode::Tree | Mode::Submodule) {
         return Err(none());
     }
-    let (_, bytes) = snapshot.object_size(&entry.id)?.ok_or_else(none)?;
+    let bytes = snapshot.file_size(&entry)?;
     if bytes > RAW_BYTES_MAX {
         return Err(Problem::new(
             ProblemKind::TooLarge,
@@ -52,7 +52,7 @@ fn read(snapshot: &Snapshot, path: &str, at: Option<&str>) -> Result<Vec<u8>, Pr
             "Clone the repository, or fetch its archive.",
         ));
     }
-    Ok(snapshot.object(&entry.id, RAW_BYTES_MAX)?.ok_or_else(none)?.data)
+    Ok(snapshot.file(&entry, RAW_BYTES_MAX)?)
 }
 
 /// The type by the file's first bytes, of a short list that cannot run; everything else is text or just bytes.

@@ -60,6 +60,7 @@ pub(crate) async fn refs(visit: Visit, Path(repo): Path<String>) -> Answer<Respo
 }
 
 fn read(snapshot: &Snapshot) -> Result<(String, Vec<Found>, bool), slipway_core::Problem> {
+    snapshot.check_tips()?;
     let named = snapshot.refs().iter().filter(|r| r.name.as_branch().is_some() || r.name.as_tag().is_some());
     let mut found = Vec::new();
     let mut cut = false;

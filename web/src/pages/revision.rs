@@ -21,7 +21,12 @@ pub(crate) fn find(snapshot: &Snapshot, asked: Option<&str>) -> Result<Option<Re
         Some(rev) => rev,
         None => snapshot.head().as_str(),
     };
-    match peel(snapshot, rev)? {
+    let commit = peel(snapshot, rev)?;
+    if commit.is_none() {
+        // Before something is said not to be there, or a repository to be empty.
+        snapshot.check_tips()?;
+    }
+    match commit {
         Some(commit) => {
             Ok(Some(Revision { asked: asked.map(str::to_owned), shown: shown(asked, snapshot), commit }))
         }
@@ -32,7 +37,13 @@ pub(crate) fn find(snapshot: &Snapshot, asked: Option<&str>) -> Result<Option<Re
 
 /// Looks up a revision that must exist. Blocking.
 pub(crate) fn must(snapshot: &Snapshot, rev: &str) -> Result<Commit, Problem> {
-    peel(snapshot, rev)?.ok_or_else(|| unknown(rev))
+    match peel(snapshot, rev)? {
+        Some(commit) => Ok(commit),
+        None => {
+            snapshot.check_tips()?;
+            Err(unknown(rev))
+        }
+    }
 }
 
 fn peel(snapshot: &Snapshot, rev: &str) -> Result<Option<Commit>, Problem> {

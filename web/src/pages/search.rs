@@ -107,13 +107,9 @@ fn find(snapshot: &Snapshot, q: &str, at: Option<&str>) -> Result<Found, Problem
             return Ok(true);
         }
         let room = SEARCH_HITS_MAX.saturating_sub(found.hits);
-        let lines = match snapshot.object_size(&entry.id)? {
-            Some((_, bytes)) if bytes <= SEARCH_BLOB_BYTES_MAX => {
-                let data =
-                    snapshot.object(&entry.id, SEARCH_BLOB_BYTES_MAX)?.map(|o| o.data).unwrap_or_default();
-                lines_with(&data, q, fold, room)
-            }
-            _ => Vec::new(),
+        let lines = match snapshot.file_size(entry)? <= SEARCH_BLOB_BYTES_MAX {
+            true => lines_with(&snapshot.file(entry, SEARCH_BLOB_BYTES_MAX)?, q, fold, room),
+            false => Vec::new(),
         };
         if !lines.is_empty() || holds(&entry.name, q, fold) {
             found.hits = found.hits.saturating_add(lines.len().max(1));
