@@ -210,7 +210,7 @@ async fn settle(rooms: &Rooms) -> Result<(), Problem> {
     let settled = blocking(move || {
         crate::operations::settle_repos(&rooms)?;
         rooms.acceptance.settle(|id| match rooms.store.repo(id)? {
-            Some(record) => Ok(Some(Refs(rooms.repositories.get(&record.name)?))),
+            Some(record) => Ok(Some(Refs(rooms.repositories.get(record.id)?))),
             None => Ok(None),
         })
     });

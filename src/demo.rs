@@ -232,7 +232,7 @@ fn remove_manifests(rooms: &Rooms, forge: &Forge) -> Result<Option<(RepoId, Depl
     if rooms.store.deploys(record.id, None, 1)?.is_empty() {
         return Ok(None);
     }
-    let repository = rooms.repositories.get(&record.name)?;
+    let repository = rooms.repositories.get(record.id)?;
     let branch = RefName::branch("main")?;
     let tip = repository.current(&branch)?;
     let gone = |path: &str| Edit { path: path.into(), content: None, executable: false };

@@ -30,7 +30,7 @@ const FOLLOW_MAX: Duration = Duration::from_secs(3 * 3600);
 #[async_trait]
 pub(crate) trait LogReader: Send + Sync {
     /// Bytes from `offset`, at most 64 KiB; empty if there is nothing new.
-    async fn read(&self, repo: &RepoName, number: BuildNumber, offset: u64) -> Result<Vec<u8>, Problem>;
+    async fn read(&self, repo: RepoId, number: BuildNumber, offset: u64) -> Result<Vec<u8>, Problem>;
 }
 
 /// Follows events.
@@ -79,6 +79,8 @@ struct BuildView {
     name: RepoName,
     build: Build,
     log_offset: u64,
+    /// It cannot be read, and that was told.
+    log_lost: bool,
     partial: Vec<u8>,
     told: Option<BuildState>,
 }
@@ -208,10 +210,11 @@ impl Follower {
                 name: name.clone(),
                 build: build.clone(),
                 log_offset: 0,
+                log_lost: false,
                 partial: Vec::new(),
                 told: None,
             });
-            // Renamed: its log has moved, and the old name may be another's by now.
+            // Renamed, perhaps.
             (view.name, view.build) = (name, build);
         }
         for (name, deploy) in deploys {
@@ -230,10 +233,17 @@ impl Follower {
     async fn tell_build(&mut self, key: (RepoId, BuildNumber)) -> Result<(), Gone> {
         loop {
             let Some(view) = self.builds.get_mut(&key) else { return Ok(()) };
-            let bytes = self.of.logs.read(&view.name, key.1, view.log_offset).await.unwrap_or_default();
-            if bytes.is_empty() {
-                break;
-            }
+            let bytes = match self.of.logs.read(key.0, key.1, view.log_offset).await {
+                Ok(bytes) if bytes.is_empty() => break,
+                Ok(bytes) => bytes,
+                Err(_) if view.log_lost => break,
+                Err(problem) => {
+                    view.log_lost = true;
+                    let line = format!("{} build {}: {problem}", view.name, key.1);
+                    self.say(line).await?;
+                    break;
+                }
+            };
             view.log_offset += bytes.len() as u64;
             for line in take_lines(&mut view.partial, &bytes) {
                 // The log's own last line; the build's state says the same, once.

@@ -154,7 +154,7 @@ impl Outside for ServerOperations {
         let plan = Plan::load(&self.rooms, repo, None).await.map_err(|f| f.problem)?;
         let (rooms, who) = (self.rooms.clone(), actor.label());
         let deploy = blocking(move || {
-            let snapshot = rooms.repositories.get(&plan.record.name)?.snapshot()?;
+            let snapshot = rooms.repositories.get(plan.record.id)?.snapshot()?;
             let branch = &plan.binding.branch;
             let Some(tip) = snapshot.target_of(branch.as_str())? else {
                 return Err(Problem::new(
@@ -176,7 +176,7 @@ impl Outside for ServerOperations {
             ))?;
             // A push between the look at the branch and this record has an older number: this one takes its place, so
             // it must carry its commit. One that comes later still has a newer number and wins by that.
-            let snapshot = rooms.repositories.get(&plan.record.name)?.snapshot()?;
+            let snapshot = rooms.repositories.get(plan.record.id)?.snapshot()?;
             if let Some(moved) = snapshot.target_of(branch.as_str())?.filter(|t| *t != tip) {
                 deploy.commit = moved;
                 deploy.title = snapshot.commit(&moved)?.map(|c| c.subject().to_owned()).unwrap_or_default();
@@ -235,7 +235,7 @@ impl Outside for ServerOperations {
         let (repositories, name, branch) =
             (self.rooms.repositories.clone(), plan.record.name.clone(), plan.binding.branch.clone());
         let tip = blocking(move || {
-            let tip = repositories.get(&name)?.snapshot()?.target_of(branch.as_str())?;
+            let tip = repositories.get(repo)?.snapshot()?.target_of(branch.as_str())?;
             tip.ok_or_else(|| {
                 let what = format!("{name} has no branch {} yet.", branch.short());
                 Problem::new(ProblemKind::NotFound, what, "Push it first.")
@@ -264,14 +264,12 @@ impl Outside for ServerOperations {
         offset: u64,
         bytes_max: usize,
     ) -> Result<Bytes, Problem> {
-        let Some(record) = self.rooms.store.repo(repo)? else { return Ok(Bytes::new()) };
-        let bytes = self.rooms.logs.read(&record.name, number, offset, bytes_max);
+        let bytes = self.rooms.logs.read(repo, number, offset, bytes_max);
         bytes.map(Bytes::from).map_err(|e| logs::unreadable(number, &e))
     }
 
     fn log_size(&self, repo: RepoId, number: BuildNumber) -> Result<u64, Problem> {
-        let Some(record) = self.rooms.store.repo(repo)? else { return Ok(0) };
-        self.rooms.logs.len(&record.name, number).map_err(|e| logs::unreadable(number, &e))
+        self.rooms.logs.len(repo, number).map_err(|e| logs::unreadable(number, &e))
     }
 
     fn changes(&self) -> BoxStream<'static, Change> {

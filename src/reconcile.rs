@@ -112,10 +112,10 @@ impl Plan {
     }
 
     pub(crate) async fn render(&self, rooms: &Rooms, commit: Oid) -> Result<Vec<Manifest>, Failure> {
-        let (repositories, name, path) =
-            (rooms.repositories.clone(), self.record.name.clone(), self.binding.path.clone());
+        let (repositories, repo, path) =
+            (rooms.repositories.clone(), self.record.id, self.binding.path.clone());
         let rendered = blocking(move || {
-            let snapshot = repositories.get(&name)?.snapshot()?;
+            let snapshot = repositories.get(repo)?.snapshot()?;
             manifests::wanted(snapshot.as_ref(), &commit, &path)
         });
         let rendered = rendered.await.map_err(|problem| {
@@ -134,9 +134,9 @@ impl Plan {
         rooms: &Rooms,
         commit: Oid,
     ) -> Result<PruneConfirmation, Failure> {
-        let (repositories, name) = (rooms.repositories.clone(), self.record.name.clone());
+        let (repositories, repo) = (rooms.repositories.clone(), self.record.id);
         let message =
-            blocking(move || Ok(repositories.get(&name)?.snapshot()?.commit(&commit)?.map(|c| c.message)));
+            blocking(move || Ok(repositories.get(repo)?.snapshot()?.commit(&commit)?.map(|c| c.message)));
         let message = message.await.map_err(|problem| Failure { class: FailureClass::Infra, problem })?;
         Ok(message.as_deref().map(PruneConfirmation::from_message).unwrap_or_default())
     }

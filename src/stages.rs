@@ -50,7 +50,7 @@ impl BuildStages for EngineBuilds {
                 if let Err(error) = self.rooms.hooks.finish(&job).await {
                     tracing::warn!(%error, build = %job.label(), "the engine is not cleaned; the next start does");
                 }
-                self.rooms.logs.close(&record.name, build.number);
+                self.rooms.logs.close(record.id, build.number);
             }
             Err(failure) => tracing::debug!(problem = %failure.problem, "a build's repository is gone"),
         }
@@ -120,14 +120,14 @@ impl EngineBuilds {
                     "Nothing needs to be done.",
                 ));
             };
-            let snapshot = rooms.repositories.get(&record.name)?.snapshot()?;
+            let snapshot = rooms.repositories.get(record.id)?.snapshot()?;
             let logins = target(&rooms, &record)?.into_iter().collect::<Vec<_>>();
             Ok((record, build, snapshot, logins))
         });
         let (record, build, snapshot, logins) =
             found.await.map_err(|problem| failed(FailureClass::Infra, problem))?;
         let secrets: Vec<_> = logins.iter().filter_map(|l: &RegistryTarget| l.password.clone()).collect();
-        let log = self.rooms.logs.writer(&record.name, build.number, &secrets).await.map_err(|e| {
+        let log = self.rooms.logs.writer(record.id, build.number, &secrets).await.map_err(|e| {
             let what = format!("The log of build {} cannot be written: {e}.", build.number);
             failed(
                 FailureClass::Infra,

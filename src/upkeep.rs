@@ -240,7 +240,7 @@ impl Inner {
             if self.is_stopped() {
                 return;
             }
-            match self.repositories.may_need_work(&record.name) {
+            match self.repositories.may_need_work(record.id) {
                 Ok(true) => self.plan().queue.swept(record.id, Instant::now()),
                 Ok(false) => {}
                 Err(e) => tracing::warn!(repo = %record.name, "it is not looked at: {e}"),
@@ -269,14 +269,14 @@ impl Inner {
             None => Ok(()),
         });
         match done {
-            Ok(()) | Err(RepoError::Stopped | RepoError::NoSuchRepository { .. }) => {}
+            Ok(()) | Err(RepoError::Stopped | RepoError::NoFolder { .. }) => {}
             Err(_) => self.plan().queue.failed(look, Instant::now()),
         }
     }
 
     /// Whether work pays, and which: `Some(true)` packs everything anew.
     fn full_if_due(&self, record: &RepoRecord, why: Why) -> Result<Option<bool>, RepoError> {
-        let repository = self.repositories.get(&record.name)?;
+        let repository = self.repositories.get(record.id)?;
         if why == Why::Swept && repository.repack_is_due(&self.stop)? {
             return Ok(Some(true));
         }
@@ -286,7 +286,7 @@ impl Inner {
     fn maintain(&self, record: &RepoRecord, full: bool) -> Result<Maintained, RepoError> {
         let begun = Instant::now();
         let work = || {
-            let repository = self.repositories.get(&record.name)?;
+            let repository = self.repositories.get(record.id)?;
             if full {
                 repository.repack(&repository.repack_options()?, &self.stop)
             } else {

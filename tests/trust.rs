@@ -432,3 +432,80 @@ fn a_push_under_way_is_refused_once_the_right_to_push_is_gone() {
         assert!(!now.contains(gone), "{gone}: {now}");
     }
 }
+
+/// A server without an engine: builds wait.
+fn server_without_engine() -> Slipway {
+    let folder = tempfile::Builder::new().prefix("slipway-test-").tempdir().expect("temp");
+    let data = folder.keep().join("data");
+    fs::create_dir_all(&data).expect("folder");
+    fs::write(data.join("config.toml"), "docker_host = \"unix:///nonexistent\"\n").expect("config");
+    Slipway::start_in(&data, &[])
+}
+
+/// A repository `app` of that person with a build whose log has many lines of that word; its id.
+fn app_with_log(server: &Slipway, person: &Person, tree: &std::path::Path, word: &str) -> u64 {
+    let made = format!("http://{}/-/api/v1/repos", server.http);
+    let sign_in = format!("{}:{}", person.name, person.token);
+    let json = ["-H", "Content-Type: application/json", "-d", "{\"name\":\"app\"}"];
+    let (status, record) = curl(&[&["-u", &sign_in], &json[..], &[&made]].concat());
+    assert_eq!(status, 201, "{record}");
+    let record: Value = serde_json::from_str(&record).expect("json");
+    let id = record["id"].as_u64().expect("an id");
+    server.cli(&["bind", "app", "--registry", "local", "--image", "app"]);
+    person.git(tree, &["push", "-q", &person.http_url("app"), "main"]);
+    let log = server.data.join(format!("builds/{id}/1.log"));
+    fs::create_dir_all(log.parent().expect("a folder")).expect("made");
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
+    let line = format!("{word} {}\n", "x".repeat(90));
+    file.write_all(line.repeat(300_000).as_bytes()).expect("written");
+    id
+}
+
+#[test]
+fn a_log_that_is_being_read_never_goes_on_in_another_repository_of_that_name() {
+    let server = server_without_engine();
+    let (ann, bob) = (server.person("ann", true), server.person("bob", false));
+    let carl = server.person("carl", false);
+    let tree = ann.work_tree("tree", &[("Dockerfile", "FROM scratch\n")]);
+    server.cli(&["registry", "add", "local", "--url", "127.0.0.1:1"]);
+    let first = app_with_log(&server, &ann, &tree, "mine");
+    server.cli(&["grant", "bob", "app", "read"]);
+    let got = bob.home.join("log");
+    let log = format!("http://{}/-/api/v1/repos/app/builds/1/log", server.http);
+    let mut reading = Command::new("curl")
+        .args(["-s", "-N", "-m", "60", "--limit-rate", "3M", "-u", &format!("bob:{}", bob.token), "-o"])
+        .args([got.as_os_str(), log.as_ref()])
+        .spawn()
+        .expect("curl");
+    let has = || fs::metadata(&got).map_or(0, |m| m.len());
+    harness::eventually("the first lines", Duration::from_secs(20), || (has() > 100_000).then_some(()));
+    server.cli(&["repo", "remove", "app", "--yes"]);
+    let second = app_with_log(&server, &carl, &tree, "theirs");
+    assert_ne!(first, second);
+    let ended = reading.wait().expect("curl ends");
+    let read = fs::read_to_string(&got).expect("what was read");
+    assert!(read.contains("mine") && !read.contains("theirs"), "{}", &read[read.len() - 300..]);
+    assert!(!ended.success() && read.len() < 27_000_000, "what was cut does not look whole: {}", read.len());
+    assert_eq!(bob.get("/-/api/v1/repos/app/builds/1/log").0, 404);
+    let folders = fs::read_dir(server.data.join("builds")).expect("builds").flatten();
+    let folders: Vec<String> = folders.map(|f| f.file_name().to_string_lossy().into_owned()).collect();
+    assert!(folders.contains(&second.to_string()) && !folders.contains(&first.to_string()), "{folders:?}");
+}
+
+#[test]
+fn a_log_that_is_gone_is_not_an_empty_one() {
+    let server = server_without_engine();
+    let ann = server.person("ann", true);
+    let tree = ann.work_tree("tree", &[("Dockerfile", "FROM scratch\n")]);
+    server.cli(&["registry", "add", "local", "--url", "127.0.0.1:1"]);
+    let id = app_with_log(&server, &ann, &tree, "line");
+    server.cli(&["build", "cancel", "app", "1"]);
+    let log = "/-/api/v1/repos/app/builds/1/log";
+    assert_eq!(ann.get(log).0, 200);
+    let build: Value = serde_json::from_str(&ann.get("/-/api/v1/repos/app/builds/1").1).expect("json");
+    fs::remove_file(server.data.join(format!("builds/{id}/1.log"))).expect("removed");
+    let (status, body) = ann.get(log);
+    // Of a build that never began there never was one.
+    let want = if build["started"].is_null() { 200 } else { 500 };
+    assert_eq!(status, want, "{body}\n{build}");
+}

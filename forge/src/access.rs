@@ -172,7 +172,23 @@ pub fn view(forge: &Forge, record: &RepoRecord) -> Result<View, Problem> {
 /// # Errors
 /// `Broken` where its folder cannot be read.
 pub(crate) fn repository(forge: &Forge, record: &RepoRecord) -> Result<Arc<Repository>, Problem> {
-    Ok(forge.repositories.get(&record.name)?)
+    let repository = match forge.repositories.get(record.id) {
+        Ok(repository) => repository,
+        // Removed while it was asked for: not there, and not broken.
+        Err(_) if forge.store.repo(record.id)?.is_none() => {
+            return Err(Problem::no_such_repository(record.name.as_str()));
+        }
+        Err(e) => return Err(e.into()),
+    };
+    let (says, is) = (repository.object_format(), record.object_format);
+    if says != is {
+        return Err(Problem::new(
+            ProblemKind::Broken,
+            format!("{} was made with ids of {is}, and its folder is read as one of {says}.", record.name),
+            "Put its config file back: extensions.objectFormat in it names the hash.",
+        ));
+    }
+    Ok(repository)
 }
 
 /// What those who fetch see, if it is all there: a branch that cannot be read is not left out as if there were none, or

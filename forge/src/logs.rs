@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use slipway_core::{Action, BuildNumber, Problem, RepoId};
+use slipway_core::{Action, BuildNumber, Problem, ProblemKind, RepoId};
 
 use crate::access::again;
 use crate::caller::Caller;
@@ -64,7 +64,23 @@ impl Log {
     pub fn read(&self, offset: u64) -> Result<LogChunk, Problem> {
         again(&self.forge, &self.caller, self.repo, Action::ReadRepo)?;
         let bytes = self.forge.outside.read_log(self.repo, self.number, offset, LOG_PIECE_BYTES)?;
+        if bytes.is_empty() && offset == 0 {
+            self.check_never_written()?;
+        }
         Ok(LogChunk { offset, bytes })
+    }
+
+    /// Nothing was written of a build that never began. Of every other there is a log, and one that is gone is not empty.
+    fn check_never_written(&self) -> Result<(), Problem> {
+        let build = self.forge.store.build(self.repo, self.number)?;
+        if build.is_none_or(|b| b.run.started.is_none() || !b.run.state.is_final()) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            ProblemKind::Broken,
+            format!("The log of build {} is gone.", self.number),
+            "Put it back from a backup of the folder builds.",
+        ))
     }
 
     /// The log from `offset` as it is now.

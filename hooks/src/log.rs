@@ -1,4 +1,5 @@
-//! The logs of builds: one file each, appended by one writing thread, read by anybody while it grows.
+//! The logs of builds: one file each below its repository's id, appended by one writing thread, read by anybody while it
+//! grows.
 //!
 //! Knows no engine and no HTTP: whoever follows a log gets bytes and a signal that there are more. Writing never
 //! blocks an async worker (a thread of the blocking pool owns the file) and never fails a build: a full disk costs the
@@ -12,9 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use slipway_core::build::Stage;
-use slipway_core::{BuildNumber, RepoName, Secret};
+use slipway_core::{BuildNumber, RepoId, Secret};
 use tokio::sync::{mpsc, oneshot, watch};
 
+mod adopt;
 pub(crate) mod mask;
 use self::mask::Masker;
 use crate::limits::{
@@ -30,7 +32,7 @@ pub struct LogLength {
     pub closed: bool,
 }
 
-type Key = (RepoName, BuildNumber);
+type Key = (RepoId, BuildNumber);
 
 /// The folder `DATA/builds`.
 #[derive(Debug)]
@@ -60,7 +62,7 @@ impl BuildLogs {
     /// Where the file cannot be made.
     pub async fn writer(
         &self,
-        repo: &RepoName,
+        repo: RepoId,
         number: BuildNumber,
         secrets: &[Secret],
     ) -> io::Result<BuildLog> {
@@ -89,7 +91,7 @@ impl BuildLogs {
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub fn read(&self, repo: &RepoName, number: BuildNumber, offset: u64, max: usize) -> io::Result<Vec<u8>> {
+    pub fn read(&self, repo: RepoId, number: BuildNumber, offset: u64, max: usize) -> io::Result<Vec<u8>> {
         read_at(&self.path(repo, number), offset, max)
     }
 
@@ -97,7 +99,7 @@ impl BuildLogs {
     ///
     /// # Errors
     /// Where the file system does not answer.
-    pub fn len(&self, repo: &RepoName, number: BuildNumber) -> io::Result<u64> {
+    pub fn len(&self, repo: RepoId, number: BuildNumber) -> io::Result<u64> {
         length_of(&self.path(repo, number))
     }
 
@@ -106,7 +108,7 @@ impl BuildLogs {
     ///
     /// # Errors
     /// Where the file system does not answer.
-    pub async fn follow(&self, repo: &RepoName, number: BuildNumber, offset: u64) -> io::Result<LogFollower> {
+    pub async fn follow(&self, repo: RepoId, number: BuildNumber, offset: u64) -> io::Result<LogFollower> {
         let path = self.path(repo, number);
         let live = self.live(repo, number);
         let there = path.clone();
@@ -121,31 +123,23 @@ impl BuildLogs {
     }
 
     /// Says that nothing will follow, to whoever follows.
-    pub fn close(&self, repo: &RepoName, number: BuildNumber) {
-        let key = (repo.clone(), number);
+    pub fn close(&self, repo: RepoId, number: BuildNumber) {
+        let key = (repo, number);
         if let Some(live) = self.all().get(&key).and_then(Weak::upgrade) {
             live.length.send_modify(|length| length.closed = true);
         }
-    }
-
-    /// Moves a repository's logs to its new name (blocking: file system).
-    ///
-    /// # Errors
-    /// Where the folder cannot be moved; that there is none is fine.
-    pub fn rename(&self, old: &RepoName, new: &RepoName) -> io::Result<()> {
-        ignore_missing(std::fs::rename(self.root.join(old.as_str()), self.root.join(new.as_str())))
     }
 
     /// Removes a repository's logs (blocking: file system).
     ///
     /// # Errors
     /// Where the folder cannot be removed; that there is none is fine.
-    pub fn remove(&self, repo: &RepoName) -> io::Result<()> {
-        ignore_missing(std::fs::remove_dir_all(self.root.join(repo.as_str())))
+    pub fn remove(&self, repo: RepoId) -> io::Result<()> {
+        ignore_missing(std::fs::remove_dir_all(self.root.join(repo.to_string())))
     }
 
-    fn path(&self, repo: &RepoName, number: BuildNumber) -> PathBuf {
-        self.root.join(repo.as_str()).join(format!("{number}.log"))
+    fn path(&self, repo: RepoId, number: BuildNumber) -> PathBuf {
+        self.root.join(repo.to_string()).join(format!("{number}.log"))
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<Key, Weak<Live>>> {
@@ -153,10 +147,10 @@ impl BuildLogs {
     }
 
     /// What a log's writers and readers share, whoever comes first.
-    fn live(&self, repo: &RepoName, number: BuildNumber) -> Arc<Live> {
+    fn live(&self, repo: RepoId, number: BuildNumber) -> Arc<Live> {
         let mut all = self.all();
         all.retain(|_, live| live.strong_count() > 0);
-        let key = (repo.clone(), number);
+        let key = (repo, number);
         if let Some(live) = all.get(&key).and_then(Weak::upgrade) {
             return live;
         }
@@ -380,8 +374,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn names() -> (RepoName, BuildNumber) {
-        (RepoName::parse("app").expect("name"), BuildNumber(7))
+    fn names() -> (RepoId, BuildNumber) {
+        (RepoId(3), BuildNumber(7))
     }
 
     #[tokio::test]
@@ -389,7 +383,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let logs = BuildLogs::new(folder.path());
         let (repo, n) = names();
-        let mut follower = logs.follow(&repo, n, 0).await.expect("follow");
+        let mut follower = logs.follow(repo, n, 0).await.expect("follow");
         let reading = tokio::spawn(async move {
             let mut all = Vec::new();
             while let Some(bytes) = follower.next(8).await.expect("read") {
@@ -397,17 +391,17 @@ mod tests {
             }
             String::from_utf8(all).expect("UTF-8")
         });
-        let log = logs.writer(&repo, n, &[Secret::new("hunter22")]).await.expect("writer");
+        let log = logs.writer(repo, n, &[Secret::new("hunter22")]).await.expect("writer");
         log.stage(Stage::Clone).await;
         log.line("the password is hunter22").await;
         log.hide(Secret::new("later-secret"));
         log.output(b"and later-secret").await;
         log.flush().await;
-        logs.close(&repo, n);
+        logs.close(repo, n);
         let text =
             tokio::time::timeout(Duration::from_secs(5), reading).await.expect("ends").expect("no panic");
         assert_eq!(text, "== clone repository\nthe password is ***\nand ***\n");
-        assert_eq!(logs.read(&repo, n, 3, 5).expect("read"), b"clone");
+        assert_eq!(logs.read(repo, n, 3, 5).expect("read"), b"clone");
     }
 
     #[tokio::test]
@@ -416,11 +410,11 @@ mod tests {
         let (repo, n) = names();
         for line in ["before the crash", "after it"] {
             let logs = BuildLogs::new(folder.path());
-            let log = logs.writer(&repo, n, &[]).await.expect("writer");
+            let log = logs.writer(repo, n, &[]).await.expect("writer");
             log.line(line).await;
             log.flush().await;
         }
-        let text = BuildLogs::new(folder.path()).read(&repo, n, 0, 1000).expect("read");
+        let text = BuildLogs::new(folder.path()).read(repo, n, 0, 1000).expect("read");
         assert_eq!(text, b"before the crash\nafter it\n");
     }
 
@@ -429,15 +423,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let logs = BuildLogs::new(folder.path());
         let (repo, n) = names();
-        let first = logs.writer(&repo, n, &[]).await.expect("writer");
-        let second = logs.writer(&repo, n, &[]).await.expect("writer");
+        let first = logs.writer(repo, n, &[]).await.expect("writer");
+        let second = logs.writer(repo, n, &[]).await.expect("writer");
         second.line("second").await;
         for i in 0..100 {
             first.line(&format!("first {i}")).await;
         }
         drop(first);
         second.flush().await;
-        let text = String::from_utf8(logs.read(&repo, n, 0, 10_000).expect("read")).expect("UTF-8");
+        let text = String::from_utf8(logs.read(repo, n, 0, 10_000).expect("read")).expect("UTF-8");
         assert!(text.ends_with("first 99\nsecond\n"), "{text}");
     }
 
@@ -459,18 +453,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn logs_move_and_go_with_their_repository() {
+    async fn logs_go_with_their_repository() {
         let folder = tempfile::tempdir().expect("folder");
         let logs = BuildLogs::new(folder.path());
         let (repo, n) = names();
-        let other = RepoName::parse("other").expect("name");
-        logs.rename(&repo, &other).expect("nothing to move is fine");
-        let log = logs.writer(&repo, n, &[]).await.expect("writer");
+        let log = logs.writer(repo, n, &[]).await.expect("writer");
         log.line("x").await;
         log.flush().await;
-        logs.rename(&repo, &other).expect("moved");
-        assert_eq!(logs.len(&other, n).expect("len"), 2);
-        logs.remove(&other).expect("removed");
-        assert_eq!(logs.read(&other, n, 0, 10).expect("read"), b"");
+        assert_eq!(logs.len(repo, n).expect("len"), 2);
+        assert_eq!(logs.len(RepoId(4), n).expect("len"), 0, "another's");
+        logs.remove(repo).expect("removed");
+        logs.remove(repo).expect("that there is none is fine");
+        assert_eq!(logs.read(repo, n, 0, 10).expect("read"), b"");
     }
 }

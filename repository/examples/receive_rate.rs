@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use slipway_core::accept::{Incoming, RefStore};
-use slipway_core::{Oid, RefName, RefUpdate, RepoName};
+use slipway_core::{ObjectFormat, Oid, RefName, RefUpdate, RepoId};
 use slipway_repository::{ReceiveLimits, Repositories};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -52,7 +52,7 @@ fn onto(
     rounds: &str,
 ) -> Result<(), Box<dyn Error>> {
     let stop = AtomicBool::new(false);
-    let repository = Repositories::open(folder)?.create(&RepoName::parse("base")?)?;
+    let repository = Repositories::open(folder)?.create(RepoId(1), ObjectFormat::Sha1)?;
     let mut received = repository.receive(&mut File::open(base)?, &limits(), &|_| {}, &stop)?;
     received.check_connected(&ids(base_tips)?, &stop)?;
     received.publish()?;
@@ -94,7 +94,7 @@ fn thread_us() -> Result<f64, Box<dyn Error>> {
 
 fn take(pack: &str, tips: &[Oid], folder: &Path, round: u32) -> Result<(), Box<dyn Error>> {
     let repositories = Repositories::open(folder)?;
-    let repository = repositories.create(&RepoName::parse(&format!("r{round}"))?)?;
+    let repository = repositories.create(RepoId(2 + u64::from(round)), ObjectFormat::Sha1)?;
     let (start, cpu) = (Instant::now(), cpu_seconds()?);
     let mut received =
         repository.receive(&mut File::open(pack)?, &limits(), &|_| {}, &AtomicBool::new(false))?;

@@ -14,11 +14,19 @@ pub type Result<T, E = RepoError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RepoError {
-    /// No folder of that name.
-    #[error("there is no repository {name}")]
-    NoSuchRepository {
-        /// As asked for.
-        name: String,
+    /// A repository's folder is not there.
+    #[error("the repository's folder {} is missing", path.display())]
+    NoFolder {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// Another repository's folder is in its place.
+    #[error("the folder {} {why}", path.display())]
+    NotIts {
+        /// Which folder.
+        path: PathBuf,
+        /// "belongs to …".
+        why: String,
     },
     /// The name is taken.
     #[error("there is a repository {name} already")]
@@ -276,6 +284,8 @@ fn told(e: &RepoError) -> String {
         | RepoError::Unsupported { path, .. }
         | RepoError::BrokenPack { path, .. }
         | RepoError::BrokenRef { path, .. }
+        | RepoError::NoFolder { path }
+        | RepoError::NotIts { path, .. }
         | RepoError::RefLocked { path } => text.replace(&path.display().to_string(), &shown(path)),
         _ => text,
     }
@@ -283,7 +293,7 @@ fn told(e: &RepoError) -> String {
 
 fn shown(path: &Path) -> String {
     let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-    let from = parts.iter().position(|part| part.ends_with(".git") || part.as_ref() == "repos");
+    let from = parts.iter().position(|part| part.ends_with(".git"));
     // In a folder that is no repository's the last name says enough.
     let from = from.unwrap_or(parts.len().saturating_sub(1));
     parts.get(from..).unwrap_or_default().join("/")
@@ -297,7 +307,13 @@ impl From<RepoError> for Problem {
             tracing::warn!("{e}");
         }
         let (kind, cure) = match &e {
-            RepoError::NoSuchRepository { name } => return Problem::no_such_repository(name),
+            RepoError::NoFolder { .. } => (
+                K::Broken,
+                "Mount its disk or restore it from a backup; the server finds it without a restart.",
+            ),
+            RepoError::NotIts { .. } => {
+                (K::Broken, "Put this repository's own folder there: slipway/id in it says whose it is.")
+            }
             RepoError::RepositoryExists { .. } => (K::Conflict, "Choose another name."),
             RepoError::Unsupported { .. } => (K::Broken, "Convert it with plain git, then try again."),
             RepoError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {

@@ -65,7 +65,7 @@ pub use negotiate::{Deepen, ShallowAnswer};
 pub use object::{Kind, Object, Objects};
 pub use receive::{Progress, ReceiveLimits, Received};
 pub use refs::Ref;
-pub use repositories::Repositories;
+pub use repositories::{Adopted, Repositories};
 pub use repository::Repository;
 pub use send::{Filter, PackRequest, PackStream, Sparse};
 pub use settings::{ConfigValue, Guard, Hidden, ReceiveSettings, Settings, Unborn, UploadSettings};

@@ -1,7 +1,9 @@
-//! The folder of repositories: making, opening, renaming, removing.
+//! The folder of repositories: making, opening, removing.
 //!
-//! Each is a bare repository `NAME.git` that plain git reads. Making one and removing one are a rename each, so that
-//! a crash leaves nothing half-made under a name; what it leaves aside, [`Repositories::sweep`] removes.
+//! Each is a bare repository `ID.git` that plain git reads; ids are never given twice, so that nothing here is ever taken
+//! for another that had its name. Making one and removing one are a rename each, so that a crash leaves nothing half-made
+//! under an id; what it leaves aside, [`Repositories::sweep`] removes. Names are no matter of this room but for the links
+//! that lead administrators to a folder ([`links`]).
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -10,13 +12,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use slipway_core::{ObjectFormat, RepoName};
+use slipway_core::{ObjectFormat, RepoId};
 
 use crate::error::{RepoError, Result};
 use crate::limits::OPEN_REPOSITORIES_MAX;
 use crate::repository::{Repository, Shared};
 
+mod adopt;
 mod identity;
+mod links;
+
+pub use self::adopt::Adopted;
 
 /// Prefix of folders being made or removed. No repository name starts with a dot.
 const ASIDE: &str = ".slipway-";
@@ -40,7 +46,7 @@ pub struct Repositories {
 
 #[derive(Default)]
 struct Open {
-    handles: HashMap<RepoName, (Arc<Repository>, u64)>,
+    handles: HashMap<RepoId, (Arc<Repository>, u64)>,
     uses: u64,
 }
 
@@ -52,25 +58,22 @@ impl Repositories {
         Ok(Self { root, open: Mutex::default(), shared: Shared::default() })
     }
 
-    /// Makes an empty repository whose HEAD names `main`, with ids of SHA-1.
-    pub fn create(&self, name: &RepoName) -> Result<Arc<Repository>> {
-        self.create_as(name, ObjectFormat::Sha1)
-    }
-
-    /// The same with ids of that hash, which never changes.
-    pub fn create_as(&self, name: &RepoName, format: ObjectFormat) -> Result<Arc<Repository>> {
-        let path = self.path(name);
+    /// Makes an empty repository whose HEAD names `main`, with ids of that hash, which never changes.
+    ///
+    /// # Errors
+    /// [`RepoError::RepositoryExists`] if a folder of that id is there: it is somebody's, and not looked into.
+    pub fn create(&self, id: RepoId, format: ObjectFormat) -> Result<Arc<Repository>> {
+        let path = self.path(id);
         let mut open = self.lock();
-        if fs::exists(&path).map_err(RepoError::io("look at", &path))? {
-            return Err(RepoError::RepositoryExists { name: name.to_string() });
+        let taken = || RepoError::RepositoryExists { name: format!("{id}.git") };
+        if is_there(&path)? {
+            return Err(taken());
         }
         let aside = self.aside("new");
-        let made = lay_out(&aside, format).and_then(|()| {
+        let made = lay_out(&aside, format).and_then(|()| identity::mark(&aside, id)).and_then(|()| {
             // A name that plain git took meanwhile has files in it, and then the rename fails.
             fs::rename(&aside, &path).map_err(|e| match e.kind() {
-                ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists => {
-                    RepoError::RepositoryExists { name: name.to_string() }
-                }
+                ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists => taken(),
                 _ => RepoError::io("create", &path)(e),
             })
         });
@@ -79,47 +82,45 @@ impl Repositories {
             return Err(e);
         }
         sync_folder(&self.root)?;
-        self.opened(&mut open, name)
+        self.opened(&mut open, id)
     }
 
     /// Opens it; open handles are cached and bounded.
-    pub fn get(&self, name: &RepoName) -> Result<Arc<Repository>> {
+    ///
+    /// # Errors
+    /// [`RepoError::NoFolder`] if its folder is not there, [`RepoError::NotIts`] if another's is in its place.
+    pub fn get(&self, id: RepoId) -> Result<Arc<Repository>> {
         let mut open = self.lock();
         open.uses += 1;
         let now = open.uses;
-        if let Some((repository, used)) = open.handles.get_mut(name) {
+        if let Some((repository, used)) = open.handles.get_mut(&id) {
             *used = now;
             return Ok(repository.clone());
         }
-        self.opened(&mut open, name)
+        self.opened(&mut open, id)
     }
 
-    /// Gives it another name. Handles to the old one fail from now on.
-    pub fn rename(&self, old: &RepoName, new: &RepoName) -> Result<()> {
-        let (from, to) = (self.path(old), self.path(new));
-        let mut open = self.lock();
-        if fs::exists(&to).map_err(RepoError::io("look at", &to))? {
-            return Err(RepoError::RepositoryExists { name: new.to_string() });
-        }
-        open.handles.remove(old);
-        fs::rename(&from, &to).map_err(|e| gone(e, old, "rename", &from))?;
-        sync_folder(&self.root)
+    /// Deletes it with the links to it. Who still reads it goes on reading what is open. That it is gone already is fine.
+    pub fn remove(&self, id: RepoId) -> Result<()> {
+        self.lock().handles.remove(&id);
+        self.unlink(id)?;
+        self.remove_folder(&id.to_string())
     }
 
-    /// Deletes it. Who still reads it goes on reading what is open.
-    pub fn remove(&self, name: &RepoName) -> Result<()> {
-        let path = self.path(name);
-        let aside = self.aside("gone");
-        {
-            let mut open = self.lock();
-            open.handles.remove(name);
-            fs::rename(&path, &aside).map_err(|e| gone(e, name, "remove", &path))?;
-            sync_folder(&self.root)?;
+    /// Deletes a folder that no record owns, by its name without `.git`.
+    pub fn remove_folder(&self, stem: &str) -> Result<()> {
+        let (path, aside) = (self.folder(stem), self.aside("gone"));
+        match fs::rename(&path, &aside) {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(RepoError::io("remove", &path)(e)),
         }
+        sync_folder(&self.root)?;
         fs::remove_dir_all(&aside).map_err(RepoError::io("remove", &aside))
     }
 
-    /// Removes what crashes left: stale quarantines, temporary files, locks. Called at start, before serving.
+    /// Removes what crashes left: stale quarantines, temporary files, locks. Called at start, before serving. A repository
+    /// in which that cannot be done does not keep the others from being swept.
     pub fn sweep(&self) -> Result<()> {
         let entries = fs::read_dir(&self.root).map_err(RepoError::io("list", &self.root))?;
         for entry in entries {
@@ -129,8 +130,12 @@ impl Repositories {
             let path = entry.path();
             if name.starts_with(ASIDE) {
                 fs::remove_dir_all(&path).map_err(RepoError::io("remove", &path))?;
-            } else if name.ends_with(".git") && path.is_dir() {
-                crate::sweep::sweep(&path)?;
+            } else if name.ends_with(".git")
+                && path.is_dir()
+                && links::target(&path)?.is_none()
+                && let Err(e) = crate::sweep::sweep(&path)
+            {
+                tracing::error!("what a crash may have left is not removed: {e}");
             }
         }
         Ok(())
@@ -140,12 +145,17 @@ impl Repositories {
     ///
     /// # Errors
     /// A folder that cannot be listed.
-    pub fn may_need_work(&self, name: &RepoName) -> Result<bool> {
-        crate::maintain::may_need_work(&self.path(name))
+    pub fn may_need_work(&self, id: RepoId) -> Result<bool> {
+        crate::maintain::may_need_work(&self.path(id))
     }
 
-    fn path(&self, name: &RepoName) -> PathBuf {
-        self.root.join(format!("{name}.git"))
+    fn path(&self, id: RepoId) -> PathBuf {
+        self.folder(&id.to_string())
+    }
+
+    /// The folder or link of that name without its ending.
+    fn folder(&self, stem: &str) -> PathBuf {
+        self.root.join(format!("{stem}.git"))
     }
 
     fn aside(&self, what: &str) -> PathBuf {
@@ -159,29 +169,34 @@ impl Repositories {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn opened(&self, open: &mut Open, name: &RepoName) -> Result<Arc<Repository>> {
-        let path = self.path(name);
-        if !fs::exists(path.join("HEAD")).map_err(RepoError::io("look at", &path))? {
-            return Err(RepoError::NoSuchRepository { name: name.to_string() });
+    fn opened(&self, open: &mut Open, id: RepoId) -> Result<Arc<Repository>> {
+        let path = self.path(id);
+        if !is_there(&path)? {
+            return Err(RepoError::NoFolder { path });
+        }
+        if let Some(other) = identity::owner(&path)?.filter(|owner| *owner != id) {
+            return Err(RepoError::NotIts { path, why: format!("belongs to repository number {other}") });
         }
         let repository = Arc::new(Repository::open(path, self.shared.clone())?);
         if open.handles.len() >= OPEN_REPOSITORIES_MAX {
             // Those in use stay: two handles to one repository would have two locks.
             let idle = open.handles.iter().filter(|(_, (r, _))| Arc::strong_count(r) == 1);
-            if let Some(oldest) = idle.min_by_key(|(_, (_, used))| *used).map(|(name, _)| name.clone()) {
+            if let Some(oldest) = idle.min_by_key(|(_, (_, used))| *used).map(|(id, _)| *id) {
                 open.handles.remove(&oldest);
             }
         }
         open.uses += 1;
-        open.handles.insert(name.clone(), (repository.clone(), open.uses));
+        open.handles.insert(id, (repository.clone(), open.uses));
         Ok(repository)
     }
 }
 
-fn gone(e: std::io::Error, name: &RepoName, doing: &'static str, path: &Path) -> RepoError {
-    match e.kind() {
-        ErrorKind::NotFound => RepoError::NoSuchRepository { name: name.to_string() },
-        _ => RepoError::io(doing, path)(e),
+/// True if something is there; a link counts even if it leads nowhere.
+fn is_there(path: &Path) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(RepoError::io("look at", path)(e)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Build logs as followers of a push read them.
 
 use async_trait::async_trait;
-use slipway_core::{BuildNumber, Problem, ProblemKind, RepoName};
+use slipway_core::{BuildNumber, Problem, ProblemKind, RepoId};
 use slipway_hooks::BuildLogs;
 
 use crate::follow::LogReader;
@@ -20,23 +20,15 @@ pub(super) fn unreadable(number: BuildNumber, error: &std::io::Error) -> Problem
 
 #[async_trait]
 pub(super) trait ReadPiece {
-    async fn read_piece(&self, repo: &RepoName, number: BuildNumber, offset: u64)
-    -> Result<Vec<u8>, Problem>;
+    async fn read_piece(&self, repo: RepoId, number: BuildNumber, offset: u64) -> Result<Vec<u8>, Problem>;
 }
 
 #[async_trait]
 impl ReadPiece for std::sync::Arc<BuildLogs> {
-    async fn read_piece(
-        &self,
-        repo: &RepoName,
-        number: BuildNumber,
-        offset: u64,
-    ) -> Result<Vec<u8>, Problem> {
-        let (logs, repo) = (self.clone(), repo.clone());
-        blocking(move || {
-            logs.read(&repo, number, offset, PIECE_BYTES_MAX).map_err(|e| unreadable(number, &e))
-        })
-        .await
+    async fn read_piece(&self, repo: RepoId, number: BuildNumber, offset: u64) -> Result<Vec<u8>, Problem> {
+        let logs = self.clone();
+        blocking(move || logs.read(repo, number, offset, PIECE_BYTES_MAX).map_err(|e| unreadable(number, &e)))
+            .await
     }
 }
 
@@ -45,7 +37,7 @@ pub(crate) struct Logs(pub(crate) std::sync::Arc<BuildLogs>);
 
 #[async_trait]
 impl LogReader for Logs {
-    async fn read(&self, repo: &RepoName, number: BuildNumber, offset: u64) -> Result<Vec<u8>, Problem> {
+    async fn read(&self, repo: RepoId, number: BuildNumber, offset: u64) -> Result<Vec<u8>, Problem> {
         self.0.read_piece(repo, number, offset).await
     }
 }

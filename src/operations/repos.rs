@@ -1,7 +1,8 @@
-//! Repositories on disk and in the store, in orders that a crash cannot split: the store decides what exists, and
-//! [`settle`] makes the disk agree at the next start. Blocking.
+//! Repositories on disk and in the store, in orders that a crash cannot split: the store decides what exists and how it is
+//! called, the disk holds it by its id, and [`settle`] makes the disk agree with the store at the next start. Blocking.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use slipway_core::target::RepoRecord;
 use slipway_core::{ObjectFormat, Problem, RepoId, RepoName, Role, UserName};
@@ -26,76 +27,94 @@ pub(super) fn create(
         }
         Ok(record)
     })?;
-    if let Err(error) = rooms.repositories.create_as(name, format) {
+    if let Err(error) = rooms.repositories.create(record.id, format) {
         rooms.store.remove_repo(record.id)?;
         return Err(error.into());
     }
+    link(rooms, record.id)?;
     Ok(record)
 }
 
-/// The record first: from then on the new name is taken and the old one free. Then the folders.
+/// The record, and nothing else but a link: the folder lies under the id.
 pub(super) fn rename(rooms: &Rooms, repo: RepoId, new: &RepoName) -> Result<RepoRecord, Problem> {
     let old = rooms.store.repo(repo)?.ok_or_else(|| Problem::no_such_repository(""))?;
     if *new == old.name {
         return Ok(old);
     }
-    rooms.repositories.mark(&old.name, repo)?;
     let record = rooms.store.update_repo(repo, now(), |record| record.name = new.clone())?;
-    if let Err(error) = rooms.repositories.rename(&old.name, new) {
-        rooms.store.update_repo(repo, now(), |record| record.name = old.name.clone())?;
-        return Err(error.into());
-    }
-    // A log left under the old name is a log that is not shown, no more.
-    if let Err(error) = rooms.logs.rename(&old.name, new) {
-        tracing::warn!(%error, repo = %new, "the build logs are not renamed");
-    }
+    link(rooms, repo)?;
     Ok(record)
+}
+
+/// Has the administrators' link bear the name that the repository has now. A link that cannot be made is no reason to
+/// refuse what is recorded.
+fn link(rooms: &Rooms, repo: RepoId) -> Result<(), Problem> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(record) = rooms.store.repo(repo)? else { return Ok(()) };
+    match rooms.repositories.link(repo, &record.name) {
+        Ok(true) => {}
+        Ok(false) => in_the_way(&record.name),
+        Err(error) => tracing::warn!(%error, repo = %record.name, "the link to its folder is not made"),
+    }
+    Ok(())
+}
+
+fn in_the_way(name: &RepoName) {
+    tracing::warn!(repo = %name, "something else has the name of the link to its folder; it has none");
 }
 
 /// The record first: nobody can reach the repository any more. Then the folders.
 pub(super) fn remove(rooms: &Rooms, repo: RepoId) -> Result<(), Problem> {
     let record = rooms.store.repo(repo)?.ok_or_else(|| Problem::no_such_repository(""))?;
-    rooms.repositories.mark_removed(&record.name)?;
+    rooms.repositories.mark_removed(repo)?;
     rooms.store.remove_repo(repo)?;
-    rooms.repositories.remove(&record.name)?;
-    if let Err(error) = rooms.logs.remove(&record.name) {
+    rooms.repositories.remove(repo)?;
+    if let Err(error) = rooms.logs.remove(repo) {
         tracing::warn!(%error, repo = %record.name, "the build logs are not removed");
     }
     Ok(())
 }
 
-/// Makes the disk agree with the store after a crash: finishes renames and removals, and makes folders that were about
-/// to be made. Folders that nobody marked as removed are never deleted.
+/// Makes the disk agree with the store: brings folders and logs of an earlier version under their ids, finishes removals
+/// that a crash cut off, and makes folders that were about to be made. Folders that nobody marked as removed are never
+/// deleted.
 pub(crate) fn settle(rooms: &Rooms) -> Result<(), Problem> {
     let records = rooms.store.repos()?;
-    let mut on_disk: BTreeSet<RepoName> = rooms.repositories.names()?.into_iter().collect();
+    let names: BTreeMap<RepoId, RepoName> = records.iter().map(|r| (r.id, r.name.clone())).collect();
+    let adopted = rooms.repositories.adopt(&names)?;
+    if adopted.moved > 0 {
+        tracing::info!(count = adopted.moved, "brought repositories' folders under their ids");
+    }
+    let logs = names.iter().map(|(id, name)| {
+        let earlier = adopted.earlier.get(id).map(String::as_str);
+        (*id, std::iter::once(name.as_str()).chain(earlier).collect())
+    });
+    if let Err(error) = rooms.logs.adopt(logs) {
+        tracing::error!(%error, "build logs of an earlier version are not brought under ids; the next start tries again");
+    }
+    let mut on_disk: BTreeSet<String> = rooms.repositories.folders()?.into_iter().collect();
     for record in &records {
-        if on_disk.remove(&record.name) {
+        if on_disk.remove(&record.id.to_string()) || adopted.failed.contains(&record.id) {
             continue;
         }
-        match rooms.repositories.marked(record.id)? {
-            Some(old) if on_disk.remove(&old) => {
-                tracing::info!(%old, new = %record.name, "finishing a rename that a crash cut off");
-                rooms.repositories.rename(&old, &record.name)?;
-                drop(rooms.logs.rename(&old, &record.name));
-            }
-            // Nothing was ever pushed: the crash came between the record and the folder.
-            _ if rooms.store.events(record.id, 1)?.is_empty() => {
-                rooms.repositories.create_as(&record.name, record.object_format)?;
-            }
+        // Nothing was ever pushed: the crash came between the record and the folder.
+        if rooms.store.events(record.id, 1)?.is_empty() {
+            rooms.repositories.create(record.id, record.object_format)?;
+        } else {
             // An empty folder in its place would hide that a disk is not mounted.
-            _ => {
-                tracing::error!(repo = %record.name, "its folder is missing; mount or restore it and start again")
-            }
+            tracing::error!(repo = %record.name, id = %record.id, "its folder is missing; mount or restore it");
         }
     }
     for stray in on_disk {
         if rooms.repositories.is_marked_removed(&stray)? {
-            tracing::info!(repo = %stray, "finishing a removal that a crash cut off");
-            rooms.repositories.remove(&stray)?;
+            tracing::info!(folder = %stray, "finishing a removal that a crash cut off");
+            rooms.repositories.remove_folder(&stray)?;
         } else {
-            tracing::warn!(repo = %stray, "a folder that no repository owns is left alone");
+            tracing::warn!(folder = %stray, "a folder that no repository owns is left alone");
         }
     }
+    let wanted = names.into_iter().map(|(id, name)| (name, id)).collect();
+    rooms.repositories.settle_links(&wanted)?.iter().for_each(in_the_way);
     Ok(())
 }

@@ -158,9 +158,17 @@ impl Server {
     /// The same with ids of that hash.
     pub(crate) fn repo_of(&self, format: ObjectFormat, name: &str, public: bool) -> PathBuf {
         let name = RepoName::parse(name).expect("a valid name");
-        self.store.create_repo(&name, "", public, now()).expect("recorded");
-        self.repositories.create_as(&name, format).expect("made");
+        let record = self.store.create_repo_as(format, &name, "", public, now()).expect("recorded");
+        self.repositories.create(record.id, format).expect("made");
+        assert!(self.repositories.link(record.id, &name).expect("linked"));
         self.folder.path().join(format!("data/repos/{name}.git"))
+    }
+
+    /// An open one.
+    pub(crate) fn repository(&self, name: &str) -> Arc<slipway_repository::Repository> {
+        let name = RepoName::parse(name).expect("a valid name");
+        let record = self.store.repo_by_name(&name).expect("read").expect("there");
+        self.repositories.get(record.id).expect("open")
     }
 
     pub(crate) fn grant(&self, user: &str, repo: &str, role: Role) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
-use slipway_core::{ObjectFormat, RepoName, Role, Scope};
+use slipway_core::{ObjectFormat, Role, Scope};
 use slipway_repository::RepackOptions;
 
 use crate::server::{Person, Server, text};
@@ -127,7 +127,7 @@ fn pushes_go_in_and_history_may_grow_downwards() {
         dev.git(&whole, &["push", "-q", &url, "main", "HEAD~3:refs/heads/old"]);
         dev.git(&bare, &["fsck", "--full", "--strict"]);
         // Maintained, it is what it was.
-        let repository = server.repositories.get(&RepoName::parse("app").expect("valid")).expect("there");
+        let repository = server.repository("app");
         let before = everything(&dev, &bare);
         repository.maintain(&AtomicBool::new(false)).expect("maintained");
         let all = RepackOptions { expire_before: SystemTime::now() };

@@ -23,6 +23,9 @@ pub(crate) struct World {
     _folder: tempfile::TempDir,
 }
 
+/// The repository that all of this is about.
+const REPO: RepoId = RepoId(1);
+
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 impl World {
@@ -39,12 +42,12 @@ impl World {
         let server = format!("hkt{}n{count}", std::process::id());
         let folder = tempfile::tempdir().expect("folder");
         let repo = RepoName::parse(&format!("Hkt-{}-{count}", std::process::id())).expect("name");
-        let commit = commit(folder.path(), &repo, files);
+        let commit = commit(folder.path(), files);
         let repositories = Repositories::open(&folder.path().join("repos")).expect("folder opens");
-        let snapshot = repositories.get(&repo).expect("repository opens").snapshot().expect("snapshot");
+        let snapshot = repositories.get(REPO).expect("repository opens").snapshot().expect("snapshot");
         let logs = Arc::new(BuildLogs::new(folder.path().join("builds")));
         let build = build(commit);
-        let log = logs.writer(&repo, build.number, &[Secret::new("top-secret-word")]).await.expect("log");
+        let log = logs.writer(REPO, build.number, &[Secret::new("top-secret-word")]).await.expect("log");
         let job = Job { repo, build, snapshot, log, logins: Vec::new() };
         Self { hooks: hooks(marks(&server)), job, logs, server, _folder: folder }
     }
@@ -52,7 +55,7 @@ impl World {
     /// The log so far.
     pub(crate) async fn log(&self) -> String {
         self.job.log.flush().await;
-        let bytes = self.logs.read(&self.job.repo, self.job.build.number, 0, 1 << 20).expect("log");
+        let bytes = self.logs.read(REPO, self.job.build.number, 0, 1 << 20).expect("log");
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -114,7 +117,7 @@ fn build(commit: Oid) -> Build {
     build
 }
 
-fn commit(folder: &Path, repo: &RepoName, files: &[(&str, &str)]) -> Oid {
+fn commit(folder: &Path, files: &[(&str, &str)]) -> Oid {
     let work = folder.join("work");
     std::fs::create_dir_all(&work).expect("folder");
     for (path, text) in files {
@@ -136,7 +139,7 @@ fn commit(folder: &Path, repo: &RepoName, files: &[(&str, &str)]) -> Oid {
         &work,
         &["-c", "user.name=T", "-c", "user.email=t@localhost", "commit", "-q", "--allow-empty", "-m", "Test"],
     );
-    let bare = folder.join("repos").join(format!("{repo}.git"));
+    let bare = folder.join("repos").join(format!("{REPO}.git"));
     git(&work, &["clone", "-q", "--bare", ".", &bare.display().to_string()]);
     Oid::parse(&git(&work, &["rev-parse", "HEAD"])).expect("oid")
 }

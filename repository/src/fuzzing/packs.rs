@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use gix::hash::{Kind as HashKind, hasher};
-use slipway_core::{Oid, RepoName};
+use slipway_core::{ObjectFormat, Oid, RepoId};
 
 use crate::pack::{write_distance, write_type_and_size};
 use crate::{ReceiveLimits, Repositories, Repository};
@@ -33,8 +33,7 @@ fn repository() -> &'static Repository {
     static REPOSITORY: OnceLock<std::sync::Arc<Repository>> = OnceLock::new();
     REPOSITORY.get_or_init(|| {
         let folder = std::env::temp_dir().join(format!("slipway-fuzzing-{}", std::process::id()));
-        let name = RepoName::parse("target").unwrap_or_else(|e| panic!("{e}"));
-        let made = Repositories::open(&folder).and_then(|all| all.create(&name));
+        let made = Repositories::open(&folder).and_then(|all| all.create(RepoId(1), ObjectFormat::Sha1));
         made.unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
     })
 }

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod browse;
+mod folders;
 mod maintaining;
 mod reading;
 mod receiving;

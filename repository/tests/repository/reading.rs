@@ -1,6 +1,8 @@
 //! Reading what plain git wrote: objects, refs, and changes made beside an open snapshot.
 
-use slipway_core::{ObjectFormat, Oid, RepoName};
+use std::sync::Arc;
+
+use slipway_core::{ObjectFormat, Oid, RepoId, RepoName};
 use slipway_repository::{RepoError, Repository};
 
 use crate::support::*;
@@ -104,16 +106,19 @@ fn an_open_snapshot_survives_git_gc_and_the_next_one_sees_what_changed() {
 }
 
 #[test]
-fn repositories_are_made_renamed_removed_and_swept() {
+fn repositories_are_made_linked_removed_and_swept() {
     let lab = Lab::new();
     let (_, path) = lab.create("one");
     git(&path, &["fsck", "--strict"]);
-    let [one, two] = ["one", "two"].map(|n| RepoName::parse(n).unwrap());
-    assert!(matches!(lab.repositories.create(&one), Err(RepoError::RepositoryExists { .. })));
-    lab.repositories.rename(&one, &two).unwrap();
-    assert!(matches!(lab.repositories.get(&one), Err(RepoError::NoSuchRepository { .. })));
-    assert!(matches!(lab.repositories.rename(&one, &two), Err(RepoError::RepositoryExists { .. })));
-    lab.repositories.get(&two).unwrap().snapshot().unwrap();
+    let one = RepoId(1);
+    assert_eq!(path.file_name().unwrap(), "1.git");
+    let again = lab.repositories.create(one, ObjectFormat::Sha1);
+    assert!(matches!(again, Err(RepoError::RepositoryExists { .. })));
+    // Another name is another link; who has it open goes on.
+    let open = lab.repositories.get(one).unwrap();
+    assert!(lab.repositories.link(one, &RepoName::parse("two").unwrap()).unwrap());
+    assert!(!lab.path("one").is_symlink() && lab.path("two").is_symlink());
+    assert!(Arc::ptr_eq(&open, &lab.repositories.get(one).unwrap()));
     let stale = lab.path("two").join("objects/tmp_objdir-incoming-4711-3");
     std::fs::create_dir_all(&stale).unwrap();
     let of_git = lab.path("two").join("objects/tmp_objdir-incoming-a1B2c3");
@@ -129,7 +134,8 @@ fn repositories_are_made_renamed_removed_and_swept() {
     lab.repositories.sweep().unwrap();
     assert!(of_git.exists(), "a push by plain git is under way");
     assert!(!stale.exists() && !lock.exists() && !half.exists());
-    lab.repositories.remove(&two).unwrap();
-    assert!(matches!(lab.repositories.get(&two), Err(RepoError::NoSuchRepository { .. })));
+    lab.repositories.remove(one).unwrap();
+    assert!(matches!(lab.repositories.get(one), Err(RepoError::NoFolder { .. })));
+    lab.repositories.remove(one).unwrap();
     assert_eq!(std::fs::read_dir(lab.dir.path().join("repos")).unwrap().count(), 0);
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
-use slipway_core::{ObjectFormat, Oid, RepoName};
+use slipway_core::{ObjectFormat, Oid, RepoId, RepoName};
 use slipway_repository::{Repositories, Repository};
 
 /// A small generator of numbers (splitmix64), so that a failing seed can be run again.
@@ -90,8 +90,16 @@ impl Lab {
         Self { dir, repositories, format }
     }
     pub fn create(&self, name: &str) -> (Arc<Repository>, PathBuf) {
-        let repository = self.repositories.create_as(&RepoName::parse(name).unwrap(), self.format).unwrap();
-        (repository, self.path(name))
+        let id = RepoId(1 + self.repositories.folders().unwrap().len() as u64);
+        let repository = self.repositories.create(id, self.format).unwrap();
+        assert!(self.repositories.link(id, &RepoName::parse(name).unwrap()).unwrap());
+        // Not the link to it: a copy shall be one.
+        (repository, self.path(name).canonicalize().unwrap())
+    }
+    /// The repository that the link of that name leads to.
+    pub fn get(&self, name: &str) -> Arc<Repository> {
+        let folder = std::fs::read_link(self.path(name)).unwrap();
+        self.repositories.get(folder.file_stem().unwrap().to_str().unwrap().parse().unwrap()).unwrap()
     }
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join("repos").join(format!("{name}.git"))

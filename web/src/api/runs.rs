@@ -5,7 +5,7 @@ use axum::body::Body as Bytestream;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use serde::{Deserialize, Serialize};
@@ -113,19 +113,27 @@ async fn log(
     let record = visit.repo(&repo, Action::ReadRepo).await?;
     let build = find_build(&visit, &record, &number).await?;
     let log = Log::new(visit.forge(), visit.caller(), record.id, build.number);
-    Ok(log_response(log, keys.offset, keys.follow))
+    log_response(log, keys.offset, keys.follow).await
 }
 
 /// A log's raw bytes as they are, or as they come.
-pub(crate) fn log_response(log: Log, offset: u64, follow: bool) -> Response {
-    let chunks = if follow { log.follow(offset) } else { log.pieces(offset) };
+pub(crate) async fn log_response(log: Log, offset: u64, follow: bool) -> Answer<Response> {
+    let chunks = match follow {
+        true => log.follow(offset),
+        false => {
+            let mut pieces = log.pieces(offset);
+            // A log that cannot be read is told in words, and not by an answer that ends early.
+            let first = pieces.next().await.transpose()?;
+            stream::iter(first.map(Ok)).chain(pieces).boxed()
+        }
+    };
     let body = Bytestream::from_stream(chunks.map(|chunk| chunk.map(|c| c.bytes)));
     let headers = [
         (CONTENT_TYPE, "text/plain; charset=utf-8"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (CACHE_CONTROL, "no-store"),
     ];
-    (headers, body).into_response()
+    Ok((headers, body).into_response())
 }
 
 async fn retry(visit: Visit, Path((repo, number)): Path<(String, String)>) -> Answer<Response> {

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use slipway_core::build::{Build, BuildState, Stage, TestVerdict};
 use slipway_core::run::Failure;
-use slipway_core::{BuildNumber, Problem, RepoName, UnixMillis};
+use slipway_core::{BuildNumber, Problem, ProblemKind, RepoName, UnixMillis};
 use slipway_forge::logs::Log;
 use slipway_forge::{bindings, runs};
 
@@ -16,7 +16,7 @@ use super::mark::{Mark, StageState, took};
 use crate::api::{Keys, find_build, log_response};
 use crate::limits::{HISTORY_ROWS, LOG_PAGE_BYTES};
 use crate::link::Link;
-use crate::refusal::Answer;
+use crate::refusal::{Answer, Refusal};
 use crate::text::{Moment, without_ansi};
 use crate::visit::Visit;
 
@@ -211,7 +211,12 @@ pub(crate) async fn show(visit: Visit, Path((repo, number)): Path<(String, Strin
     let build = find_build(&visit, &seen.record, &number).await?;
     let (name, number) = (&seen.record.name, build.number);
     let log = Log::new(visit.forge(), visit.caller(), seen.record.id, number);
-    let (log, from, end) = visit.ask(move |_, _| read_end(&log)).await?;
+    let read = visit.ask(move |_, _| read_end(&log)).await;
+    let (log, from, end) = match read {
+        // What is recorded of the build is shown all the same.
+        Err(Refusal(problem)) if problem.kind == ProblemKind::Broken => (problem.to_string(), 0, 0),
+        read => read?,
+    };
     let under_way = !build.run.state.is_final();
     html(&BuildPage {
         frame: Frame::of_repo(&visit, &seen, "Builds", format!("Build {number}"))
@@ -255,7 +260,7 @@ fn read_end(log: &Log) -> Result<(String, u64, u64), Problem> {
 pub(crate) async fn raw_log(visit: Visit, Path((repo, number)): Path<(String, String)>) -> Answer<Response> {
     let seen = visit.see(&repo).await?;
     let number = find_build(&visit, &seen.record, &number).await?.number;
-    Ok(log_response(Log::new(visit.forge(), visit.caller(), seen.record.id, number), 0, false))
+    log_response(Log::new(visit.forge(), visit.caller(), seen.record.id, number), 0, false).await
 }
 
 pub(crate) async fn act(

@@ -201,7 +201,7 @@ async fn an_id_that_no_ref_reaches_is_not_shown() {
     let world = World::new();
     let tip = world.tip("open");
     let lost = world.commit("open", Some(tip), &[("secret.txt", "lost\n")], "Lost");
-    let repository = world.repositories.get(&crate::world::repo_name("open")).expect("open");
+    let repository = world.opened("open");
     let back = slipway_core::RefUpdate {
         name: slipway_core::RefName::branch("main").expect("a branch"),
         old: lost,

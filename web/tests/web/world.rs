@@ -26,7 +26,7 @@ use slipway_core::{
 };
 use slipway_forge::bump::Place;
 use slipway_forge::{Caller, Change, Check, Credential, Forge, Outside, Subject, Surface, mint_token};
-use slipway_repository::{Edit, Maintained, Repositories, Signature, Snapshot};
+use slipway_repository::{Edit, Maintained, Repositories, Repository, Signature, Snapshot};
 use slipway_store::{MasterKey, Store};
 use slipway_web::{Addresses, Parts, router};
 use tokio::sync::broadcast;
@@ -155,9 +155,16 @@ impl World {
 
     /// The same with ids of that hash.
     pub(crate) fn repository_of(&self, format: ObjectFormat, name: &str, public: bool) -> RepoId {
-        self.repositories.create_as(&repo_name(name), format).expect("a repository");
         let about = "A line about it";
-        self.store.create_repo_as(format, &repo_name(name), about, public, NOW).expect("a record").id
+        let record =
+            self.store.create_repo_as(format, &repo_name(name), about, public, NOW).expect("a record");
+        self.repositories.create(record.id, format).expect("a repository");
+        record.id
+    }
+
+    pub(crate) fn opened(&self, name: &str) -> Arc<Repository> {
+        let record = self.store.repo_by_name(&repo_name(name)).expect("read").expect("there");
+        self.repositories.get(record.id).expect("open")
     }
 
     pub(crate) fn history(&self, name: &str) {
@@ -180,7 +187,7 @@ impl World {
             &format!("Change {EVIL}\n\nBody {EVIL}\n"),
         );
         let tip = self.tip(name);
-        let repository = self.repositories.get(&repo_name(name)).expect("open");
+        let repository = self.opened(name);
         for full in ["refs/heads/feature/x", "refs/tags/v1"] {
             let update = RefUpdate {
                 name: RefName::parse(full).expect("a ref"),
@@ -192,7 +199,7 @@ impl World {
     }
 
     pub(crate) fn tip(&self, name: &str) -> Oid {
-        let repository = self.repositories.get(&repo_name(name)).expect("open");
+        let repository = self.opened(name);
         let main = RefName::branch("main").expect("a branch");
         RefStore::current(&*repository, &main).expect("read").expect("born")
     }
@@ -205,7 +212,7 @@ impl World {
         message: &str,
     ) -> Oid {
         static CLOCK: AtomicU32 = AtomicU32::new(0);
-        let repository = self.repositories.get(&repo_name(name)).expect("open");
+        let repository = self.opened(name);
         let at_ms = NOW.0 - 10_000_000 + u64::from(CLOCK.fetch_add(1, Ordering::Relaxed)) * 1000;
         let by = || Signature {
             name: format!("Ann {EVIL}"),
@@ -476,7 +483,7 @@ impl Outside for Fake {
         self.note(format!("create {name}"));
         let record = self.store.create_repo_as(format, name, about, public, NOW)?;
         maker.map(|maker| self.store.grant(maker, record.id, Role::Admin)).transpose()?;
-        self.repositories.create_as(name, format)?;
+        self.repositories.create(record.id, format)?;
         Ok(record)
     }
     async fn rename_repo(&self, repo: RepoId, new: &RepoName) -> Result<RepoRecord, Problem> {
@@ -491,8 +498,7 @@ impl Outside for Fake {
     }
     async fn maintain(&self, repo: RepoId, full: bool) -> Result<Maintained, Problem> {
         self.note(format!("maintain {repo} {full}"));
-        let record = self.record(repo);
-        Ok(self.repositories.get(&record.name)?.maintain(&std::sync::atomic::AtomicBool::new(false))?)
+        Ok(self.repositories.get(repo)?.maintain(&std::sync::atomic::AtomicBool::new(false))?)
     }
     async fn test_registry(&self, registry: &Registry, _: Option<&Secret>) -> Result<String, Problem> {
         Ok(format!("{} answers.", registry.name))

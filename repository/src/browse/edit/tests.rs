@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use slipway_core::{ObjectFormat, RepoId};
+
 use super::*;
 use crate::browse::{first_commit, incoming};
 use crate::{Repositories, Repository, Snapshot};
@@ -18,12 +20,12 @@ impl Lab {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let repositories = Repositories::open(dir.path()).expect("opens");
-        let repository = repositories.create(&"app".parse().expect("a name")).expect("made");
+        let repository = repositories.create(RepoId(1), ObjectFormat::Sha1).expect("made");
         Self { dir, repository }
     }
 
     fn git(&self, args: &[&str], input: &[u8]) -> String {
-        git(&self.dir.path().join("app.git"), args, input)
+        git(&self.dir.path().join("1.git"), args, input)
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -212,11 +214,14 @@ fn a_push_is_asked_for_files_links_and_changes() {
     let file = |path, max| incoming::file(objects, &base, path, max).expect("readable");
     assert_eq!(file("slipway.toml", 1), Some(b"x".to_vec()));
     assert_eq!(file("./docker//app", 6), Some(b"FROM x".to_vec()));
-    for (path, max) in
-        [("slipway.toml", 0), ("none", 9), ("docker", 9), ("Dockerfile", 99), ("../x", 9), ("", 9)]
-    {
+    for (path, max) in [("none", 9), ("docker", 9), ("Dockerfile", 99), ("../x", 9), ("", 9)] {
         assert_eq!(file(path, max), None, "{path}");
     }
+    // Too large is not the same as not there, and neither is a commit that is missing.
+    let large = incoming::file(objects, &base, "slipway.toml", 0).expect_err("refused");
+    assert_eq!(large.what, "slipway.toml has 1 bytes; at most 0 are read.");
+    let gone = incoming::file(objects, &Oid::Sha1([9; 20]), "slipway.toml", 9).expect_err("told");
+    assert_eq!(gone.kind, slipway_core::ProblemKind::Broken);
     let has = |path| incoming::has_file(objects, &base, path).expect("readable");
     assert!(["Dockerfile", "docker/app", "folder/app", "./back"].into_iter().all(has));
     assert!(

@@ -98,8 +98,7 @@ fn revisions_are_gits() {
     git(&wild.path, &["update-ref", "refs/tags/b1", &first]);
     git(&wild.path, &["update-ref", "refs/heads/feature/x", &first]);
     git(&wild.path, &["update-ref", "refs/heads/cafe", &first]);
-    let repositories = &wild._lab.repositories;
-    let snapshot = repositories.get(&"wild".parse().unwrap()).unwrap().snapshot().unwrap();
+    let snapshot = wild._lab.get("wild").snapshot().unwrap();
     let tag = git(&wild.path, &["for-each-ref", "--format=%(refname:short)", "--count=1", "refs/tags/t*"]);
     let mut revisions: Vec<String> = REVISIONS.map(str::to_owned).to_vec();
     revisions.extend([

@@ -38,7 +38,7 @@ fn trees_that_lead_out_of_the_repository_are_refused() {
 #[test]
 fn a_commit_of_our_own_is_in_quarantine_until_it_is_published() {
     let wild = Wild::new(4, 40);
-    let repository = wild._lab.repositories.get(&"wild".parse().unwrap()).unwrap();
+    let repository = wild._lab.get("wild");
     let parent = wild.snapshot.resolve("main").unwrap().unwrap();
     let before = all_objects(&wild.path).len();
     let who =
