@@ -28,11 +28,11 @@ pub enum RepoError {
         /// "belongs to …".
         why: String,
     },
-    /// The name is taken.
-    #[error("there is a repository {name} already")]
-    RepositoryExists {
-        /// As asked for.
-        name: String,
+    /// Something is in the place of a new repository.
+    #[error("a folder {} is there already and belongs to no repository", path.display())]
+    FolderExists {
+        /// Which.
+        path: PathBuf,
     },
     /// The folder is a repository of a kind that is not served.
     #[error("{} {why}", path.display())]
@@ -284,6 +284,7 @@ fn told(e: &RepoError) -> String {
         | RepoError::Unsupported { path, .. }
         | RepoError::BrokenPack { path, .. }
         | RepoError::BrokenRef { path, .. }
+        | RepoError::FolderExists { path }
         | RepoError::NoFolder { path }
         | RepoError::NotIts { path, .. }
         | RepoError::RefLocked { path } => text.replace(&path.display().to_string(), &shown(path)),
@@ -314,7 +315,9 @@ impl From<RepoError> for Problem {
             RepoError::NotIts { .. } => {
                 (K::Broken, "Put this repository's own folder there: slipway/id in it says whose it is.")
             }
-            RepoError::RepositoryExists { .. } => (K::Conflict, "Choose another name."),
+            RepoError::FolderExists { .. } => {
+                (K::Conflict, "Have an administrator of this server move it away, then try again.")
+            }
             RepoError::Unsupported { .. } => (K::Broken, "Convert it with plain git, then try again."),
             RepoError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 (K::Broken, "Free space on the server's disk, then try again.")

@@ -61,11 +61,11 @@ impl Repositories {
     /// Makes an empty repository whose HEAD names `main`, with ids of that hash, which never changes.
     ///
     /// # Errors
-    /// [`RepoError::RepositoryExists`] if a folder of that id is there: it is somebody's, and not looked into.
+    /// [`RepoError::FolderExists`] if a folder of that id is there: it is somebody's, and not looked into.
     pub fn create(&self, id: RepoId, format: ObjectFormat) -> Result<Arc<Repository>> {
         let path = self.path(id);
         let mut open = self.lock();
-        let taken = || RepoError::RepositoryExists { name: format!("{id}.git") };
+        let taken = || RepoError::FolderExists { path: path.clone() };
         if is_there(&path)? {
             return Err(taken());
         }

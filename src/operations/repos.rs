@@ -6,11 +6,17 @@ use std::sync::{Mutex, PoisonError};
 
 use slipway_core::target::RepoRecord;
 use slipway_core::{ObjectFormat, Problem, RepoId, RepoName, Role, UserName};
+use slipway_repository::RepoError;
 
 use crate::rooms::Rooms;
 use crate::supervisor::now;
 
-/// The record first, with its maker's role (it takes the name), then the folder; a folder that fails takes the record back.
+/// Folders of no repository that are stepped over to find a place for a new one: a database that was brought back from a
+/// backup counts on from there.
+const IN_THE_WAY_MAX: usize = 100;
+
+/// The record first, with its maker's role (it takes the name), then the folder; a folder that fails takes the record back. A folder that is there
+/// already is somebody's: its id is not used.
 pub(super) fn create(
     rooms: &Rooms,
     format: ObjectFormat,
@@ -20,19 +26,29 @@ pub(super) fn create(
     maker: Option<&UserName>,
 ) -> Result<RepoRecord, Problem> {
     let now = now();
-    let record = rooms.store.transact(|tx| {
-        let record = tx.create_repo_as(format, name, description, public, now)?;
-        if let Some(maker) = maker {
-            tx.grant(maker, record.id, Role::Admin)?;
+    for tries in 0.. {
+        let record = rooms.store.transact(|tx| {
+            let record = tx.create_repo_as(format, name, description, public, now)?;
+            if let Some(maker) = maker {
+                tx.grant(maker, record.id, Role::Admin)?;
+            }
+            Ok(record)
+        })?;
+        match rooms.repositories.create(record.id, format) {
+            Ok(_) => {
+                link(rooms, record.id)?;
+                return Ok(record);
+            }
+            Err(error) => {
+                rooms.store.remove_repo(record.id)?;
+                if !matches!(error, RepoError::FolderExists { .. }) || tries >= IN_THE_WAY_MAX {
+                    return Err(error.into());
+                }
+                tracing::warn!("a new repository is not put there: {error}");
+            }
         }
-        Ok(record)
-    })?;
-    if let Err(error) = rooms.repositories.create(record.id, format) {
-        rooms.store.remove_repo(record.id)?;
-        return Err(error.into());
     }
-    link(rooms, record.id)?;
-    Ok(record)
+    Err(Problem::no_such_repository(name.as_str()))
 }
 
 /// The record, and nothing else but a link: the folder lies under the id.

@@ -113,7 +113,7 @@ fn repositories_are_made_linked_removed_and_swept() {
     let one = RepoId(1);
     assert_eq!(path.file_name().unwrap(), "1.git");
     let again = lab.repositories.create(one, ObjectFormat::Sha1);
-    assert!(matches!(again, Err(RepoError::RepositoryExists { .. })));
+    assert!(matches!(again, Err(RepoError::FolderExists { .. })));
     // Another name is another link; who has it open goes on.
     let open = lab.repositories.get(one).unwrap();
     assert!(lab.repositories.link(one, &RepoName::parse("two").unwrap()).unwrap());
