@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Connection;
-use crate::error::DeployError;
+use crate::error::Trouble;
 use crate::health::{Verdict, health};
 use crate::limits::{ESTABLISH_MS_MAX, KIND_MS_MAX, WEBHOOK_MS_MAX};
 use crate::owner::{Claim, Owner, other_tool};
@@ -19,17 +19,6 @@ use crate::place::Wanted;
 use crate::takeover::{MANAGER, takeover};
 use crate::wire::{APPLY, Answer, Call, CallError, JSON_PATCH};
 use crate::words;
-
-/// Why one object did not get through.
-#[derive(Debug)]
-pub(crate) enum Trouble {
-    /// The object's own fault: a sentence without its name.
-    Refused(String),
-    /// The cluster's.
-    Cluster(DeployError),
-    /// Told to stop.
-    Stopped,
-}
 
 /// What matters of an object as it is in the cluster; the object itself is not kept.
 #[derive(Debug)]

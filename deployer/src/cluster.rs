@@ -12,7 +12,7 @@ use crate::error::DeployError;
 use crate::kinds::Kinds;
 use crate::kubeconfig;
 use crate::limits::CLUSTERS_MAX;
-use crate::reconcile::Timing;
+use crate::run::Timing;
 use crate::wire::{Answer, Call, CallError, Wire};
 
 /// Connections by cluster name; cheap to share, safe to ask from everywhere.

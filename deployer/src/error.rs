@@ -1,10 +1,45 @@
 //! What can go wrong, in the words that people see, and whose fault it is.
 
+use std::fmt;
+
 use slipway_core::run::{Failure, FailureClass};
 use slipway_core::{Problem, ProblemKind};
 
 use crate::limits::{FAILURES_MAX, MESSAGE_BYTES_MAX, cut};
-use crate::manifest::RenderError;
+
+/// Why a file gives no manifests: `deployment.yaml:12:3: …`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct RenderError {
+    /// The file.
+    pub path: String,
+    /// Line from 1; 0 where the whole file is meant.
+    pub line: u64,
+    /// Column from 1; 0 where the whole line is meant.
+    pub column: u64,
+    /// What is wrong and, where it is not plain, what to do.
+    pub sentence: String,
+}
+
+impl fmt::Display for RenderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.line, self.column) {
+            (0, _) => write!(f, "{}: {}", self.path, self.sentence),
+            (line, 0) => write!(f, "{}:{line}: {}", self.path, self.sentence),
+            (line, column) => write!(f, "{}:{line}:{column}: {}", self.path, self.sentence),
+        }
+    }
+}
+
+/// Why one object did not get through.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The object's own fault: a sentence without its name.
+    Refused(String),
+    /// The cluster's.
+    Cluster(DeployError),
+    /// Told to stop.
+    Stopped,
+}
 
 /// Why a deploy, a dry-run or a test did not come to its end.
 #[derive(Debug, thiserror::Error)]

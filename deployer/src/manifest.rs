@@ -4,10 +4,10 @@
 //! goes (namespaces, what the binding allows) is decided in `place.rs`, since only the cluster knows its kinds.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::error::RenderError;
 use crate::limits::{
     DOCUMENTS_MAX, FILE_BYTES_MAX, FILES_MAX, OBJECTS_MAX, RENDER_BYTES_MAX, RENDER_ERRORS_MAX,
 };
@@ -50,29 +50,6 @@ impl Default for RenderLimits {
             file_bytes_max: FILE_BYTES_MAX,
             bytes_max: RENDER_BYTES_MAX,
             objects_max: OBJECTS_MAX,
-        }
-    }
-}
-
-/// Why a file gives no manifests: `deployment.yaml:12:3: …`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct RenderError {
-    /// The file.
-    pub path: String,
-    /// Line from 1; 0 where the whole file is meant.
-    pub line: u64,
-    /// Column from 1; 0 where the whole line is meant.
-    pub column: u64,
-    /// What is wrong and, where it is not plain, what to do.
-    pub sentence: String,
-}
-
-impl fmt::Display for RenderError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.line, self.column) {
-            (0, _) => write!(f, "{}: {}", self.path, self.sentence),
-            (line, 0) => write!(f, "{}:{line}: {}", self.path, self.sentence),
-            (line, column) => write!(f, "{}:{line}:{column}: {}", self.path, self.sentence),
         }
     }
 }

@@ -10,16 +10,16 @@ use slipway_core::deploy::{Change, InventoryEntry};
 use slipway_core::target::ClusterBinding;
 use tokio_util::sync::CancellationToken;
 
-use crate::apply::Trouble;
 use crate::cluster::Connection;
-use crate::error::DeployError;
+use crate::error::{DeployError, Trouble};
 use crate::journal::{Board, Silence};
 use crate::limits::{DIFF_PATHS_MAX, MESSAGE_BYTES_MAX, cut};
 use crate::manifest::Manifest;
 use crate::owner::{APPLIED, Claim, Owner};
 use crate::place::place;
 use crate::prune::{Fate, PruneConfirmation, within_budget};
-use crate::reconcile::{Reconcile, Run, key_of};
+use crate::reconcile::{Reconcile, key_of};
+use crate::run::Run;
 use crate::wire::{Call, JSON};
 
 /// What a deploy would do with one object.

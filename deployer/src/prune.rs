@@ -11,13 +11,14 @@ use slipway_core::deploy::{Change, InventoryEntry};
 use slipway_core::target::ClusterBinding;
 use tokio::time::Instant;
 
-use crate::apply::{Trouble, pause, text};
-use crate::error::DeployError;
+use crate::apply::{pause, text};
+use crate::error::{DeployError, Trouble};
 use crate::kinds::Kind;
 use crate::limits::{DELETE_MS_MAX, PRUNE_ALWAYS, PRUNE_PERCENT};
 use crate::order::{BARRIERS, barrier, is_protected};
 use crate::owner::{Claim, Key, Owner, PRUNE};
-use crate::reconcile::{Run, key_of};
+use crate::reconcile::key_of;
+use crate::run::Run;
 use crate::wire::{Call, CallError, JSON};
 use crate::words;
 

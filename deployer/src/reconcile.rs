@@ -19,17 +19,18 @@ use slipway_core::{Oid, RepoId, RepoName};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::apply::{Applied, Live, Trouble, pause};
+use crate::apply::{Applied, Live, pause};
 use crate::cluster::Connection;
-use crate::error::DeployError;
+use crate::error::{DeployError, Trouble};
 use crate::health::Verdict;
 use crate::journal::{Board, Journal};
-use crate::limits::{CRASH_GRACE_MS, ESTABLISH_MS_MAX, IMAGE_GRACE_MS, OBJECTS_IN_FLIGHT_MAX, ROLLOUT_MS};
+use crate::limits::{ESTABLISH_MS_MAX, OBJECTS_IN_FLIGHT_MAX};
 use crate::manifest::Manifest;
 use crate::order::BARRIERS;
 use crate::owner::{Claim, Key, Owner};
 use crate::place::{Wanted, place};
 use crate::prune::PruneConfirmation;
+use crate::run::Run;
 use crate::words;
 
 /// What is to be done.
@@ -49,34 +50,6 @@ pub struct Reconcile<'a> {
     pub inventory: Vec<InventoryEntry>,
     /// What the commit's author said about deletes; see [`PruneConfirmation::from_message`].
     pub prune: PruneConfirmation,
-}
-
-/// How long a rollout may take; [`Default`] takes the figures of [`crate::limits`]. All in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// Until everything is healthy; an object that asks for more than ten minutes itself gets it.
-    pub rollout_ms: u64,
-    /// An image that cannot be pulled for so long fails the deploy.
-    pub image_grace_ms: u64,
-    /// A container that crashes, or pods that are refused, for so long fail the deploy.
-    pub crash_grace_ms: u64,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self { rollout_ms: ROLLOUT_MS, image_grace_ms: IMAGE_GRACE_MS, crash_grace_ms: CRASH_GRACE_MS }
-    }
-}
-
-/// One reconcile under way.
-pub(crate) struct Run<'a> {
-    pub(crate) connection: &'a Connection,
-    pub(crate) owner: Owner,
-    pub(crate) binding: &'a ClusterBinding,
-    pub(crate) wanted: Vec<Wanted>,
-    pub(crate) board: Board<'a>,
-    pub(crate) stop: &'a CancellationToken,
-    pub(crate) timing: Timing,
 }
 
 impl Connection {

@@ -10,15 +10,15 @@ use serde_json::Value;
 use slipway_core::deploy::Health;
 use tokio::time::Instant;
 
-use crate::apply::{Applied, Trouble, pause};
-use crate::error::DeployError;
+use crate::apply::{Applied, pause};
+use crate::error::{DeployError, Trouble};
 use crate::health::{Verdict, health};
 use crate::limits::{
     REASON_PAUSE_MS, ROLLOUT_MS_MAX, ROLLOUT_PAUSE_MS_MAX, ROLLOUT_PAUSE_MS_MIN, SILENCE_MS_MAX,
 };
 use crate::place::Wanted;
 use crate::reason::{Ail, Ailment};
-use crate::reconcile::Run;
+use crate::run::Run;
 use crate::wire::Call;
 
 /// An object that is not healthy yet.

@@ -9,8 +9,8 @@ use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{Options, Spanned};
 
+use crate::error::RenderError;
 use crate::limits::{DEPTH_MAX, DOCUMENTS_MAX, YAML_ALIASES_MAX, YAML_NODES_MAX, YAML_REPLAY_MAX, cut};
-use crate::manifest::RenderError;
 
 /// One document of a file.
 #[derive(Debug)]

@@ -7,11 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use slipway_core::RepoName;
 use slipway_core::build::{Build, Stage, TestVerdict};
 use slipway_core::limits::SPEC_BYTES_MAX;
 use slipway_core::spec::{Network, Spec, Test};
-use slipway_core::target::Registry;
-use slipway_core::{RepoName, Secret};
 use slipway_repository::{Mode, Snapshot};
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +21,7 @@ use crate::engine::{Engine, EngineVersion, LABEL_BUILD, LABEL_ORIGIN, LABEL_SERV
 use crate::error::HookError;
 use crate::log::BuildLog;
 use crate::mark::{BuildId, Marks};
-use crate::registry::Registries;
+use crate::registry::{Registries, RegistryTarget};
 
 mod clean;
 mod lent;
@@ -42,17 +41,6 @@ pub struct Job {
     pub log: BuildLog,
     /// Registries whose logins the build may use for its base images: those the repository is bound to.
     pub logins: Vec<RegistryTarget>,
-}
-
-/// Where an image goes: a registry, its password, and the image's path below the registry's prefix.
-#[derive(Clone, Debug)]
-pub struct RegistryTarget {
-    /// The registry.
-    pub registry: Registry,
-    /// Its password (`generic`) or secret access key (`ecr`).
-    pub password: Option<Secret>,
-    /// The binding's image path.
-    pub image: String,
 }
 
 /// What a commit asks for.

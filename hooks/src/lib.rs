@@ -17,6 +17,7 @@ mod registry;
 
 pub use self::engine::{Engine, EngineVersion};
 pub use self::error::HookError;
-pub use self::hooks::{Hooks, Job, Prepared, RegistryTarget, Swept};
+pub use self::hooks::{Hooks, Job, Prepared, Swept};
 pub use self::log::{BuildLog, BuildLogs, LogFollower, LogLength};
 pub use self::mark::Marks;
+pub use self::registry::RegistryTarget;

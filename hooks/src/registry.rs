@@ -6,12 +6,11 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use slipway_core::target::RegistryKind;
+use slipway_core::target::{Registry, RegistryKind};
 use slipway_core::{Digest, Secret};
 
 use crate::engine::session::Login;
 use crate::error::HookError;
-use crate::hooks::RegistryTarget;
 
 mod client;
 mod ecr;
@@ -21,6 +20,17 @@ use self::ecr::Ecr;
 
 /// ECR accounts that are kept open at once.
 const ACCOUNTS_MAX: usize = 32;
+
+/// Where an image goes: a registry, its password, and the image's path below the registry's prefix.
+#[derive(Clone, Debug)]
+pub struct RegistryTarget {
+    /// The registry.
+    pub registry: Registry,
+    /// Its password (`generic`) or secret access key (`ecr`).
+    pub password: Option<Secret>,
+    /// The binding's image path.
+    pub image: String,
+}
 
 /// A manifest as a registry has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

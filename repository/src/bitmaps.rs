@@ -3,8 +3,11 @@
 //! They cover the packs of the multi-pack index, or one pack; commits that came since are walked, and only what is new
 //! in them is looked at. Their numbers are the packs' own order; what leaves here is a set by place.
 
+mod left_out;
 mod looks;
 mod whole;
+
+pub(crate) use self::left_out::LeftOut;
 
 pub(crate) use self::looks::Looks;
 
@@ -23,7 +26,6 @@ use crate::object::Kind;
 use crate::pack::Pack;
 use crate::packs::{JointIndex, PackSet, Place, gix_id};
 use crate::reach::Marks;
-use crate::send::LeftOut;
 use crate::snapshot::Snapshot;
 
 /// The bitmaps of a set of packs.
@@ -254,7 +256,7 @@ impl Snapshot {
         let packs = self.packs.load();
         let bitmaps = Bitmaps::open(&packs)?;
         let root = self.objects.parent().unwrap_or(&self.objects);
-        if crate::maintain::wrote_bitmaps(root, bitmaps.file.checksum()) {
+        if crate::maintain::record::wrote_bitmaps(root, bitmaps.file.checksum()) {
             return Some(Arc::new(bitmaps));
         }
         let objects = self.objects.display();

@@ -10,7 +10,7 @@ use slipway_core::{ObjectFormat, Oid};
 
 use crate::error::{RepoError, Result};
 use crate::limits::BOUNDARY_BYTES_MAX;
-use crate::refs::update::rewrite;
+use crate::lock_file::rewrite;
 
 /// The boundary of a repository; empty if its history is whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

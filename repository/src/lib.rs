@@ -16,6 +16,7 @@ mod check;
 mod connected;
 mod delta;
 mod digest;
+mod durable;
 mod error;
 // Readers are whole: what the server does not ask for, tests and fuzz targets do. In a build of the tests nothing is
 // unused.

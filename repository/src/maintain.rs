@@ -17,7 +17,7 @@ mod joint;
 mod loose;
 mod order;
 mod reachability;
-mod record;
+pub(crate) mod record;
 mod rewrite;
 mod roll_up;
 mod roots;
@@ -156,12 +156,6 @@ pub(crate) fn may_need_work(root: &Path) -> Result<bool> {
     let is_indexed = folder.join("multi-pack-index").exists();
     let much = packs >= MAINTAINED_LONERS_MAX || (packs > 0 && !is_indexed);
     Ok(much || Record::read(root).repack_may_be_due())
-}
-
-/// True if maintenance of the repository at `root` wrote the bitmaps that belong to a pack or index of that checksum, and
-/// has written none since.
-pub(crate) fn wrote_bitmaps(root: &Path, checksum: &[u8]) -> bool {
-    Record::read(root).bitmaps.is_some_and(|ours| ours == hex::encode(checksum))
 }
 
 fn go_on(stop: &AtomicBool) -> Result<()> {

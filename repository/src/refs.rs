@@ -30,6 +30,11 @@ pub struct Ref {
     pub symref: Option<RefName>,
 }
 
+/// The name `HEAD`.
+pub(crate) fn head_itself() -> Result<RefName> {
+    RefName::parse("HEAD").map_err(|e| RepoError::Invalid { what: e.to_string() })
+}
+
 /// What one ref says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Value {

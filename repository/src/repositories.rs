@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slipway_core::{ObjectFormat, RepoId};
 
+use crate::durable::sync_folder;
 use crate::error::{RepoError, Result};
 use crate::limits::OPEN_REPOSITORIES_MAX;
 use crate::repository::{Repository, Shared};
@@ -216,9 +217,4 @@ fn lay_out(root: &Path, format: ObjectFormat) -> Result<()> {
         sync_folder(&root.join(folder))?;
     }
     Ok(())
-}
-
-/// Makes renames and new names in the folder durable.
-pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|f| f.sync_all()).map_err(RepoError::io("flush", folder))
 }

@@ -17,7 +17,7 @@ use crate::graph::Graph;
 use crate::limits::PEEL_DEPTH_MAX;
 use crate::object::Kind;
 use crate::packs::{self, BaseCache, PackSet};
-use crate::refs::{RawRefs, Ref, Stamp, Stamps, Value};
+use crate::refs::{RawRefs, Ref, Stamp, Stamps, Value, head_itself};
 use crate::send::cache::Recipes;
 use crate::settings::{ConfigValue, Settings};
 use crate::snapshot::{Snapshot, arrange, open_packs};
@@ -259,11 +259,6 @@ impl Repository {
         }
         Ok((Arc::new(Graph::open(&objects, self.format)?), stamps))
     }
-}
-
-/// The name `HEAD`.
-pub(crate) fn head_itself() -> Result<RefName> {
-    RefName::parse("HEAD").map_err(|e| RepoError::Invalid { what: e.to_string() })
 }
 
 /// Refs that can be read, and those that cannot.

@@ -28,7 +28,6 @@ use std::sync::atomic::AtomicBool;
 use gix::hash::{Kind as HashKind, hasher};
 use slipway_core::Oid;
 
-pub(crate) use self::filter::LeftOut;
 pub use self::filter::{Filter, Sparse};
 pub use self::stream::PackStream;
 use crate::error::{RepoError, Result};

@@ -122,7 +122,7 @@ impl Snapshot {
     /// The same generation without some of its refs. HEAD goes with the branch that it names.
     fn without(&self, hides: &dyn Fn(&str) -> bool) -> Result<Self> {
         let is_hidden = |name: &RefName| hides(name.as_str());
-        let head = if is_hidden(&self.head) { crate::repository::head_itself()? } else { self.head.clone() };
+        let head = if is_hidden(&self.head) { crate::refs::head_itself()? } else { self.head.clone() };
         let answers = (self.repository, self.recipes.clone());
         let mut view = Self::new(
             self.objects.clone(),

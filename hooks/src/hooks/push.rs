@@ -13,12 +13,12 @@ use slipway_core::target::Registry;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Hooks, Job, RegistryTarget};
+use super::{Hooks, Job};
 use crate::engine::build::{credentials, url_safe_login};
 use crate::engine::is_leftover;
 use crate::error::{HookError, one_line};
 use crate::limits::{PUSH_SILENCE, PUSH_TAG};
-use crate::registry::{Door, Manifest};
+use crate::registry::{Door, Manifest, RegistryTarget};
 
 impl Hooks {
     /// Pushes the image with all its tags, the commit's own first.

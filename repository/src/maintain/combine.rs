@@ -12,13 +12,13 @@ use slipway_core::Oid;
 
 use super::go_on;
 use crate::digest::Digest;
+use crate::durable::sync_folder;
 use crate::error::{RepoError, Result};
 use crate::formats::{IndexEntry, write_index, write_mtimes, write_reverse};
 use crate::limits::RECEIVE_BUFFER_BYTES;
 use crate::packs::{PackSet, Place};
 use crate::quarantine::Quarantine;
 use crate::reach::Marks;
-use crate::repositories::sync_folder;
 use crate::send::plan::{Item, Plan, Reads, plan_from};
 use crate::send::recipe::{Recipe, prepare};
 use crate::send::selected::Selected;

@@ -6,12 +6,12 @@ use std::sync::atomic::AtomicBool;
 
 use super::changes::{Change, each_change};
 use super::go_on;
+use crate::durable::sync_folder;
 use crate::error::{RepoError, Result};
 use crate::formats::commit_graph::bloom::{ChangedPaths, Settings};
 use crate::formats::commit_graph::write::Writer;
 use crate::formats::commit_graph::{BrokenGraph, CommitGraph, chain};
 use crate::graph::{Ancestors, Commit, Node};
-use crate::repositories::sync_folder;
 use crate::repository::Repository;
 use crate::snapshot::Snapshot;
 

@@ -10,12 +10,12 @@ use std::time::UNIX_EPOCH;
 
 use super::reachability::Reachability;
 use super::record::Record;
+use crate::durable::sync_folder;
 use crate::error::{RepoError, Result};
 use crate::formats::{Listing, Midx, MidxPack, write_midx};
 use crate::mapped::Mapped;
 use crate::pack::Pack;
 use crate::packs::{JointIndex, PackSet};
-use crate::repositories::sync_folder;
 use crate::repository::Repository;
 
 impl Listing for Pack {

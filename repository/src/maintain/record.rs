@@ -34,6 +34,12 @@ pub(super) struct Record {
     pub(super) bitmaps: Option<String>,
 }
 
+/// True if maintenance of the repository at `root` wrote the bitmaps that belong to a pack or index of that checksum, and
+/// has written none since.
+pub(crate) fn wrote_bitmaps(root: &Path, checksum: &[u8]) -> bool {
+    Record::read(root).bitmaps.is_some_and(|ours| ours == hex::encode(checksum))
+}
+
 fn path(root: &Path) -> PathBuf {
     root.join("slipway/maintenance")
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use super::IncomingPack;
+use crate::durable::sync_folder;
 use crate::error::{RepoError, Result};
-use crate::repositories::sync_folder;
 use crate::sweep::KEEP_WORDS;
 
 /// Files on their way to the disk, while everything else goes on.

@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use slipway_core::{Oid, RefName, RefUpdate};
 
 use super::{RawRefs, Value, read_packed};
+use crate::durable::sync_folder;
 use crate::error::{RepoError, Result};
 use crate::limits::{PACK_REFS_FROM, PEEL_DEPTH_MAX};
-use crate::lock_file::{self, Mark};
-use crate::repositories::sync_folder;
+use crate::lock_file::{Lock, rewrite};
 
 /// What each update came to.
 pub(crate) type Outcomes = Vec<Result<()>>;
@@ -167,50 +167,6 @@ fn conflict(refs: &BTreeSet<&str>, name: &str) -> Option<String> {
         let next = refs.range::<str, _>((Bound::Included(folder.as_str()), Bound::Unbounded)).next();
         next.filter(|r| r.starts_with(&folder)).map(|r| (*r).to_owned())
     })
-}
-
-/// A lock file; goes when dropped, unless it was renamed.
-struct Lock {
-    number: usize,
-    target: PathBuf,
-    path: PathBuf,
-    file: File,
-    done: bool,
-    _mark: Mark,
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        if !self.done {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-impl Lock {
-    fn take(root: &Path, target: PathBuf, number: usize) -> Result<Self> {
-        let mut path = target.clone().into_os_string();
-        path.push(".lock");
-        let path = PathBuf::from(path);
-        match lock_file::take(root, &path) {
-            Ok((file, mark)) => Ok(Self { number, target, path, file, done: false, _mark: mark }),
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(RepoError::RefLocked { path }),
-            Err(e) => Err(RepoError::io("create", &path)(e)),
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file
-            .write_all(bytes)
-            .and_then(|()| self.file.sync_all())
-            .map_err(RepoError::io("write", &self.path))
-    }
-
-    fn rename(mut self) -> Result<()> {
-        fs::rename(&self.path, &self.target).map_err(RepoError::io("rename", &self.path))?;
-        self.done = true;
-        Ok(())
-    }
 }
 
 /// Writes one set of changes.
@@ -415,22 +371,4 @@ fn remove_empty_below(path: &Path) {
 /// Points HEAD at a branch.
 pub(crate) fn set_head(root: &Path, branch: &RefName) -> Result<()> {
     rewrite(&root.join("HEAD"), || Ok(format!("ref: {branch}\n").into_bytes()))
-}
-
-/// Replaces a file at the top of the repository under its lock, durable on return. `text` is asked once the lock is held;
-/// if there is none, the file goes.
-pub(crate) fn rewrite(path: &Path, text: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> {
-    let root = path.parent().unwrap_or(path);
-    let mut lock = Lock::take(root, path.to_owned(), 0)?;
-    let text = text()?;
-    if text.is_empty() {
-        match fs::remove_file(path) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(RepoError::io("remove", path)(e)),
-            _ => drop(lock),
-        }
-    } else {
-        lock.write(&text)?;
-        lock.rename()?;
-    }
-    sync_folder(root)
 }

@@ -9,7 +9,8 @@ use std::fs;
 
 use slipway_core::{RepoId, RepoName};
 
-use super::{Repositories, identity, is_there, sync_folder};
+use super::{Repositories, identity, is_there};
+use crate::durable::sync_folder;
 use crate::error::{RepoError, Result};
 
 /// What the names of folders on their way end in.

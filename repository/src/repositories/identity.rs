@@ -7,7 +7,8 @@ use std::path::Path;
 
 use slipway_core::RepoId;
 
-use super::{Repositories, links, sync_folder};
+use super::{Repositories, links};
+use crate::durable::sync_folder;
 use crate::error::{RepoError, Result};
 
 /// The file, below the repository's folder.

@@ -10,7 +10,8 @@ use std::path::Path;
 
 use slipway_core::{RepoId, RepoName};
 
-use super::{Repositories, is_there, sync_folder};
+use super::{Repositories, is_there};
+use crate::durable::sync_folder;
 use crate::error::{RepoError, Result};
 
 /// Where a link of ours leads; `None` for everything else, links that somebody else made included.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use slipway_core::Oid;
 
 pub use super::sparse::Sparse;
+use crate::bitmaps::LeftOut;
 use crate::error::{RepoError, Result};
 use crate::limits::{FILTER_PLACES_MAX, TREE_DEPTH_MAX};
 use crate::links::TreeEntries;
@@ -34,15 +35,6 @@ pub enum Filter {
     Sparse(Arc<Sparse>),
     /// What any of them leaves out (`combine`).
     All(Vec<Filter>),
-}
-
-/// What a filter leaves out wherever it lies.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct LeftOut {
-    /// All objects of these kinds.
-    pub(crate) kinds: Vec<Kind>,
-    /// Blobs of so many bytes and more.
-    pub(crate) blobs_from: u64,
 }
 
 /// A filter, boiled down.

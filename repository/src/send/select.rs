@@ -16,10 +16,11 @@ use slipway_core::Oid;
 
 use super::PackRequest;
 use super::commits::{Chosen, Commits, commits, nodes};
-use super::filter::{Filter, FilteredWalk, LeftOut};
+use super::filter::{Filter, FilteredWalk};
 use super::news::{New, Trees};
 use super::selected::{Edge, Selected, Twin};
 use super::stored::{News, Stored};
+use crate::bitmaps::LeftOut;
 use crate::error::{RepoError, Result};
 use crate::ids::{IdMap, IdSet};
 use crate::limits::{
