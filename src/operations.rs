@@ -68,9 +68,9 @@ impl Outside for ServerOperations {
         blocking(move || repos::create(&rooms, format, &name, &description, public, maker.as_ref())).await
     }
 
-    async fn rename_repo(&self, repo: RepoId, new: &RepoName) -> Result<RepoRecord, Problem> {
-        let (rooms, new) = (self.rooms.clone(), new.clone());
-        blocking(move || repos::rename(&rooms, repo, &new)).await
+    async fn renamed(&self, repo: RepoId) -> Result<(), Problem> {
+        let rooms = self.rooms.clone();
+        blocking(move || repos::link(&rooms, repo)).await
     }
 
     async fn remove_repo(&self, repo: RepoId) -> Result<(), Problem> {

@@ -11,8 +11,8 @@ use slipway_core::accept::{
 use slipway_core::build::Build;
 use slipway_core::deploy::DeployCause;
 use slipway_core::event::{Cause, Event, EventState, Work};
-use slipway_core::limits::EVENT_LEASE_MS;
 use slipway_core::files::{Blob, Files};
+use slipway_core::limits::EVENT_LEASE_MS;
 use slipway_core::target::{ClusterBinding, DryRun, RegistryBinding};
 use slipway_core::{
     BuildNumber, ClusterName, DeployNumber, EventId, Oid, Problem, ProblemKind, RefName, RefUpdate,

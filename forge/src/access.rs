@@ -85,6 +85,29 @@ pub(crate) fn repo_in(
     judge(records, &caller.actor, record, action, &shown)
 }
 
+/// The name that the repository has now which was called `name` before, for a caller who may do `action` with it: a former
+/// name tells nobody more than the new one would. `None` while a repository bears the name.
+///
+/// # Errors
+/// `Broken` for a failing disk.
+pub fn moved(
+    forge: &Forge,
+    caller: &Caller,
+    name: &str,
+    action: Action,
+) -> Result<Option<RepoName>, Problem> {
+    let Ok(name) = RepoName::parse(name) else { return Ok(None) };
+    forge.store.read(|records| {
+        if records.repo_by_name(&name)?.is_some() {
+            return Ok(None);
+        }
+        let Some(record) = records.repo_by_former_name(&name)? else { return Ok(None) };
+        let standing = standing(records, &caller.actor, &record)?;
+        let may = authorise(&caller.actor, Some(standing), action, name.as_str()).is_ok();
+        Ok(may.then_some(record.name))
+    })
+}
+
 fn judge(
     records: Records<'_>,
     actor: &Actor,

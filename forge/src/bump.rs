@@ -129,7 +129,11 @@ impl Leave<'_> {
     fn repository(&self) -> Result<RepoRecord, Problem> {
         let name = self.manifests;
         let (record, actor, standing) = self.forge.store.read(|records| {
-            let record = records.repo_by_name(name)?;
+            let record = match records.repo_by_name(name)? {
+                Some(record) => Some(record),
+                // As slipway.toml called it before it was renamed; who may write there is asked of what it is now.
+                None => records.repo_by_former_name(name)?,
+            };
             let user = match UserName::parse(&self.build.actor) {
                 Ok(user) => records.user(&user)?,
                 Err(_) => None,

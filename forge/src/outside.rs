@@ -36,8 +36,8 @@ pub trait Outside: Send + Sync + 'static {
         public: bool,
         maker: Option<&UserName>,
     ) -> Result<RepoRecord, Problem>;
-    /// Gives a repository another name.
-    async fn rename_repo(&self, repo: RepoId, new: &RepoName) -> Result<RepoRecord, Problem>;
+    /// A repository has another name in the records: what bears its name on disk follows.
+    async fn renamed(&self, repo: RepoId) -> Result<(), Problem>;
     /// Stops what runs for a repository, and removes it with everything that belongs to it.
     async fn remove_repo(&self, repo: RepoId) -> Result<(), Problem>;
     /// Maintains a repository now; with `full` everything is packed anew. Takes as long as it takes.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use slipway_core::event::Event;
 use slipway_core::limits::DESCRIPTION_BYTES_MAX;
 use slipway_core::target::RepoRecord;
-use slipway_core::{Action, EventId, ObjectFormat, Problem, RepoId, RepoName};
+use slipway_core::{Action, EventId, ObjectFormat, Problem, RepoName};
 use slipway_repository::{LastMaintenance, Maintained, Storage};
 
-use crate::access::{again_in, may, repo, repository, visible_after};
+use crate::access::{may, repo, repo_in, repository, visible_after};
 use crate::caller::Caller;
 use crate::forge::{Forge, blocking};
 use crate::page::{Page, Rows};
@@ -111,30 +111,26 @@ pub async fn change(
     wanted: RepoChange,
 ) -> Result<RepoRecord, Problem> {
     let about = wanted.description.as_deref().map(description).transpose()?;
-    let mut record = admin(forge, caller, name).await?;
-    if let Some(name) = wanted.name.filter(|name| *name != record.name) {
-        record = forge.outside.rename_repo(record.id, &name).await?;
-    }
-    if about.is_some() || wanted.public.is_some() {
-        let (forge, caller) = (Arc::clone(forge), caller.clone());
-        record = blocking(move || describe(&forge, &caller, record.id, about, wanted.public)).await?;
+    let wanted = RepoChange { description: about, ..wanted };
+    let renames = wanted.name.is_some();
+    let (floor, caller, name) = (Arc::clone(forge), caller.clone(), name.to_owned());
+    let record = blocking(move || rewrite(&floor, &caller, &name, &wanted)).await?;
+    if renames {
+        forge.outside.renamed(record.id).await?;
     }
     Ok(record)
 }
 
-/// Changes what is named of the record as it is at this moment, so that nobody else's change is undone.
-fn describe(
-    forge: &Forge,
-    caller: &Caller,
-    id: RepoId,
-    about: Option<String>,
-    public: Option<bool>,
-) -> Result<RepoRecord, Problem> {
+/// Changes what is wanted of the record as it is at this moment, all of it or nothing, so that nobody else's change is
+/// undone.
+fn rewrite(forge: &Forge, caller: &Caller, name: &str, wanted: &RepoChange) -> Result<RepoRecord, Problem> {
     let now = forge.now();
     forge.store.transact(|tx| {
-        again_in(tx.view(), now, caller, id, Action::AdminRepo)?;
-        tx.update_repo(id, now, |record| {
-            record.description = about.clone().unwrap_or(std::mem::take(&mut record.description));
+        let record = repo_in(tx.view(), caller, name, Action::AdminRepo)?;
+        tx.update_repo(record.id, now, |record| {
+            let RepoChange { name, description, public } = wanted.clone();
+            record.name = name.unwrap_or_else(|| record.name.clone());
+            record.description = description.unwrap_or_else(|| record.description.clone());
             record.public = public.unwrap_or(record.public);
         })
     })

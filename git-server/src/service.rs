@@ -99,7 +99,15 @@ impl Shared {
             Service::UploadPack => Action::ReadRepo,
             Service::ReceivePack => Action::WriteRepo,
         };
-        let access::Opened { record, repository } = access::open(&self.forge, &caller, name, action)?;
+        let opened = match access::open(&self.forge, &caller, name, action) {
+            Err(problem) if problem.kind == ProblemKind::NotFound => {
+                // By the name that it had before; whoever asks is told the new one.
+                let new = access::moved(&self.forge, &caller, name, action)?.ok_or(problem)?;
+                access::open(&self.forge, &caller, new.as_str(), action)
+            }
+            opened => opened,
+        };
+        let access::Opened { record, repository } = opened?;
         let rights = Arc::new(Pass::new(&self.forge, &caller, record.id, action));
         Ok(Opened { id: record.id, name: record.name, repository, caller, rights })
     }

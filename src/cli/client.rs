@@ -17,6 +17,9 @@ use super::request::Request;
 /// The largest answer that is not streamed, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
+/// Where the API's addresses begin.
+const BASE: &str = "/-/api/v1";
+
 /// Where the API is.
 pub(crate) enum Client {
     /// The admin socket of a running server.
@@ -30,6 +33,7 @@ pub(crate) enum Client {
 /// An answer whose body is still coming.
 pub(crate) struct Answer {
     status: StatusCode,
+    moved: Option<String>,
     body: AnswerBody,
 }
 
@@ -47,15 +51,23 @@ impl Client {
         }
     }
 
-    /// Sends the request; an answer that is a failure is its [`Problem`].
+    /// Sends the request, once more where the repository in it has another name now; an answer that is a failure is its
+    /// [`Problem`].
     pub(crate) async fn send(&self, request: &Request) -> Result<Answer, Problem> {
+        let mut answer = self.send_to(request, &format!("{BASE}{}", request.path)).await?;
+        if let Some(there) = answer.moved.take() {
+            answer = self.send_to(request, &there).await?;
+        }
+        if answer.status.is_success() { Ok(answer) } else { Err(answer.problem().await) }
+    }
+
+    async fn send_to(&self, request: &Request, path: &str) -> Result<Answer, Problem> {
         let body = request.body.as_ref().map(Value::to_string).unwrap_or_default();
         let mut http = HttpRequest::builder().method(request.method);
         if request.body.is_some() {
             http = http.header("content-type", "application/json");
         }
-        let path = format!("/-/api/v1{}", request.path);
-        let answer = match self {
+        Ok(match self {
             Self::Socket(socket) => {
                 let stream = UnixStream::connect(socket).await.map_err(|e| no_server(socket, &e))?;
                 let http = http.uri(path).header("host", "slipway").body(Full::new(Bytes::from(body)));
@@ -88,11 +100,17 @@ impl Client {
             Self::InProcess { router, caller } => {
                 let http = http.uri(path).extension(caller.clone()).body(axum::body::Body::from(body));
                 let answer = router.clone().oneshot(http.map_err(broken)?).await.map_err(broken)?;
-                Answer { status: answer.status(), body: AnswerBody::Axum(answer.into_body()) }
+                let moved = moved(answer.status(), answer.headers());
+                Answer { status: answer.status(), moved, body: AnswerBody::Axum(answer.into_body()) }
             }
-        };
-        if answer.status.is_success() { Ok(answer) } else { Err(answer.problem().await) }
+        })
     }
+}
+
+/// Where an answer sends its reader, within the API of the same server.
+fn moved(status: StatusCode, headers: &http::HeaderMap) -> Option<String> {
+    let to = headers.get(http::header::LOCATION)?.to_str().ok()?;
+    (status.is_redirection() && to.starts_with(BASE)).then(|| to.to_owned())
 }
 
 async fn exchange<S>(stream: S, request: HttpRequest<Full<Bytes>>) -> Result<Answer, Problem>
@@ -104,7 +122,8 @@ where
     // Ends with the last answer; an error there reaches the answer's reader too.
     tokio::spawn(async move { drop(connection.await) });
     let answer = sender.send_request(request).await.map_err(cut)?;
-    Ok(Answer { status: answer.status(), body: AnswerBody::Hyper(answer.into_body()) })
+    let moved = moved(answer.status(), answer.headers());
+    Ok(Answer { status: answer.status(), moved, body: AnswerBody::Hyper(answer.into_body()) })
 }
 
 impl Answer {

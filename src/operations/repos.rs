@@ -51,20 +51,9 @@ pub(super) fn create(
     Err(Problem::no_such_repository(name.as_str()))
 }
 
-/// The record, and nothing else but a link: the folder lies under the id.
-pub(super) fn rename(rooms: &Rooms, repo: RepoId, new: &RepoName) -> Result<RepoRecord, Problem> {
-    let old = rooms.store.repo(repo)?.ok_or_else(|| Problem::no_such_repository(""))?;
-    if *new == old.name {
-        return Ok(old);
-    }
-    let record = rooms.store.update_repo(repo, now(), |record| record.name = new.clone())?;
-    link(rooms, repo)?;
-    Ok(record)
-}
-
 /// Has the administrators' link bear the name that the repository has now. A link that cannot be made is no reason to
 /// refuse what is recorded.
-fn link(rooms: &Rooms, repo: RepoId) -> Result<(), Problem> {
+pub(super) fn link(rooms: &Rooms, repo: RepoId) -> Result<(), Problem> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(record) = rooms.store.repo(repo)? else { return Ok(()) };

@@ -12,6 +12,7 @@ mod identity;
 mod limits;
 mod link;
 mod markdown;
+mod moved;
 mod pages;
 mod parts;
 mod refusal;

@@ -20,7 +20,7 @@ use crate::limits::BODY_BYTES_MAX;
 use crate::parts::{Parts, Shared};
 use crate::refusal::Answer;
 use crate::visit::Visit;
-use crate::{api, pages, refusal};
+use crate::{api, moved, pages, refusal};
 
 /// All pages and the API. Routes of the git transports (`/{repo}/info/refs`, `/{repo}/git-upload-pack`,
 /// `/{repo}/git-receive-pack`, `/v1/…`) are not among them: merge them beside it, with the same parameter name
@@ -63,6 +63,7 @@ async fn guard(mut response: Response) -> Response {
 fn dressed(routes: Router<Arc<Shared>>, shared: &Arc<Shared>, surface: Surface) -> Router<Arc<Shared>> {
     routes
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(Arc::clone(shared), moved::lead_on))
         .layer(from_fn_with_state((Arc::clone(shared), surface), identify))
         .layer(CatchPanicLayer::custom(panicked))
 }

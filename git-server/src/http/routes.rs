@@ -14,10 +14,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::stream;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
-use http::{HeaderMap, StatusCode};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
-use slipway_core::{Problem, ProblemKind};
+use slipway_core::{Problem, ProblemKind, RepoName};
 use slipway_forge::{Caller, Surface, sign_in};
 use tracing::{Instrument, Span, info, info_span};
 
@@ -69,14 +69,35 @@ async fn info_refs(State(server): State<GitServer>, Path(repo): Path<String>, re
     };
     let asker = asker(&request);
     let version = version(request.headers());
+    let uri = request.uri().clone();
     let job = blocking(move || {
         let opened = open_blocking(&server.shared, asker, &repo, service)?;
-        Ok(advertisement(&opened, service, version, true)?.bytes)
+        if opened.name.as_str() != stem(&repo) {
+            return Ok(Err(opened.name));
+        }
+        Ok(Ok(advertisement(&opened, service, version, true)?.bytes))
     });
     match job.await {
-        Ok(told) => advertise(&told, service, version),
+        Ok(Ok(told)) => advertise(&told, service, version),
+        Ok(Err(new)) => moved(&uri, &new),
         Err(problem) => refused(&problem),
     }
+}
+
+/// The name in an address, without the ending that it may have.
+fn stem(repo: &str) -> &str {
+    repo.strip_suffix(".git").unwrap_or(repo)
+}
+
+/// Sends whoever begins at a repository's former name to the new one. git goes on from there, also with what it posts.
+fn moved(uri: &http::Uri, new: &RepoName) -> Response {
+    let prefix = if uri.path().starts_with("/v1/repos/") { "/v1/repos" } else { "" };
+    let to = format!("{prefix}/{new}/info/refs?{}", uri.query().unwrap_or_default());
+    let mut answer = plain(StatusCode::MOVED_PERMANENTLY, &format!("This repository is called {new} now."));
+    if let Ok(to) = HeaderValue::from_str(&to) {
+        answer.headers_mut().insert(LOCATION, to);
+    }
+    answer
 }
 
 fn advertise(told: &[u8], service: Service, version: Version) -> Response {
@@ -279,7 +300,7 @@ fn open_blocking(shared: &Shared, asker: Asker, repo: &str, service: Service) ->
         }
         Credentials::Unreadable => return Err(sign_in::unreadable(&shared.forge, at)),
     };
-    shared.open_blocking(caller, repo.strip_suffix(".git").unwrap_or(repo), service)
+    shared.open_blocking(caller, stem(repo), service)
 }
 
 fn asker(request: &Request) -> Asker {

@@ -151,17 +151,23 @@ async fn git(
 ) {
     let started = std::time::Instant::now();
     let who = caller.actor.label();
-    let opened =
-        match shared.open(caller, super::exec::repository_name(&name).to_owned(), talk.rights()).await {
-            Ok(opened) => opened,
-            Err(problem) => {
-                let mut out = Vec::new();
-                put_error(&mut out, &problem.to_string());
-                let _ = write.data_bytes(out).await;
-                finish(&write, 1).await;
-                return info!(who, name, service = talk.name(), %problem, "refused");
-            }
-        };
+    let asked = super::exec::repository_name(&name).to_owned();
+    let opened = match shared.open(caller, asked.clone(), talk.rights()).await {
+        Ok(opened) => opened,
+        Err(problem) => {
+            let mut out = Vec::new();
+            put_error(&mut out, &problem.to_string());
+            let _ = write.data_bytes(out).await;
+            finish(&write, 1).await;
+            return info!(who, name, service = talk.name(), %problem, "refused");
+        }
+    };
+    if opened.name.as_str() != asked {
+        let new = &opened.name;
+        let hint =
+            format!("{asked} is called {new} now. Use that name: git remote set-url origin ssh://…/{new}\n");
+        let _ = write.extended_data_bytes(1, hint).await;
+    }
     let (fed, input) = input();
     let (output, mut sent) = output();
     let reading = tokio::spawn(reader.feed(fed));

@@ -44,7 +44,7 @@ impl Outside for Nothing {
     ) -> Result<RepoRecord, Problem> {
         absent()
     }
-    async fn rename_repo(&self, _: RepoId, _: &RepoName) -> Result<RepoRecord, Problem> {
+    async fn renamed(&self, _: RepoId) -> Result<(), Problem> {
         absent()
     }
     async fn remove_repo(&self, _: RepoId) -> Result<(), Problem> {

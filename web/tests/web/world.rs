@@ -455,10 +455,6 @@ impl Fake {
     fn note(&self, what: String) {
         self.asked.lock().expect("whole").push(what);
     }
-
-    fn record(&self, repo: RepoId) -> RepoRecord {
-        self.store.repo(repo).expect("read").expect("a repository")
-    }
 }
 
 /// Clusters that have no objection.
@@ -486,11 +482,9 @@ impl Outside for Fake {
         self.repositories.create(record.id, format)?;
         Ok(record)
     }
-    async fn rename_repo(&self, repo: RepoId, new: &RepoName) -> Result<RepoRecord, Problem> {
-        self.note(format!("rename {repo} {new}"));
-        let mut record = self.record(repo);
-        record.name = new.clone();
-        Ok(record)
+    async fn renamed(&self, repo: RepoId) -> Result<(), Problem> {
+        self.note(format!("renamed {repo}"));
+        Ok(())
     }
     async fn remove_repo(&self, repo: RepoId) -> Result<(), Problem> {
         self.note(format!("remove {repo}"));
