@@ -302,77 +302,89 @@ fn shown(path: &Path) -> String {
 
 impl From<RepoError> for Problem {
     fn from(e: RepoError) -> Problem {
-        use ProblemKind as K;
-        let broken = "Ask the administrator of this server to run git fsck on it and to look at the disk.";
         if let RepoError::Io { .. } | RepoError::BrokenPack { .. } | RepoError::BrokenRef { .. } = e {
             tracing::warn!("{e}");
         }
-        let (kind, cure) = match &e {
-            RepoError::NoFolder { .. } => (
-                K::Broken,
-                "Mount its disk or restore it from a backup; the server finds it without a restart.",
-            ),
-            RepoError::NotIts { .. } => {
-                (K::Broken, "Put this repository's own folder there: slipway/id in it says whose it is.")
-            }
-            RepoError::FolderExists { .. } => {
-                (K::Conflict, "Have an administrator of this server move it away, then try again.")
-            }
-            RepoError::Unsupported { .. } => (K::Broken, "Convert it with plain git, then try again."),
-            RepoError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                (K::Broken, "Free space on the server's disk, then try again.")
-            }
-            RepoError::Io { .. } => {
-                (K::Broken, "Look at the disk and the permissions of the data folder, then try again.")
-            }
-            RepoError::Missing { .. } | RepoError::BrokenObject { .. } => (K::Broken, broken),
-            RepoError::BrokenPack { .. } | RepoError::BrokenRef { .. } | RepoError::LostRef { .. } => {
-                (K::Broken, broken)
-            }
-            RepoError::ObjectTooLarge { .. } => (K::TooLarge, "Ask for it through git instead."),
-            RepoError::BadPack { .. } | RepoError::Truncated { .. } | RepoError::Source { .. } => {
-                (K::Invalid, "Push again; if it stays so, run git fsck where you push from.")
-            }
-            RepoError::BadObject { .. } => {
-                (K::Invalid, "Mend the history where you push from (git fsck shows it), then push again.")
-            }
-            RepoError::Collision { .. } => {
-                (K::Denied, "Do not trust the history that you push from; ask its authors.")
-            }
-            RepoError::TooMuch { .. } => {
-                (K::TooLarge, "Split the push, or ask an owner of this server to raise the limit.")
-            }
-            RepoError::NotConnected { .. } => {
-                (K::Invalid, "Push from a complete clone; if it is shallow, run git fetch --unshallow first.")
-            }
-            RepoError::Maintained => (K::Busy, "Try again once that is done."),
-            RepoError::Unchecked | RepoError::Fault { .. } => {
-                (K::Broken, "This is a fault of the server; report it.")
-            }
-            RepoError::RefMoved { .. } => (K::Conflict, "Fetch, then push again."),
-            RepoError::RefConflict { .. } => {
-                (K::Conflict, "Choose another name, or delete the other ref first.")
-            }
-            RepoError::NotAtomic => (K::Conflict, "See that ref's answer."),
-            RepoError::RefLocked { .. } => (K::Busy, "Try again in a moment."),
-            RepoError::RefRefused { .. } => (K::Denied, "Push to another ref."),
-            RepoError::Stopped => (K::Cancelled, "Start it again when you want it done."),
-            RepoError::WrongKind { .. } => (K::Broken, broken),
-            RepoError::NoSuchPath { .. } => (K::NotFound, "Check the path and the revision."),
-            RepoError::AmbiguousRev { .. } => (K::Invalid, "Write more digits of the one you mean."),
-            RepoError::BadEdit { .. } => {
-                (K::Invalid, "Choose another path, or change what stands in the way first.")
-            }
-            RepoError::NothingSelected => (K::Invalid, "Ask for older commits, or exclude fewer refs."),
-            RepoError::NothingChanged => (K::Conflict, "Change something, or leave it as it is."),
-            RepoError::TooLong { .. } => (K::TooLarge, "Ask for less, or work in a clone."),
-            RepoError::NotTaken { .. } => (K::Cancelled, "Ask for it again."),
-            RepoError::Invalid { .. } => (K::Invalid, "Check what you asked for."),
-        };
+        let (kind, cure) = of_what_is_stored(&e).unwrap_or_else(|| of_what_was_asked(&e));
         let text = told(&e);
         let mut chars = text.chars();
         let what: String =
             chars.next().into_iter().flat_map(char::to_uppercase).chain(chars).chain(['.']).collect();
         Problem::new(kind, what, cure)
+    }
+}
+
+/// Kind and cure where the disk is at fault, or this program.
+fn of_what_is_stored(e: &RepoError) -> Option<(ProblemKind, &'static str)> {
+    use ProblemKind as K;
+    Some(match e {
+        RepoError::NoFolder { .. } => {
+            (K::Broken, "Mount its disk or restore it from a backup; the server finds it without a restart.")
+        }
+        RepoError::NotIts { .. } => {
+            (K::Broken, "Put this repository's own folder there: slipway/id in it says whose it is.")
+        }
+        RepoError::FolderExists { .. } => {
+            (K::Conflict, "Have an administrator of this server move it away, then try again.")
+        }
+        RepoError::Unsupported { .. } => (K::Broken, "Convert it with plain git, then try again."),
+        RepoError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            (K::Broken, "Free space on the server's disk, then try again.")
+        }
+        RepoError::Io { .. } => {
+            (K::Broken, "Look at the disk and the permissions of the data folder, then try again.")
+        }
+        RepoError::Missing { .. }
+        | RepoError::BrokenObject { .. }
+        | RepoError::BrokenPack { .. }
+        | RepoError::BrokenRef { .. }
+        | RepoError::LostRef { .. }
+        | RepoError::WrongKind { .. } => {
+            (K::Broken, "Ask the administrator of this server to run git fsck on it and to look at the disk.")
+        }
+        RepoError::Maintained => (K::Busy, "Try again once that is done."),
+        RepoError::Unchecked | RepoError::Fault { .. } => {
+            (K::Broken, "This is a fault of the server; report it.")
+        }
+        _ => return None,
+    })
+}
+
+/// Kind and cure where it is about what was sent or asked for.
+fn of_what_was_asked(e: &RepoError) -> (ProblemKind, &'static str) {
+    use ProblemKind as K;
+    match e {
+        RepoError::ObjectTooLarge { .. } => (K::TooLarge, "Ask for it through git instead."),
+        RepoError::BadPack { .. } | RepoError::Truncated { .. } | RepoError::Source { .. } => {
+            (K::Invalid, "Push again; if it stays so, run git fsck where you push from.")
+        }
+        RepoError::BadObject { .. } => {
+            (K::Invalid, "Mend the history where you push from (git fsck shows it), then push again.")
+        }
+        RepoError::Collision { .. } => {
+            (K::Denied, "Do not trust the history that you push from; ask its authors.")
+        }
+        RepoError::TooMuch { .. } => {
+            (K::TooLarge, "Split the push, or ask an owner of this server to raise the limit.")
+        }
+        RepoError::NotConnected { .. } => {
+            (K::Invalid, "Push from a complete clone; if it is shallow, run git fetch --unshallow first.")
+        }
+        RepoError::RefMoved { .. } => (K::Conflict, "Fetch, then push again."),
+        RepoError::RefConflict { .. } => (K::Conflict, "Choose another name, or delete the other ref first."),
+        RepoError::NotAtomic => (K::Conflict, "See that ref's answer."),
+        RepoError::RefLocked { .. } => (K::Busy, "Try again in a moment."),
+        RepoError::RefRefused { .. } => (K::Denied, "Push to another ref."),
+        RepoError::Stopped => (K::Cancelled, "Start it again when you want it done."),
+        RepoError::NoSuchPath { .. } => (K::NotFound, "Check the path and the revision."),
+        RepoError::AmbiguousRev { .. } => (K::Invalid, "Write more digits of the one you mean."),
+        RepoError::BadEdit { .. } => {
+            (K::Invalid, "Choose another path, or change what stands in the way first.")
+        }
+        RepoError::NothingSelected => (K::Invalid, "Ask for older commits, or exclude fewer refs."),
+        RepoError::NothingChanged => (K::Conflict, "Change something, or leave it as it is."),
+        RepoError::TooLong { .. } => (K::TooLarge, "Ask for less, or work in a clone."),
+        RepoError::NotTaken { .. } => (K::Cancelled, "Ask for it again."),
+        _ => (K::Invalid, "Check what you asked for."),
     }
 }
