@@ -1,12 +1,14 @@
 //! What core's acceptance path asks of a repository and of a push: the traits of `slipway_core::accept`.
 
+use std::collections::HashSet;
+
 use slipway_core::accept::{CommitFacts, Incoming, RefStore};
 use slipway_core::{Oid, Problem, RefName, RefUpdate};
 
 use crate::browse::incoming;
 use crate::error::{RepoError, Result};
 use crate::receive::Received;
-use crate::refs::update;
+use crate::refs::{RawRefs, update};
 use crate::repository::{Repository, peel};
 
 impl Repository {
@@ -41,6 +43,21 @@ impl RefStore for Repository {
 
     fn default_branch(&self) -> Result<RefName, Problem> {
         Ok(self.snapshot()?.head().clone())
+    }
+
+    fn has_branch_besides(&self, these: &[&RefName]) -> Result<bool, Problem> {
+        let these: HashSet<&RefName> = these.iter().copied().collect();
+        let is_other = |name: &RefName| name.as_branch().is_some() && !these.contains(name);
+        let snapshot = self.snapshot()?;
+        if snapshot.refs().iter().any(|r| is_other(&r.name)) {
+            return Ok(true);
+        }
+        // A branch that leads nowhere is not shown, and is there all the same: what is damaged has a history.
+        Ok(RawRefs::read(self.root())?.refs.keys().any(is_other))
+    }
+
+    fn make_default(&self, branch: &RefName) -> Result<(), Problem> {
+        Ok(self.set_head(branch)?)
     }
 }
 
