@@ -24,7 +24,8 @@ pub(super) fn check_size(push: &Proposal<'_>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Asks once more what others may have changed since: where the refs are, and whether the pusher still may.
+/// Asks once more what others may have changed since: where the refs are, which branch is the default, and whether the pusher
+/// still may.
 pub(super) fn look_again(
     push: &Proposal<'_>,
     answers: &mut [Result<(), Problem>],
@@ -32,6 +33,9 @@ pub(super) fn look_again(
 ) -> Result<(), Problem> {
     for (update, answer) in push.updates.iter().zip(answers.iter_mut()).filter(|(_, a)| a.is_ok()) {
         *answer = unmoved(update, refs.current(&update.name)?);
+        if update.is_delete() && answer.is_ok() {
+            *answer = protected(update, &refs.default_branch()?, push.repo_name);
+        }
     }
     if let Err(problem) = push.rights.still() {
         answers.iter_mut().filter(|a| a.is_ok()).for_each(|a| *a = Err(problem.clone()));

@@ -136,6 +136,29 @@ fn of_two_first_pushes_at_once_the_second_is_planned_anew() {
     assert!(idle.whys[0].contains("not the default branch (dev builds"), "{idle:?}");
 }
 
+/// An admin makes the branch the default while a push that deletes it is on its way.
+#[test]
+fn a_branch_that_became_the_default_meanwhile_is_not_deleted() {
+    struct Chooses(Refs);
+    impl Preflight for Chooses {
+        fn check(&self, _: &ClusterBinding, _: &Oid, _: &dyn Incoming) -> Result<Vec<String>, Problem> {
+            self.0.make_default(&branch("dev")).map(|()| Vec::new())
+        }
+    }
+    let refs = Refs::default();
+    refs.refs.lock().expect("lock").extend([(main_branch(), oid(1)), (branch("dev"), oid(1))]);
+    let cluster = ClusterBinding { branch: main_branch(), dry_run: DryRun::Warn, ..idle::cluster() };
+    let bindings = Bindings { registry: None, cluster: Some(cluster) };
+    let books = Arc::new(Books { bindings: Mutex::new(bindings), ..Books::default() });
+    let path = Acceptance::new(books, Arc::new(Chooses(refs.clone())), || UnixMillis(7));
+    let gone = RefUpdate { name: branch("dev"), old: oid(1), new: oid(0) };
+    let verdict = path.accept(push(vec![to_main(1, 2), gone]), &refs, &mut Pack::default()).expect("judged");
+    assert!(verdict.answers[0].is_ok());
+    let refused = verdict.answers[1].as_ref().expect_err("refused");
+    assert!(refused.cure.contains("slipway repo set app --default-branch"), "{refused}");
+    assert_eq!(refs.current(&branch("dev")), Ok(Some(oid(1))));
+}
+
 #[test]
 fn a_default_is_chosen_among_what_is_there_and_by_who_still_may() {
     let path = path(&Arc::new(Books::default()));

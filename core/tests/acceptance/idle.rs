@@ -13,7 +13,7 @@ fn spec(text: &str) -> Pack {
     pack
 }
 
-fn cluster() -> ClusterBinding {
+pub(super) fn cluster() -> ClusterBinding {
     ClusterBinding {
         repo: RepoId(1),
         cluster: ClusterName::parse("lab").expect("valid"),
