@@ -202,6 +202,12 @@ impl RefStore for Refs {
     fn default_branch(&self) -> Result<RefName, Problem> {
         self.0.default_branch()
     }
+    fn has_branch_besides(&self, these: &[&RefName]) -> Result<bool, Problem> {
+        self.0.has_branch_besides(these)
+    }
+    fn make_default(&self, branch: &RefName) -> Result<(), Problem> {
+        self.0.make_default(branch)
+    }
 }
 
 /// Answers for every push that a crash cut off between its intention and its record, before anything is served.

@@ -5,14 +5,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use slipway_core::{ClusterName, ObjectFormat, RegistryName, RepoName, Role, UserName};
+use slipway_core::{ClusterName, RegistryName, RepoName, Role, UserName};
 
+mod builds;
 mod client;
 mod output;
+mod repos;
 mod request;
 mod run;
 
+pub(crate) use self::builds::BuildVerb;
 pub(crate) use self::client::Client;
+pub(crate) use self::repos::RepoVerb;
 pub(crate) use self::request::Files;
 pub(crate) use self::run::{Out, Session, run};
 
@@ -260,53 +264,6 @@ pub(crate) enum TokenVerb {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum RepoVerb {
-    /// Make an empty repository
-    Create {
-        /// The repository's name
-        name: RepoName,
-        #[arg(long, default_value = "")]
-        description: String,
-        /// Everyone may read it
-        #[arg(long)]
-        public: bool,
-        /// The hash that makes its ids, for good: sha1 or sha256
-        #[arg(long, value_name = "FORMAT", default_value_t)]
-        object_format: ObjectFormat,
-    },
-    /// List the repositories
-    List,
-    /// Show one
-    Show {
-        /// The repository's name
-        name: RepoName,
-    },
-    /// Roll its packs up and write what makes answers fast, now
-    Maintain {
-        /// The repository's name
-        name: RepoName,
-        /// Pack everything anew, and let go of old objects that nothing reaches
-        #[arg(long)]
-        full: bool,
-    },
-    /// Give it another name
-    Rename {
-        /// Its name now
-        old: RepoName,
-        /// Its name from then on
-        new: RepoName,
-    },
-    /// Delete it with its history, builds and deploys
-    Remove {
-        /// The repository's name
-        name: RepoName,
-        /// Yes, delete it
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum RoleName {
     Read,
@@ -451,46 +408,6 @@ pub(crate) struct Unbind {
     pub(crate) registry: bool,
     #[arg(long)]
     pub(crate) cluster: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BuildVerb {
-    /// List builds, newest first
-    List {
-        /// The repository's name
-        repo: RepoName,
-    },
-    /// Show one
-    Show {
-        /// The repository's name
-        repo: RepoName,
-        /// Its number
-        number: u64,
-    },
-    /// Print its log
-    Log {
-        /// The repository's name
-        repo: RepoName,
-        /// Its number
-        number: u64,
-        /// Go on until the build ends
-        #[arg(long, short)]
-        follow: bool,
-    },
-    /// Build the same commit again
-    Retry {
-        /// The repository's name
-        repo: RepoName,
-        /// Its number
-        number: u64,
-    },
-    /// Stop it
-    Cancel {
-        /// The repository's name
-        repo: RepoName,
-        /// Its number
-        number: u64,
-    },
 }
 
 #[derive(Debug, Subcommand)]

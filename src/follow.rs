@@ -333,7 +333,9 @@ impl Follower {
             )
             .chain(self.gone.iter().cloned())
             .collect::<Vec<_>>();
-        if bad.is_empty() {
+        if self.builds.is_empty() && self.deploys.is_empty() && self.gone.is_empty() {
+            "verdict: nothing was started".to_owned()
+        } else if bad.is_empty() {
             format!("verdict: all done in {took:.1} s")
         } else {
             format!("verdict: not done after {took:.1} s: {}", bad.join(", "))

@@ -126,6 +126,13 @@ impl Outside for ServerOperations {
         Ok(build)
     }
 
+    async fn start_build(&self, build: Build) -> Result<Build, Problem> {
+        let store = self.rooms.store.clone();
+        let build = blocking(move || store.add_build(build)).await?;
+        self.supervisor()?.start_build(build.clone(), None);
+        Ok(build)
+    }
+
     async fn cancel_build(&self, _: &Actor, repo: RepoId, number: BuildNumber) -> Result<Build, Problem> {
         let supervisor = self.supervisor()?;
         let mut changes = supervisor.changes();

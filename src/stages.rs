@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use slipway_core::build::{Build, Effect, Input};
 use slipway_core::run::{Failure, FailureClass};
 use slipway_core::target::RepoRecord;
-use slipway_core::{Oid, Problem, ProblemKind};
-use slipway_forge::{Forge, bump};
+use slipway_core::{Problem, ProblemKind};
+use slipway_forge::{Forge, bump, moving};
 use slipway_hooks::{HookError, Job, RegistryTarget};
 use tokio_util::sync::CancellationToken;
 
@@ -151,7 +151,8 @@ impl EngineBuilds {
             return Err(failed(FailureClass::Policy, Problem::new(ProblemKind::Denied, what, cure)));
         };
         let hooks = &self.rooms.hooks;
-        let pushed = if self.is_stale(job).await? {
+        let pushed = if let Some(why) = self.stays(record, &job.build).await? {
+            job.log.line(&format!("{why}: only this commit's own tags are pushed")).await;
             hooks.push_overtaken(job, image, target, stop).await
         } else {
             hooks.push_image(job, image, target, stop).await
@@ -159,27 +160,17 @@ impl EngineBuilds {
         Ok(pushed.map_or_else(lost_or, Input::Pushed))
     }
 
-    /// True if the ref has moved on to a commit whose image is in the registry already: then `latest` and the
-    /// manifests stay with that one, and this build only adds its commit's tag.
-    async fn is_stale(&self, job: &Job) -> Result<bool, Failure> {
-        let (rooms, build, snapshot) = (self.rooms.clone(), job.build.clone(), job.snapshot.clone());
-        let look = blocking(move || {
-            const LOOK_BACK: usize = 100;
-            let tip: Option<Oid> =
-                snapshot.find_ref(build.ref_name.as_str()).map(|r| r.peeled.unwrap_or(r.target));
-            let Some(tip) = tip.filter(|tip| *tip != build.commit) else { return Ok(false) };
-            let others = rooms.store.builds(build.repo, None, LOOK_BACK)?;
-            Ok(others.iter().any(|b| b.ref_name == build.ref_name && b.commit == tip && b.pushed.is_some()))
-        });
+    /// Why `latest` and the manifests stay where they are, and this build only adds its commit's tags.
+    async fn stays(&self, record: &RepoRecord, build: &Build) -> Result<Option<String>, Failure> {
+        let (forge, record, build) = (self.forge.clone(), record.clone(), build.clone());
+        let look = blocking(move || moving::why_not(&forge, &record, &build));
         look.await.map_err(|problem| failed(FailureClass::Infra, problem))
     }
 
     async fn bump(&self, record: RepoRecord, job: &Job, target: &str) -> Result<Input, Failure> {
         job.log.stage(slipway_core::build::Stage::Bump).await;
-        if self.is_stale(job).await? {
-            job.log
-                .line(&format!("[deploy.{target}]: a newer commit is deployed already; left as it is"))
-                .await;
+        if let Some(why) = self.stays(&record, &job.build).await? {
+            job.log.line(&format!("[deploy.{target}]: {why}; left as it is")).await;
             return Ok(Input::Bumped { target: target.to_owned(), commit: None, event: None });
         }
         let (forge, build, name) = (self.forge.clone(), job.build.clone(), target.to_owned());

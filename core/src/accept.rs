@@ -8,19 +8,27 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::event::{Cause, Event, Owed, PushCertificate};
-use crate::git::{Oid, RefName, RefUpdate};
+use crate::event::{Cause, Event, EventState, Owed, PushCertificate};
+use crate::git::RefUpdate;
 use crate::id::{EventId, RepoId, UnixMillis};
-use crate::limits::{EVENT_LEASE_MS, PUSH_OPTION_BYTES_MAX, PUSH_OPTIONS_MAX, PUSH_UPDATES_MAX};
+use crate::limits::EVENT_LEASE_MS;
 use crate::name::RepoName;
 use crate::problem::{Problem, ProblemKind};
 use crate::run::Lease;
 use crate::target::DryRun;
 
+mod checks;
+mod default_branch;
+mod idle;
+mod options;
 mod plan;
 mod ports;
 
-use self::plan::plan;
+use self::checks::{allowed, check_size, look_again, protected, refuse_rest_if_atomic};
+pub use self::default_branch::default_branch_cure;
+pub use self::idle::Idle;
+use self::plan::{Plan, plan};
+pub use self::plan::{buildable, builds_itself};
 pub use self::ports::{
     Bindings, CommitFacts, Dispatch, Incoming, Ledger, Orders, Preflight, RefStore, Rights, Unquestioned,
 };
@@ -58,6 +66,23 @@ pub struct Verdict {
     pub orders: Orders,
     /// Remarks for the pusher, a sentence each.
     pub notices: Vec<String>,
+    /// Why no work is owed; `None` where some is, or where no ref moved.
+    pub idle: Option<Idle>,
+}
+
+impl Verdict {
+    /// No ref moved.
+    pub fn unmoved(answers: Vec<Result<(), Problem>>, notices: Vec<String>) -> Self {
+        Self { event: None, answers, orders: Orders::default(), notices, idle: None }
+    }
+}
+
+/// What was found out about a push before it is its turn.
+struct Judged {
+    answers: Vec<Result<(), Problem>>,
+    notices: Vec<String>,
+    bindings: Bindings,
+    plan: Plan,
 }
 
 /// The acceptance path.
@@ -68,6 +93,8 @@ pub struct Acceptance {
     clock: fn() -> UnixMillis,
     /// This node's name among those that share the ledger.
     node: String,
+    /// Moves refs and nothing else, as git's own servers do.
+    refs_alone: bool,
     locks: [Mutex<()>; 64],
     /// Repositories with an event that could be neither accepted nor abandoned (a full disk, say): their next push
     /// settles it first.
@@ -92,6 +119,7 @@ impl Acceptance {
             dispatch: None,
             clock,
             node: String::new(),
+            refs_alone: false,
             locks: std::array::from_fn(|_| Mutex::new(())),
             unsettled: Mutex::default(),
         }
@@ -109,6 +137,12 @@ impl Acceptance {
         self
     }
 
+    /// For folders that are served as git serves them: HEAD stays where it is, and push options mean nothing here.
+    pub fn moving_refs_alone(mut self) -> Self {
+        self.refs_alone = true;
+        self
+    }
+
     /// Takes a push in, or says per ref why not. Blocking.
     ///
     /// # Errors
@@ -122,25 +156,20 @@ impl Acceptance {
     ) -> Result<Verdict, Problem> {
         check_size(&push)?;
         let bindings = self.ledger.bindings(push.repo)?;
-        let default_branch = refs.default_branch()?;
+        let head = refs.default_branch()?;
         let mut answers: Vec<Result<(), Problem>> =
-            push.updates.iter().map(|u| protected(u, &default_branch)).collect();
-        let mut notices = Vec::new();
+            push.updates.iter().map(|u| protected(u, &head, push.repo_name)).collect();
+        let mut notices = if self.refs_alone { Vec::new() } else { options::remarks(&push.options) };
         for (update, answer) in push.updates.iter().zip(answers.iter_mut()) {
             if answer.is_ok() {
                 *answer = self.ask_cluster(update, &bindings, objects, &mut notices);
             }
         }
         refuse_rest_if_atomic(push.atomic, &mut answers);
-        let owed = plan(
-            &push,
-            &allowed(&push.updates, &answers),
-            &bindings,
-            &default_branch,
-            objects,
-            &mut notices,
-        )?;
-        self.commit(push, owed, answers, notices, refs, objects)
+        let wanted = allowed(&push.updates, &answers);
+        let default_branch = self.default_after(refs, &wanted, &head)?;
+        let plan = plan(&push, &wanted, &bindings, default_branch, objects)?;
+        self.commit(push, Judged { answers, notices, bindings, plan }, refs, objects)
     }
 
     /// From the intention to the recorded work. One push at a time per repository, so that at most one intended event
@@ -148,51 +177,28 @@ impl Acceptance {
     fn commit(
         &self,
         push: Proposal<'_>,
-        owed: Vec<Owed>,
-        mut answers: Vec<Result<(), Problem>>,
-        notices: Vec<String>,
+        judged: Judged,
         refs: &dyn RefStore,
         objects: &mut dyn Incoming,
     ) -> Result<Verdict, Problem> {
+        let Judged { mut answers, mut notices, bindings, plan: mut planned } = judged;
         let _turn = self.turn(push.repo);
         self.settle_before(push.repo, refs)?;
-        for (update, answer) in push.updates.iter().zip(answers.iter_mut()).filter(|(_, a)| a.is_ok()) {
-            *answer = unmoved(update, refs.current(&update.name)?);
-        }
-        if let Err(problem) = push.rights.still() {
-            answers.iter_mut().filter(|a| a.is_ok()).for_each(|a| *a = Err(problem.clone()));
-        }
-        refuse_rest_if_atomic(push.atomic, &mut answers);
+        look_again(&push, &mut answers, refs)?;
         let wanted = allowed(&push.updates, &answers);
         if wanted.is_empty() {
-            return Ok(Verdict { event: None, answers, orders: Orders::default(), notices });
+            notices.append(&mut planned.notices);
+            return Ok(Verdict::unmoved(answers, notices));
         }
-        let now = (self.clock)();
-        let event = self.ledger.intend(Event {
-            id: EventId(0),
-            repo: push.repo,
-            actor: push.actor,
-            cause: push.cause,
-            at: now,
-            updates: wanted.clone(),
-            options: push.options,
-            owed,
-            state: crate::event::EventState::Intended,
-            certificate: push.certificate,
-            lease: Some(Lease { owner: self.node.clone(), until: now.plus_ms(EVENT_LEASE_MS), fence: 1 }),
-        })?;
-        objects.narrow(&wanted);
-        let moved = objects.publish().and_then(|()| refs.update(&wanted, push.atomic));
-        let outcomes = match moved {
-            Ok(outcomes) => outcomes,
-            Err(problem) => {
-                // Some refs may have moved before the disk failed: the refs tell.
-                if self.settle_one(&event, refs).is_err() {
-                    self.leave_unsettled(push.repo);
-                }
-                return Err(problem);
-            }
-        };
+        let default_branch = self.default_after(refs, &wanted, &planned.default_branch)?;
+        if default_branch != planned.default_branch {
+            // Another first push, or an admin, was faster.
+            planned = plan(&push, &wanted, &bindings, default_branch, objects)?;
+        }
+        notices.append(&mut planned.notices);
+        let (name, atomic) = (push.repo_name, push.atomic);
+        let event = self.ledger.intend(self.intention(push, wanted.clone(), planned.owed))?;
+        let outcomes = self.move_refs(&event, atomic, refs, objects)?;
         let happened = allowed(&wanted, &outcomes);
         objects.narrow(&happened);
         let mut outcomes = outcomes.into_iter();
@@ -200,16 +206,58 @@ impl Acceptance {
             *answer = outcomes.next().unwrap_or(Ok(()));
         }
         if happened.is_empty() {
-            self.ledger.abandon(event.id).inspect_err(|_| self.leave_unsettled(push.repo))?;
-            return Ok(Verdict { event: None, answers, orders: Orders::default(), notices });
+            self.ledger.abandon(event.id).inspect_err(|_| self.leave_unsettled(event.repo))?;
+            return Ok(Verdict::unmoved(answers, notices));
         }
+        notices.extend(self.adopt_and_tell(name, refs, &happened));
         let accepted = self.ledger.accept(event.id, &happened, (self.clock)());
-        let orders = accepted.inspect_err(|_| self.leave_unsettled(push.repo))?;
-        if let Some(dispatch) = &self.dispatch {
-            dispatch.dispatch(&orders);
-            dispatch.moved(push.repo);
+        let orders = accepted.inspect_err(|_| self.leave_unsettled(event.repo))?;
+        self.hand_on(event.repo, &orders);
+        let idle = Idle::of(name, &bindings, &orders, planned.whys, &happened).filter(|_| !self.refs_alone);
+        Ok(Verdict { event: Some(event.id), answers, orders, notices, idle })
+    }
+
+    /// What a push is recorded as before anything moves.
+    fn intention(&self, push: Proposal<'_>, updates: Vec<RefUpdate>, owed: Vec<Owed>) -> Event {
+        let now = (self.clock)();
+        Event {
+            id: EventId(0),
+            repo: push.repo,
+            actor: push.actor,
+            cause: push.cause,
+            at: now,
+            updates,
+            options: push.options,
+            owed,
+            state: EventState::Intended,
+            certificate: push.certificate,
+            lease: Some(Lease { owner: self.node.clone(), until: now.plus_ms(EVENT_LEASE_MS), fence: 1 }),
         }
-        Ok(Verdict { event: Some(event.id), answers, orders, notices })
+    }
+
+    /// Objects leave quarantine, then the refs move.
+    fn move_refs(
+        &self,
+        event: &Event,
+        atomic: bool,
+        refs: &dyn RefStore,
+        objects: &mut dyn Incoming,
+    ) -> Result<Vec<Result<(), Problem>>, Problem> {
+        objects.narrow(&event.updates);
+        let moved = objects.publish().and_then(|()| refs.update(&event.updates, atomic));
+        moved.inspect_err(|_| {
+            // Some refs may have moved before the disk failed: the refs tell.
+            if self.settle_one(event, refs).is_err() {
+                self.leave_unsettled(event.repo);
+            }
+        })
+    }
+
+    fn hand_on(&self, repo: RepoId, orders: &Orders) {
+        if let Some(dispatch) = &self.dispatch {
+            dispatch.dispatch(orders);
+            dispatch.moved(repo);
+        }
     }
 
     /// Settles every event that a crash of this node left *intended*, or one of a node whose lease has ended. `open` gives
@@ -272,11 +320,9 @@ impl Acceptance {
         if happened.is_empty() {
             return self.ledger.abandon(event.id);
         }
+        self.adopt(refs, &happened)?;
         let orders = self.ledger.accept(event.id, &happened, (self.clock)())?;
-        if let Some(dispatch) = &self.dispatch {
-            dispatch.dispatch(&orders);
-            dispatch.moved(event.repo);
-        }
+        self.hand_on(event.repo, &orders);
         Ok(())
     }
 
@@ -336,72 +382,4 @@ fn elsewhere() -> Problem {
         "Another node of this server is taking in a push to this repository.",
         "Push again in a few minutes.",
     )
-}
-
-fn check_size(push: &Proposal<'_>) -> Result<(), Problem> {
-    let too_large = |what: String| Problem::new(ProblemKind::TooLarge, what, "Split the push.");
-    if push.updates.len() > PUSH_UPDATES_MAX {
-        return Err(too_large(format!(
-            "The push updates {} refs; {PUSH_UPDATES_MAX} are allowed at once.",
-            push.updates.len()
-        )));
-    }
-    if push.options.len() > PUSH_OPTIONS_MAX || push.options.iter().any(|o| o.len() > PUSH_OPTION_BYTES_MAX) {
-        return Err(too_large(format!(
-            "The push has more than {PUSH_OPTIONS_MAX} options, or one longer than {PUSH_OPTION_BYTES_MAX} bytes."
-        )));
-    }
-    Ok(())
-}
-
-fn protected(update: &RefUpdate, default_branch: &RefName) -> Result<(), Problem> {
-    if update.is_delete() && update.name == *default_branch {
-        return Err(Problem::new(
-            ProblemKind::Denied,
-            format!("{} is the default branch and cannot be deleted.", update.name.short()),
-            "Make another branch the default first.",
-        ));
-    }
-    if update.name.as_str() == "HEAD" {
-        return Err(Problem::new(ProblemKind::Invalid, "HEAD cannot be pushed to.", "Push to a branch."));
-    }
-    if update.name.as_str().starts_with("refs/slipway/") {
-        return Err(Problem::new(
-            ProblemKind::Denied,
-            format!("{} belongs to the server.", update.name),
-            "Push to a branch or a tag.",
-        ));
-    }
-    Ok(())
-}
-
-/// Compares before the intention is written, so that an *intended* event whose new id a ref shows was surely the one
-/// that moved it. The refs' own compare-and-swap stays the last word.
-fn unmoved(update: &RefUpdate, now: Option<Oid>) -> Result<(), Problem> {
-    let expected = (!update.is_create()).then_some(update.old);
-    if now == expected {
-        return Ok(());
-    }
-    let now = now.map_or("does not exist".to_owned(), |oid| format!("is at {}", oid.short()));
-    Err(Problem::new(
-        ProblemKind::Conflict,
-        format!("{} has moved: it {now}.", update.name),
-        "Fetch, integrate what others pushed, and push again.",
-    ))
-}
-
-fn refuse_rest_if_atomic(atomic: bool, answers: &mut [Result<(), Problem>]) {
-    if atomic && answers.iter().any(Result::is_err) {
-        for answer in answers.iter_mut().filter(|a| a.is_ok()) {
-            *answer = Err(Problem::new(
-                ProblemKind::Conflict,
-                "atomic push failure: another of its refs was refused",
-                "See that ref's answer.",
-            ));
-        }
-    }
-}
-
-fn allowed(updates: &[RefUpdate], answers: &[Result<(), Problem>]) -> Vec<RefUpdate> {
-    updates.iter().zip(answers).filter(|(_, a)| a.is_ok()).map(|(u, _)| u.clone()).collect()
 }

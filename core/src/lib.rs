@@ -14,6 +14,7 @@ pub mod git;
 pub mod id;
 pub mod limits;
 pub mod name;
+mod nearest;
 pub mod people;
 pub mod problem;
 pub mod run;

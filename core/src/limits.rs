@@ -18,6 +18,14 @@ pub const PUSH_OPTIONS_MAX: usize = 64;
 pub const PUSH_OPTION_BYTES_MAX: usize = 4096;
 /// How long a push is its node's from its intention on, in milliseconds: far longer than objects and refs take to move.
 pub const EVENT_LEASE_MS: u64 = 600_000;
+/// Most push options that are not known which a pusher is told of.
+pub const OPTIONS_TOLD_MAX: usize = 5;
+/// Most refs that a remark about several names.
+pub const REFS_NAMED_MAX: usize = 3;
+/// Most reasons that a pusher is told why nothing was started.
+pub const WHYS_MAX: usize = 8;
+/// Most patterns of slipway.toml that a remark quotes.
+pub const PATTERNS_SAID_MAX: usize = 5;
 /// Most `[deploy.*]` targets in one slipway.toml.
 pub const DEPLOY_TARGETS_MAX: usize = 16;
 /// Most tags an image is pushed with.

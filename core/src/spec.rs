@@ -8,8 +8,9 @@ use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::git::RefName;
-use crate::limits::{DEPLOY_TARGETS_MAX, IMAGE_TAGS_MAX};
+use crate::limits::{DEPLOY_TARGETS_MAX, IMAGE_TAGS_MAX, PATTERNS_SAID_MAX};
 use crate::name::RepoName;
+use crate::nearest::nearest;
 use crate::problem::{Problem, ProblemKind};
 
 mod schema;
@@ -205,6 +206,29 @@ impl OnSpec {
         name.as_tag().is_some_and(|tag| last_match(&self.tags, tag))
     }
 
+    /// Why a push to `name`, which [`OnSpec::matches_ref`] leaves out, does not build.
+    pub fn why_not(&self, name: &RefName, default_branch: &RefName) -> String {
+        let (kind, patterns) = match (name.as_branch(), &self.branches) {
+            (Some(_), None) => {
+                return format!(
+                    "not the default branch ({} builds; [build] on in slipway.toml can name others)",
+                    default_branch.short()
+                );
+            }
+            (Some(_), Some(patterns)) => ("branches", patterns),
+            (None, _) if name.as_tag().is_some() => ("tags", &self.tags),
+            (None, _) => return "only branches and tags are built".into(),
+        };
+        if patterns.is_empty() {
+            return format!("no {kind} are built unless [build] on in slipway.toml names them");
+        }
+        let mut said: Vec<String> = patterns.iter().take(PATTERNS_SAID_MAX).map(Pattern::said).collect();
+        if patterns.len() > said.len() {
+            said.push("…".into());
+        }
+        format!("not among the {kind} that slipway.toml builds ({})", said.join(", "))
+    }
+
     /// True if no `paths` are given.
     pub fn all_paths(&self) -> bool {
         self.paths.is_empty() || self.paths.iter().all(|p| !p.negated && p.text == "**")
@@ -213,6 +237,14 @@ impl OnSpec {
     /// True if a change of `path` builds.
     pub fn matches_path(&self, path: &str) -> bool {
         self.all_paths() || last_match(&self.paths, path)
+    }
+}
+
+impl Pattern {
+    /// As it was written, cut to what fits into a sentence.
+    fn said(&self) -> String {
+        let text: String = self.text.chars().take(40).collect();
+        if self.negated { format!("!{text}") } else { text }
     }
 }
 
@@ -339,31 +371,10 @@ fn suggest(message: &str) -> String {
         return message.to_owned();
     }
     let Some(wrong) = quoted.next() else { return message.to_owned() };
-    let near = quoted.map(|known| (distance(wrong, known), known)).min();
-    match near {
-        Some((far, known)) if far <= 1 + wrong.len() / 3 => {
-            format!("unknown key `{wrong}`; did you mean `{known}`?")
-        }
-        _ => message.replacen("unknown field", "unknown key", 1),
+    match nearest(wrong, quoted) {
+        Some(known) => format!("unknown key `{wrong}`; did you mean `{known}`?"),
+        None => message.replacen("unknown field", "unknown key", 1),
     }
-}
-
-/// Levenshtein's edit distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut left = i + 1;
-        let mut diagonal = row[0];
-        row[0] = left;
-        for (j, y) in b.iter().enumerate() {
-            let cost = (diagonal + usize::from(x != *y)).min(row[j + 1] + 1).min(left + 1);
-            diagonal = row[j + 1];
-            row[j + 1] = cost;
-            left = cost;
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use slipway_core::accept::{
     Acceptance, Bindings, CommitFacts, Incoming, Ledger, Orders, Preflight, Proposal, RefStore, Rights,
-    Unquestioned,
+    Unquestioned, Verdict,
 };
 use slipway_core::build::Build;
 use slipway_core::deploy::DeployCause;
@@ -18,6 +18,11 @@ use slipway_core::{
     BuildNumber, ClusterName, DeployNumber, EventId, Oid, Problem, ProblemKind, RefName, RefUpdate,
     RegistryName, RepoId, RepoName, UnixMillis,
 };
+
+#[path = "acceptance/branches.rs"]
+mod branches;
+#[path = "acceptance/idle.rs"]
+mod idle;
 
 #[derive(Default)]
 struct Books {
@@ -88,6 +93,10 @@ struct Refs {
     refs: Arc<Mutex<BTreeMap<RefName, Oid>>>,
     /// How many updates happen before the process "dies".
     survives: Arc<Mutex<Option<usize>>>,
+    /// What HEAD names; `main` at first.
+    head: Arc<Mutex<Option<RefName>>>,
+    /// The process "dies" before HEAD is written.
+    dies_at_head: Arc<Mutex<bool>>,
 }
 
 impl RefStore for Refs {
@@ -116,7 +125,18 @@ impl RefStore for Refs {
         Ok(answers)
     }
     fn default_branch(&self) -> Result<RefName, Problem> {
-        Ok(RefName::branch("main").expect("valid"))
+        Ok(self.head.lock().expect("lock").clone().unwrap_or_else(main_branch))
+    }
+    fn has_branch_besides(&self, these: &[&RefName]) -> Result<bool, Problem> {
+        let refs = self.refs.lock().expect("lock");
+        Ok(refs.keys().any(|name| name.as_branch().is_some() && !these.contains(&name)))
+    }
+    fn make_default(&self, branch: &RefName) -> Result<(), Problem> {
+        if *self.dies_at_head.lock().expect("lock") {
+            return Err(died());
+        }
+        *self.head.lock().expect("lock") = Some(branch.clone());
+        Ok(())
     }
 }
 
@@ -232,13 +252,15 @@ fn what_does_not_ask_for_a_build_owes_none() {
         ..Pack::default()
     };
     for (name, mut pack, update) in [
-        ("no Dockerfile", Pack::default(), to_main(0, 1)),
+        ("no Dockerfile", Pack::default(), to_main(9, 1)),
         ("another branch", with_dockerfile(), feature),
-        ("[skip ci]", Pack { message: "x [skip ci]".into(), ..with_dockerfile() }, to_main(0, 1)),
-        ("branch not named", spec_for_tags, to_main(0, 1)),
+        ("[skip ci]", Pack { message: "x [skip ci]".into(), ..with_dockerfile() }, to_main(9, 1)),
+        ("branch not named", spec_for_tags, to_main(9, 1)),
     ] {
         let books = Arc::new(Books { bindings: Mutex::new(bound()), ..Books::default() });
-        let verdict = path(&books).accept(push(vec![update]), &Refs::default(), &mut pack).expect("accepted");
+        let refs = Refs::default();
+        refs.refs.lock().expect("lock").insert(main_branch(), oid(9));
+        let verdict = path(&books).accept(push(vec![update]), &refs, &mut pack).expect("accepted");
         assert!(verdict.event.is_some(), "{name}");
         assert!(verdict.orders.builds.is_empty(), "{name}");
     }

@@ -31,5 +31,11 @@ pub const FAILURES_KEPT_MAX: usize = 10_000;
 pub const FAILURE_LINES_MAX: u32 = 200;
 /// Events that are looked through to tell a repository that nothing was pushed to from one whose refs are lost.
 pub const EMPTY_LOOK_BACK: usize = 200;
+/// Newest pushes that are looked through for the one that brought a commit.
+pub const EVENTS_LOOKED_MAX: usize = 500;
+/// Refs that are looked at for one that leads to a commit.
+pub const REFS_LOOKED_MAX: usize = 200;
+/// Newest builds that are looked through for one of a newer commit.
+pub const BUILDS_LOOKED_MAX: usize = 100;
 /// Bytes of a build log that are read at once.
 pub const LOG_PIECE_BYTES: usize = 64 * 1024;

@@ -45,6 +45,8 @@ pub trait Outside: Send + Sync + 'static {
 
     /// Queues the same commit again under a new number.
     async fn retry_build(&self, actor: &Actor, repo: RepoId, number: BuildNumber) -> Result<Build, Problem>;
+    /// Records a build under the next number of its repository and starts it.
+    async fn start_build(&self, build: Build) -> Result<Build, Problem>;
     /// Stops a build that is not over; the build as it stands then.
     async fn cancel_build(&self, actor: &Actor, repo: RepoId, number: BuildNumber) -> Result<Build, Problem>;
     /// Queues a deploy of the bound branch's commit.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use slipway_core::event::Event;
 use slipway_core::limits::DESCRIPTION_BYTES_MAX;
 use slipway_core::target::RepoRecord;
-use slipway_core::{Action, EventId, ObjectFormat, Problem, RepoName};
+use slipway_core::{Action, EventId, ObjectFormat, Problem, RefName, RepoName};
 use slipway_repository::{LastMaintenance, Maintained, Storage};
 
 use crate::access::{may, repo, repo_in, repository, visible_after};
 use crate::caller::Caller;
+use crate::default_branch;
 use crate::forge::{Forge, blocking};
 use crate::page::{Page, Rows};
 use crate::refusal::plain_line;
@@ -25,6 +26,8 @@ pub struct NewRepo {
     pub public: bool,
     /// The hash that makes its ids, for good.
     pub object_format: ObjectFormat,
+    /// The branch that HEAD names until the first one is pushed; absent is `main`.
+    pub default_branch: Option<String>,
 }
 
 /// What shall be different; absent stays.
@@ -36,6 +39,8 @@ pub struct RepoChange {
     pub description: Option<String>,
     /// Readable by everyone, or not.
     pub public: Option<bool>,
+    /// Another default branch: one that is there, or any while there is none.
+    pub default_branch: Option<String>,
 }
 
 /// The repositories that the caller may see, by name.
@@ -97,13 +102,18 @@ pub fn events(
 pub async fn create(forge: &Arc<Forge>, caller: &Caller, new: NewRepo) -> Result<RepoRecord, Problem> {
     may(caller, Action::CreateRepo)?;
     let about = description(&new.description)?;
-    forge.outside.create_repo(new.object_format, &new.name, &about, new.public, caller.user()).await
+    let branch = new.default_branch.as_deref().map(default_branch::parse).transpose()?;
+    let (format, user) = (new.object_format, caller.user());
+    let record = forge.outside.create_repo(format, &new.name, &about, new.public, user).await?;
+    choose(forge, caller, &record, branch).await?;
+    Ok(record)
 }
 
-/// Changes a repository's name, description and whether everyone may read it.
+/// Changes a repository's name, description, default branch and whether everyone may read it.
 ///
 /// # Errors
-/// `Denied` unless the caller is an admin of it; `Conflict` for a name that is taken; `Invalid`.
+/// `Denied` unless the caller is an admin of it; `Conflict` for a name that is taken; `NotFound` for a branch that is not
+/// there; `Invalid`.
 pub async fn change(
     forge: &Arc<Forge>,
     caller: &Caller,
@@ -111,6 +121,12 @@ pub async fn change(
     wanted: RepoChange,
 ) -> Result<RepoRecord, Problem> {
     let about = wanted.description.as_deref().map(description).transpose()?;
+    let branch = wanted.default_branch.as_deref().map(default_branch::parse).transpose()?;
+    if branch.is_some() {
+        // First, since it is refused most easily: then nothing else is changed.
+        let record = admin(forge, caller, name).await?;
+        choose(forge, caller, &record, branch).await?;
+    }
     let wanted = RepoChange { description: about, ..wanted };
     let renames = wanted.name.is_some();
     let (floor, caller, name) = (Arc::clone(forge), caller.clone(), name.to_owned());
@@ -128,12 +144,23 @@ fn rewrite(forge: &Forge, caller: &Caller, name: &str, wanted: &RepoChange) -> R
     forge.store.transact(|tx| {
         let record = repo_in(tx.view(), caller, name, Action::AdminRepo)?;
         tx.update_repo(record.id, now, |record| {
-            let RepoChange { name, description, public } = wanted.clone();
+            let RepoChange { name, description, public, default_branch: _ } = wanted.clone();
             record.name = name.unwrap_or_else(|| record.name.clone());
             record.description = description.unwrap_or_else(|| record.description.clone());
             record.public = public.unwrap_or(record.public);
         })
     })
+}
+
+async fn choose(
+    forge: &Arc<Forge>,
+    caller: &Caller,
+    record: &RepoRecord,
+    branch: Option<RefName>,
+) -> Result<(), Problem> {
+    let Some(branch) = branch else { return Ok(()) };
+    let (forge, caller, record) = (Arc::clone(forge), caller.clone(), record.clone());
+    blocking(move || default_branch::set(&forge, &caller, &record, &branch)).await
 }
 
 /// Removes a repository with everything that belongs to it.

@@ -14,6 +14,7 @@ use crate::forge::{Forge, blocking};
 use crate::outside::Change;
 use crate::refusal::missing;
 use crate::rollback::roll_back;
+use crate::start::wanted;
 
 /// Builds or deploys, newest first, and the number behind which the next page begins.
 pub struct Newest<T> {
@@ -168,6 +169,29 @@ pub async fn retry(
     let (record, number) =
         operated(forge, caller, name, number, |f, c, id, n| Ok(build(f, c, id, n)?.number)).await?;
     let build = forge.outside.retry_build(&caller.actor, record.id, number).await?;
+    Ok((record, build))
+}
+
+/// Queues a build of a branch, a tag or a commit that those who fetch may see; without one, of the default branch. It moves
+/// the names that others follow (`latest`, manifests) only as [`crate::moving`] has it.
+///
+/// # Errors
+/// `Denied` for those who may not operate the repository; `Conflict` while that commit is being built, and where the
+/// repository is bound to no registry; `Invalid` where the commit cannot be built; `NotFound`.
+pub async fn start(
+    forge: &Arc<Forge>,
+    caller: &Caller,
+    name: &str,
+    revision: Option<&str>,
+) -> Result<(RepoRecord, Build), Problem> {
+    let record = operated_repo(forge, caller, name).await?;
+    let (floor, who, revision) = (Arc::clone(forge), caller.clone(), revision.map(str::to_owned));
+    let (record, build) = blocking(move || {
+        let build = wanted(&floor, &who, &record, revision.as_deref())?;
+        Ok((record, build))
+    })
+    .await?;
+    let build = forge.outside.start_build(build).await?;
     Ok((record, build))
 }
 

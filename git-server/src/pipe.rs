@@ -143,7 +143,7 @@ fn write_all(mut sent: mpsc::Receiver<Bytes>, mut writer: impl Write) {
 
 fn engine() -> Arc<Engine> {
     let clock = || UnixMillis::from(SystemTime::now());
-    let acceptance = Acceptance::new(Arc::new(Nothing), Arc::new(Nothing), clock);
+    let acceptance = Acceptance::new(Arc::new(Nothing), Arc::new(Nothing), clock).moving_refs_alone();
     Arc::new(Engine::new(
         Arc::new(acceptance),
         Arc::new(Nothing),

@@ -1,5 +1,7 @@
 //! What core asks of a repository and of a push: the traits of `slipway_core::accept` and `slipway_core::files`.
 
+use std::collections::HashSet;
+
 use slipway_core::accept::{CommitFacts, Incoming, RefStore};
 use slipway_core::files::{Blob, Files};
 use slipway_core::{Oid, Problem, RefName, RefUpdate};
@@ -7,7 +9,7 @@ use slipway_core::{Oid, Problem, RefName, RefUpdate};
 use crate::browse::incoming;
 use crate::error::{RepoError, Result};
 use crate::receive::Received;
-use crate::refs::update;
+use crate::refs::{RawRefs, update};
 use crate::repository::{Repository, peel};
 use crate::snapshot::Snapshot;
 
@@ -43,6 +45,21 @@ impl RefStore for Repository {
 
     fn default_branch(&self) -> Result<RefName, Problem> {
         Ok(self.snapshot()?.head().clone())
+    }
+
+    fn has_branch_besides(&self, these: &[&RefName]) -> Result<bool, Problem> {
+        let these: HashSet<&RefName> = these.iter().copied().collect();
+        let is_other = |name: &RefName| name.as_branch().is_some() && !these.contains(name);
+        let snapshot = self.snapshot()?;
+        if snapshot.refs().iter().any(|r| is_other(&r.name)) {
+            return Ok(true);
+        }
+        // A branch that leads nowhere is not shown, and is there all the same: what is damaged has a history.
+        Ok(RawRefs::read(self.root())?.refs.keys().any(is_other))
+    }
+
+    fn make_default(&self, branch: &RefName) -> Result<(), Problem> {
+        Ok(self.set_head(branch)?)
     }
 }
 

@@ -5,8 +5,8 @@ use slipway_core::spec::parse_duration_ms;
 use slipway_core::{Problem, ProblemKind, Role};
 
 use super::{
-    Bind, BuildVerb, ClusterVerb, DeployVerb, DryRunName, KeyVerb, KindName, RegistryVerb, RepoVerb,
-    TokenVerb, Unbind, UserVerb, Verb,
+    Bind, ClusterVerb, DeployVerb, DryRunName, KeyVerb, KindName, RegistryVerb, TokenVerb, Unbind, UserVerb,
+    Verb, builds, repos,
 };
 
 /// One call of the API.
@@ -42,15 +42,15 @@ pub(crate) trait Files {
     fn read(&mut self, name: &str) -> Result<String, Problem>;
 }
 
-fn call(method: &'static str, path: impl Into<String>, shows: Shows) -> Request {
+pub(super) fn call(method: &'static str, path: impl Into<String>, shows: Shows) -> Request {
     Request { method, path: path.into(), body: None, shows }
 }
 
-fn send(method: &'static str, path: impl Into<String>, body: Value, shows: Shows) -> Request {
+pub(super) fn send(method: &'static str, path: impl Into<String>, body: Value, shows: Shows) -> Request {
     Request { method, path: path.into(), body: Some(body), shows }
 }
 
-fn says(sentence: impl Into<String>) -> Shows {
+pub(super) fn says(sentence: impl Into<String>) -> Shows {
     Shows::Sentence(sentence.into())
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn request(verb: Verb, files: &mut dyn Files) -> Result<Option<Reques
         Verb::User(verb) => user(verb, files)?,
         Verb::Key(verb) => key(verb, files)?,
         Verb::Token(verb) => token(verb)?,
-        Verb::Repo(verb) => repo(verb)?,
+        Verb::Repo(verb) => repos::request(verb)?,
         Verb::Grant { user, repo, role } => {
             let role = Role::from(role);
             let sentence =
@@ -98,7 +98,7 @@ pub(crate) fn request(verb: Verb, files: &mut dyn Files) -> Result<Option<Reques
         Verb::Cluster(verb) => cluster(verb, files)?,
         Verb::Bind(bind) => bind_request(bind),
         Verb::Unbind(unbind) => unbind_request(&unbind),
-        Verb::Build(verb) => build(verb),
+        Verb::Build(verb) => builds::request(verb),
         Verb::Deploy(verb) => deploy(verb),
         Verb::Doctor => call("GET", "/doctor", Shows::Checks),
         Verb::Backup { to } if to == "-" => call("GET", "/backup", Shows::Stream),
@@ -173,43 +173,6 @@ fn token(verb: TokenVerb) -> Result<Request, Problem> {
         }
         TokenVerb::Remove { id } => {
             call("DELETE", format!("/tokens/{}", segment(&id)), says(format!("The token {id} is removed.")))
-        }
-    })
-}
-
-fn repo(verb: RepoVerb) -> Result<Request, Problem> {
-    Ok(match verb {
-        RepoVerb::Create { name, description, public, object_format } => send(
-            "POST",
-            "/repos",
-            json!({
-                "name": name,
-                "description": description,
-                "public": public,
-                "object_format": object_format,
-            }),
-            says(format!("Repository {name} is made. Its addresses: slipway repo show {name}")),
-        ),
-        RepoVerb::List => {
-            call("GET", "/repos?limit=1000", Shows::Rows("repos", &["name", "public", "description", "ssh"]))
-        }
-        RepoVerb::Show { name } => call("GET", format!("/repos/{name}"), Shows::Record),
-        RepoVerb::Maintain { name, full } => {
-            send("POST", format!("/repos/{name}/maintenance"), json!({"full": full}), Shows::Maintained)
-        }
-        RepoVerb::Rename { old, new } => {
-            let sentence = format!("Repository {old} is now {new}.");
-            send("PATCH", format!("/repos/{old}"), json!({"name": new}), says(sentence))
-        }
-        RepoVerb::Remove { name, yes: true } => {
-            call("DELETE", format!("/repos/{name}"), says(format!("Repository {name} is removed.")))
-        }
-        RepoVerb::Remove { name, yes: false } => {
-            return Err(Problem::new(
-                ProblemKind::Invalid,
-                format!("Removing {name} deletes its history, builds and deploys."),
-                "Say --yes if that is meant.",
-            ));
         }
     })
 }
@@ -297,28 +260,6 @@ fn unbind_request(unbind: &Unbind) -> Request {
     )
 }
 
-fn build(verb: BuildVerb) -> Request {
-    const COLUMNS: &[&str] = &["number", "state", "stage", "commit", "title", "actor", "created"];
-    match verb {
-        BuildVerb::List { repo } => {
-            call("GET", format!("/repos/{repo}/builds"), Shows::Rows("builds", COLUMNS))
-        }
-        BuildVerb::Show { repo, number } => {
-            call("GET", format!("/repos/{repo}/builds/{number}"), Shows::Record)
-        }
-        BuildVerb::Log { repo, number, follow } => {
-            let follow = if follow { "?follow=true" } else { "" };
-            call("GET", format!("/repos/{repo}/builds/{number}/log{follow}"), Shows::Stream)
-        }
-        BuildVerb::Retry { repo, number } => {
-            send("POST", format!("/repos/{repo}/builds/{number}/retry"), json!({}), Shows::Record)
-        }
-        BuildVerb::Cancel { repo, number } => {
-            send("POST", format!("/repos/{repo}/builds/{number}/cancel"), json!({}), Shows::Record)
-        }
-    }
-}
-
 fn deploy(verb: DeployVerb) -> Request {
     const COLUMNS: &[&str] = &["number", "state", "phase", "cluster", "commit", "title", "actor", "created"];
     match verb {
@@ -367,6 +308,8 @@ mod tests {
             ("user add ann --owner --key k.pub", "POST /users"),
             ("key remove SHA256:a/b+c", "DELETE /keys/SHA256%3Aa%2Fb%2Bc"),
             ("repo create app", "POST /repos"),
+            ("repo set app --default-branch x", "PATCH /repos/app"),
+            ("build start app", "POST /repos/app/builds"),
             ("repo maintain app --full", "POST /repos/app/maintenance"),
             ("repo remove app --yes", "DELETE /repos/app"),
             ("grant ann app write", "PUT /repos/app/grants/ann"),
@@ -383,6 +326,18 @@ mod tests {
             let request = request_of(line);
             assert_eq!(format!("{} {}", request.method, request.path), want, "{line}");
         }
+    }
+
+    #[test]
+    fn a_repository_is_set_in_what_is_named_and_nothing_else() {
+        let body = |flags: &str| request_of(&format!("repo set app {flags}")).body.expect("a body");
+        assert_eq!(body("--default-branch dev --private"), json!({"default_branch": "dev", "public": false}));
+        assert_eq!(body("--public --description x"), json!({"description": "x", "public": true}));
+        for wrong in ["repo set app", "repo set app --public --private"] {
+            let parsed = Cli::try_parse_from(std::iter::once("slipway").chain(wrong.split(' ')));
+            assert!(parsed.is_err(), "{wrong}");
+        }
+        assert_eq!(request_of("build start app v1").body, Some(json!({"ref": "v1"})));
     }
 
     #[test]

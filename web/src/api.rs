@@ -23,9 +23,9 @@
 //! | POST /tokens | `{user?, name?, scopes?:["repo:read","repo:write","api"], expires_in_s?}`; scopes default to the first two | 201 `{token:Token, value}`: the only time the value is shown |
 //! | DELETE /tokens/{id} | | 204 |
 //! | GET /repos | ?limit&after | `{repos:[Repo], next}` |
-//! | POST /repos | `{name, description?, public?, object_format?}` | 201 `Repo` |
+//! | POST /repos | `{name, description?, public?, object_format?, default_branch?="main"}` | 201 `Repo` |
 //! | GET /repos/{repo} | | `Repo` |
-//! | PATCH /repos/{repo} | `{name?, description?, public?}` | `Repo` |
+//! | PATCH /repos/{repo} | `{name?, description?, public?, default_branch?}`; the branch must be there, unless none is | `Repo` |
 //! | DELETE /repos/{repo} | | 204 |
 //! | POST /repos/{repo}/maintenance | `{full?}`; admins of the repository | `{name, ended, took_ms, replaced, before:Storage, after:Storage, full:{reachable,unreachable,dropped,postponed}\|null}` |
 //! | GET /repos/{repo}/grants | ?limit&after | `{grants:[{user,role}], next}` |
@@ -38,6 +38,7 @@
 //! | DELETE /repos/{repo}/bindings/cluster | | 204 |
 //! | GET /repos/{repo}/events | ?limit | `{events:[Event]}` newest first |
 //! | GET /repos/{repo}/builds | ?limit&before | `{builds:[Build + repo_name, url], next}` newest first |
+//! | POST /repos/{repo}/builds | `{ref?}`: a branch, tag or commit; the default branch without | 201 `Build + …` |
 //! | GET /repos/{repo}/builds/{number} | `latest` for the newest | `Build + repo_name, url` |
 //! | GET /repos/{repo}/builds/{number}/log | ?offset&follow=true | `text/plain`, the raw bytes; with follow until the build is over |
 //! | POST /repos/{repo}/builds/{number}/retry | | 201 `Build + …`, the new one |
@@ -61,7 +62,7 @@
 //! | GET /backup | | `application/octet-stream` |
 //!
 //! `Repo` is `{id, name, description, public, object_format="sha1"|"sha256", created, http, ssh}`; `http` and `ssh` are its clone addresses.
-//! One alone has `storage:{packs, objects, bytes, not_indexed, bitmaps, graph_commits}` too, and once it was maintained
+//! One alone has `default_branch` (where HEAD names one), `storage:{packs, objects, bytes, not_indexed, bitmaps, graph_commits}` too, and once it was maintained
 //! `maintenance:{ended, took_ms, full, failure}`.
 
 use std::sync::Arc;

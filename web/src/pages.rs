@@ -66,7 +66,7 @@ fn repository() -> Router<Arc<Shared>> {
         .route("/{repo}/refs", get(refs::refs))
         .route("/{repo}/search", get(search::search))
         .route("/{repo}/archive/{*name}", get(archive::archive))
-        .route("/{repo}/builds", get(builds::list))
+        .route("/{repo}/builds", get(builds::list).post(builds::start))
         .route("/{repo}/builds/{number}", get(builds::show).post(builds::act))
         .route("/{repo}/builds/{number}/log", get(builds::raw_log))
         .route("/{repo}/builds/{number}/live", get(live::build))

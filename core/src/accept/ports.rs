@@ -50,8 +50,12 @@ pub trait RefStore {
     /// Moves refs by compare-and-swap, durable on return. One answer per update, in order; with `atomic` either all
     /// move or none does.
     fn update(&self, updates: &[RefUpdate], atomic: bool) -> Result<Vec<Result<(), Problem>>, Problem>;
-    /// The branch that HEAD names.
+    /// The branch that HEAD names, born or not. With a detached HEAD, `HEAD` itself.
     fn default_branch(&self) -> Result<RefName, Problem>;
+    /// True if there is a branch besides these.
+    fn has_branch_besides(&self, these: &[&RefName]) -> Result<bool, Problem>;
+    /// Points HEAD at a branch, born or not, durable on return.
+    fn make_default(&self, branch: &RefName) -> Result<(), Problem>;
 }
 
 /// The objects of a push: still in quarantine, or already in the repository (a push that brings none).

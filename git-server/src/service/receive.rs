@@ -137,11 +137,23 @@ impl Conversation {
         lines.extend(builds.map(|n| format!("build {n} → {base}/{name}/builds/{n}")));
         let deploys = verdict.orders.deploys.iter().map(|d| d.number);
         lines.extend(deploys.map(|n| format!("deploy {n} → {base}/{name}/deploys/{n}")));
+        let waits = push.has_option("wait");
+        if let Some(idle) = verdict.idle.as_ref().filter(|idle| !idle.expected && !waits) {
+            lines.extend_from_slice(&idle.whys);
+        }
         for line in &lines {
             self.say(push.band, line).await?;
         }
-        match verdict.event {
-            Some(event) if push.has_option("wait") => self.follow(event, push.band).await,
+        match (verdict.event, &verdict.idle) {
+            (Some(_), Some(idle)) if waits => {
+                let why = if idle.whys.is_empty() {
+                    String::new()
+                } else {
+                    ": ".to_owned() + &idle.whys.join("; ")
+                };
+                self.say(push.band, &format!("verdict: nothing was started{why}")).await
+            }
+            (Some(event), None) if waits => self.follow(event, push.band).await,
             _ => Ok(()),
         }
     }

@@ -56,6 +56,9 @@ impl Outside for Nothing {
     async fn retry_build(&self, _: &Actor, _: RepoId, _: BuildNumber) -> Result<Build, Problem> {
         absent()
     }
+    async fn start_build(&self, _: Build) -> Result<Build, Problem> {
+        absent()
+    }
     async fn cancel_build(&self, _: &Actor, _: RepoId, _: BuildNumber) -> Result<Build, Problem> {
         absent()
     }

@@ -38,6 +38,8 @@ fn of_several_refs_the_good_ones_move_unless_it_is_atomic() {
     server.repo("app", false);
     server.grant("dev", "app", Role::Write);
     let tree = dev.work_tree("tree", &[("a", "a")]);
+    // So that none of the good ones is the first branch.
+    dev.git(&tree, &["push", "-q", &both(&server, &dev, "app")[0], "main"]);
     for (n, url) in both(&server, &dev, "app").iter().enumerate() {
         let (good, bad) = (format!("main:refs/heads/good{n}"), "main:refs/slipway/evil");
         let out = dev.try_git(&tree, &["push", "--atomic", url, &good, bad]);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use slipway_core::target::RepoRecord;
 use slipway_core::{Action, EventId, ObjectFormat, RepoName, Role, UserName};
 use slipway_forge::repositories::{self, NewRepo, RepoChange};
-use slipway_forge::{Page, grants, rows};
+use slipway_forge::{Page, default_branch, grants, rows};
 
 use super::Endpoint;
 use super::input::{Body, Keys};
@@ -26,9 +26,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .takes("NewRepo")
         .gives(201, "Repo"),
     Endpoint::new("GET", "/repos/{repo}", "Show a repository", || get(show)).gives(200, "Repo"),
-    Endpoint::new("PATCH", "/repos/{repo}", "Rename or describe a repository", || patch(change))
-        .takes("RepoChange")
-        .gives(200, "Repo"),
+    Endpoint::new(
+        "PATCH",
+        "/repos/{repo}",
+        "Rename or describe a repository, or choose its default branch",
+        || patch(change),
+    )
+    .takes("RepoChange")
+    .gives(200, "Repo"),
     Endpoint::new("DELETE", "/repos/{repo}", "Remove a repository", || delete(remove)).gives_nothing(),
     Endpoint::new("GET", "/repos/{repo}/grants", "List grants", || get(list_grants))
         .asks(&["limit", "after"])
@@ -50,6 +55,9 @@ struct Repo {
     record: RepoRecord,
     http: String,
     ssh: String,
+    /// The branch that HEAD names; of one repository alone, as what follows is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_branch: Option<String>,
     /// Shown of one repository alone, as the next is.
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<Stored>,
@@ -65,7 +73,7 @@ impl Repo {
         let addresses = &visit.shared.parts.addresses;
         let http = format!("{}/{}", addresses.http, record.name);
         let ssh = format!("ssh://git@{}/{}", addresses.ssh, record.name);
-        Self { record, http, ssh, storage: None, maintenance: None, unreadable: None }
+        Self { record, http, ssh, default_branch: None, storage: None, maintenance: None, unreadable: None }
     }
 }
 
@@ -85,20 +93,31 @@ struct RepoBody {
     public: bool,
     #[serde(default)]
     object_format: ObjectFormat,
+    #[serde(default)]
+    default_branch: Option<String>,
 }
 
 async fn create(visit: Visit, Body(new): Body<RepoBody>) -> Answer<Response> {
-    let RepoBody { name, description, public, object_format } = new;
-    let new = NewRepo { name, description, public, object_format };
+    let RepoBody { name, description, public, object_format, default_branch } = new;
+    let new = NewRepo { name, description, public, object_format, default_branch };
     let record = repositories::create(visit.forge(), visit.caller(), new).await?;
-    Ok((StatusCode::CREATED, Json(Repo::new(&visit, record))).into_response())
+    Ok((StatusCode::CREATED, Json(one(&visit, record).await)).into_response())
+}
+
+/// A repository with its default branch. Its folder may be out of reach; what is known of it is shown all the same.
+async fn one(visit: &Visit, record: RepoRecord) -> Repo {
+    let name = record.name.clone();
+    let head = visit.ask(move |forge, caller| default_branch::show(forge, caller, name.as_str())).await;
+    let mut repo = Repo::new(visit, record);
+    repo.default_branch = head.ok().flatten().map(|branch| branch.short().to_owned());
+    repo
 }
 
 async fn show(visit: Visit, Path(repo): Path<String>) -> Answer<Json<Repo>> {
     let record = visit.repo(&repo, Action::ReadRepo).await?;
     // Its folder may be out of reach; what is recorded of it is shown all the same.
     let stored = stored(&visit, &repo).await;
-    let mut repo = Repo::new(&visit, record);
+    let mut repo = one(&visit, record).await;
     match stored {
         Ok((storage, maintenance)) => (repo.storage, repo.maintenance) = (Some(storage), maintenance),
         Err(Refusal(problem)) => repo.unreadable = Some(problem.to_string()),
@@ -112,6 +131,7 @@ struct ChangeBody {
     name: Option<RepoName>,
     description: Option<String>,
     public: Option<bool>,
+    default_branch: Option<String>,
 }
 
 async fn change(
@@ -119,10 +139,10 @@ async fn change(
     Path(repo): Path<String>,
     Body(wanted): Body<ChangeBody>,
 ) -> Answer<Json<Repo>> {
-    let ChangeBody { name, description, public } = wanted;
-    let wanted = RepoChange { name, description, public };
+    let ChangeBody { name, description, public, default_branch } = wanted;
+    let wanted = RepoChange { name, description, public, default_branch };
     let record = repositories::change(visit.forge(), visit.caller(), &repo, wanted).await?;
-    Ok(Json(Repo::new(&visit, record)))
+    Ok(Json(one(&visit, record).await))
 }
 
 async fn remove(visit: Visit, Path(repo): Path<String>) -> Answer<StatusCode> {

@@ -18,7 +18,7 @@ use slipway_forge::logs::Log;
 use slipway_forge::{rows, runs};
 
 use super::Endpoint;
-use super::input::{Backwards, Keys};
+use super::input::{Backwards, Body, Keys};
 use crate::refusal::Answer;
 use crate::visit::Visit;
 
@@ -26,6 +26,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::new("GET", "/repos/{repo}/builds", "List builds, newest first", || get(builds))
         .asks(&["limit", "before"])
         .gives(200, "Builds"),
+    Endpoint::new("POST", "/repos/{repo}/builds", "Build a branch, a tag or a commit", || post(start))
+        .takes("NewBuild")
+        .gives(201, "Build"),
     Endpoint::new("GET", "/repos/{repo}/builds/{number}", "Show a build", || get(build)).gives(200, "Build"),
     Endpoint::new("GET", "/repos/{repo}/builds/{number}/log", "A build's log", || get(log))
         .asks(&["offset", "follow"])
@@ -134,6 +137,17 @@ pub(crate) async fn log_response(log: Log, offset: u64, follow: bool) -> Answer<
         (CACHE_CONTROL, "no-store"),
     ];
     Ok((headers, body).into_response())
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct NewBuild {
+    r#ref: Option<String>,
+}
+
+async fn start(visit: Visit, Path(repo): Path<String>, Body(new): Body<NewBuild>) -> Answer<Response> {
+    let (record, build) = runs::start(visit.forge(), visit.caller(), &repo, new.r#ref.as_deref()).await?;
+    Ok((StatusCode::CREATED, Json(build_run(&visit, &record.name, build))).into_response())
 }
 
 async fn retry(visit: Visit, Path((repo, number)): Path<(String, String)>) -> Answer<Response> {

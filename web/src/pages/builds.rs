@@ -27,6 +27,8 @@ struct BuildsPage {
     rows: Vec<Row>,
     older: Option<Link>,
     bound: bool,
+    operates: bool,
+    here: Link,
     repo: RepoName,
 }
 
@@ -69,6 +71,8 @@ pub(crate) async fn list(
         older: found.next.map(|n| Link::builds_before(name, BuildNumber(n))),
         rows: found.rows.into_iter().map(|b| row(name, b, now)).collect(),
         bound: bindings.registry.is_some(),
+        operates: seen.operates,
+        here: Link::page(name, "builds"),
         repo: name.clone(),
     })
 }
@@ -261,6 +265,12 @@ pub(crate) async fn raw_log(visit: Visit, Path((repo, number)): Path<(String, St
     let seen = visit.see(&repo).await?;
     let number = find_build(&visit, &seen.record, &number).await?.number;
     log_response(Log::new(visit.forge(), visit.caller(), seen.record.id, number), 0, false).await
+}
+
+pub(crate) async fn start(visit: Visit, Path(repo): Path<String>, fields: Fields) -> Answer<Response> {
+    let revision = fields.filled("ref");
+    let (record, build) = runs::start(visit.forge(), visit.caller(), &repo, revision.as_deref()).await?;
+    Ok(go_to(&Link::build(&record.name, build.number)))
 }
 
 pub(crate) async fn act(

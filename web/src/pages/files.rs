@@ -85,6 +85,8 @@ struct EmptyPage {
     frame: Frame,
     about: About,
     branch: String,
+    /// There are branches, and the default is none of them.
+    others: Option<Link>,
     name: RepoName,
 }
 
@@ -107,7 +109,7 @@ struct FilePage {
 
 /// What lies at a path.
 enum Found {
-    Empty { branch: String },
+    Empty { branch: String, others: bool },
     Folder(Box<Folder>),
     File(Box<File>),
 }
@@ -175,12 +177,13 @@ async fn show(visit: &Visit, repo: &str, path: &str, at: Option<String>, summary
     }
     let wanted = path.to_owned();
     match visit.git(&seen.record, move |snapshot| find(snapshot, &wanted, at.as_deref())).await? {
-        Found::Empty { branch } => {
+        Found::Empty { branch, others } => {
             let frame = Frame::of_repo(visit, &seen, "Files", "");
             html(&EmptyPage {
                 frame,
                 about: about(visit, &seen, "HEAD"),
                 branch,
+                others: others.then(|| Link::page(&seen.record.name, "refs")),
                 name: seen.record.name.clone(),
             })
         }
@@ -199,7 +202,8 @@ fn find(snapshot: &Snapshot, path: &str, at: Option<&str>) -> Result<Found, Prob
         if !path.is_empty() {
             return Err(nothing_at(path));
         }
-        return Ok(Found::Empty { branch: snapshot.head().short().to_owned() });
+        let others = snapshot.refs().iter().any(|r| r.name.as_branch().is_some());
+        return Ok(Found::Empty { branch: snapshot.head().short().to_owned(), others });
     };
     let menu = revision::menu(snapshot);
     let entry = match path {

@@ -95,7 +95,8 @@ pub(crate) async fn create(visit: Visit, fields: Fields) -> Answer<Response> {
     let format = if fields.ticked("sha256") { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 };
     let about = fields.text("description");
     let (description, public) = (about.to_owned(), fields.ticked("public"));
-    let new = NewRepo { name, description, public, object_format: format };
+    let default_branch = fields.filled("default_branch");
+    let new = NewRepo { name, description, public, object_format: format, default_branch };
     let repo = repositories::create(visit.forge(), visit.caller(), new).await?;
     Ok(go_to(&Link::repo(&repo.name)))
 }

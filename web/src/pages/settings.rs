@@ -8,7 +8,7 @@ use slipway_core::target::{ClusterBinding, DryRun, RegistryBinding, RepoRecord};
 use slipway_core::{Action, ClusterName, RegistryName, RepoName, Role, UserName};
 use slipway_forge::bindings::NewClusterBinding;
 use slipway_forge::repositories::RepoChange;
-use slipway_forge::{Page, bindings, grants, repositories, targets};
+use slipway_forge::{Page, bindings, default_branch, grants, repositories, targets};
 
 use super::form::Fields;
 use super::frame::{Frame, go_to, html};
@@ -23,6 +23,8 @@ struct SettingsPage {
     frame: Frame,
     record: RepoRecord,
     here: Link,
+    /// Empty where HEAD names none, or cannot be read: the other settings can be changed all the same.
+    default_branch: String,
     grants: Vec<(UserName, &'static str)>,
     registry: Option<RegistryBinding>,
     cluster: Option<ClusterBinding>,
@@ -38,15 +40,16 @@ struct SettingsPage {
 pub(crate) async fn show(visit: Visit, Path(repo): Path<String>) -> Answer<Response> {
     let seen = visit.see(&repo).await?;
     let owner = visit.is_owner();
-    let (grants, bindings, registries, clusters) = visit
+    let (head, grants, bindings, registries, clusters) = visit
         .ask(move |forge, caller| {
             let (all, mut registries, mut clusters) = (Page::whole(), Vec::new(), Vec::new());
+            let head = default_branch::show(forge, caller, &repo).ok().flatten();
             let grants = grants::list(forge, caller, &repo, &all)?.rows;
             if owner {
                 registries = targets::registries(forge, caller, &all)?.rows;
                 clusters = targets::clusters(forge, caller, &all)?.rows;
             }
-            Ok((grants, bindings::show(forge, caller, &repo)?, registries, clusters))
+            Ok((head, grants, bindings::show(forge, caller, &repo)?, registries, clusters))
         })
         .await?;
     let Bindings { registry, cluster } = bindings;
@@ -54,6 +57,7 @@ pub(crate) async fn show(visit: Visit, Path(repo): Path<String>) -> Answer<Respo
     html(&SettingsPage {
         frame: Frame::of_repo(&visit, &seen, "Settings", "Settings"),
         here: Link::page(&seen.record.name, "settings"),
+        default_branch: head.map(|b| b.short().to_owned()).unwrap_or_default(),
         grants: grants.into_iter().take(ADMIN_ROWS_MAX).map(|(user, role)| (user, role_word(role))).collect(),
         cluster_branch: bound.map_or_else(|| "main".to_owned(), |b| b.branch.short().to_owned()),
         cluster_dry_run: bound.map_or("warn", |b| dry_run_word(b.dry_run)),
@@ -93,7 +97,13 @@ pub(crate) async fn change(visit: Visit, Path(repo): Path<String>, fields: Field
     match fields.verb() {
         "describe" => {
             let description = Some(fields.text("description").to_owned());
-            let wanted = RepoChange { description, public: Some(fields.ticked("public")), name: None };
+            let public = Some(fields.ticked("public"));
+            let wanted = RepoChange { description, public, ..Default::default() };
+            repositories::change(visit.forge(), visit.caller(), &repo, wanted).await?;
+        }
+        "default-branch" => {
+            let branch = Some(fields.text("branch").to_owned());
+            let wanted = RepoChange { default_branch: branch, ..Default::default() };
             repositories::change(visit.forge(), visit.caller(), &repo, wanted).await?;
         }
         "rename" => {

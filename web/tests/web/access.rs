@@ -121,6 +121,7 @@ fn api_routes() -> Vec<(Method, &'static str, &'static str, Option<Value>, Needs
         row(&delete, "/repos/{repo}/bindings/registry", "/repos/app/bindings/registry", None, AdminRepo),
         row(&delete, "/repos/{repo}/bindings/cluster", "/repos/app/bindings/cluster", None, AdminRepo),
         row(&get, "/repos/{repo}/builds", "/repos/app/builds", None, Read),
+        row(&post, "/repos/{repo}/builds", "/repos/app/builds", Some(json!({})), Operate),
         row(&get, "/repos/{repo}/builds/{number}", "/repos/app/builds/1", None, Read),
         row(&get, "/repos/{repo}/builds/{number}/log", "/repos/app/builds/1/log", None, Read),
         row(&post, "/repos/{repo}/builds/{number}/retry", "/repos/app/builds/1/retry", None, Operate),

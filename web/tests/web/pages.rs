@@ -117,6 +117,8 @@ async fn forms_of_builds_and_deploys_reach_the_operations() {
         let wanted = asked.replacen(" 1 ", &format!(" {} ", world.app), 1);
         assert!(world.operations.asked.lock().expect("whole").contains(&wanted), "{wanted}");
     }
+    let none = world.form("/app/builds", &will, &[("ref", "v1")]).await;
+    assert!(none.status == 400 && none.text().contains("has no Dockerfile."), "{}", none.text());
     let same = world.form("/app/deploys/1", &will, &[("do", "rollback")]).await;
     assert_eq!(same.status, 409, "{}", same.text());
     assert!(same.text().contains("app is already in the state of deploy 1."), "{}", same.text());
@@ -133,6 +135,7 @@ async fn settings_change_what_they_say() {
     for (who, fields) in [
         (&adam, vec![("do", "grant"), ("user", "stan"), ("role", "read")]),
         (&adam, vec![("do", "describe"), ("description", "new words"), ("public", "on")]),
+        (&adam, vec![("do", "default-branch"), ("branch", "feature/x")]),
         (&adam, vec![("do", "unbind-registry")]),
     ] {
         let reply = world.form(page, who, &fields).await;
@@ -141,6 +144,10 @@ async fn settings_change_what_they_say() {
     assert_eq!(world.store.role(&user("stan"), world.app).expect("read"), Some(Role::Read));
     let record = world.store.repo(world.app).expect("read").expect("there");
     assert!(record.public && record.description == "new words");
+    let shown = world.get(page, &adam).await.text();
+    assert!(shown.contains("value=\"feature/x\""), "{shown}");
+    let gone = world.form(page, &adam, &[("do", "default-branch"), ("branch", "gone")]).await;
+    assert!(gone.status == 404 && gone.text().contains("app has no branch gone."), "{}", gone.text());
     let bind = [("do", "bind-registry"), ("registry", "local"), ("image", "x")];
     assert_eq!(world.form(page, &adam, &bind).await.status, 403, "granting reach is an owner's act");
     let olga = world.sign_in("olga").await;

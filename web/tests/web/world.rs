@@ -507,6 +507,10 @@ impl Outside for Fake {
         self.note(format!("retry {repo} {n} by {}", actor.label()));
         self.store.build(repo, n)?.ok_or_else(|| Problem::no_such_repository("?"))
     }
+    async fn start_build(&self, build: Build) -> Result<Build, Problem> {
+        self.note(format!("start {} {} by {}", build.repo, build.ref_name, build.actor));
+        self.store.add_build(build)
+    }
     async fn cancel_build(&self, actor: &Actor, repo: RepoId, n: BuildNumber) -> Result<Build, Problem> {
         self.note(format!("cancel build {repo} {n} by {}", actor.label()));
         self.store.build(repo, n)?.ok_or_else(|| Problem::no_such_repository("?"))

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
-use slipway_core::accept::{Proposal, Verdict};
+use slipway_core::accept::{Proposal, Verdict, default_branch_cure};
 use slipway_core::event::{Cause, PushCertificate};
-use slipway_core::{Oid, Problem, RefUpdate, UnixMillis};
+use slipway_core::{Oid, Problem, RefUpdate, RepoId, UnixMillis};
 use slipway_repository::{Objects, Progress, ReceiveLimits, Received, Side, View};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -109,9 +109,8 @@ impl Job {
         let updates: Vec<RefUpdate> =
             proposed.iter().filter_map(|at| self.push.commands[*at].update.as_ref().ok().cloned()).collect();
         if updates.is_empty() {
-            let verdict =
-                Verdict { event: None, answers: Vec::new(), orders: Default::default(), notices: remarks };
-            return Ok(Outcome::Judged { answers, verdict });
+            remarks.extend(self.cure_of_deletion(&answers));
+            return Ok(Outcome::Judged { answers, verdict: Verdict::unmoved(Vec::new(), remarks) });
         }
         let proposal = Proposal {
             repo: self.opened.id,
@@ -132,6 +131,7 @@ impl Job {
         for (at, other) in same {
             answers[at] = answers[other].clone();
         }
+        remarks.extend(self.cure_of_deletion(&answers));
         verdict.notices.splice(0..0, remarks);
         Ok(Outcome::Judged { answers, verdict })
     }
@@ -164,6 +164,19 @@ impl Job {
                 }
             }
         }
+    }
+
+    /// What can be done so that the default branch may go, if this push was refused that. A folder that is in no store has
+    /// no such verb.
+    fn cure_of_deletion(&self, answers: &[Result<(), Problem>]) -> Option<String> {
+        let updates =
+            || self.push.commands.iter().zip(answers).filter_map(|(c, a)| Some((c.update.as_ref().ok()?, a)));
+        let head = self.view.whole.head();
+        let refused = updates().any(|(u, answer)| u.is_delete() && u.name == *head && answer.is_err());
+        let kept =
+            updates().find(|(u, answer)| !u.is_delete() && answer.is_ok() && u.name.as_branch().is_some());
+        let told = refused && self.opened.id != RepoId(0);
+        told.then(|| default_branch_cure(&self.opened.name, kept.map(|(u, _)| &u.name)))
     }
 
     /// Finds the deletions of refs that are not there (both ids are zero): nothing is done, and that is no error. If one

@@ -1,0 +1,146 @@
+//! A build that nobody's push owes: of a commit that somebody names, or of the default branch.
+
+use slipway_core::accept::buildable;
+use slipway_core::build::Build;
+use slipway_core::event::{Event, EventState};
+use slipway_core::target::RepoRecord;
+use slipway_core::{BuildNumber, EventId, Oid, Problem, ProblemKind, RefName};
+use slipway_repository::Snapshot;
+
+use crate::access::view;
+use crate::caller::Caller;
+use crate::forge::Forge;
+use crate::limits::{EVENTS_LOOKED_MAX, REFS_LOOKED_MAX};
+use crate::refusal::cut;
+
+/// The build that shall start, not yet recorded. Only what those who fetch may see can be named. Blocking.
+///
+/// # Errors
+/// `Conflict` where the repository is bound to no registry or the commit's build is under way; `NotFound`; `Invalid` where
+/// the commit cannot be built.
+pub(crate) fn wanted(
+    forge: &Forge,
+    caller: &Caller,
+    record: &RepoRecord,
+    revision: Option<&str>,
+) -> Result<Build, Problem> {
+    if forge.store.bindings(record.id)?.registry.is_none() {
+        return Err(Problem::new(
+            ProblemKind::Conflict,
+            format!("{} is not bound to a registry.", record.name),
+            format!("An owner can bind it: slipway bind {} --registry NAME", record.name),
+        ));
+    }
+    let snapshot = view(forge, record)?.snapshot;
+    let found = match revision.map(str::trim).filter(|r| !r.is_empty()) {
+        None => default(&snapshot, record)?,
+        Some(name) => named(&snapshot, record, name)?,
+    };
+    let objects = forge.repositories.get(record.id)?.received_nothing()?;
+    buildable(&found.commit, &objects)?;
+    not_under_way(forge, record, &found.commit)?;
+    let events = forge.store.events(record.id, EVENTS_LOOKED_MAX)?;
+    let event = event_of(&events, &found);
+    // Whoever holds the admin socket is nobody whom a manifest repository knows: the pusher stays.
+    let who = caller.user().map(ToString::to_string).or(event.map(|e| e.actor.clone()));
+    Ok(Build::queued(
+        record.id,
+        BuildNumber(0),
+        // Of no push: it takes nobody's place, and every push to its ref may take its.
+        event.map_or(EventId(0), |e| e.id),
+        found.ref_name,
+        found.commit,
+        found.title,
+        who.unwrap_or_else(|| caller.actor.label()),
+        forge.now(),
+    ))
+}
+
+/// A commit, and the ref whose build it shall be.
+struct Found {
+    ref_name: RefName,
+    commit: Oid,
+    title: String,
+}
+
+fn default(snapshot: &Snapshot, record: &RepoRecord) -> Result<Found, Problem> {
+    let head = snapshot.head();
+    let tip = snapshot.find_ref(head.as_str()).map(|r| r.target);
+    let tip = tip.filter(|_| head.as_branch().is_some()).ok_or_else(|| {
+        Problem::new(
+            ProblemKind::NotFound,
+            format!("The default branch of {} has no commit.", record.name),
+            "Push one, or name a branch, a tag or a commit.",
+        )
+    })?;
+    found(snapshot, head.clone(), &tip)
+}
+
+fn named(snapshot: &Snapshot, record: &RepoRecord, name: &str) -> Result<Found, Problem> {
+    let full = [format!("refs/heads/{name}"), format!("refs/tags/{name}"), name.to_owned()];
+    let is_ref = |n: &&RefName| n.as_branch().is_some() || n.as_tag().is_some();
+    let known = full.iter().find_map(|full| snapshot.find_ref(full).filter(|r| is_ref(&&r.name)));
+    if let Some(known) = known {
+        return found(snapshot, known.name.clone(), &known.target);
+    }
+    let unknown = || {
+        Problem::new(
+            ProblemKind::NotFound,
+            format!("{} has no branch, tag or commit {:?}.", record.name, cut(name)),
+            "Name one that its page of branches and tags leads to.",
+        )
+    };
+    let id = snapshot.resolve(name)?.ok_or_else(unknown)?;
+    let commit = snapshot.commit(&id)?.ok_or_else(unknown)?;
+    // What no ref reaches is not there for anybody.
+    let ref_name = leading_to(snapshot, &commit.id)?.ok_or_else(unknown)?;
+    found(snapshot, ref_name, &commit.id)
+}
+
+/// A ref that leads to the commit: the default branch if it does, else the first branch or tag of those looked at.
+fn leading_to(snapshot: &Snapshot, commit: &Oid) -> Result<Option<RefName>, Problem> {
+    let head = snapshot.find_ref(snapshot.head().as_str());
+    let tags_last = |r: &&slipway_repository::Ref| r.name.as_branch().is_none();
+    let mut refs: Vec<_> = snapshot.refs().iter().filter(|r| r.name.as_str().starts_with("refs/")).collect();
+    refs.retain(|r| r.name.as_branch().is_some() || r.name.as_tag().is_some());
+    refs.sort_by_key(tags_last);
+    for one in head.into_iter().chain(refs).take(REFS_LOOKED_MAX) {
+        let tip = one.peeled.unwrap_or(one.target);
+        if one.name.as_str() != "HEAD" && snapshot.is_ancestor(commit, &tip)? {
+            return Ok(Some(one.name.clone()));
+        }
+    }
+    Ok(None)
+}
+
+fn found(snapshot: &Snapshot, ref_name: RefName, target: &Oid) -> Result<Found, Problem> {
+    let commit = snapshot.commit(target)?.ok_or_else(|| {
+        Problem::new(
+            ProblemKind::Invalid,
+            format!("{} names no commit.", ref_name.short()),
+            "Name a branch, a tag of a commit, or a commit.",
+        )
+    })?;
+    let title = commit.subject().to_owned();
+    Ok(Found { ref_name, commit: commit.id, title })
+}
+
+fn not_under_way(forge: &Forge, record: &RepoRecord, commit: &Oid) -> Result<(), Problem> {
+    let unfinished = forge.store.unfinished_builds()?;
+    match unfinished.iter().find(|b| b.repo == record.id && b.commit == *commit) {
+        None => Ok(()),
+        Some(build) => Err(Problem::new(
+            ProblemKind::Conflict,
+            format!("Build {} of commit {} is under way.", build.number, commit.short()),
+            format!("Follow it: slipway build log {} {} --follow", record.name, build.number),
+        )),
+    }
+}
+
+/// The push that brought the commit to that ref, or to any.
+fn event_of<'a>(events: &'a [Event], found: &Found) -> Option<&'a Event> {
+    let accepted = || events.iter().filter(|e| e.state == EventState::Accepted);
+    let brought = |e: &&Event| e.updates.iter().any(|u| u.new == found.commit);
+    let there = |e: &&Event| e.updates.iter().any(|u| u.new == found.commit && u.name == found.ref_name);
+    accepted().find(there).or_else(|| accepted().find(brought))
+}
