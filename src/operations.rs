@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use slipway_core::build::{Build, BuildState};
 use slipway_core::deploy::{Deploy, DeployCause};
+use slipway_core::run::{Kind, WorkId};
 use slipway_core::target::{Cluster, Registry, RepoRecord};
 use slipway_core::{
     Actor, BuildNumber, ClusterName, DeployNumber, Digest, ObjectFormat, Problem, ProblemKind, RegistryName,
@@ -23,7 +24,7 @@ use crate::dispatch::ToWorkers;
 use crate::doctor;
 use crate::reconcile::Plan;
 use crate::rooms::Rooms;
-use crate::supervisor::{self, Supervisor, blocking, now};
+use crate::supervisor::{Supervisor, blocking, now};
 
 mod backup;
 mod logs;
@@ -122,7 +123,7 @@ impl Outside for ServerOperations {
             ))
         })
         .await?;
-        self.supervisor()?.start_build(build.clone(), None);
+        self.supervisor()?.builds.start(&build);
         Ok(build)
     }
 
@@ -185,7 +186,7 @@ impl Outside for ServerOperations {
             Ok(deploy)
         })
         .await?;
-        self.supervisor()?.start_deploy(deploy.clone(), None);
+        self.supervisor()?.deploys.start(&deploy);
         Ok(deploy)
     }
 
@@ -331,15 +332,13 @@ fn diff_line(diff: &slipway_deployer::ObjectDiff) -> String {
     line
 }
 
-fn notice(change: &supervisor::Change) -> Change {
-    match change {
-        supervisor::Change::Build(build) => {
-            Change { repo: build.repo, subject: Subject::Build(build.number) }
-        }
-        supervisor::Change::Deploy(deploy) => {
-            Change { repo: deploy.repo, subject: Subject::Deploy(deploy.number) }
-        }
-    }
+fn notice(notice: &slipway_jobs::Notice) -> Change {
+    let WorkId { repo, number } = notice.id;
+    let subject = match notice.kind {
+        Kind::Build => Subject::Build(BuildNumber(number)),
+        Kind::Deploy => Subject::Deploy(DeployNumber(number)),
+    };
+    Change { repo, subject }
 }
 
 /// Speaks to a registry with its stored credentials.

@@ -28,7 +28,9 @@ pub const INFRA_RETRIES_MAX: u32 = 8;
 pub const RETRY_PAUSE_MS_MIN: u64 = 2_000;
 /// Longest pause between two retries, in milliseconds.
 pub const RETRY_PAUSE_MS_MAX: u64 = 300_000;
-/// How often a build or deploy is taken up again after the server itself died under it.
+/// How often a deploy is tried again whose cluster does not answer: a week of the longest pauses.
+pub const DEPLOY_RETRIES_MAX: u32 = 2_016;
+/// How often work is taken up again after the server itself died under it.
 pub const RESTARTS_MAX: u32 = 5;
 /// Longest line that is read as an SSH public key, in bytes (an RSA key of 16384 bits has some 2800).
 pub const SSH_KEY_BYTES_MAX: usize = 8 * 1024;

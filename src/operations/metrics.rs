@@ -7,7 +7,7 @@ use crate::upkeep::Upkeep;
 
 /// All figures of this process.
 pub(super) fn render(supervisor: &Supervisor, upkeep: &Upkeep) -> String {
-    let (builds, deploys) = supervisor.unfinished();
+    let (builds, deploys) = (supervisor.builds.unfinished(), supervisor.deploys.unfinished());
     let mut out = String::new();
     gauge(
         &mut out,

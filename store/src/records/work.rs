@@ -5,7 +5,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use slipway_core::build::Build;
 use slipway_core::deploy::Deploy;
-use slipway_core::{BuildNumber, DeployNumber, EventId, Problem, RepoId, UnixMillis};
+use slipway_core::run::Machine;
+use slipway_core::{BuildNumber, DeployNumber, EventId, Problem, ProblemKind, RepoId, UnixMillis};
 
 use super::refusal;
 use crate::engine::Scan;
@@ -17,7 +18,7 @@ use crate::tx::Tx;
 use crate::view::View;
 
 /// A kind of numbered work.
-pub(crate) trait Numbered: Serialize + DeserializeOwned {
+pub(crate) trait Numbered: Machine + Serialize + DeserializeOwned {
     /// Its name in sentences.
     const WHAT: &'static str;
     /// How many are kept per repository.
@@ -125,6 +126,12 @@ impl Numbered for Deploy {
     }
 }
 
+/// Whoever writes has lost the work: what it has to say of it is of the past.
+fn taken<W: Numbered>(work: &W) -> StoreError {
+    let told = format!("Another has taken {} {} over.", W::WHAT, work.number());
+    refusal::refuse(ProblemKind::Conflict, told, "Nothing needs to be done: it goes on there.")
+}
+
 impl View<'_> {
     /// The build or deploy of that number.
     pub(crate) fn one<W: Numbered>(&self, repo: RepoId, number: u64) -> Result<Option<W>, StoreError> {
@@ -173,6 +180,9 @@ impl Tx<'_> {
         let old: W = self.get(&key)?.ok_or_else(|| {
             refusal::missing(W::WHAT, format!("{} in repository number {}", work.number(), work.repo()))
         })?;
+        if old.run().is_taken_from(work.run()) {
+            return Err(taken(work));
+        }
         if old.event() != work.event() {
             self.unmark_event(&old)?;
         }
@@ -279,7 +289,7 @@ impl Store {
     pub fn builds_of_event(&self, event: EventId) -> Result<Vec<Build>, Problem> {
         self.read(|view| view.owed(event))
     }
-    /// Replaces a build's record.
+    /// Replaces a build's record; `Conflict` for who has lost its lease.
     pub fn put_build(&self, build: &Build) -> Result<(), Problem> {
         self.transact(|tx| tx.replace(build))
     }
@@ -309,7 +319,7 @@ impl Store {
     pub fn deploys_of_event(&self, event: EventId) -> Result<Vec<Deploy>, Problem> {
         self.read(|view| view.owed(event))
     }
-    /// Replaces a deploy's record.
+    /// Replaces a deploy's record; `Conflict` for who has lost its lease.
     pub fn put_deploy(&self, deploy: &Deploy) -> Result<(), Problem> {
         self.transact(|tx| tx.replace(deploy))
     }
