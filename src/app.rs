@@ -27,6 +27,7 @@ use crate::ssh_commands::SshCommands;
 use crate::stages::EngineBuilds;
 use crate::supervisor::{Supervisor, Workers, blocking, now};
 use crate::upkeep::Upkeep;
+use crate::webhooks::{Addresses, HttpDeliveries};
 
 /// How long the first build may have to wait while the engine is swept.
 const ENGINE_SWEEP_MAX: Duration = Duration::from_secs(20);
@@ -61,7 +62,8 @@ impl App {
         settle(&rooms).await?;
         let forge = floor(&rooms, &workers, &data);
         let node = disk.key.installation_id();
-        let (supervisor, upkeep) = work(&rooms, &forge, &config, (node, &doors.base_url))?;
+        let addresses = Addresses { http: doors.base_url.clone(), ssh: doors.ssh.to_string(), node };
+        let (supervisor, upkeep) = work(&rooms, &forge, &config, addresses)?;
         workers.set(supervisor.clone(), upkeep.clone());
         // Before anything is served: what an earlier life left stands in its lanes ahead of what is pushed from now on.
         supervisor.resume().await?;
@@ -144,14 +146,15 @@ fn work(
     rooms: &Rooms,
     forge: &Arc<Forge>,
     config: &Config,
-    (node, base_url): (String, &str),
+    addresses: Addresses,
 ) -> Result<(Supervisor, Upkeep), Problem> {
     let workers = Workers {
-        builds: Arc::new(EngineBuilds::new(rooms.clone(), forge.clone(), base_url.to_owned())),
+        node: addresses.node.clone(),
+        builds: Arc::new(EngineBuilds::new(rooms.clone(), forge.clone(), addresses.http.clone())),
         deploys: Arc::new(ClusterDeploys::new(rooms.clone())),
+        deliveries: Arc::new(HttpDeliveries::new(rooms.clone(), addresses)),
         builds_max: config.builds_max,
         deploys_max: config.deploys_max,
-        node,
     };
     let supervisor = Supervisor::new(&rooms.store, workers);
     let upkeep =

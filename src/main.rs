@@ -32,6 +32,7 @@ mod stages;
 mod supervisor;
 mod telemetry;
 mod upkeep;
+mod webhooks;
 
 use crate::cli::{Cli, Verb};
 

@@ -16,6 +16,7 @@ use slipway_core::{
     RepoId, RepoName, Secret, UserName,
 };
 use slipway_forge::bump::Place;
+use slipway_forge::networks::Networks;
 use slipway_forge::{Change, Check, Outside, Subject};
 use slipway_repository::{Edit, Maintained, Snapshot};
 
@@ -282,7 +283,10 @@ impl Outside for ServerOperations {
             use tokio::sync::broadcast::error::RecvError;
             loop {
                 match changes.recv().await {
-                    Ok(change) => return Some((notice(&change), changes)),
+                    Ok(change) => match notice(&change) {
+                        Some(notice) => return Some((notice, changes)),
+                        None => {}
+                    },
                     // Fell behind: readers look at the store anyway.
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,
@@ -290,6 +294,17 @@ impl Outside for ServerOperations {
             }
         })
         .boxed()
+    }
+
+    fn deliver(&self, repo: RepoId) {
+        // While the server is starting, the start finds it.
+        if let Ok(supervisor) = self.supervisor() {
+            supervisor.deliver(repo);
+        }
+    }
+
+    fn webhook_networks(&self) -> &Networks {
+        &self.rooms.networks
     }
 
     async fn doctor(&self) -> Vec<Check> {
@@ -332,13 +347,15 @@ fn diff_line(diff: &slipway_deployer::ObjectDiff) -> String {
     line
 }
 
-fn notice(notice: &slipway_jobs::Notice) -> Change {
+fn notice(notice: &slipway_jobs::Notice) -> Option<Change> {
     let WorkId { repo, number } = notice.id;
     let subject = match notice.kind {
         Kind::Build => Subject::Build(BuildNumber(number)),
         Kind::Deploy => Subject::Deploy(DeployNumber(number)),
+        // No page follows a delivery.
+        Kind::Delivery => return None,
     };
-    Change { repo, subject }
+    Some(Change { repo, subject })
 }
 
 /// Speaks to a registry with its stored credentials.

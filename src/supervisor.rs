@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use slipway_core::accept::Orders;
 use slipway_core::build::Build;
+use slipway_core::delivery::Delivery;
 use slipway_core::deploy::Deploy;
-use slipway_core::run::WorkId;
+use slipway_core::run::{Machine, WorkId};
 use slipway_core::{BuildNumber, DeployNumber, Problem, ProblemKind, RepoId};
 use slipway_jobs::{Changes, Desk, Hands, Kept, Notice, Parts, Records, Rules};
 pub(crate) use slipway_jobs::{blocking, now};
@@ -18,42 +19,43 @@ use tokio::sync::broadcast;
 #[cfg(test)]
 mod tests;
 
-/// Runs builds and deploys. Cheap to clone.
+/// Deliveries of webhooks at once; each is a request that waits for an answer.
+const DELIVERIES_AT_ONCE: usize = 16;
+
+/// Runs builds, deploys and deliveries. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Supervisor {
     pub(crate) builds: Desk<Build>,
     pub(crate) deploys: Desk<Deploy>,
+    pub(crate) deliveries: Desk<Delivery>,
     changes: Changes,
+    store: Store,
 }
 
 /// Who carries out what, and how much at once.
 pub(crate) struct Workers {
-    pub(crate) builds: Arc<dyn Hands<Build>>,
-    pub(crate) deploys: Arc<dyn Hands<Deploy>>,
-    pub(crate) builds_max: usize,
-    pub(crate) deploys_max: usize,
     /// This node's name.
     pub(crate) node: String,
+    pub(crate) builds: Arc<dyn Hands<Build>>,
+    pub(crate) deploys: Arc<dyn Hands<Deploy>>,
+    pub(crate) deliveries: Arc<dyn Hands<Delivery>>,
+    pub(crate) builds_max: usize,
+    pub(crate) deploys_max: usize,
 }
 
 impl Supervisor {
     pub(crate) fn new(store: &Store, workers: Workers) -> Self {
         let changes = Changes::default();
+        let Workers { node, builds, deploys, deliveries, builds_max, deploys_max } = workers;
         let records = Arc::new(InStore(store.clone()));
+        let deliveries = desk(records, deliveries, &changes, Rules::new(&node, DELIVERIES_AT_ONCE));
+        let records = Arc::new(Told { store: store.clone(), deliveries: deliveries.clone() });
         Self {
-            builds: Desk::new(Parts {
-                records: records.clone(),
-                hands: workers.builds,
-                changes: changes.clone(),
-                rules: Rules::new(&workers.node, workers.builds_max),
-            }),
-            deploys: Desk::new(Parts {
-                records,
-                hands: workers.deploys,
-                changes: changes.clone(),
-                rules: Rules::new(&workers.node, workers.deploys_max),
-            }),
+            builds: desk(records.clone(), builds, &changes, Rules::new(&node, builds_max)),
+            deploys: desk(records, deploys, &changes, Rules::new(&node, deploys_max)),
+            deliveries,
             changes,
+            store: store.clone(),
         }
     }
 
@@ -61,14 +63,21 @@ impl Supervisor {
     /// only once their desk is opened: after the engine is swept, or the sweep would take their containers away.
     pub(crate) async fn resume(&self) -> Result<(), Problem> {
         self.deploys.open();
+        self.deliveries.open();
         self.builds.resume().await?;
-        self.deploys.resume().await
+        self.deploys.resume().await?;
+        self.deliveries.resume().await
     }
 
     /// Starts the work that an accepted push owes.
     pub(crate) fn order(&self, orders: &Orders) {
         orders.builds.iter().for_each(|build| self.builds.start(build));
         orders.deploys.iter().for_each(|deploy| self.deploys.start(deploy));
+    }
+
+    /// Starts what webhooks of a repository are owed. Blocking.
+    pub(crate) fn deliver(&self, repo: RepoId) {
+        deliver(&self.store, &self.deliveries, repo);
     }
 
     /// Changes of all kinds from now on.
@@ -88,33 +97,78 @@ impl Supervisor {
 
     /// Stops everything of a repository that is about to go, and waits for it (at most `grace`).
     pub(crate) async fn stop_repo(&self, repo: RepoId, grace: Duration) {
-        tokio::join!(self.builds.stop_repo(repo, grace), self.deploys.stop_repo(repo, grace));
+        tokio::join!(
+            self.builds.stop_repo(repo, grace),
+            self.deploys.stop_repo(repo, grace),
+            self.deliveries.stop_repo(repo, grace),
+        );
     }
 
     /// Lets work under way go on for at most `grace`, starts nothing new, then ends.
     pub(crate) async fn drain(&self, grace: Duration) {
-        tokio::join!(self.builds.drain(grace), self.deploys.drain(grace));
+        tokio::join!(self.builds.drain(grace), self.deploys.drain(grace), self.deliveries.drain(grace));
     }
 }
 
-/// Every kind's records, in the store.
+fn desk<W: Machine>(
+    records: Arc<dyn Records<W>>,
+    hands: Arc<dyn Hands<W>>,
+    changes: &Changes,
+    rules: Rules,
+) -> Desk<W> {
+    Desk::new(Parts { records, hands, changes: changes.clone(), rules })
+}
+
+/// Starts what is owed, oldest first. What cannot be read now is found at the next push, or the next start.
+fn deliver(store: &Store, desk: &Desk<Delivery>, repo: RepoId) {
+    match store.unfinished_deliveries(Some(repo)) {
+        Ok(owed) => owed.iter().for_each(|delivery| desk.start(delivery)),
+        Err(problem) => tracing::error!(%repo, %problem, "the deliveries that are owed cannot be read"),
+    }
+}
+
+/// Deliveries' records.
 struct InStore(Store);
 
-impl Records<Build> for InStore {
-    fn unfinished(&self) -> Result<Vec<Build>, Problem> {
-        self.0.unfinished_builds()
+impl Records<Delivery> for InStore {
+    fn unfinished(&self) -> Result<Vec<Delivery>, Problem> {
+        self.0.unfinished_deliveries(None)
     }
-    fn put(&self, work: &Build) -> Result<Kept, Problem> {
-        kept(self.0.put_build(work))
+    fn put(&self, work: &Delivery) -> Result<Kept, Problem> {
+        kept(self.0.put_delivery(work))
     }
 }
 
-impl Records<Deploy> for InStore {
+/// Records of work whose end may owe a delivery: the store has recorded it with the end.
+struct Told {
+    store: Store,
+    deliveries: Desk<Delivery>,
+}
+
+impl Told {
+    fn end<W: Machine>(&self, work: &W, kept: Kept) -> Kept {
+        if work.run().is_over() && kept == Kept::Written {
+            deliver(&self.store, &self.deliveries, work.id().repo);
+        }
+        kept
+    }
+}
+
+impl Records<Build> for Told {
+    fn unfinished(&self) -> Result<Vec<Build>, Problem> {
+        self.store.unfinished_builds()
+    }
+    fn put(&self, work: &Build) -> Result<Kept, Problem> {
+        Ok(self.end(work, kept(self.store.put_build(work))?))
+    }
+}
+
+impl Records<Deploy> for Told {
     fn unfinished(&self) -> Result<Vec<Deploy>, Problem> {
-        self.0.unfinished_deploys()
+        self.store.unfinished_deploys()
     }
     fn put(&self, work: &Deploy) -> Result<Kept, Problem> {
-        kept(self.0.put_deploy(work))
+        Ok(self.end(work, kept(self.store.put_deploy(work))?))
     }
 }
 

@@ -40,3 +40,13 @@ pub const RSA_BITS_MIN: usize = 2048;
 pub const RSA_BITS_MAX: usize = 16_384;
 /// Most remarks that a deploy keeps.
 pub const DEPLOY_NOTES_MAX: usize = 200;
+/// How often a delivery is tried again.
+pub const DELIVERY_RETRIES_MAX: u32 = 20;
+/// First pause before such a retry, in milliseconds; it doubles up to [`DELIVERY_PAUSE_MS_MAX`].
+pub const DELIVERY_PAUSE_MS_MIN: u64 = 2_000;
+/// Longest pause between two attempts of a delivery, in milliseconds.
+pub const DELIVERY_PAUSE_MS_MAX: u64 = 3_600_000;
+/// How old a delivery may be, in milliseconds, and be tried again.
+pub const DELIVERY_AGE_MS_MAX: u64 = 24 * 3_600_000;
+/// Attempts of which a delivery keeps what was answered.
+pub const DELIVERY_ATTEMPTS_KEPT: usize = 5;

@@ -80,6 +80,8 @@ pub enum Kind {
     Build,
     /// [`crate::deploy::Deploy`].
     Deploy,
+    /// [`crate::delivery::Delivery`].
+    Delivery,
 }
 
 impl Kind {
@@ -88,6 +90,7 @@ impl Kind {
         match self {
             Self::Build => "build",
             Self::Deploy => "deploy",
+            Self::Delivery => "delivery",
         }
     }
 }

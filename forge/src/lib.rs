@@ -21,6 +21,7 @@ pub mod grants;
 pub mod keys;
 pub mod limits;
 pub mod logs;
+pub mod networks;
 pub mod origin;
 mod outside;
 mod page;
@@ -33,6 +34,7 @@ pub mod sign_in;
 pub mod targets;
 pub mod tokens;
 pub mod users;
+pub mod webhooks;
 
 pub use self::caller::{Caller, Credential, Surface};
 pub use self::credential::{MintedToken, mint_token};

@@ -31,3 +31,7 @@ pub const FAILURES_KEPT_MAX: usize = 10_000;
 pub const FAILURE_LINES_MAX: u32 = 200;
 /// Bytes of a build log that are read at once.
 pub const LOG_PIECE_BYTES: usize = 64 * 1024;
+/// Bytes of a webhook's address.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2048;
+/// Bytes of a webhook's secret.
+pub const WEBHOOK_SECRET_BYTES_MAX: usize = 1024;

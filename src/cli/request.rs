@@ -42,15 +42,15 @@ pub(crate) trait Files {
     fn read(&mut self, name: &str) -> Result<String, Problem>;
 }
 
-fn call(method: &'static str, path: impl Into<String>, shows: Shows) -> Request {
+pub(super) fn call(method: &'static str, path: impl Into<String>, shows: Shows) -> Request {
     Request { method, path: path.into(), body: None, shows }
 }
 
-fn send(method: &'static str, path: impl Into<String>, body: Value, shows: Shows) -> Request {
+pub(super) fn send(method: &'static str, path: impl Into<String>, body: Value, shows: Shows) -> Request {
     Request { method, path: path.into(), body: Some(body), shows }
 }
 
-fn says(sentence: impl Into<String>) -> Shows {
+pub(super) fn says(sentence: impl Into<String>) -> Shows {
     Shows::Sentence(sentence.into())
 }
 
@@ -100,6 +100,7 @@ pub(crate) fn request(verb: Verb, files: &mut dyn Files) -> Result<Option<Reques
         Verb::Unbind(unbind) => unbind_request(&unbind),
         Verb::Build(verb) => build(verb),
         Verb::Deploy(verb) => deploy(verb),
+        Verb::Webhook(verb) => super::webhook::request(verb, files)?,
         Verb::Doctor => call("GET", "/doctor", Shows::Checks),
         Verb::Backup { to } if to == "-" => call("GET", "/backup", Shows::Stream),
         // A file of this machine: `recovery.rs` writes it.

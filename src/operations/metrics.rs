@@ -21,6 +21,12 @@ pub(super) fn render(supervisor: &Supervisor, upkeep: &Upkeep) -> String {
         "Deploys that are queued, running or waiting.",
         deploys as u64,
     );
+    gauge(
+        &mut out,
+        "slipway_deliveries_unfinished",
+        "Deliveries of webhooks that are queued, running or waiting.",
+        supervisor.deliveries.unfinished() as u64,
+    );
     upkeep.figures(&mut out);
     if let Some(bytes) = resident_bytes() {
         gauge(&mut out, "process_resident_memory_bytes", "Resident memory.", bytes);

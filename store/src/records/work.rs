@@ -4,6 +4,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use slipway_core::build::Build;
+use slipway_core::delivery::Told;
 use slipway_core::deploy::Deploy;
 use slipway_core::run::Machine;
 use slipway_core::{BuildNumber, DeployNumber, EventId, Problem, ProblemKind, RepoId, UnixMillis};
@@ -29,6 +30,8 @@ pub(crate) trait Numbered: Machine + Serialize + DeserializeOwned {
     fn event(&self) -> Option<EventId>;
     fn is_final(&self) -> bool;
     fn created(&self) -> UnixMillis;
+    /// What those who listen are told once it is final.
+    fn told(&self) -> Option<Told>;
     fn counter(repo: RepoId) -> Counter;
     fn all_of(repo: RepoId) -> Key;
     fn key(repo: RepoId, number: u64) -> Key;
@@ -58,6 +61,9 @@ impl Numbered for Build {
     }
     fn created(&self) -> UnixMillis {
         self.run.created
+    }
+    fn told(&self) -> Option<Told> {
+        Some(Told::Build { build: self.number })
     }
     fn counter(repo: RepoId) -> Counter {
         Counter::Builds(repo)
@@ -102,6 +108,9 @@ impl Numbered for Deploy {
     }
     fn created(&self) -> UnixMillis {
         self.run.created
+    }
+    fn told(&self) -> Option<Told> {
+        Some(Told::Deploy { deploy: self.number })
     }
     fn counter(repo: RepoId) -> Counter {
         Counter::Deploys(repo)
@@ -162,7 +171,7 @@ impl View<'_> {
         self.marked(&W::of_event(event))
     }
 
-    fn marked<W: Numbered>(&self, marks: &Key) -> Result<Vec<W>, StoreError> {
+    pub(crate) fn marked<W: Numbered>(&self, marks: &Key) -> Result<Vec<W>, StoreError> {
         let mut found = Vec::new();
         for mark in self.keys(marks, Scan::Up) {
             if let Some((repo, number)) = mark?.last_two_numbers() {
@@ -187,7 +196,8 @@ impl Tx<'_> {
             self.unmark_event(&old)?;
         }
         self.mark_work(work)?;
-        self.put(key, work).map(drop)
+        self.put(key, work)?;
+        if work.is_final() && !old.is_final() { self.owe_end(work) } else { Ok(()) }
     }
 
     /// Gives new work its number and records it.
@@ -221,7 +231,7 @@ impl Tx<'_> {
         }
     }
 
-    fn forget_work<W: Numbered>(&mut self, work: &W) -> Result<(), StoreError> {
+    pub(crate) fn forget_work<W: Numbered>(&mut self, work: &W) -> Result<(), StoreError> {
         let (repo, number) = (work.repo(), work.number());
         self.unmark_event(work)?;
         self.remove(W::unfinished_mark(repo, number))?;
@@ -257,7 +267,7 @@ impl Tx<'_> {
         self.remove_all_work::<Deploy>(repo)
     }
 
-    fn remove_all_work<W: Numbered>(&mut self, repo: RepoId) -> Result<(), StoreError> {
+    pub(crate) fn remove_all_work<W: Numbered>(&mut self, repo: RepoId) -> Result<(), StoreError> {
         for key in self.view().all_keys(&W::all_of(repo))? {
             if let Some(work) = self.get::<W>(&key)? {
                 self.forget_work(&work)?;
