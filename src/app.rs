@@ -25,8 +25,9 @@ use crate::reconcile::ClusterDeploys;
 use crate::rooms::{Disk, Rooms};
 use crate::ssh_commands::SshCommands;
 use crate::stages::EngineBuilds;
-use crate::supervisor::{Supervisor, blocking, now};
+use crate::supervisor::{Supervisor, Workers, blocking, now};
 use crate::upkeep::Upkeep;
+use crate::webhooks::{Addresses, HttpDeliveries};
 
 /// How long the first build may have to wait while the engine is swept.
 const ENGINE_SWEEP_MAX: Duration = Duration::from_secs(20);
@@ -60,7 +61,9 @@ impl App {
         let rooms = Rooms::new(&disk, &data, &config, workers.clone())?;
         settle(&rooms).await?;
         let forge = floor(&rooms, &workers, &data);
-        let (supervisor, upkeep) = work(&rooms, &forge, &config, &doors.base_url)?;
+        let node = disk.key.installation_id();
+        let addresses = Addresses { http: doors.base_url.clone(), ssh: doors.ssh.to_string(), node };
+        let (supervisor, upkeep) = work(&rooms, &forge, &config, addresses)?;
         workers.set(supervisor.clone(), upkeep.clone());
         // Before anything is served: what an earlier life left stands in its lanes ahead of what is pushed from now on.
         supervisor.resume().await?;
@@ -143,15 +146,17 @@ fn work(
     rooms: &Rooms,
     forge: &Arc<Forge>,
     config: &Config,
-    base_url: &str,
+    addresses: Addresses,
 ) -> Result<(Supervisor, Upkeep), Problem> {
-    let supervisor = Supervisor::new(
-        rooms.store.clone(),
-        Arc::new(EngineBuilds::new(rooms.clone(), forge.clone(), base_url.to_owned())),
-        Arc::new(ClusterDeploys::new(rooms.clone())),
-        config.builds_max,
-        config.deploys_max,
-    );
+    let workers = Workers {
+        node: addresses.node.clone(),
+        builds: Arc::new(EngineBuilds::new(rooms.clone(), forge.clone(), addresses.http.clone())),
+        deploys: Arc::new(ClusterDeploys::new(rooms.clone())),
+        deliveries: Arc::new(HttpDeliveries::new(rooms.clone(), addresses)),
+        builds_max: config.builds_max,
+        deploys_max: config.deploys_max,
+    };
+    let supervisor = Supervisor::new(&rooms.store, workers);
     let upkeep =
         Upkeep::start(rooms.store.clone(), rooms.repositories.clone(), config.maintenance.settings())?;
     Ok((supervisor, upkeep))
@@ -235,7 +240,7 @@ async fn sweep_engine(rooms: Rooms, supervisor: Supervisor) {
     if tokio::time::timeout(ENGINE_SWEEP_MAX, crate::stages::sweep(&rooms)).await.is_err() {
         tracing::warn!("the engine is not swept: it does not answer in time");
     }
-    supervisor.open();
+    supervisor.builds.open();
 }
 
 async fn sweep_sessions(store: Store, stop: CancellationToken) {

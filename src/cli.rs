@@ -13,12 +13,14 @@ mod output;
 mod repos;
 mod request;
 mod run;
+mod webhook;
 
 pub(crate) use self::builds::BuildVerb;
 pub(crate) use self::client::Client;
 pub(crate) use self::repos::RepoVerb;
 pub(crate) use self::request::Files;
 pub(crate) use self::run::{Out, Session, run};
+pub(crate) use self::webhook::WebhookVerb;
 
 /// One program from git push to a healthy rollout.
 #[derive(Debug, Parser)]
@@ -115,6 +117,9 @@ pub(crate) enum Verb {
     /// Deploys of a repository
     #[command(subcommand)]
     Deploy(DeployVerb),
+    /// Addresses that hear of pushes, builds and deploys
+    #[command(subcommand)]
+    Webhook(WebhookVerb),
     /// Check data folder, engine, registries, clusters, ports and clock
     Doctor,
     /// Write all records of a running server to a file: accounts, grants, bindings, events, builds, deploys; not repositories
@@ -450,6 +455,7 @@ pub(crate) fn reads_input(verb: &Verb) -> bool {
         Verb::Key(KeyVerb::Add { key, .. }) => key == "-",
         Verb::Registry(RegistryVerb::Add { password_file, .. }) => password_file.as_deref() == Some("-"),
         Verb::Cluster(ClusterVerb::Add { kubeconfig, .. }) => kubeconfig == "-",
+        Verb::Webhook(verb) => verb.reads_input(),
         _ => false,
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use slipway_core::{Problem, ProblemKind};
+use slipway_forge::networks::Networks;
 use slipway_forge::origin::TrustedProxies;
 
 use crate::cli::Serve;
@@ -36,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) proxy_protocol: Vec<Listener>,
     /// `[maintenance]`.
     pub(crate) maintenance: Maintenance,
+    /// `[webhooks]`.
+    pub(crate) webhooks: Webhooks,
 }
 
 /// One of the two public listeners.
@@ -56,6 +59,21 @@ pub(crate) struct Maintenance {
     pub(crate) enabled: bool,
     /// How long after the last push to a repository, in seconds.
     pub(crate) delay_s: u64,
+}
+
+/// Where webhooks may reach.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Webhooks {
+    /// Addresses and networks besides the public internet's.
+    pub(crate) allowed_networks: Vec<String>,
+}
+
+impl Webhooks {
+    pub(crate) fn networks(&self) -> Networks {
+        // Checked when it was loaded.
+        Networks::parse(&self.allowed_networks).unwrap_or_default()
+    }
 }
 
 impl Default for Maintenance {
@@ -83,6 +101,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             proxy_protocol: Vec::new(),
             maintenance: Maintenance::default(),
+            webhooks: Webhooks::default(),
         }
     }
 }
@@ -144,6 +163,11 @@ impl Config {
         if let Err(wrong) = TrustedProxies::parse(&self.trusted_proxies) {
             return Err(invalid(&format!("trusted_proxies: {wrong:?} is no address and no network.")));
         }
+        if let Err(wrong) = Networks::parse(&self.webhooks.allowed_networks) {
+            return Err(invalid(&format!(
+                "webhooks.allowed_networks: {wrong:?} is no address and no network."
+            )));
+        }
         if !self.proxy_protocol.is_empty() && self.trusted_proxies.is_empty() {
             return Err(invalid(
                 "proxy_protocol needs trusted_proxies: from whom else would it be believed?",
@@ -183,6 +207,19 @@ mod tests {
         assert_eq!((tuned.enabled, tuned.delay_s), (false, 9));
         assert!(load("[maintenance]\ndelay = 9\n").is_err());
         assert!(load("[maintenance]\ndelay_s = 3601\n").is_err());
+    }
+
+    #[test]
+    fn a_network_for_webhooks_that_is_none_is_refused() {
+        let folder = tempfile::tempdir().expect("temp");
+        let load = |text: &str| {
+            std::fs::write(folder.path().join("config.toml"), text).expect("write");
+            Config::load(folder.path(), &Serve::default())
+        };
+        let good = load("[webhooks]\nallowed_networks = [\"10.0.0.0/8\", \"::1\"]\n").expect("valid");
+        assert!(good.webhooks.networks().reach("10.1.1.1".parse().expect("address")));
+        let bad = load("[webhooks]\nallowed_networks = [\"intranet\"]\n").expect_err("refused");
+        assert!(bad.what.contains("\"intranet\""), "{bad}");
     }
 
     #[test]

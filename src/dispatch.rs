@@ -38,8 +38,9 @@ impl Dispatch for ToWorkers {
     }
 
     fn moved(&self, repo: RepoId) {
-        if let Some((_, upkeep)) = self.0.get() {
+        if let Some((supervisor, upkeep)) = self.0.get() {
             upkeep.pushed(repo);
+            supervisor.deliver(repo);
         }
     }
 }

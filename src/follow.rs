@@ -11,11 +11,12 @@ use futures_util::stream::BoxStream;
 use slipway_core::build::{Build, BuildState};
 use slipway_core::deploy::{Change as ObjectChange, Deploy, DeployState, Health, ObjectReport};
 use slipway_core::{BuildNumber, DeployNumber, EventId, Problem, RepoId, RepoName, UnixMillis};
+use slipway_jobs::Notice;
 use slipway_store::Store;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::supervisor::{Change, Supervisor, blocking, now};
+use crate::supervisor::{Supervisor, blocking, now};
 
 /// Lines that may wait for a slow client.
 const LINES_MAX: usize = 256;
@@ -98,7 +99,7 @@ struct DeployView {
 struct Gone;
 
 impl Follower {
-    async fn run(mut self, mut changes: broadcast::Receiver<Change>) {
+    async fn run(mut self, mut changes: broadcast::Receiver<Notice>) {
         let stop = self.of.stop.clone();
         while self.began.elapsed() < FOLLOW_MAX {
             match self.look().await {

@@ -33,6 +33,7 @@ mod stages;
 mod supervisor;
 mod telemetry;
 mod upkeep;
+mod webhooks;
 
 use crate::cli::{Cli, Verb};
 

@@ -9,12 +9,14 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use slipway_core::build::{Build, BuildState};
 use slipway_core::deploy::{Deploy, DeployCause};
+use slipway_core::run::{Kind, WorkId};
 use slipway_core::target::{Cluster, Registry, RepoRecord};
 use slipway_core::{
     Actor, BuildNumber, ClusterName, DeployNumber, Digest, ObjectFormat, Problem, ProblemKind, RegistryName,
     RepoId, RepoName, Secret, UserName,
 };
 use slipway_forge::bump::Place;
+use slipway_forge::networks::Networks;
 use slipway_forge::{Change, Check, Outside, Subject};
 use slipway_repository::{Edit, Maintained, Snapshot};
 
@@ -23,7 +25,7 @@ use crate::dispatch::ToWorkers;
 use crate::doctor;
 use crate::reconcile::Plan;
 use crate::rooms::Rooms;
-use crate::supervisor::{self, Supervisor, blocking, now};
+use crate::supervisor::{Supervisor, blocking, now};
 
 mod backup;
 mod logs;
@@ -122,7 +124,7 @@ impl Outside for ServerOperations {
             ))
         })
         .await?;
-        self.supervisor()?.start_build(build.clone(), None);
+        self.supervisor()?.builds.start(&build);
         Ok(build)
     }
 
@@ -192,7 +194,7 @@ impl Outside for ServerOperations {
             Ok(deploy)
         })
         .await?;
-        self.supervisor()?.start_deploy(deploy.clone(), None);
+        self.supervisor()?.deploys.start(&deploy);
         Ok(deploy)
     }
 
@@ -286,7 +288,10 @@ impl Outside for ServerOperations {
             use tokio::sync::broadcast::error::RecvError;
             loop {
                 match changes.recv().await {
-                    Ok(change) => return Some((notice(&change), changes)),
+                    Ok(change) => match notice(&change) {
+                        Some(notice) => return Some((notice, changes)),
+                        None => {}
+                    },
                     // Fell behind: readers look at the store anyway.
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,
@@ -294,6 +299,17 @@ impl Outside for ServerOperations {
             }
         })
         .boxed()
+    }
+
+    fn deliver(&self, repo: RepoId) {
+        // While the server is starting, the start finds it.
+        if let Ok(supervisor) = self.supervisor() {
+            supervisor.deliver(repo);
+        }
+    }
+
+    fn webhook_networks(&self) -> &Networks {
+        &self.rooms.networks
     }
 
     async fn doctor(&self) -> Vec<Check> {
@@ -336,15 +352,15 @@ fn diff_line(diff: &slipway_deployer::ObjectDiff) -> String {
     line
 }
 
-fn notice(change: &supervisor::Change) -> Change {
-    match change {
-        supervisor::Change::Build(build) => {
-            Change { repo: build.repo, subject: Subject::Build(build.number) }
-        }
-        supervisor::Change::Deploy(deploy) => {
-            Change { repo: deploy.repo, subject: Subject::Deploy(deploy.number) }
-        }
-    }
+fn notice(notice: &slipway_jobs::Notice) -> Option<Change> {
+    let WorkId { repo, number } = notice.id;
+    let subject = match notice.kind {
+        Kind::Build => Subject::Build(BuildNumber(number)),
+        Kind::Deploy => Subject::Deploy(DeployNumber(number)),
+        // No page follows a delivery.
+        Kind::Delivery => return None,
+    };
+    Some(Change { repo, subject })
 }
 
 /// Speaks to a registry with its stored credentials.

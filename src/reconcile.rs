@@ -1,20 +1,24 @@
 //! Carries out deploys with the deployer room: hands it the manifests of the commit, journals what the reconcile tells.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use slipway_core::deploy::{Deploy, Input, InventoryEntry, ObjectReport, Phase};
+use slipway_core::deploy::{Deploy, Effect, Input, InventoryEntry, ObjectReport, Phase};
 use slipway_core::run::{Failure, FailureClass};
 use slipway_core::target::{Cluster, ClusterBinding, RepoRecord};
 use slipway_core::{ClusterName, Oid, Problem, ProblemKind, RepoId, Secret};
 use slipway_deployer::{Connection, DeployError, Journal, Manifest, PruneConfirmation, Reconcile};
+use slipway_jobs::{Hands, Progress};
 use slipway_store::Store;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::manifests;
 use crate::rooms::Rooms;
-use crate::supervisor::{DeployStages, blocking};
+use crate::supervisor::blocking;
+
+/// How long a stopped reconcile may take to reach a safe point.
+const STOP_GRACE: Duration = Duration::from_secs(45);
 
 /// Deploys to the clusters that the store knows.
 pub(crate) struct ClusterDeploys {
@@ -26,10 +30,10 @@ impl ClusterDeploys {
         Self { rooms }
     }
 
-    async fn carry_out(
+    async fn reconcile(
         &self,
         deploy: &Deploy,
-        progress: mpsc::Sender<Input>,
+        progress: Progress<Deploy>,
         stop: &CancellationToken,
     ) -> Result<Vec<ObjectReport>, Failure> {
         let plan = Plan::load(&self.rooms, deploy.repo, Some(deploy)).await?;
@@ -55,17 +59,24 @@ impl ClusterDeploys {
 }
 
 #[async_trait]
-impl DeployStages for ClusterDeploys {
-    async fn reconcile(
+impl Hands<Deploy> for ClusterDeploys {
+    async fn carry_out(
         &self,
         deploy: &Deploy,
-        progress: mpsc::Sender<Input>,
+        effect: &Effect,
+        progress: Progress<Deploy>,
         stop: &CancellationToken,
     ) -> Input {
-        match self.carry_out(deploy, progress, stop).await {
-            Ok(objects) => Input::Done(objects),
-            Err(failure) => Input::Failed(failure),
+        match effect {
+            Effect::Reconcile => match self.reconcile(deploy, progress, stop).await {
+                Ok(objects) => Input::Done(objects),
+                Err(failure) => Input::Failed(failure),
+            },
         }
+    }
+
+    fn stop_grace(&self) -> Duration {
+        STOP_GRACE
     }
 }
 
@@ -165,7 +176,7 @@ struct StoreJournal {
     store: Store,
     repo: RepoId,
     cluster: ClusterName,
-    progress: mpsc::Sender<Input>,
+    progress: Progress<Deploy>,
 }
 
 impl StoreJournal {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use slipway_core::Problem;
 use slipway_core::accept::Acceptance;
 use slipway_deployer::Clusters;
+use slipway_forge::networks::Networks;
 use slipway_hooks::{BuildLogs, Engine, Hooks, Marks};
 use slipway_repository::Repositories;
 use slipway_store::{MasterKey, Store};
@@ -24,6 +25,8 @@ pub(crate) struct Rooms {
     pub(crate) hooks: Arc<Hooks>,
     pub(crate) logs: Arc<BuildLogs>,
     pub(crate) clusters: Arc<Clusters>,
+    /// Where webhooks may reach.
+    pub(crate) networks: Arc<Networks>,
 }
 
 /// What lies in the data folder, open.
@@ -73,6 +76,7 @@ impl Rooms {
             hooks: Arc::new(Hooks::new(engine, marks)),
             logs: Arc::new(BuildLogs::new(data.builds())),
             clusters,
+            networks: Arc::new(config.webhooks.networks()),
         })
     }
 }

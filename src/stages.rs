@@ -9,10 +9,11 @@ use slipway_core::target::RepoRecord;
 use slipway_core::{Problem, ProblemKind};
 use slipway_forge::{Forge, bump, moving};
 use slipway_hooks::{HookError, Job, RegistryTarget};
+use slipway_jobs::{Hands, Progress};
 use tokio_util::sync::CancellationToken;
 
 use crate::rooms::Rooms;
-use crate::supervisor::{BuildStages, blocking};
+use crate::supervisor::blocking;
 
 /// Builds on the Docker Engine.
 pub(crate) struct EngineBuilds {
@@ -28,8 +29,14 @@ impl EngineBuilds {
 }
 
 #[async_trait]
-impl BuildStages for EngineBuilds {
-    async fn carry_out(&self, build: &Build, effect: &Effect, stop: &CancellationToken) -> Input {
+impl Hands<Build> for EngineBuilds {
+    async fn carry_out(
+        &self,
+        build: &Build,
+        effect: &Effect,
+        _: Progress<Build>,
+        stop: &CancellationToken,
+    ) -> Input {
         match self.stage(build, effect, stop).await {
             Ok(input) => input,
             Err(failure) => Input::Failed(failure),
@@ -95,16 +102,6 @@ impl EngineBuilds {
             },
             Effect::PushImage { image } => self.push(&record, &job, image, stop).await?,
             Effect::BumpManifest { target } => self.bump(record, &job, target).await?,
-            Effect::StopStage | Effect::WakeAt(_) | Effect::Finish => {
-                return Err(Failure {
-                    class: FailureClass::Infra,
-                    problem: Problem::new(
-                        ProblemKind::Broken,
-                        "A build was asked for no stage.",
-                        "Retry the build.",
-                    ),
-                });
-            }
         };
         job.log.flush().await;
         Ok(outcome)

@@ -1,17 +1,17 @@
 //! A build and its machine: a pure function of state and input to state and effects.
 //!
-//! The supervisor records the state that [`Build::step`] leaves *before* it carries out the effects, so a crash at any
-//! point is answered by [`Input::Restarted`]: the stage under way is done again, and every stage is written to be
-//! harmless when done twice. A test that has not passed can never be followed by a push, because
+//! The state that a step leaves is recorded *before* its effect is carried out, so a crash at any point is answered by
+//! [`Signal::Restarted`]: the stage under way is done again, and every stage is written to be harmless when done twice. A test that has not passed can never be followed by a push, because
 //! [`Effect::PushImage`] is only made from [`Input::Tested`].
 
 use serde::{Deserialize, Serialize};
 
 use crate::git::{Oid, RefName};
 use crate::id::{BuildNumber, Digest, EventId, RepoId, UnixMillis};
-use crate::limits::{INFRA_RETRIES_MAX, RESTARTS_MAX, RETRY_PAUSE_MS_MAX, RETRY_PAUSE_MS_MIN};
-use crate::problem::{Problem, ProblemKind};
-use crate::run::{Failure, FailureClass, Run};
+use crate::limits::{INFRA_RETRIES_MAX, RETRY_PAUSE_MS_MAX, RETRY_PAUSE_MS_MIN};
+use crate::run::{
+    Failure, FailureClass, Kind, Machine, Next, Patience, Run, Signal, Standing, State, WorkId,
+};
 
 /// The stages, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,6 +66,21 @@ impl BuildState {
     /// True for the states that never change again.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Superseded)
+    }
+}
+
+impl State for BuildState {
+    const RUNNING: Self = Self::Running;
+    const WAITING: Self = Self::Waiting;
+    const FAILED: Self = Self::Failed;
+
+    fn standing(self) -> Standing {
+        match self {
+            Self::Queued => Standing::Queued,
+            Self::Running => Standing::Running,
+            Self::Waiting => Standing::Waiting,
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Superseded => Standing::Over,
+        }
     }
 }
 
@@ -159,8 +174,8 @@ pub struct Build {
 /// What happened to a build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A place is free.
-    Start,
+    /// What can happen to all work.
+    Signal(Signal),
     /// The instructions are read; these `[deploy.*]` targets (name, manifest repository) want the digest.
     Prepared {
         /// Target name and manifest repository.
@@ -191,19 +206,15 @@ pub enum Input {
     Failed(Failure),
     /// The engine has lost the image that was built: the build starts over, and what it makes is tested anew.
     ImageGone(Failure),
-    /// Somebody cancelled it.
-    Cancel,
-    /// A newer commit of the same ref is queued.
-    Supersede,
-    /// The server is being stopped and cuts the stage short. No restart is counted: nothing died.
-    Interrupted,
-    /// The server has started and finds it unfinished.
-    Restarted,
-    /// `retry_at` has come.
-    RetryDue,
 }
 
-/// What the supervisor shall do next.
+impl From<Signal> for Input {
+    fn from(signal: Signal) -> Self {
+        Self::Signal(signal)
+    }
+}
+
+/// What is done for a build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Read the commit's instructions.
@@ -225,43 +236,83 @@ pub enum Effect {
         /// The target's name in slipway.toml.
         target: String,
     },
-    /// Stop what runs for this build.
-    StopStage,
-    /// Come back with [`Input::RetryDue`].
-    WakeAt(UnixMillis),
-    /// Remove its containers and untagged images, tell whoever follows.
-    Finish,
 }
 
-impl Build {
-    /// Takes one input: changes the state and says what to do. An input that does not fit the state changes nothing.
-    pub fn step(&mut self, input: Input, now: UnixMillis) -> Vec<Effect> {
-        if self.run.state.is_final() {
-            return Vec::new();
+/// How an engine or registry that is down is waited for.
+const PATIENCE: Patience = Patience {
+    retries_max: INFRA_RETRIES_MAX,
+    pause_ms_min: RETRY_PAUSE_MS_MIN,
+    pause_ms_max: RETRY_PAUSE_MS_MAX,
+};
+
+impl Machine for Build {
+    type State = BuildState;
+    type Input = Input;
+    type Effect = Effect;
+    type Lane = (RepoId, RefName);
+
+    const KIND: Kind = Kind::Build;
+    const PAUSE_MS_MAX: u64 = RETRY_PAUSE_MS_MAX;
+
+    fn run(&self) -> &Run<BuildState> {
+        &self.run
+    }
+
+    fn run_mut(&mut self) -> &mut Run<BuildState> {
+        &mut self.run
+    }
+
+    fn id(&self) -> WorkId {
+        WorkId { repo: self.repo, number: self.number.0 }
+    }
+
+    fn lane(&self) -> (RepoId, RefName) {
+        (self.repo, self.ref_name.clone())
+    }
+
+    /// A retry builds an old commit again, under a new number: the newest commit does not give way to it, nor it to the
+    /// newest.
+    fn gives_way_to(&self, other: &Self) -> bool {
+        self.event < other.event && self.number < other.number
+    }
+
+    fn step(&mut self, input: Input, now: UnixMillis) -> Next<Effect> {
+        if self.run.is_over() {
+            return Next::Nothing;
         }
         match (input, self.run.state) {
-            (Input::Start, BuildState::Queued) => {
-                self.run.started.get_or_insert(now);
-                self.enter(Stage::Clone, now)
-            }
-            (Input::RetryDue, BuildState::Waiting) => self.resume(now),
-            (Input::Restarted, state) => self.restarted(state, now),
-            (Input::Interrupted, BuildState::Running) => self.interrupted(now),
-            (Input::Cancel, state) => self.stop(state, BuildState::Cancelled, now),
-            // An image on its way out is let go through: half a push helps nobody, and the newer build's follows.
-            (Input::Supersede, BuildState::Running | BuildState::Waiting) if self.stage >= Stage::Push => {
-                Vec::new()
-            }
-            (Input::Supersede, state) => self.stop(state, BuildState::Superseded, now),
+            (Input::Signal(signal), state) => self.told(signal, state, now),
             (Input::Failed(failure), BuildState::Running) => self.failed(failure, now),
             (Input::ImageGone(failure), BuildState::Running) => self.image_gone(failure, now),
             (done, BuildState::Running) => self.advance(done, now),
-            (_, _) => Vec::new(),
+            (_, _) => Next::Nothing,
+        }
+    }
+}
+
+impl Build {
+    fn told(&mut self, signal: Signal, state: BuildState, now: UnixMillis) -> Next<Effect> {
+        match (signal, state) {
+            (Signal::Start, BuildState::Queued) => self.enter(Stage::Clone, now),
+            (Signal::RetryDue, BuildState::Waiting) => self.resume(now),
+            (Signal::Restarted, BuildState::Running) => match self.run.died(Kind::Build, now) {
+                Some(over) => self.close(over, now),
+                None => self.resume(now),
+            },
+            (Signal::Interrupted, BuildState::Running) => self.run.interrupt(Kind::Build, now),
+            (Signal::Cancel, _) => self.end(BuildState::Cancelled, now),
+            (Signal::Supersede, BuildState::Queued) => self.end(BuildState::Superseded, now),
+            // One that has begun is let finish: its image, tagged with its commit, is somebody's to test. An image on its
+            // way out is let go through: half a push helps nobody, and the newer build's follows.
+            (Signal::Supersede, BuildState::Waiting) if self.stage < Stage::Push => {
+                self.end(BuildState::Superseded, now)
+            }
+            (_, _) => Next::Nothing,
         }
     }
 
     /// The stage under way is done: on to the next.
-    fn advance(&mut self, done: Input, now: UnixMillis) -> Vec<Effect> {
+    fn advance(&mut self, done: Input, now: UnixMillis) -> Next<Effect> {
         match (done, self.stage) {
             (Input::Prepared { targets }, Stage::Clone) => {
                 if self.bumps.is_empty() {
@@ -298,42 +349,37 @@ impl Build {
                 if let Some(bump) = self.bumps.iter_mut().find(|b| b.target == target && !b.done) {
                     (bump.commit, bump.event, bump.done) = (commit, event, true);
                 }
-                if self.bumps.iter().all(|b| b.done) { self.succeed(now) } else { self.effects() }
+                if self.bumps.iter().all(|b| b.done) { self.succeed(now) } else { self.effect() }
             }
-            _ => Vec::new(),
+            _ => Next::Nothing,
         }
     }
 
-    fn enter(&mut self, stage: Stage, now: UnixMillis) -> Vec<Effect> {
+    fn enter(&mut self, stage: Stage, now: UnixMillis) -> Next<Effect> {
         self.close_stage(now);
-        self.run.state = BuildState::Running;
+        self.run.begin(now);
         self.stage = stage;
-        self.run.failure = None;
-        self.run.retry_at = None;
         self.stages.retain(|t| t.stage != stage);
         self.stages.push(StageTime { stage, started: now, ended: None, skipped: false });
-        self.effects()
+        self.effect()
     }
 
     /// What the stage under way asks for.
-    fn effects(&self) -> Vec<Effect> {
+    fn effect(&self) -> Next<Effect> {
         let image = || self.image.clone().unwrap_or_default();
         match self.stage {
-            Stage::Clone => vec![Effect::Prepare],
-            Stage::Build => vec![Effect::BuildImage],
-            Stage::Test => vec![Effect::TestImage { image: image() }],
-            Stage::Push => vec![Effect::PushImage { image: image() }],
-            Stage::Bump => self
-                .bumps
-                .iter()
-                .find(|b| !b.done)
-                .map(|b| Effect::BumpManifest { target: b.target.clone() })
-                .into_iter()
-                .collect(),
+            Stage::Clone => Next::Do(Effect::Prepare),
+            Stage::Build => Next::Do(Effect::BuildImage),
+            Stage::Test => Next::Do(Effect::TestImage { image: image() }),
+            Stage::Push => Next::Do(Effect::PushImage { image: image() }),
+            Stage::Bump => match self.bumps.iter().find(|b| !b.done) {
+                Some(bump) => Next::Do(Effect::BumpManifest { target: bump.target.clone() }),
+                None => Next::Nothing,
+            },
         }
     }
 
-    fn image_gone(&mut self, failure: Failure, now: UnixMillis) -> Vec<Effect> {
+    fn image_gone(&mut self, failure: Failure, now: UnixMillis) -> Next<Effect> {
         if self.run.retries >= INFRA_RETRIES_MAX || self.pushed.is_some() {
             return self.failed(failure, now);
         }
@@ -343,83 +389,37 @@ impl Build {
         self.enter(Stage::Clone, now)
     }
 
-    fn failed(&mut self, failure: Failure, now: UnixMillis) -> Vec<Effect> {
-        if failure.class == FailureClass::Infra && self.run.retries < INFRA_RETRIES_MAX {
-            let pause = (RETRY_PAUSE_MS_MIN << self.run.retries.min(16)).min(RETRY_PAUSE_MS_MAX);
-            let at = now.plus_ms(pause);
-            self.run.retries += 1;
-            self.run.state = BuildState::Waiting;
-            self.run.failure = Some(failure);
-            self.run.retry_at = Some(at);
-            return vec![Effect::WakeAt(at)];
-        }
+    fn failed(&mut self, failure: Failure, now: UnixMillis) -> Next<Effect> {
         if self.stage == Stage::Test && failure.class != FailureClass::Infra {
             self.test = TestVerdict::Failed;
         }
-        self.run.failure = Some(failure);
-        self.finish(BuildState::Failed, now)
+        let next = self.run.fail(failure, PATIENCE, now);
+        self.close(next, now)
     }
 
     /// Takes the work up again. What the engine built may be gone by now, so everything before the push starts over
     /// (cheap: its cache remembers); from the push on, the tested image is recorded and only that may be pushed.
-    fn resume(&mut self, now: UnixMillis) -> Vec<Effect> {
+    fn resume(&mut self, now: UnixMillis) -> Next<Effect> {
         let from = if self.stage >= Stage::Push { self.stage } else { Stage::Clone };
         self.enter(from, now)
     }
 
-    fn restarted(&mut self, state: BuildState, now: UnixMillis) -> Vec<Effect> {
-        match state {
-            BuildState::Running if self.run.restarts >= RESTARTS_MAX => {
-                self.run.failure = Some(Failure {
-                    class: FailureClass::Infra,
-                    problem: Problem::new(
-                        ProblemKind::Broken,
-                        format!("The server stopped {} times during this build.", self.run.restarts + 1),
-                        "Look at the server's log and its memory, then retry the build.",
-                    ),
-                });
-                self.finish(BuildState::Failed, now)
-            }
-            BuildState::Running => {
-                self.run.restarts += 1;
-                self.resume(now)
-            }
-            BuildState::Waiting => vec![Effect::WakeAt(self.run.retry_at.unwrap_or(now))],
-            _ => Vec::new(),
-        }
-    }
-
-    fn interrupted(&mut self, now: UnixMillis) -> Vec<Effect> {
-        self.run.failure = Some(Failure {
-            class: FailureClass::Infra,
-            problem: Problem::new(
-                ProblemKind::Unavailable,
-                "The server was stopped during this build.",
-                "It goes on when the server is back.",
-            ),
-        });
-        self.run.state = BuildState::Waiting;
-        self.run.retry_at = Some(now);
-        vec![Effect::WakeAt(now)]
-    }
-
-    fn stop(&mut self, was: BuildState, becomes: BuildState, now: UnixMillis) -> Vec<Effect> {
-        let mut effects = if was == BuildState::Running { vec![Effect::StopStage] } else { Vec::new() };
-        effects.extend(self.finish(becomes, now));
-        effects
-    }
-
-    fn succeed(&mut self, now: UnixMillis) -> Vec<Effect> {
+    fn succeed(&mut self, now: UnixMillis) -> Next<Effect> {
         self.run.failure = None;
-        self.finish(BuildState::Succeeded, now)
+        self.end(BuildState::Succeeded, now)
     }
 
-    fn finish(&mut self, state: BuildState, now: UnixMillis) -> Vec<Effect> {
-        self.close_stage(now);
-        self.run.state = state;
-        self.run.retry_at = None;
-        self.run.ended = Some(now);
-        vec![Effect::Finish]
+    fn end(&mut self, state: BuildState, now: UnixMillis) -> Next<Effect> {
+        let over = self.run.end(state, now);
+        self.close(over, now)
+    }
+
+    /// Nothing of what is over goes on.
+    fn close(&mut self, next: Next<Effect>, now: UnixMillis) -> Next<Effect> {
+        if next == Next::Over {
+            self.close_stage(now);
+        }
+        next
     }
 
     fn close_stage(&mut self, now: UnixMillis) {

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::git::Oid;
 use crate::id::{BuildNumber, DeployNumber, EventId, RepoId, UnixMillis};
-use crate::limits::{DEPLOY_NOTES_MAX, RETRY_PAUSE_MS_MAX, RETRY_PAUSE_MS_MIN};
+use crate::limits::{DEPLOY_NOTES_MAX, DEPLOY_RETRIES_MAX, RETRY_PAUSE_MS_MAX, RETRY_PAUSE_MS_MIN};
 use crate::name::ClusterName;
-use crate::run::{Failure, FailureClass, Run};
+use crate::run::{Failure, Kind, Machine, Next, Patience, Run, Signal, Standing, State, WorkId};
 
 /// The phases, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -49,6 +49,21 @@ impl DeployState {
     /// True for the states that never change again.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Healthy | Self::Failed | Self::Cancelled | Self::Superseded)
+    }
+}
+
+impl State for DeployState {
+    const RUNNING: Self = Self::Running;
+    const WAITING: Self = Self::Waiting;
+    const FAILED: Self = Self::Failed;
+
+    fn standing(self) -> Standing {
+        match self {
+            Self::Queued => Standing::Queued,
+            Self::Running => Standing::Running,
+            Self::Waiting => Standing::Waiting,
+            Self::Healthy | Self::Failed | Self::Cancelled | Self::Superseded => Standing::Over,
+        }
     }
 }
 
@@ -168,8 +183,8 @@ pub struct Deploy {
 /// What happened to a deploy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Its turn has come.
-    Start,
+    /// What can happen to all work.
+    Signal(Signal),
     /// A phase began.
     Entered(Phase),
     /// Objects changed or their health did.
@@ -180,27 +195,82 @@ pub enum Input {
     Done(Vec<ObjectReport>),
     /// It failed.
     Failed(Failure),
-    /// Somebody cancelled it.
-    Cancel,
-    /// A newer deploy of the same binding is queued.
-    Supersede,
-    /// The server has started and finds it unfinished.
-    Restarted,
-    /// `retry_at` has come.
-    RetryDue,
 }
 
-/// What the supervisor shall do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl From<Signal> for Input {
+    fn from(signal: Signal) -> Self {
+        Self::Signal(signal)
+    }
+}
+
+/// What is done for a deploy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Reconcile the cluster with the commit.
     Reconcile,
-    /// Stop at the next safe point.
-    Stop,
-    /// Come back with [`Input::RetryDue`].
-    WakeAt(UnixMillis),
-    /// Tell whoever follows; let the next deploy of the binding begin.
-    Finish,
+}
+
+/// A cluster that does not answer is waited for until somebody must have noticed: the newest commit always wins in the
+/// end, and a newer one supersedes this.
+const PATIENCE: Patience = Patience {
+    retries_max: DEPLOY_RETRIES_MAX,
+    pause_ms_min: RETRY_PAUSE_MS_MIN,
+    pause_ms_max: RETRY_PAUSE_MS_MAX,
+};
+
+impl Machine for Deploy {
+    type State = DeployState;
+    type Input = Input;
+    type Effect = Effect;
+    type Lane = (RepoId, ClusterName);
+
+    const KIND: Kind = Kind::Deploy;
+    const PAUSE_MS_MAX: u64 = RETRY_PAUSE_MS_MAX;
+
+    fn run(&self) -> &Run<DeployState> {
+        &self.run
+    }
+
+    fn run_mut(&mut self) -> &mut Run<DeployState> {
+        &mut self.run
+    }
+
+    fn id(&self) -> WorkId {
+        WorkId { repo: self.repo, number: self.number.0 }
+    }
+
+    fn lane(&self) -> (RepoId, ClusterName) {
+        (self.repo, self.cluster.clone())
+    }
+
+    /// Of those to one cluster the one recorded last wins, in whichever order they arrive.
+    fn gives_way_to(&self, other: &Self) -> bool {
+        self.number < other.number
+    }
+
+    fn step(&mut self, input: Input, now: UnixMillis) -> Next<Effect> {
+        if self.run.is_over() {
+            return Next::Nothing;
+        }
+        match (input, self.run.state) {
+            (Input::Signal(signal), state) => return self.told(signal, state, now),
+            (Input::Entered(phase), DeployState::Running) => self.phase = phase,
+            (Input::Progress(objects), DeployState::Running) => self.objects = objects,
+            (Input::Note(note), DeployState::Running) => {
+                if self.notes.len() < DEPLOY_NOTES_MAX && !self.notes.contains(&note) {
+                    self.notes.push(note);
+                }
+            }
+            (Input::Done(objects), DeployState::Running) => {
+                self.objects = objects;
+                self.run.failure = None;
+                return self.run.end(DeployState::Healthy, now);
+            }
+            (Input::Failed(failure), DeployState::Running) => return self.run.fail(failure, PATIENCE, now),
+            (_, _) => {}
+        }
+        Next::Nothing
+    }
 }
 
 impl Deploy {
@@ -232,81 +302,26 @@ impl Deploy {
         }
     }
 
-    /// Takes one input: changes the state and says what to do. An input that does not fit the state changes nothing.
-    pub fn step(&mut self, input: Input, now: UnixMillis) -> Vec<Effect> {
-        if self.run.state.is_final() {
-            return Vec::new();
-        }
-        match (input, self.run.state) {
-            (Input::Start, DeployState::Queued) | (Input::RetryDue, DeployState::Waiting) => self.begin(now),
-            (Input::Restarted, DeployState::Running) => {
-                self.run.restarts += 1;
+    fn told(&mut self, signal: Signal, state: DeployState, now: UnixMillis) -> Next<Effect> {
+        match (signal, state) {
+            (Signal::Start, DeployState::Queued) | (Signal::RetryDue, DeployState::Waiting) => {
                 self.begin(now)
             }
-            (Input::Restarted, DeployState::Waiting) => {
-                vec![Effect::WakeAt(self.run.retry_at.unwrap_or(now))]
-            }
-            (Input::Cancel, state) => self.stop(state, DeployState::Cancelled, now),
-            (Input::Supersede, state) => self.stop(state, DeployState::Superseded, now),
-            (Input::Entered(phase), DeployState::Running) => {
-                self.phase = phase;
-                Vec::new()
-            }
-            (Input::Progress(objects), DeployState::Running) => {
-                self.objects = objects;
-                Vec::new()
-            }
-            (Input::Note(note), DeployState::Running) => {
-                if self.notes.len() < DEPLOY_NOTES_MAX && !self.notes.contains(&note) {
-                    self.notes.push(note);
-                }
-                Vec::new()
-            }
-            (Input::Done(objects), DeployState::Running) => {
-                self.objects = objects;
-                self.run.failure = None;
-                self.finish(DeployState::Healthy, now)
-            }
-            (Input::Failed(failure), DeployState::Running) => self.failed(failure, now),
-            _ => Vec::new(),
+            (Signal::Restarted, DeployState::Running) => match self.run.died(Kind::Deploy, now) {
+                Some(over) => over,
+                None => self.begin(now),
+            },
+            (Signal::Interrupted, DeployState::Running) => self.run.interrupt(Kind::Deploy, now),
+            (Signal::Cancel, _) => self.run.end(DeployState::Cancelled, now),
+            (Signal::Supersede, _) => self.run.end(DeployState::Superseded, now),
+            (_, _) => Next::Nothing,
         }
     }
 
-    fn begin(&mut self, now: UnixMillis) -> Vec<Effect> {
-        self.run.state = DeployState::Running;
+    fn begin(&mut self, now: UnixMillis) -> Next<Effect> {
+        self.run.begin(now);
         self.phase = Phase::Render;
-        self.run.retry_at = None;
-        self.run.failure = None;
-        self.run.started.get_or_insert(now);
-        vec![Effect::Reconcile]
-    }
-
-    /// A cluster that does not answer is tried again without end: the newest commit always wins in the end, and a
-    /// newer one supersedes this.
-    fn failed(&mut self, failure: Failure, now: UnixMillis) -> Vec<Effect> {
-        let infra = failure.class == FailureClass::Infra;
-        self.run.failure = Some(failure);
-        if !infra {
-            return self.finish(DeployState::Failed, now);
-        }
-        let at = now.plus_ms((RETRY_PAUSE_MS_MIN << self.run.retries.min(16)).min(RETRY_PAUSE_MS_MAX));
-        self.run.retries += 1;
-        self.run.state = DeployState::Waiting;
-        self.run.retry_at = Some(at);
-        vec![Effect::WakeAt(at)]
-    }
-
-    fn stop(&mut self, was: DeployState, becomes: DeployState, now: UnixMillis) -> Vec<Effect> {
-        let mut effects = if was == DeployState::Running { vec![Effect::Stop] } else { Vec::new() };
-        effects.extend(self.finish(becomes, now));
-        effects
-    }
-
-    fn finish(&mut self, state: DeployState, now: UnixMillis) -> Vec<Effect> {
-        self.run.state = state;
-        self.run.retry_at = None;
-        self.run.ended = Some(now);
-        vec![Effect::Finish]
+        Next::Do(Effect::Reconcile)
     }
 }
 

@@ -43,6 +43,15 @@ number_type!(
     DeployNumber
 );
 
+number_type!(
+    /// A webhook's number within its repository, from 1.
+    WebhookNumber
+);
+number_type!(
+    /// A delivery's number within its repository, from 1.
+    DeliveryNumber
+);
+
 /// A moment: milliseconds since 1970-01-01 UTC. Passed in from the outside; the rules never read the clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

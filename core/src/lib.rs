@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod access;
 pub mod build;
+pub mod delivery;
 pub mod deploy;
 pub mod event;
 pub mod files;
@@ -23,10 +24,13 @@ pub mod spec;
 pub mod ssh_key;
 pub mod target;
 pub mod token;
+pub mod webhook;
 
 pub use self::access::{Action, Actor, Role, Scope, Standing, authorise};
 pub use self::git::{InvalidObjectFormat, ObjectFormat, Oid, RefName, RefUpdate};
-pub use self::id::{BuildNumber, DeployNumber, Digest, EventId, RepoId, UnixMillis};
+pub use self::id::{
+    BuildNumber, DeliveryNumber, DeployNumber, Digest, EventId, RepoId, UnixMillis, WebhookNumber,
+};
 pub use self::name::{ClusterName, RegistryName, RepoName, UserName};
 pub use self::problem::{Problem, ProblemKind};
 pub use self::secret::Secret;

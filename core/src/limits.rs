@@ -36,7 +36,9 @@ pub const INFRA_RETRIES_MAX: u32 = 8;
 pub const RETRY_PAUSE_MS_MIN: u64 = 2_000;
 /// Longest pause between two retries, in milliseconds.
 pub const RETRY_PAUSE_MS_MAX: u64 = 300_000;
-/// How often a build or deploy is taken up again after the server itself died under it.
+/// How often a deploy is tried again whose cluster does not answer: a week of the longest pauses.
+pub const DEPLOY_RETRIES_MAX: u32 = 2_016;
+/// How often work is taken up again after the server itself died under it.
 pub const RESTARTS_MAX: u32 = 5;
 /// Longest line that is read as an SSH public key, in bytes (an RSA key of 16384 bits has some 2800).
 pub const SSH_KEY_BYTES_MAX: usize = 8 * 1024;
@@ -46,3 +48,13 @@ pub const RSA_BITS_MIN: usize = 2048;
 pub const RSA_BITS_MAX: usize = 16_384;
 /// Most remarks that a deploy keeps.
 pub const DEPLOY_NOTES_MAX: usize = 200;
+/// How often a delivery is tried again.
+pub const DELIVERY_RETRIES_MAX: u32 = 20;
+/// First pause before such a retry, in milliseconds; it doubles up to [`DELIVERY_PAUSE_MS_MAX`].
+pub const DELIVERY_PAUSE_MS_MIN: u64 = 2_000;
+/// Longest pause between two attempts of a delivery, in milliseconds.
+pub const DELIVERY_PAUSE_MS_MAX: u64 = 3_600_000;
+/// How old a delivery may be, in milliseconds, and be tried again.
+pub const DELIVERY_AGE_MS_MAX: u64 = 24 * 3_600_000;
+/// Attempts of which a delivery keeps what was answered.
+pub const DELIVERY_ATTEMPTS_KEPT: usize = 5;

@@ -3,8 +3,11 @@
 
 use proptest::prelude::*;
 use slipway_core::build::{Build, BuildState, Effect, Input, PushedImage, TestVerdict};
-use slipway_core::run::{Failure, FailureClass};
-use slipway_core::{BuildNumber, Digest, EventId, Oid, Problem, ProblemKind, RefName, RepoId, UnixMillis};
+use slipway_core::deploy::{Deploy, DeployCause, DeployState};
+use slipway_core::run::{Failure, FailureClass, Machine, Next, Signal};
+use slipway_core::{
+    BuildNumber, ClusterName, Digest, EventId, Oid, Problem, ProblemKind, RefName, RepoId, UnixMillis,
+};
 
 /// What an effect does when it is carried out.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +77,6 @@ impl World {
                 }
                 Input::Bumped { target: target.clone(), commit: None, event: None }
             }
-            Effect::StopStage | Effect::WakeAt(_) | Effect::Finish => unreachable!("not asked of the world"),
         }
     }
 }
@@ -84,20 +86,26 @@ fn run(luck: &[Luck]) -> (Build, World) {
     let mut luck = luck.iter().copied();
     let mut world = World::default();
     let mut recorded = build();
-    let mut effects = recorded.step(Input::Start, UnixMillis(1));
+    let mut next = recorded.step(Signal::Start.into(), UnixMillis(1));
     for tick in 2..10_000u64 {
         let now = UnixMillis(tick);
-        if recorded.run.state.is_final() {
-            world.finishes += effects.iter().filter(|e| **e == Effect::Finish).count();
-            return (recorded, world);
-        }
-        let Some(effect) = effects.first().cloned() else { panic!("stuck in {recorded:?}") };
+        let effect = match next {
+            Next::Over => {
+                world.finishes += 1;
+                return (recorded, world);
+            }
+            Next::WakeAt(_) => {
+                next = recorded.step(Signal::RetryDue.into(), now);
+                continue;
+            }
+            Next::Nothing => panic!("stuck in {recorded:?}"),
+            Next::Do(effect) => effect,
+        };
         let input = match (&effect, luck.next().unwrap_or(Luck::Works)) {
-            (Effect::WakeAt(_), _) => Input::RetryDue,
-            (_, Luck::CrashBefore) => Input::Restarted,
+            (_, Luck::CrashBefore) => Signal::Restarted.into(),
             (_, Luck::CrashAfter) => {
                 world.carry_out(&effect);
-                Input::Restarted
+                Signal::Restarted.into()
             }
             (_, Luck::EngineDown) => failure(FailureClass::Infra),
             (_, Luck::UserError) => failure(FailureClass::User),
@@ -110,7 +118,7 @@ fn run(luck: &[Luck]) -> (Build, World) {
             }
             (_, Luck::Works | Luck::ImageGone) => world.carry_out(&effect),
         };
-        effects = recorded.step(input, now);
+        next = recorded.step(input, now);
     }
     panic!("never ends: {recorded:?}");
 }
@@ -171,39 +179,100 @@ fn an_engine_that_stays_down_fails_the_build_in_the_end() {
 }
 
 #[test]
-fn a_newer_commit_supersedes_a_build_but_not_one_that_pushes() {
-    let mut build = build();
-    build.step(Input::Start, UnixMillis(1));
-    let mut pushing = build.clone();
-    assert_eq!(build.step(Input::Supersede, UnixMillis(2)), [Effect::StopStage, Effect::Finish]);
-    assert_eq!(build.run.state, BuildState::Superseded);
+fn a_newer_commit_supersedes_a_build_that_waits_but_not_one_that_has_begun() {
+    let mut queued = build();
+    let mut running = build();
+    assert_eq!(queued.step(Signal::Supersede.into(), UnixMillis(1)), Next::Over);
+    assert_eq!(queued.run.state, BuildState::Superseded);
 
-    pushing.step(Input::Prepared { targets: Vec::new() }, UnixMillis(2));
-    pushing.step(Input::Built { image: "i".into() }, UnixMillis(3));
-    pushing.step(Input::Tested { verdict: TestVerdict::None }, UnixMillis(4));
-    assert!(pushing.step(Input::Supersede, UnixMillis(5)).is_empty());
-    assert_eq!(pushing.run.state, BuildState::Running);
+    running.step(Signal::Start.into(), UnixMillis(1));
+    assert_eq!(running.step(Signal::Supersede.into(), UnixMillis(2)), Next::Nothing);
+    assert_eq!(running.run.state, BuildState::Running);
+    let mut waiting = running.clone();
+    waiting.step(failure(FailureClass::Infra), UnixMillis(2));
+    assert_eq!(waiting.step(Signal::Supersede.into(), UnixMillis(3)), Next::Over);
+
+    running.step(Input::Prepared { targets: Vec::new() }, UnixMillis(2));
+    running.step(Input::Built { image: "i".into() }, UnixMillis(3));
+    running.step(Input::Tested { verdict: TestVerdict::None }, UnixMillis(4));
+    running.step(failure(FailureClass::Infra), UnixMillis(5));
+    assert_eq!(running.step(Signal::Supersede.into(), UnixMillis(6)), Next::Nothing);
+    assert_eq!(running.run.state, BuildState::Waiting);
+}
+
+#[test]
+fn a_retry_of_an_old_commit_and_the_newest_commit_do_not_give_way_to_each_other() {
+    let number = |n, event| Build { number: BuildNumber(n), event: EventId(event), ..build() };
+    assert!(number(1, 1).gives_way_to(&number(2, 2)));
+    assert!(!number(2, 2).gives_way_to(&number(1, 1)));
+    assert!(!number(2, 2).gives_way_to(&number(3, 1)) && !number(3, 1).gives_way_to(&number(2, 2)));
 }
 
 #[test]
 fn a_late_answer_of_a_stopped_stage_changes_nothing() {
     let mut build = build();
-    build.step(Input::Start, UnixMillis(1));
-    build.step(Input::Cancel, UnixMillis(2));
+    build.step(Signal::Start.into(), UnixMillis(1));
+    assert_eq!(build.step(Signal::Cancel.into(), UnixMillis(2)), Next::Over);
     let before = build.clone();
-    assert!(build.step(Input::Prepared { targets: Vec::new() }, UnixMillis(3)).is_empty());
+    assert_eq!(build.step(Input::Prepared { targets: Vec::new() }, UnixMillis(3)), Next::Nothing);
     assert_eq!(build, before);
 }
 
 #[test]
 fn a_drain_however_often_never_fails_a_build() {
     let mut build = build();
-    build.step(Input::Start, UnixMillis(1));
+    build.step(Signal::Start.into(), UnixMillis(1));
     for _ in 0..20 {
-        build.step(Input::Interrupted, UnixMillis(1));
+        build.step(Signal::Interrupted.into(), UnixMillis(1));
         assert_eq!(build.run.state, BuildState::Waiting);
-        build.step(Input::Restarted, UnixMillis(1));
-        build.step(Input::RetryDue, UnixMillis(1));
+        build.step(Signal::Restarted.into(), UnixMillis(1));
+        build.step(Signal::RetryDue.into(), UnixMillis(1));
         assert_eq!((build.run.state, build.run.restarts), (BuildState::Running, 0));
     }
+}
+
+fn deploy() -> Deploy {
+    Deploy::queued(
+        RepoId(1),
+        None,
+        DeployCause::Sync,
+        ClusterName::parse("lab").expect("valid"),
+        Oid::ZERO_SHA1,
+        "subject".into(),
+        "ann".into(),
+        UnixMillis(0),
+    )
+}
+
+#[test]
+fn a_deploy_that_kills_the_server_is_given_up_and_a_drain_counts_nothing() {
+    let mut deploy = deploy();
+    let mut next = deploy.step(Signal::Start.into(), UnixMillis(1));
+    for _ in 0..slipway_core::limits::RESTARTS_MAX {
+        assert_eq!(next, Next::Do(slipway_core::deploy::Effect::Reconcile));
+        deploy.step(Signal::Interrupted.into(), UnixMillis(1));
+        next = deploy.step(Signal::RetryDue.into(), UnixMillis(1));
+        assert_eq!(next, Next::Do(slipway_core::deploy::Effect::Reconcile));
+        next = deploy.step(Signal::Restarted.into(), UnixMillis(1));
+    }
+    assert_eq!(deploy.step(Signal::Restarted.into(), UnixMillis(1)), Next::Over);
+    assert_eq!(deploy.run.state, DeployState::Failed);
+    assert!(deploy.run.failure.expect("told").problem.what.contains("during this deploy"));
+}
+
+#[test]
+fn a_cluster_that_is_down_for_days_is_waited_for_but_not_for_ever() {
+    let mut deploy = deploy();
+    let down = || {
+        let problem = Problem::new(ProblemKind::Unavailable, "It failed.", "Try again.");
+        slipway_core::deploy::Input::Failed(Failure { class: FailureClass::Infra, problem })
+    };
+    let mut now = UnixMillis(1);
+    deploy.step(Signal::Start.into(), now);
+    while let Next::WakeAt(at) = deploy.step(down(), now) {
+        now = at;
+        deploy.step(Signal::RetryDue.into(), now);
+    }
+    assert_eq!(deploy.run.state, DeployState::Failed);
+    assert!(now.0 > 5 * 86_400_000 && now.0 < 10 * 86_400_000, "{now:?}");
 }

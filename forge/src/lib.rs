@@ -24,6 +24,7 @@ pub mod limits;
 pub mod logs;
 pub mod manifests;
 pub mod moving;
+pub mod networks;
 pub mod origin;
 mod outside;
 mod page;
@@ -37,6 +38,7 @@ mod start;
 pub mod targets;
 pub mod tokens;
 pub mod users;
+pub mod webhooks;
 
 pub use self::caller::{Caller, Credential, Surface};
 pub use self::credential::{MintedToken, mint_token};

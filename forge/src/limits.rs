@@ -39,3 +39,7 @@ pub const REFS_LOOKED_MAX: usize = 200;
 pub const BUILDS_LOOKED_MAX: usize = 100;
 /// Bytes of a build log that are read at once.
 pub const LOG_PIECE_BYTES: usize = 64 * 1024;
+/// Bytes of a webhook's address.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2048;
+/// Bytes of a webhook's secret.
+pub const WEBHOOK_SECRET_BYTES_MAX: usize = 1024;

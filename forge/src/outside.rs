@@ -16,6 +16,7 @@ use slipway_core::{
 use slipway_repository::{Edit, Maintained, Snapshot};
 
 use crate::bump::Place;
+use crate::networks::{Networks, PUBLIC_ONLY};
 
 /// The world outside of this room.
 #[async_trait]
@@ -84,6 +85,13 @@ pub trait Outside: Send + Sync + 'static {
     /// A notice for every changed build or deploy from now on. May leave some out under load: readers look at the
     /// store, and look again now and then.
     fn changes(&self) -> BoxStream<'static, Change>;
+
+    /// Wakes whoever delivers what webhooks of a repository are owed. Blocking.
+    fn deliver(&self, _: RepoId) {}
+    /// Where webhooks may reach.
+    fn webhook_networks(&self) -> &Networks {
+        &PUBLIC_ONLY
+    }
 
     /// Checks data folder, engine, registries, clusters, ports and clock.
     async fn doctor(&self) -> Vec<Check>;

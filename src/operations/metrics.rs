@@ -7,7 +7,7 @@ use crate::upkeep::Upkeep;
 
 /// All figures of this process.
 pub(super) fn render(supervisor: &Supervisor, upkeep: &Upkeep) -> String {
-    let (builds, deploys) = supervisor.unfinished();
+    let (builds, deploys) = (supervisor.builds.unfinished(), supervisor.deploys.unfinished());
     let mut out = String::new();
     gauge(
         &mut out,
@@ -20,6 +20,12 @@ pub(super) fn render(supervisor: &Supervisor, upkeep: &Upkeep) -> String {
         "slipway_deploys_unfinished",
         "Deploys that are queued, running or waiting.",
         deploys as u64,
+    );
+    gauge(
+        &mut out,
+        "slipway_deliveries_unfinished",
+        "Deliveries of webhooks that are queued, running or waiting.",
+        supervisor.deliveries.unfinished() as u64,
     );
     upkeep.figures(&mut out);
     if let Some(bytes) = resident_bytes() {

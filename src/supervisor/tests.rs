@@ -1,18 +1,23 @@
-//! The supervisor with a real store and stages that are told what to do.
+//! Builds and deploys with a real store, and hands that are told what to do. The mechanism that all kinds share is tried
+//! in `jobs/tests`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_trait::async_trait;
 use slipway_core::accept::Ledger;
-use slipway_core::build::{BuildState, TestVerdict};
-use slipway_core::deploy::{DeployCause, DeployState, Phase};
+use slipway_core::build::{self, BuildState, TestVerdict};
+use slipway_core::delivery::{self, Attempt};
+use slipway_core::deploy::{self, DeployCause, DeployState, Phase};
 use slipway_core::event::{Cause, Event, EventState, Owed, Work};
 use slipway_core::run::{Failure, FailureClass, Run};
 use slipway_core::target::RepoRecord;
-use slipway_core::{Digest, EventId, Oid, ProblemKind, RefUpdate, RepoName};
+use slipway_core::{ClusterName, Digest, EventId, Oid, RefName, RefUpdate, RepoName};
+use slipway_jobs::Progress;
 use slipway_store::{MasterKey, Store};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 
@@ -28,11 +33,12 @@ struct Script {
 }
 
 #[async_trait]
-impl BuildStages for Script {
+impl Hands<Build> for Script {
     async fn carry_out(
         &self,
         build: &Build,
         effect: &build::Effect,
+        _: Progress<Build>,
         stop: &CancellationToken,
     ) -> build::Input {
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
@@ -61,28 +67,46 @@ impl BuildStages for Script {
         }
     }
 
-    async fn conclude(&self, _: &Build) {}
-
     async fn finish(&self, build: &Build) {
         self.finished.lock().expect("lock").push(build.number.0);
     }
 }
 
 #[async_trait]
-impl DeployStages for Script {
-    async fn reconcile(
+impl Hands<Deploy> for Script {
+    async fn carry_out(
         &self,
         deploy: &Deploy,
-        progress: mpsc::Sender<deploy::Input>,
+        _: &deploy::Effect,
+        progress: Progress<Deploy>,
         stop: &CancellationToken,
     ) -> deploy::Input {
         drop(progress.send(deploy::Input::Entered(Phase::Rollout)).await);
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(running, Ordering::SeqCst);
-        drop(tokio::time::timeout(self.pause, stop.cancelled()).await);
+        let stopped = tokio::time::timeout(self.pause, stop.cancelled()).await.is_ok();
         self.running.fetch_sub(1, Ordering::SeqCst);
+        if stopped {
+            return deploy::Input::Failed(Failure {
+                class: FailureClass::Infra,
+                problem: Problem::new(ProblemKind::Unavailable, "It was stopped.", "Try again."),
+            });
+        }
         self.order.lock().expect("lock").push(deploy.number.0);
         deploy::Input::Done(Vec::new())
+    }
+}
+
+#[async_trait]
+impl Hands<Delivery> for Script {
+    async fn carry_out(
+        &self,
+        _: &Delivery,
+        _: &delivery::Effect,
+        _: Progress<Delivery>,
+        _: &CancellationToken,
+    ) -> delivery::Input {
+        delivery::Input::Taken(Attempt { at: now(), took_ms: 0, status: Some(200), said: String::new() })
     }
 }
 
@@ -106,8 +130,17 @@ fn world(folder: &Path, script: Script, builds_max: usize) -> World {
         None => store.create_repo(&name, "", false, now()).expect("repo"),
     };
     let script = Arc::new(script);
-    let supervisor = Supervisor::new(store.clone(), script.clone(), script.clone(), builds_max, 4);
-    supervisor.open();
+    let workers = Workers {
+        builds: script.clone(),
+        deploys: script.clone(),
+        deliveries: script.clone(),
+        builds_max,
+        deploys_max: 4,
+        node: "node".into(),
+    };
+    let supervisor = Supervisor::new(&store, workers);
+    supervisor.builds.open();
+    supervisor.deploys.open();
     World { store, repo, script, supervisor }
 }
 
@@ -180,20 +213,6 @@ async fn a_build_goes_through_all_stages_and_is_cleaned_up_once() {
 }
 
 #[tokio::test]
-async fn no_more_builds_run_than_there_are_places() {
-    let folder = tempfile::tempdir().expect("temp");
-    let script = Script { pause: Duration::from_millis(10), ..Script::default() };
-    let world = world(folder.path(), script, 2);
-    for n in 0..6 {
-        world.supervisor.order(&world.push_build(&format!("b{n}")));
-    }
-    for n in 1..=6 {
-        world.build_state(n, BuildState::Succeeded).await;
-    }
-    assert_eq!(world.script.most.load(Ordering::SeqCst), 2);
-}
-
-#[tokio::test]
 async fn builds_of_one_branch_run_in_order_and_a_waiting_one_gives_way() {
     let folder = tempfile::tempdir().expect("temp");
     let script = Script { pause: Duration::from_millis(60), ..Script::default() };
@@ -246,7 +265,8 @@ async fn work_that_a_crash_cut_off_is_taken_up_once() {
         world.build_state(1, BuildState::Running).await;
         world.deploy_state(1, DeployState::Running).await;
         // Ends the tasks where they are, as a crash would: nothing more is recorded.
-        world.supervisor.abandon();
+        world.supervisor.builds.abandon();
+        world.supervisor.deploys.abandon();
         world.supervisor.drain(Duration::from_secs(5)).await;
     }
     wait_until_free(folder.path()).await;
@@ -310,16 +330,37 @@ async fn a_drain_leaves_a_running_build_to_the_next_start_and_counts_no_death() 
 }
 
 #[tokio::test]
-async fn a_waiting_build_that_gives_way_does_not_let_the_next_start_beside_the_first() {
+async fn a_drain_leaves_a_running_deploy_to_the_next_start_and_counts_no_death() {
     let folder = tempfile::tempdir().expect("temp");
-    let script = Script { pause: Duration::from_millis(60), ..Script::default() };
-    let world = world(folder.path(), script, 4);
-    world.supervisor.order(&world.push_build("main"));
-    world.build_state(1, BuildState::Running).await;
-    world.supervisor.order(&world.push_build("main"));
-    world.supervisor.order(&world.push_build("main"));
-    world.build_state(3, BuildState::Succeeded).await;
-    assert_eq!(world.script.most.load(Ordering::SeqCst), 1);
+    {
+        let script = Script { pause: Duration::from_secs(600), ..Script::default() };
+        let world = world(folder.path(), script, 2);
+        world.supervisor.order(&world.push_deploy());
+        world.deploy_state(1, DeployState::Running).await;
+        world.supervisor.drain(Duration::ZERO).await;
+        let deploy = world.store.deploy(world.repo.id, DeployNumber(1)).expect("read").expect("there");
+        assert_eq!((deploy.run.state, deploy.run.restarts), (DeployState::Waiting, 0));
+    }
+    wait_until_free(folder.path()).await;
+    let world = world(folder.path(), Script::default(), 2);
+    world.supervisor.resume().await.expect("resumed");
+    world.deploy_state(1, DeployState::Healthy).await;
+}
+
+#[tokio::test]
+async fn what_another_node_has_taken_is_not_written_over() {
+    let folder = tempfile::tempdir().expect("temp");
+    let world = world(folder.path(), Script::default(), 2);
+    let orders = world.push_build("main");
+    let mut theirs = orders.builds[0].clone();
+    theirs.run.begin(now());
+    theirs.run.take("another", now().plus_ms(60_000));
+    world.store.put_build(&theirs).expect("written");
+    world.supervisor.order(&orders);
+    world.supervisor.drain(Duration::from_secs(5)).await;
+    let build = world.store.build(world.repo.id, BuildNumber(1)).expect("read").expect("there");
+    assert_eq!(build, theirs);
+    assert!(world.script.order.lock().expect("lock").is_empty(), "nothing is done twice");
 }
 
 #[tokio::test]
@@ -334,7 +375,7 @@ async fn a_retry_of_an_old_commit_does_not_take_the_newest_one_s_place() {
     let old = world.store.build(world.repo.id, BuildNumber(1)).expect("read").expect("there");
     let retry = Build { run: Run::new(BuildState::Queued, now()), ..old };
     let retry = world.store.add_build(retry).expect("recorded");
-    world.supervisor.start_build(retry, None);
+    world.supervisor.builds.start(&retry);
     world.build_state(3, BuildState::Succeeded).await;
     world.build_state(4, BuildState::Succeeded).await;
 }
@@ -349,27 +390,4 @@ async fn the_deploy_recorded_last_wins_even_if_it_arrives_first() {
     world.supervisor.order(&older);
     world.deploy_state(2, DeployState::Healthy).await;
     world.deploy_state(1, DeployState::Superseded).await;
-}
-
-#[tokio::test]
-async fn a_resumed_build_that_waits_for_a_place_can_be_cancelled_and_drained() {
-    let folder = tempfile::tempdir().expect("temp");
-    {
-        let script = Script { pause: Duration::from_secs(600), ..Script::default() };
-        let world = world(folder.path(), script, 2);
-        world.supervisor.order(&world.push_build("a"));
-        world.supervisor.order(&world.push_build("b"));
-        world.build_state(1, BuildState::Running).await;
-        world.build_state(2, BuildState::Running).await;
-        world.supervisor.abandon();
-        world.supervisor.drain(Duration::from_secs(5)).await;
-    }
-    wait_until_free(folder.path()).await;
-    let script = Script { pause: Duration::from_secs(600), ..Script::default() };
-    let world = world(folder.path(), script, 1);
-    world.supervisor.resume().await.expect("resumed");
-    world.build_state(1, BuildState::Running).await;
-    let cancelled = world.supervisor.cancel_build(world.repo.id, BuildNumber(2)).await;
-    assert!(cancelled);
-    world.build_state(2, BuildState::Cancelled).await;
 }

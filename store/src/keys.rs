@@ -39,6 +39,11 @@
 //! | `D` | repo, deploy number | mark: the deploy is not final |
 //! | `x` | event, repo, deploy number | mark |
 //! | `v` | repo, cluster | inventory |
+//! | `h` | repo, webhook number | `Webhook` |
+//! | `H` | repo, webhook number | its secret, encrypted |
+//! | `y` | repo, delivery number | `Delivery` |
+//! | `Y` | repo, delivery number | mark: the delivery is not over |
+//! | `z` | event, repo, delivery number | mark |
 //! | `#` | counter (one byte), repo where it is the repository's own | the last number given, or how many there are |
 //! | `!` | | the seal over all others (`disk/seal.rs`) |
 //! | `~` | length of a key (2 bytes), the key, piece number (4 bytes) | a piece of that key's record |
@@ -49,7 +54,8 @@ use std::fmt;
 
 use slipway_core::people::Parent;
 use slipway_core::{
-    BuildNumber, ClusterName, DeployNumber, EventId, RegistryName, RepoId, RepoName, UnixMillis, UserName,
+    BuildNumber, ClusterName, DeliveryNumber, DeployNumber, EventId, RegistryName, RepoId, RepoName,
+    UnixMillis, UserName, WebhookNumber,
 };
 
 /// The key of one record, or the beginning of the keys of several.
@@ -61,7 +67,7 @@ impl Key {
         Self(vec![kind])
     }
 
-    fn number(mut self, n: u64) -> Self {
+    pub(crate) fn number(mut self, n: u64) -> Self {
         self.0.extend_from_slice(&n.to_be_bytes());
         self
     }
@@ -166,6 +172,9 @@ impl fmt::Display for Key {
             b'm' => write!(f, "build {} of repository {}", number(8), number(0)),
             b'd' => write!(f, "deploy {} of repository {}", number(8), number(0)),
             b'v' => write!(f, "inventory of repository {} in cluster {}", number(0), text(8)),
+            b'h' => write!(f, "webhook {} of repository {}", number(8), number(0)),
+            b'H' => write!(f, "secret of webhook {} of repository {}", number(8), number(0)),
+            b'y' => write!(f, "delivery {} of repository {}", number(8), number(0)),
             b'#' => f.write_str("a counter"),
             b'~' => f.write_str("a piece of a record"),
             other => write!(f, "kind {:?}", char::from(other)),
@@ -194,6 +203,10 @@ pub(crate) enum Counter {
     Builds(RepoId),
     /// The last deploy number given in a repository. Never goes back while the repository is there.
     Deploys(RepoId),
+    /// The last webhook number given in a repository.
+    Webhooks(RepoId),
+    /// The last delivery number given in a repository.
+    Deliveries(RepoId),
     /// How many events of a repository are kept.
     EventsKept(RepoId),
     /// How many bytes of events of a repository are kept.
@@ -209,6 +222,8 @@ pub(crate) fn counter(which: Counter) -> Key {
         Counter::Repos => key.last([b'R']),
         Counter::Builds(repo) => key.last([b'm']).number(repo.0),
         Counter::Deploys(repo) => key.last([b'd']).number(repo.0),
+        Counter::Webhooks(repo) => key.last([b'h']).number(repo.0),
+        Counter::Deliveries(repo) => key.last([b'y']).number(repo.0),
         Counter::EventsKept(repo) => key.last([b'n']).number(repo.0),
         Counter::EventBytesKept(repo) => key.last([b'b']).number(repo.0),
     }
@@ -403,6 +418,30 @@ pub(crate) fn deploys_of(event: EventId) -> Key {
 }
 pub(crate) fn deploy_of(event: EventId, repo: RepoId, number: DeployNumber) -> Key {
     deploys_of(event).number(repo.0).number(number.0)
+}
+pub(crate) fn webhooks(repo: RepoId) -> Key {
+    Key::new(b'h').number(repo.0)
+}
+pub(crate) fn webhook(repo: RepoId, number: WebhookNumber) -> Key {
+    webhooks(repo).number(number.0)
+}
+pub(crate) fn webhook_secret(repo: RepoId, number: WebhookNumber) -> Key {
+    Key::new(b'H').number(repo.0).number(number.0)
+}
+pub(crate) fn deliveries(repo: RepoId) -> Key {
+    Key::new(b'y').number(repo.0)
+}
+pub(crate) fn delivery(repo: RepoId, number: DeliveryNumber) -> Key {
+    deliveries(repo).number(number.0)
+}
+pub(crate) fn unfinished_deliveries() -> Key {
+    Key::new(b'Y')
+}
+pub(crate) fn unfinished_deliveries_of(repo: RepoId) -> Key {
+    unfinished_deliveries().number(repo.0)
+}
+pub(crate) fn deliveries_of_event(event: EventId) -> Key {
+    Key::new(b'z').number(event.0)
 }
 pub(crate) fn inventories(repo: RepoId) -> Key {
     Key::new(b'v').number(repo.0)

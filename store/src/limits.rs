@@ -63,3 +63,12 @@ pub(crate) const BACKUP_LINE_BYTES_MAX: usize = 64 << 10;
 pub(crate) const RESTORE_BATCH: usize = 2_000;
 /// By how much counters are raised when a damaged database is taken over: ids and numbers of what is lost are not given again.
 pub(crate) const SALVAGE_GAP: u64 = 10_000;
+
+/// Most webhooks of one repository.
+pub(crate) const WEBHOOKS_PER_REPO_MAX: usize = 20;
+/// Deliveries kept per repository; older ones go once they are over.
+pub(crate) const DELIVERIES_KEPT: u64 = 1_000;
+/// Most deliveries of one repository that wait; further ones are recorded as failed.
+pub(crate) const DELIVERIES_WAITING_MAX: usize = 2_000;
+/// Most deliveries that one push owes to one webhook: of further refs it tells nothing.
+pub(crate) const DELIVERIES_PER_PUSH_MAX: usize = 100;

@@ -17,4 +17,5 @@ mod sessions;
 mod targets;
 mod tokens;
 mod users;
+mod webhooks;
 mod work;

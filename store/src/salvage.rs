@@ -87,7 +87,8 @@ fn leave_gaps(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     }
     for key in tx.view().all_keys(&keys::repos())? {
         let repo = RepoId(key.last_number().unwrap_or_default());
-        for counter in [Counter::Builds(repo), Counter::Deploys(repo)] {
+        let work = [Counter::Builds(repo), Counter::Deploys(repo)];
+        for counter in work.into_iter().chain([Counter::Webhooks(repo), Counter::Deliveries(repo)]) {
             raise(tx, counter)?;
         }
     }

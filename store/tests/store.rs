@@ -13,6 +13,8 @@ mod model;
 mod on_disk;
 #[path = "store/samples.rs"]
 mod samples;
+#[path = "store/webhooks.rs"]
+mod webhooks;
 
 /// The contract that the store keeps on every engine, one test a case.
 macro_rules! keeps_the_contract {

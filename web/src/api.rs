@@ -49,6 +49,12 @@
 //! | POST /repos/{repo}/deploys/{number}/rollback | | 201 `Deploy + …`, the new one |
 //! | POST /repos/{repo}/deploys/{number}/cancel | | `Deploy + …` |
 //! | GET /repos/{repo}/diff | what a sync would change | `{diff}` text |
+//! | GET /repos/{repo}/webhooks | admins of the repository | `{webhooks:[Webhook]}` |
+//! | POST /repos/{repo}/webhooks | `{url, kind?="gitea"\|"jenkins"\|"plain", events?=["push"], secret?}` | 201 `Webhook` |
+//! | DELETE /repos/{repo}/webhooks/{number} | | 204 |
+//! | GET /repos/{repo}/deliveries | ?limit&before&webhook | `{deliveries:[Delivery], next}` newest first |
+//! | GET /repos/{repo}/deliveries/{number} | | `Delivery` |
+//! | POST /repos/{repo}/deliveries/{number}/redeliver | | 201 `Delivery`, the new one |
 //! | GET /registries | ?limit&after | `{registries:[Registry], next}` |
 //! | GET /registries/{name} | | `Registry` |
 //! | PUT /registries/{name} | `{url:"HOST[:PORT][/PREFIX]", kind?="generic"\|"ecr", region?, username?, password?, insecure?}` | `Registry` |
@@ -81,6 +87,7 @@ mod runs;
 mod server;
 mod storage;
 mod targets;
+mod webhooks;
 
 pub(crate) use self::input::Keys;
 pub(crate) use self::runs::{find_build, find_deploy, log_response};
@@ -139,7 +146,11 @@ impl Endpoint {
 /// All endpoints; the router and its description are both made from this.
 fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
     let repos = [repos::ENDPOINTS, storage::ENDPOINTS, runs::ENDPOINTS];
-    [people::ENDPOINTS].into_iter().chain(repos).chain([targets::ENDPOINTS, server::ENDPOINTS]).flatten()
+    [people::ENDPOINTS]
+        .into_iter()
+        .chain(repos)
+        .chain([targets::ENDPOINTS, webhooks::ENDPOINTS, server::ENDPOINTS])
+        .flatten()
 }
 
 /// The API's routes.

@@ -72,3 +72,5 @@ pub(crate) const ADMIN_ROWS_MAX: usize = 500;
 pub(crate) const OBJECT_ROWS_MAX: usize = 1000;
 /// Repositories on the home page.
 pub(crate) const HOME_ROWS_MAX: usize = 500;
+/// Deliveries that a repository's settings show.
+pub(crate) const DELIVERIES_SHOWN: usize = 10;

@@ -28,6 +28,7 @@ mod refs;
 mod revision;
 mod search;
 mod settings;
+mod webhooks;
 
 pub(crate) use self::failure::as_page;
 

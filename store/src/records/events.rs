@@ -114,6 +114,7 @@ impl Tx<'_> {
         event.updates = moved.to_vec();
         event.state = EventState::Accepted;
         let repo = event.repo;
+        self.owe_push(&event, &orders, now)?;
         self.settle_event(event)?;
         if !moved.is_empty() {
             self.touch_repo(repo, now)?;

@@ -129,7 +129,8 @@ impl Tx<'_> {
         self.unbind_cluster(id)?;
         self.remove_inventories_of(id)?;
         self.remove_events_of(id)?;
-        self.remove_work_of(id)
+        self.remove_work_of(id)?;
+        self.remove_webhooks_of(id)
     }
 
     /// Refuses what belongs to no repository.

@@ -4,8 +4,10 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use slipway_core::build::Build;
+use slipway_core::delivery::Told;
 use slipway_core::deploy::Deploy;
-use slipway_core::{BuildNumber, DeployNumber, EventId, Problem, RepoId, UnixMillis};
+use slipway_core::run::Machine;
+use slipway_core::{BuildNumber, DeployNumber, EventId, Problem, ProblemKind, RepoId, UnixMillis};
 
 use super::refusal;
 use crate::engine::Scan;
@@ -17,7 +19,7 @@ use crate::tx::Tx;
 use crate::view::View;
 
 /// A kind of numbered work.
-pub(crate) trait Numbered: Serialize + DeserializeOwned {
+pub(crate) trait Numbered: Machine + Serialize + DeserializeOwned {
     /// Its name in sentences.
     const WHAT: &'static str;
     /// How many are kept per repository.
@@ -28,6 +30,8 @@ pub(crate) trait Numbered: Serialize + DeserializeOwned {
     fn event(&self) -> Option<EventId>;
     fn is_final(&self) -> bool;
     fn created(&self) -> UnixMillis;
+    /// What those who listen are told once it is final.
+    fn told(&self) -> Option<Told>;
     fn counter(repo: RepoId) -> Counter;
     fn all_of(repo: RepoId) -> Key;
     fn key(repo: RepoId, number: u64) -> Key;
@@ -57,6 +61,9 @@ impl Numbered for Build {
     }
     fn created(&self) -> UnixMillis {
         self.run.created
+    }
+    fn told(&self) -> Option<Told> {
+        Some(Told::Build { build: self.number })
     }
     fn counter(repo: RepoId) -> Counter {
         Counter::Builds(repo)
@@ -102,6 +109,9 @@ impl Numbered for Deploy {
     fn created(&self) -> UnixMillis {
         self.run.created
     }
+    fn told(&self) -> Option<Told> {
+        Some(Told::Deploy { deploy: self.number })
+    }
     fn counter(repo: RepoId) -> Counter {
         Counter::Deploys(repo)
     }
@@ -123,6 +133,12 @@ impl Numbered for Deploy {
     fn event_mark(event: EventId, repo: RepoId, number: u64) -> Key {
         keys::deploy_of(event, repo, DeployNumber(number))
     }
+}
+
+/// Whoever writes has lost the work: what it has to say of it is of the past.
+fn taken<W: Numbered>(work: &W) -> StoreError {
+    let told = format!("Another has taken {} {} over.", W::WHAT, work.number());
+    refusal::refuse(ProblemKind::Conflict, told, "Nothing needs to be done: it goes on there.")
 }
 
 impl View<'_> {
@@ -155,7 +171,7 @@ impl View<'_> {
         self.marked(&W::of_event(event))
     }
 
-    fn marked<W: Numbered>(&self, marks: &Key) -> Result<Vec<W>, StoreError> {
+    pub(crate) fn marked<W: Numbered>(&self, marks: &Key) -> Result<Vec<W>, StoreError> {
         let mut found = Vec::new();
         for mark in self.keys(marks, Scan::Up) {
             if let Some((repo, number)) = mark?.last_two_numbers() {
@@ -173,11 +189,15 @@ impl Tx<'_> {
         let old: W = self.get(&key)?.ok_or_else(|| {
             refusal::missing(W::WHAT, format!("{} in repository number {}", work.number(), work.repo()))
         })?;
+        if old.run().is_taken_from(work.run()) {
+            return Err(taken(work));
+        }
         if old.event() != work.event() {
             self.unmark_event(&old)?;
         }
         self.mark_work(work)?;
-        self.put(key, work).map(drop)
+        self.put(key, work)?;
+        if work.is_final() && !old.is_final() { self.owe_end(work) } else { Ok(()) }
     }
 
     /// Gives new work its number and records it.
@@ -211,7 +231,7 @@ impl Tx<'_> {
         }
     }
 
-    fn forget_work<W: Numbered>(&mut self, work: &W) -> Result<(), StoreError> {
+    pub(crate) fn forget_work<W: Numbered>(&mut self, work: &W) -> Result<(), StoreError> {
         let (repo, number) = (work.repo(), work.number());
         self.unmark_event(work)?;
         self.remove(W::unfinished_mark(repo, number))?;
@@ -247,7 +267,7 @@ impl Tx<'_> {
         self.remove_all_work::<Deploy>(repo)
     }
 
-    fn remove_all_work<W: Numbered>(&mut self, repo: RepoId) -> Result<(), StoreError> {
+    pub(crate) fn remove_all_work<W: Numbered>(&mut self, repo: RepoId) -> Result<(), StoreError> {
         for key in self.view().all_keys(&W::all_of(repo))? {
             if let Some(work) = self.get::<W>(&key)? {
                 self.forget_work(&work)?;
@@ -279,7 +299,7 @@ impl Store {
     pub fn builds_of_event(&self, event: EventId) -> Result<Vec<Build>, Problem> {
         self.read(|view| view.owed(event))
     }
-    /// Replaces a build's record.
+    /// Replaces a build's record; `Conflict` for who has lost its lease.
     pub fn put_build(&self, build: &Build) -> Result<(), Problem> {
         self.transact(|tx| tx.replace(build))
     }
@@ -309,7 +329,7 @@ impl Store {
     pub fn deploys_of_event(&self, event: EventId) -> Result<Vec<Deploy>, Problem> {
         self.read(|view| view.owed(event))
     }
-    /// Replaces a deploy's record.
+    /// Replaces a deploy's record; `Conflict` for who has lost its lease.
     pub fn put_deploy(&self, deploy: &Deploy) -> Result<(), Problem> {
         self.transact(|tx| tx.replace(deploy))
     }

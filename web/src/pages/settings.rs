@@ -12,6 +12,7 @@ use slipway_forge::{Page, bindings, default_branch, grants, repositories, target
 
 use super::form::Fields;
 use super::frame::{Frame, go_to, html};
+use super::webhooks::{self, DeliveryRow, WebhookRow};
 use crate::limits::ADMIN_ROWS_MAX;
 use crate::link::Link;
 use crate::refusal::{Answer, invalid};
@@ -34,13 +35,15 @@ struct SettingsPage {
     /// What an owner can bind to; empty for everybody else.
     registries: Vec<RegistryName>,
     clusters: Vec<ClusterName>,
+    webhooks: Vec<WebhookRow>,
+    deliveries: Vec<DeliveryRow>,
     owner: bool,
 }
 
 pub(crate) async fn show(visit: Visit, Path(repo): Path<String>) -> Answer<Response> {
     let seen = visit.see(&repo).await?;
     let owner = visit.is_owner();
-    let (head, grants, bindings, registries, clusters) = visit
+    let (head, (grants, bindings), registries, clusters, (webhooks, deliveries)) = visit
         .ask(move |forge, caller| {
             let (all, mut registries, mut clusters) = (Page::whole(), Vec::new(), Vec::new());
             let head = default_branch::show(forge, caller, &repo).ok().flatten();
@@ -49,7 +52,9 @@ pub(crate) async fn show(visit: Visit, Path(repo): Path<String>) -> Answer<Respo
                 registries = targets::registries(forge, caller, &all)?.rows;
                 clusters = targets::clusters(forge, caller, &all)?.rows;
             }
-            Ok((head, grants, bindings::show(forge, caller, &repo)?, registries, clusters))
+            let told = webhooks::rows(forge, caller, &repo)?;
+            let shown = (grants, bindings::show(forge, caller, &repo)?);
+            Ok((head, shown, registries, clusters, told))
         })
         .await?;
     let Bindings { registry, cluster } = bindings;
@@ -67,6 +72,8 @@ pub(crate) async fn show(visit: Visit, Path(repo): Path<String>) -> Answer<Respo
         record: seen.record,
         registry,
         cluster,
+        webhooks,
+        deliveries,
         owner,
     })
 }
@@ -119,6 +126,7 @@ pub(crate) async fn change(visit: Visit, Path(repo): Path<String>, fields: Field
             return Err(invalid("The name typed is not this repository's.", "Type its name to remove it."));
         }
         "grant" | "revoke" => change_grant(&visit, repo, &fields).await?,
+        "add-webhook" | "remove-webhook" | "redeliver" => webhooks::change(&visit, repo, &fields).await?,
         _ => change_binding(&visit, repo, &fields).await?,
     }
     Ok(go_to(&Link::page(&name, "settings")))
