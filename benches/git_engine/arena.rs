@@ -11,7 +11,7 @@ use crate::harness::Slipway;
 use crate::interrupt;
 use crate::pairs::Side;
 use crate::peers::Peers;
-use crate::site::{HttpDoor, Outcome, Site, SshDoor, git, run};
+use crate::site::{HttpDoor, Outcome, Site, SshDoor};
 
 /// The servers of one run.
 pub(crate) struct Arena {
@@ -24,19 +24,6 @@ pub(crate) struct Arena {
     slipway: Slipway,
     _folder: tempfile::TempDir,
 }
-
-/// Settings of a peer's repository: tuned for serving, and with the promise that a reported push is on the disk.
-const PEER_SETTINGS: [(&str, &str); 9] = [
-    ("uploadpack.allowFilter", "true"),
-    ("uploadpack.allowAnySHA1InWant", "true"),
-    ("pack.allowPackReuse", "multi"),
-    ("http.receivepack", "true"),
-    ("receive.autogc", "false"),
-    ("gc.auto", "0"),
-    ("maintenance.auto", "false"),
-    ("core.fsync", "all"),
-    ("core.fsyncMethod", "fsync"),
-];
 
 impl Arena {
     /// Starts everything.
@@ -70,18 +57,13 @@ impl Arena {
 
     /// An empty public repository on both sides.
     pub(crate) fn create(&self, name: &str) -> Outcome<()> {
-        let theirs = self.peer_repo(name);
         if !self.own_repo(name).exists() {
             self.slipway.cli(&["repo", "create", name, "--public"]);
         }
-        if theirs.exists() {
+        if self.peer_repo(name).exists() {
             return Ok(());
         }
-        run(git(&self.peers.repos).args(["init", "-q", "--bare", "-b", "main"]).arg(&theirs))?;
-        for (key, value) in PEER_SETTINGS {
-            run(git(&theirs).args(["config", key, value]))?;
-        }
-        Ok(())
+        self.peers.create(name)
     }
 
     /// The same public repository on both sides: objects, refs and HEAD of `from`; packs are shared by hard links.
@@ -103,7 +85,7 @@ impl Arena {
     pub(crate) fn remove(&self, name: &str, side: Side) -> Outcome<()> {
         match side {
             Side::Ours => drop(self.slipway.cli(&["repo", "remove", name, "--yes"])),
-            Side::Peer => fs::remove_dir_all(self.peer_repo(name))?,
+            Side::Peer => self.peers.remove(name)?,
         }
         Ok(())
     }

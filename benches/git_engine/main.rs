@@ -17,6 +17,7 @@ mod harness;
 mod http;
 mod interrupt;
 mod load;
+mod older;
 mod options;
 mod pairs;
 mod peers;
@@ -219,6 +220,10 @@ fn heading(arena: &Arena, options: &Options) -> String {
         ),
         format!("{git_version}; {}; {nginx}", first_line(Command::new("ssh").arg("-V"))),
         format!("Slipway: {}", harness::program().display()),
+        std::env::var("SLIPWAY_AGAINST").map_or_else(
+            |_| "peer: git's own server side".into(),
+            |file| format!("peer, in the columns of git: {file}"),
+        ),
         format!(
             "processor time: {}; memory: sampled RssAnon of the same processes",
             arena.ours.account.method()

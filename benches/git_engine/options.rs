@@ -52,7 +52,8 @@ usage: cargo bench --bench git_engine -- [--quick] [--only WORKLOAD]... [--runs 
   --hold            measure nothing: start both sides with the first repository, print the addresses, and wait for the
                     end of standard input, to look at them with other tools
   --plots           growth with objects, refs, packs and clients, drawn into docs/plots
-SLIPWAY_BIN=FILE measures that server binary instead of the one cargo built.";
+SLIPWAY_BIN=FILE measures that server binary instead of the one cargo built.
+SLIPWAY_AGAINST=FILE puts that Slipway, an older one say, in git's place: before and after in the same pairs.";
 
 impl Options {
     /// Reads the arguments; `Err` is what to print.

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use crate::account::Account;
 use crate::daemon::Daemon;
+use crate::older::Older;
 use crate::site::{
     self, HttpDoor, Outcome, Site, SshDoor, free_port, git_program, program, run, wait_for_port,
 };
@@ -25,15 +26,33 @@ pub(crate) struct Peers {
     pub(crate) ssh: Option<Site>,
     /// What is missing, for the report.
     pub(crate) missing: Vec<&'static str>,
+    older: Option<Older>,
     daemons: Vec<Daemon>,
 }
+
+/// Settings of git's repository: tuned for serving, and with the promise that a reported push is on the disk.
+const SETTINGS: [(&str, &str); 9] = [
+    ("uploadpack.allowFilter", "true"),
+    ("uploadpack.allowAnySHA1InWant", "true"),
+    ("pack.allowPackReuse", "multi"),
+    ("http.receivepack", "true"),
+    ("receive.autogc", "false"),
+    ("gc.auto", "0"),
+    ("maintenance.auto", "false"),
+    ("core.fsync", "all"),
+    ("core.fsyncMethod", "fsync"),
+];
 
 impl Peers {
     /// Starts what is installed. `key` is the client's private key, its public half beside it.
     pub(crate) fn start(folder: &Path, key: &Path) -> Outcome<Self> {
+        if let Some(program) = std::env::var_os("SLIPWAY_AGAINST") {
+            return Self::older(Path::new(&program), folder, key);
+        }
         let repos = folder.join("repos");
         fs::create_dir_all(&repos)?;
-        let mut peers = Self { repos, http: None, ssh: None, missing: Vec::new(), daemons: Vec::new() };
+        let mut peers =
+            Self { repos, http: None, ssh: None, missing: Vec::new(), older: None, daemons: Vec::new() };
         match program("sshd") {
             Some(sshd) => peers.start_sshd(&sshd, folder, key)?,
             None => peers.missing.push("openssh-server"),
@@ -46,6 +65,41 @@ impl Peers {
             }
         }
         Ok(peers)
+    }
+
+    /// Another Slipway in their place.
+    fn older(program: &Path, folder: &Path, key: &Path) -> Outcome<Self> {
+        let older = Older::start(program, &folder.join("older"), key)?;
+        let (http, ssh) = (older.site.clone(), older.site.clone());
+        Ok(Self {
+            repos: older.repos(),
+            http: Some(Site { ssh: None, ..http }),
+            ssh: Some(Site { http: None, ..ssh }),
+            missing: Vec::new(),
+            older: Some(older),
+            daemons: Vec::new(),
+        })
+    }
+
+    /// An empty repository that everyone may read and the bench may write.
+    pub(crate) fn create(&self, name: &str) -> Outcome<()> {
+        if let Some(older) = &self.older {
+            return older.create(name);
+        }
+        let path = self.repos.join(format!("{name}.git"));
+        run(site::git(&self.repos).args(["init", "-q", "--bare", "-b", "main"]).arg(&path))?;
+        for (key, value) in SETTINGS {
+            run(site::git(&path).args(["config", key, value]))?;
+        }
+        Ok(())
+    }
+
+    /// Removes it.
+    pub(crate) fn remove(&self, name: &str) -> Outcome<()> {
+        match &self.older {
+            Some(older) => older.remove(name),
+            None => Ok(fs::remove_dir_all(self.repos.join(format!("{name}.git")))?),
+        }
     }
 
     fn start_sshd(&mut self, sshd: &Path, folder: &Path, key: &Path) -> Outcome<()> {
@@ -103,6 +157,9 @@ impl Peers {
 impl Drop for Peers {
     fn drop(&mut self) {
         self.daemons.clear();
+        if self.older.is_some() {
+            return;
+        }
         for site in self.http.iter().chain(&self.ssh) {
             site.account.close();
         }
