@@ -131,7 +131,7 @@ impl Outside for ServerOperations {
     async fn start_build(&self, build: Build) -> Result<Build, Problem> {
         let store = self.rooms.store.clone();
         let build = blocking(move || store.add_build(build)).await?;
-        self.supervisor()?.start_build(build.clone(), None);
+        self.supervisor()?.builds.start(&build);
         Ok(build)
     }
 

@@ -56,7 +56,7 @@ pub(super) fn gather(rooms: &Rooms, delivery: &Delivery) -> Result<Facts, Proble
     let repo = store.repo(delivery.repo)?.ok_or_else(|| gone("repository"))?;
     let webhook = store.webhook(repo.id, delivery.webhook)?.ok_or_else(|| gone("webhook"))?;
     let secret = store.webhook_secret(repo.id, webhook.number)?;
-    let repository = rooms.repositories.get(&repo.name)?;
+    let repository = rooms.repositories.get(repo.id)?;
     let what = match &delivery.told {
         Told::Push { actor, update, .. } => What::Push(push(&repository, actor, update)?),
         Told::Build { build } => {

@@ -107,6 +107,19 @@ fn a_head_that_cannot_be_written_keeps_no_push_out_and_names_the_verb() {
 fn of_two_first_pushes_at_once_the_second_is_planned_anew() {
     /// Somebody else's push of `dev` lands while this one looks at its objects.
     struct Overtaken(Pack, Refs);
+    impl Files for Overtaken {
+        fn files_at(
+            &self,
+            commit: &Oid,
+            folder: &str,
+            each: &mut dyn FnMut(&str, &Oid) -> Result<bool, Problem>,
+        ) -> Result<bool, Problem> {
+            self.0.files_at(commit, folder, each)
+        }
+        fn blob(&self, id: &Oid, max: u64) -> Result<Blob, Problem> {
+            self.0.blob(id, max)
+        }
+    }
     impl Incoming for Overtaken {
         fn file(&self, commit: &Oid, path: &str, max: u64) -> Result<Option<Vec<u8>>, Problem> {
             self.1.refs.lock().expect("lock").insert(branch("dev"), oid(7));
