@@ -288,10 +288,11 @@ impl Outside for ServerOperations {
             use tokio::sync::broadcast::error::RecvError;
             loop {
                 match changes.recv().await {
-                    Ok(change) => match notice(&change) {
-                        Some(notice) => return Some((notice, changes)),
-                        None => {}
-                    },
+                    Ok(change) => {
+                        if let Some(notice) = notice(&change) {
+                            return Some((notice, changes));
+                        }
+                    }
                     // Fell behind: readers look at the store anyway.
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,

@@ -41,9 +41,9 @@
 //! | `v` | repo, cluster | inventory |
 //! | `h` | repo, webhook number | `Webhook` |
 //! | `H` | repo, webhook number | its secret, encrypted |
-//! | `y` | repo, delivery number | `Delivery` |
-//! | `Y` | repo, delivery number | mark: the delivery is not over |
-//! | `z` | event, repo, delivery number | mark |
+//! | `o` | repo, delivery number | `Delivery` |
+//! | `O` | repo, delivery number | mark: the delivery is not over |
+//! | `p` | event, repo, delivery number | mark |
 //! | `#` | counter (one byte), repo where it is the repository's own | the last number given, or how many there are |
 //! | `!` | | the seal over all others (`disk/seal.rs`) |
 //! | `~` | length of a key (2 bytes), the key, piece number (4 bytes) | a piece of that key's record |
@@ -174,7 +174,7 @@ impl fmt::Display for Key {
             b'v' => write!(f, "inventory of repository {} in cluster {}", number(0), text(8)),
             b'h' => write!(f, "webhook {} of repository {}", number(8), number(0)),
             b'H' => write!(f, "secret of webhook {} of repository {}", number(8), number(0)),
-            b'y' => write!(f, "delivery {} of repository {}", number(8), number(0)),
+            b'o' => write!(f, "delivery {} of repository {}", number(8), number(0)),
             b'#' => f.write_str("a counter"),
             b'~' => f.write_str("a piece of a record"),
             other => write!(f, "kind {:?}", char::from(other)),
@@ -223,7 +223,7 @@ pub(crate) fn counter(which: Counter) -> Key {
         Counter::Builds(repo) => key.last([b'm']).number(repo.0),
         Counter::Deploys(repo) => key.last([b'd']).number(repo.0),
         Counter::Webhooks(repo) => key.last([b'h']).number(repo.0),
-        Counter::Deliveries(repo) => key.last([b'y']).number(repo.0),
+        Counter::Deliveries(repo) => key.last([b'o']).number(repo.0),
         Counter::EventsKept(repo) => key.last([b'n']).number(repo.0),
         Counter::EventBytesKept(repo) => key.last([b'b']).number(repo.0),
     }
@@ -429,19 +429,19 @@ pub(crate) fn webhook_secret(repo: RepoId, number: WebhookNumber) -> Key {
     Key::new(b'H').number(repo.0).number(number.0)
 }
 pub(crate) fn deliveries(repo: RepoId) -> Key {
-    Key::new(b'y').number(repo.0)
+    Key::new(b'o').number(repo.0)
 }
 pub(crate) fn delivery(repo: RepoId, number: DeliveryNumber) -> Key {
     deliveries(repo).number(number.0)
 }
 pub(crate) fn unfinished_deliveries() -> Key {
-    Key::new(b'Y')
+    Key::new(b'O')
 }
 pub(crate) fn unfinished_deliveries_of(repo: RepoId) -> Key {
     unfinished_deliveries().number(repo.0)
 }
 pub(crate) fn deliveries_of_event(event: EventId) -> Key {
-    Key::new(b'z').number(event.0)
+    Key::new(b'p').number(event.0)
 }
 pub(crate) fn inventories(repo: RepoId) -> Key {
     Key::new(b'v').number(repo.0)

@@ -8,6 +8,8 @@ mod api;
 mod crawl;
 #[path = "web/live.rs"]
 mod live;
+#[path = "web/outside.rs"]
+mod outside;
 #[path = "web/pages.rs"]
 mod pages;
 #[path = "web/security.rs"]

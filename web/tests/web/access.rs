@@ -59,8 +59,11 @@ fn may(needs: Needs, p: &Persona) -> bool {
     }
 }
 
+/// Method, address as described, address that is asked, body, and what it needs.
+type Route = (Method, &'static str, &'static str, Option<Value>, Needs);
+
 /// The API's routes with bodies that fit. Names that do not exist make sure that nothing is really changed.
-fn api_routes() -> Vec<(Method, &'static str, &'static str, Option<Value>, Needs)> {
+fn api_routes() -> Vec<Route> {
     let (get, post, put, patch, delete) =
         (Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE);
     let row = |m: &Method, template, path, body, needs| (m.clone(), template, path, body, needs);
@@ -120,6 +123,20 @@ fn api_routes() -> Vec<(Method, &'static str, &'static str, Option<Value>, Needs
         ),
         row(&delete, "/repos/{repo}/bindings/registry", "/repos/app/bindings/registry", None, AdminRepo),
         row(&delete, "/repos/{repo}/bindings/cluster", "/repos/app/bindings/cluster", None, AdminRepo),
+        row(&get, "/doctor", "/doctor", None, Owner),
+        row(&get, "/backup", "/backup", None, Owner),
+    ]
+    .into_iter()
+    .chain(work_routes())
+    .collect()
+}
+
+/// Those of builds, deploys and webhooks.
+fn work_routes() -> Vec<Route> {
+    let (get, post, delete) = (Method::GET, Method::POST, Method::DELETE);
+    let row = |m: &Method, template, path, body, needs| (m.clone(), template, path, body, needs);
+    let bad = || Some(json!({"url": "ftp://example.org/"}));
+    vec![
         row(&get, "/repos/{repo}/builds", "/repos/app/builds", None, Read),
         row(&post, "/repos/{repo}/builds", "/repos/app/builds", Some(json!({})), Operate),
         row(&get, "/repos/{repo}/builds/{number}", "/repos/app/builds/1", None, Read),
@@ -132,8 +149,18 @@ fn api_routes() -> Vec<(Method, &'static str, &'static str, Option<Value>, Needs
         row(&post, "/repos/{repo}/deploys/{number}/rollback", "/repos/app/deploys/1/rollback", None, Operate),
         row(&post, "/repos/{repo}/deploys/{number}/cancel", "/repos/app/deploys/1/cancel", None, Operate),
         row(&get, "/repos/{repo}/diff", "/repos/app/diff", None, Operate),
-        row(&get, "/doctor", "/doctor", None, Owner),
-        row(&get, "/backup", "/backup", None, Owner),
+        row(&get, "/repos/{repo}/webhooks", "/repos/app/webhooks", None, AdminRepo),
+        row(&post, "/repos/{repo}/webhooks", "/repos/app/webhooks", bad(), AdminRepo),
+        row(&delete, "/repos/{repo}/webhooks/{number}", "/repos/app/webhooks/99", None, AdminRepo),
+        row(&get, "/repos/{repo}/deliveries", "/repos/app/deliveries", None, AdminRepo),
+        row(&get, "/repos/{repo}/deliveries/{number}", "/repos/app/deliveries/99", None, AdminRepo),
+        row(
+            &post,
+            "/repos/{repo}/deliveries/{number}/redeliver",
+            "/repos/app/deliveries/99/redeliver",
+            None,
+            AdminRepo,
+        ),
     ]
 }
 

@@ -1,36 +1,29 @@
 //! A small server: users of every role, repositories with history, builds and deploys in several states.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
-
-use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
-use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use slipway_core::accept::{Acceptance, Incoming, Preflight, RefStore};
+use slipway_core::accept::{Acceptance, Incoming, RefStore};
 use slipway_core::build::{Build, BuildState, PushedImage, Stage, StageTime, TestVerdict};
 use slipway_core::deploy::{Change as Did, Deploy, DeployCause, DeployState, Health, ObjectReport, Phase};
 use slipway_core::people::{Token, User};
 use slipway_core::run::{Failure, FailureClass, Run};
-use slipway_core::target::{
-    Cluster, ClusterBinding, DryRun, Registry, RegistryBinding, RegistryKind, RepoRecord,
-};
+use slipway_core::target::{Cluster, ClusterBinding, DryRun, Registry, RegistryBinding, RegistryKind};
 use slipway_core::{
     Actor, BuildNumber, ClusterName, DeployNumber, Digest, EventId, ObjectFormat, Oid, Problem, ProblemKind,
     RefName, RefUpdate, RegistryName, RepoId, RepoName, Role, Scope, Secret, UnixMillis, UserName,
 };
-use slipway_forge::bump::Place;
-use slipway_forge::{Caller, Change, Check, Credential, Forge, Outside, Subject, Surface, mint_token};
-use slipway_repository::{Edit, Maintained, Repositories, Repository, Signature, Snapshot};
+use slipway_forge::{Caller, Credential, Forge, Outside, Surface, mint_token};
+use slipway_repository::{Edit, Repositories, Repository, Signature};
 use slipway_store::{MasterKey, Store};
 use slipway_web::{Addresses, Parts, router};
-use tokio::sync::broadcast;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tower::ServiceExt;
+
+use crate::outside::{Fake, NoObjection};
 
 pub(crate) const NOW: UnixMillis = UnixMillis(1_795_400_000_000);
 pub(crate) const EVIL: &str = "<script>alert('x')</script>\"'&";
@@ -433,139 +426,6 @@ impl World {
         };
         let request = request.header("host", "127.0.0.1:8080").body(body).expect("a request");
         self.router.clone().oneshot(request).await.expect("infallible")
-    }
-}
-
-/// Operations that remember what was asked of them.
-pub(crate) struct Fake {
-    store: Store,
-    repositories: Arc<Repositories>,
-    pub(crate) asked: Mutex<Vec<String>>,
-    pub(crate) log: Mutex<Vec<u8>>,
-    pub(crate) changed: broadcast::Sender<Change>,
-}
-
-impl Fake {
-    fn new(store: Store, repositories: Arc<Repositories>) -> Self {
-        let log = format!("step 1\nstep 2 \u{1b}[31mred\u{1b}[0m\n{EVIL}\nlast\n").into_bytes();
-        let (changed, _) = broadcast::channel(16);
-        Self { store, repositories, asked: Mutex::default(), log: Mutex::new(log), changed }
-    }
-
-    fn note(&self, what: String) {
-        self.asked.lock().expect("whole").push(what);
-    }
-}
-
-/// Clusters that have no objection.
-struct NoObjection;
-
-impl Preflight for NoObjection {
-    fn check(&self, _: &ClusterBinding, _: &Oid, _: &dyn Incoming) -> Result<Vec<String>, Problem> {
-        Ok(Vec::new())
-    }
-}
-
-#[async_trait]
-impl Outside for Fake {
-    async fn create_repo(
-        &self,
-        format: ObjectFormat,
-        name: &RepoName,
-        about: &str,
-        public: bool,
-        maker: Option<&UserName>,
-    ) -> Result<RepoRecord, Problem> {
-        self.note(format!("create {name}"));
-        let record = self.store.create_repo_as(format, name, about, public, NOW)?;
-        maker.map(|maker| self.store.grant(maker, record.id, Role::Admin)).transpose()?;
-        self.repositories.create(record.id, format)?;
-        Ok(record)
-    }
-    async fn renamed(&self, repo: RepoId) -> Result<(), Problem> {
-        self.note(format!("renamed {repo}"));
-        Ok(())
-    }
-    async fn remove_repo(&self, repo: RepoId) -> Result<(), Problem> {
-        self.note(format!("remove {repo}"));
-        Ok(())
-    }
-    async fn maintain(&self, repo: RepoId, full: bool) -> Result<Maintained, Problem> {
-        self.note(format!("maintain {repo} {full}"));
-        Ok(self.repositories.get(repo)?.maintain(&std::sync::atomic::AtomicBool::new(false))?)
-    }
-    async fn test_registry(&self, registry: &Registry, _: Option<&Secret>) -> Result<String, Problem> {
-        Ok(format!("{} answers.", registry.name))
-    }
-    async fn test_cluster(&self, cluster: &Cluster, _: &Secret) -> Result<String, Problem> {
-        Ok(format!("{} answers.", cluster.name))
-    }
-    fn api_address(&self, _: &Secret, _: Option<&str>) -> Result<String, Problem> {
-        Ok("https://127.0.0.1:6443".into())
-    }
-    async fn retry_build(&self, actor: &Actor, repo: RepoId, n: BuildNumber) -> Result<Build, Problem> {
-        self.note(format!("retry {repo} {n} by {}", actor.label()));
-        self.store.build(repo, n)?.ok_or_else(|| Problem::no_such_repository("?"))
-    }
-    async fn start_build(&self, build: Build) -> Result<Build, Problem> {
-        self.note(format!("start {} {} by {}", build.repo, build.ref_name, build.actor));
-        self.store.add_build(build)
-    }
-    async fn cancel_build(&self, actor: &Actor, repo: RepoId, n: BuildNumber) -> Result<Build, Problem> {
-        self.note(format!("cancel build {repo} {n} by {}", actor.label()));
-        self.store.build(repo, n)?.ok_or_else(|| Problem::no_such_repository("?"))
-    }
-    async fn sync(&self, actor: &Actor, repo: RepoId) -> Result<Deploy, Problem> {
-        self.note(format!("sync {repo} by {}", actor.label()));
-        self.store.deploys(repo, None, 1)?.pop().ok_or_else(|| Problem::no_such_repository("?"))
-    }
-    fn bump_edits(&self, _: &Arc<Snapshot>, _: &Place, _: &str, _: &Digest) -> Result<Vec<Edit>, Problem> {
-        Ok(Vec::new())
-    }
-    fn bump_message(&self, _: &RepoName, _: &Build, _: &str) -> String {
-        String::new()
-    }
-    async fn cancel_deploy(&self, actor: &Actor, repo: RepoId, n: DeployNumber) -> Result<Deploy, Problem> {
-        self.note(format!("cancel deploy {repo} {n} by {}", actor.label()));
-        self.store.deploy(repo, n)?.ok_or_else(|| Problem::no_such_repository("?"))
-    }
-    async fn diff(&self, _: RepoId) -> Result<String, Problem> {
-        Ok(format!("- replicas: 1\n+ replicas: 2 {EVIL}\n"))
-    }
-    fn read_log(&self, _: RepoId, _: BuildNumber, offset: u64, max: usize) -> Result<Bytes, Problem> {
-        let log = self.log.lock().expect("whole");
-        let from = usize::try_from(offset).expect("small").min(log.len());
-        let to = from.saturating_add(max).min(log.len());
-        Ok(Bytes::copy_from_slice(&log[from..to]))
-    }
-    fn log_size(&self, _: RepoId, _: BuildNumber) -> Result<u64, Problem> {
-        Ok(self.log.lock().expect("whole").len() as u64)
-    }
-    fn changes(&self) -> BoxStream<'static, Change> {
-        let receiver = self.changed.subscribe();
-        stream::unfold(receiver, |mut r| async move { r.recv().await.ok().map(|c| (c, r)) }).boxed()
-    }
-    async fn doctor(&self) -> Vec<Check> {
-        vec![Check { name: "engine".into(), ok: false, what: EVIL.into(), cure: "Start it.".into() }]
-    }
-    async fn ready(&self) -> Result<(), Problem> {
-        Ok(())
-    }
-    fn metrics(&self) -> String {
-        "slipway_up 1\n".into()
-    }
-    async fn backup(&self) -> Result<BoxStream<'static, Result<Bytes, Problem>>, Problem> {
-        Ok(stream::iter([Ok(Bytes::from_static(b"backup"))]).boxed())
-    }
-}
-
-impl Fake {
-    /// Changes a build's record and tells.
-    pub(crate) fn finish_build(&self, repo: RepoId, number: BuildNumber) {
-        let mut build = self.store.build(repo, number).expect("read").expect("there");
-        build.run.state = BuildState::Succeeded;
-        self.store.put_build(&build).expect("written");
-        let _ = self.changed.send(Change { repo, subject: Subject::Build(number) });
     }
 }
 
