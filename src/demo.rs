@@ -156,6 +156,8 @@ async fn show(app: &App, data: &Path, found: &Found) -> Result<bool, Problem> {
     let verdict = said.iter().rev().find(|line| line.starts_with("verdict: "));
     match verdict {
         Some(line) if line.starts_with("verdict: all done") => Ok(whole),
+        // Without parts there is nothing to start; what is missing was said above.
+        Some(line) if line.starts_with("verdict: nothing was started") && !whole => Ok(false),
         Some(line) => {
             Err(Problem::new(ProblemKind::Broken, format!("{line}."), "See the lines above and the pages."))
         }

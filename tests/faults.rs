@@ -317,30 +317,30 @@ fn folders_and_records_that_a_crash_parted_are_put_right_at_the_next_start() {
     for name in ["renamed", "used"] {
         ann.git(&tree, &["push", "-q", &ann.ssh_url(name), "main"]);
     }
-    let id = server.json(&["repo", "show", "renamed"])["id"].to_string();
+    let id = |name: &str| server.json(&["repo", "show", name])["id"].to_string();
+    let (renamed, used, fresh) = (id("renamed"), id("used"), id("fresh"));
     server.cli(&["repo", "rename", "renamed", "new-name"]);
     server.cli(&["repo", "remove", "removed", "--yes"]);
     server.crash();
     let repos = server.data.join("repos");
     let at = |name: &str| repos.join(format!("{name}.git"));
-    // As if the crash had come before the folder was renamed, removed, made; and a disk had lost one.
+    // As if the crash had come before the link was moved, the folder removed, made; and a disk had lost one.
     std::fs::rename(at("new-name"), at("renamed")).expect("rename");
-    std::fs::create_dir_all(at("renamed").join("slipway")).expect("folder");
-    std::fs::write(at("renamed").join("slipway/id"), format!("{id}\n")).expect("write");
     std::fs::create_dir_all(at("removed").join("slipway")).expect("folder");
     std::fs::write(at("removed").join("slipway/removed"), "").expect("write");
     std::fs::create_dir_all(at("somebodys")).expect("folder");
-    std::fs::remove_dir_all(at("fresh")).expect("remove");
-    std::fs::rename(at("used"), server.data.join("lost")).expect("rename");
+    std::fs::remove_dir_all(at(&fresh)).expect("remove");
+    std::fs::rename(at(&used), server.data.join("lost")).expect("rename");
     server.restart();
     assert!(ann.git(&tree, &["ls-remote", &ann.ssh_url("new-name")]).contains("refs/heads/main"));
+    assert!(at(&renamed).is_dir() && at("new-name").join("HEAD").exists(), "the link follows the name");
     assert!(!at("removed").exists() && !at("renamed").exists());
     assert!(at("somebodys").exists(), "nobody marked it");
     ann.git(&tree, &["push", "-q", &ann.ssh_url("fresh"), "main"]);
-    assert!(!at("used").exists(), "an empty repository would hide the loss");
+    assert!(!at(&used).exists(), "an empty repository would hide the loss");
     assert!(server.log().contains("its folder is missing"), "{}", server.log());
     server.crash();
-    std::fs::rename(server.data.join("lost"), at("used")).expect("rename");
+    std::fs::rename(server.data.join("lost"), at(&used)).expect("rename");
     server.restart();
     assert!(ann.git(&tree, &["ls-remote", &ann.ssh_url("used")]).contains("refs/heads/main"));
 }
