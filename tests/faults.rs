@@ -133,6 +133,45 @@ fn mistakes_in_manifests_apply_nothing_and_are_told_with_their_place() {
     }
 }
 
+/// What the gate shows the cluster is what the deploy reads, whatever else is in the push.
+#[test]
+fn a_bad_manifest_does_not_pass_the_gate_beside_many_files_nor_in_a_large_one() {
+    let lab = lab();
+    let ns = lab.namespace("gate");
+    let server = Slipway::start();
+    let ann = server.person("ann", true);
+    server.cli(&["cluster", "add", "lab", "--kubeconfig", lab.kubeconfig.to_str().expect("utf-8")]);
+    server.cli(&["repo", "create", "gate"]);
+    let bind = ["bind", "gate", "--cluster", "lab", "--namespace", &ns.name, "--path", "k8s"];
+    server.cli(&[&bind[..], &["--dry-run", "enforce"]].concat());
+    let good = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: good }\n";
+    let bad = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: bad }\ndata: [not, a, map]\n";
+    let tree = ann.work_tree("gate", &[("k8s/good.yaml", good)]);
+    let url = ann.http_url("gate");
+    ann.git(&tree, &["push", "-q", &url, "main"]);
+
+    for n in 0..100_001 {
+        let folder = tree.join(format!("data/{}", n % 100));
+        if n < 100 {
+            std::fs::create_dir_all(&folder).expect("folder");
+        }
+        std::fs::write(folder.join(n.to_string()), n.to_string()).expect("write");
+    }
+    ann.commit(&tree, &[("k8s/bad.yaml", bad)], "a bad one beside many files");
+    let out = ann.try_git(&tree, &["push", &url, "main"]);
+    let said = text(&out.stderr);
+    assert!(!out.status.success() && said.contains("k8s/bad.yaml"), "{said}");
+
+    ann.git(&tree, &["reset", "-q", "--hard", "HEAD^"]);
+    let large = format!("{bad}# {}\n", "x".repeat(5 << 20));
+    ann.commit(&tree, &[("k8s/large.yaml", &large)], "a bad one that is large");
+    let out = ann.try_git(&tree, &["push", &url, "main"]);
+    let said = text(&out.stderr);
+    assert!(!out.status.success() && said.contains("k8s/large.yaml"), "{said}");
+    assert!(said.contains("4 MiB") || said.contains("4194304"), "the bound is named: {said}");
+    assert!(!lab.try_kubectl(&["-n", &ns.name, "get", "configmap", "bad"]).status.success());
+}
+
 #[test]
 fn parts_that_are_down_delay_their_own_work_and_say_so() {
     let lab = lab();

@@ -46,7 +46,7 @@ const FIRST: [&str; 16] = [
     "url",
 ];
 /// Keys of the store that tell a person nothing; `--json` has them.
-const INNER: [&str; 3] = ["id", "repo", "event"];
+const INNER: [&str; 3] = ["repo", "event", "lease"];
 
 /// A record, one field a line, what matters first; lists of objects and of stages as tables below. Empty fields and the
 /// store's own keys are left out.
@@ -217,19 +217,25 @@ fn inline(value: &Value) -> String {
 }
 
 fn cell(name: &str, value: &Value) -> String {
-    let is_time = matches!(name, "created" | "started" | "ended" | "expires" | "retry_at" | "at");
+    let is_time =
+        matches!(name, "created" | "started" | "ended" | "expires" | "retry_at" | "at" | "last_modified");
     match value {
         Value::Null => "-".into(),
         Value::Number(ms) if is_time => ms.as_u64().map_or_else(|| ms.to_string(), time),
         Value::String(text) if name == "commit" => text.chars().take(10).collect(),
-        Value::String(text) => text.chars().take(200).collect(),
+        Value::String(text) => line(text).chars().take(200).collect(),
         Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(","),
         other => plain(other),
     }
 }
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), line)
+}
+
+/// What strangers wrote (titles, answers of other servers) stays in its line and gives the terminal no orders.
+fn line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Milliseconds since 1970 as `2026-11-22 14:05:09` UTC. Algorithm: Howard Hinnant, "chrono-compatible low-level date
@@ -267,13 +273,14 @@ mod tests {
     #[test]
     fn a_record_leaves_empty_fields_out() {
         let text = record(&json!({
-            "id": 9, "title": "", "number": 3, "failure": null, "actor": "ann", "state": "failed",
+            "repo": 9, "title": "", "number": 3, "failure": null, "actor": "ann", "state": "failed",
             "stages": [{"stage": "clone", "started": 0, "ended": 1200}],
         }));
         assert_eq!(
             text,
             "number  3\nstate   failed\nactor   ann\n\nstages:\nSTAGE  STARTED              TOOK\nclone  1970-01-01 00:00:00  1.2 s\n"
         );
+        assert_eq!(record(&json!({"said": "ok\n\u{1b}[31mred"})), "said  ok  [31mred\n");
         let text = record(
             &json!({"failure": {"class": "user", "problem": {"what": "It broke.", "cure": "Mend it."}}}),
         );

@@ -96,7 +96,10 @@ pub(super) fn request(verb: RepoVerb) -> Result<Request, Problem> {
         }
         RepoVerb::Set { name, default_branch, description, public, private } => {
             let sentence = match &default_branch {
-                Some(branch) => format!("The default branch of {name} is {branch}."),
+                Some(branch) => {
+                    let branch = branch.strip_prefix("refs/heads/").unwrap_or(branch);
+                    format!("The default branch of {name} is {branch}.")
+                }
                 None => format!("Repository {name} is changed."),
             };
             let mut body = json!({});

@@ -60,7 +60,8 @@ impl Place {
         let plain = matches!(*method, Method::GET | Method::HEAD);
         let status = if plain { StatusCode::MOVED_PERMANENTLY } else { StatusCode::PERMANENT_REDIRECT };
         let to = format!("{}{new}{}", self.before, self.after);
-        (status, [(LOCATION, to), (CACHE_CONTROL, "no-store".to_owned())]).into_response()
+        let told = format!("{} is called {new} now: {to}\n", self.name);
+        (status, [(LOCATION, to), (CACHE_CONTROL, "no-store".to_owned())], told).into_response()
     }
 }
 
