@@ -115,7 +115,10 @@ fn open(from: &str) -> Result<Box<dyn Read>, Problem> {
 fn told(restored: &Restored, salvaged: bool, data: &Path) -> String {
     let mut text = format!("{} records are back.", restored.records);
     if salvaged {
-        text.push_str(" What could not be read is lost: look through accounts, grants and bindings before you rely on them.");
+        text.push_str(
+            " What could not be read is lost, and what was removed may be back: look through accounts, keys, grants, bindings and \
+             who may read what before you rely on them. Tokens and sessions are not taken over; make new ones.",
+        );
     }
     if let Some(moved) = &restored.moved {
         text.push_str(&format!(" The damaged database is kept in {}.", moved.display()));

@@ -10,6 +10,7 @@ use slipway_core::{Action, ClusterName, Problem, RefName, RegistryName, RepoId};
 use crate::access::{may, repo_in};
 use crate::address::{default_image, is_dns_label, is_image_part, read_folder};
 use crate::caller::Caller;
+use crate::default_branch;
 use crate::forge::Forge;
 use crate::limits::{ADDRESS_BYTES_MAX, NAMESPACES_MAX};
 use crate::refusal::{cut, invalid, no_cluster, no_registry};
@@ -19,7 +20,7 @@ use crate::refusal::{cut, invalid, no_cluster, no_registry};
 pub struct NewClusterBinding {
     /// Which cluster.
     pub cluster: ClusterName,
-    /// The branch that it follows; `main`.
+    /// The branch that it follows; the repository's default branch.
     pub branch: Option<String>,
     /// The folder whose manifests are applied; all of it.
     pub path: Option<String>,
@@ -102,9 +103,10 @@ pub fn bind_cluster(
     new: NewClusterBinding,
 ) -> Result<ClusterBinding, Problem> {
     may(caller, Action::AdminServer)?;
+    let default = default_branch::show(forge, caller, name)?;
     forge.store.transact(|tx| {
         let record = repo_in(tx.view(), caller, name, Action::AdminRepo)?;
-        let binding = read(new.clone(), record.id)?;
+        let binding = read(new.clone(), record.id, default.as_ref())?;
         tx.view().cluster(&binding.cluster)?.ok_or_else(|| no_cluster(&binding.cluster))?;
         tx.bind_cluster(&binding)?;
         Ok(binding)
@@ -122,12 +124,12 @@ pub fn unbind_cluster(forge: &Forge, caller: &Caller, name: &str) -> Result<(), 
     })
 }
 
-fn read(new: NewClusterBinding, repo: RepoId) -> Result<ClusterBinding, Problem> {
+fn read(new: NewClusterBinding, repo: RepoId, default: Option<&RefName>) -> Result<ClusterBinding, Problem> {
     let or = |text: Option<String>, default: &str| match text.filter(|t| !t.is_empty()) {
         Some(text) => text,
         None => default.to_owned(),
     };
-    let branch = or(new.branch, "main");
+    let branch = or(new.branch, default.map_or("main", RefName::short));
     let branch = RefName::branch(branch.strip_prefix("refs/heads/").unwrap_or(&branch))?;
     let namespace = or(new.namespace, "default");
     if new.allow_namespaces.len() > NAMESPACES_MAX {

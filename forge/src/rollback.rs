@@ -43,7 +43,7 @@ pub(crate) fn roll_back(
     let message = format!(
         "Roll back to deploy {}\n\n{} as of {}: {}\n\nSlipway-Rollback: {}#{}\nSlipway-Actor: {actor}\n",
         to.number,
-        binding.path,
+        if binding.path == "." { "Everything" } else { &binding.path },
         to.commit.short(),
         to.title,
         record.name,

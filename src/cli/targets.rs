@@ -95,9 +95,9 @@ pub(crate) struct Bind {
     /// The cluster its manifests go to
     #[arg(long)]
     pub(crate) cluster: Option<ClusterName>,
-    /// The branch that the cluster follows
-    #[arg(long, default_value = "main", requires = "cluster")]
-    pub(crate) branch: String,
+    /// The branch that the cluster follows [default: the repository's default branch]
+    #[arg(long, requires = "cluster")]
+    pub(crate) branch: Option<String>,
     /// The folder with the manifests
     #[arg(long, default_value = ".", requires = "cluster")]
     pub(crate) path: String,

@@ -235,6 +235,11 @@ pub(crate) fn piece(of: &Key, number: u32) -> Key {
     Key::new(b'~').last(length.to_be_bytes()).last(&of.0).last(number.to_be_bytes())
 }
 
+/// True for a key of a token or a session, and of what leads to them.
+pub(crate) fn is_token_or_session(raw: &[u8]) -> bool {
+    raw.first().is_some_and(|kind| b"tTqsSy".contains(kind))
+}
+
 /// True for a key that [`piece`] makes.
 pub(crate) fn is_piece(raw: &[u8]) -> bool {
     raw.first() == Some(&b'~')

@@ -1,5 +1,6 @@
 //! What a damaged database can still say, taken over into a new one; and the rule that a database that is whole is never
-//! replaced. For people who have no backup: what is lost stays lost.
+//! replaced. For people who have no backup: what is lost stays lost. A removal that was lost would bring back what was removed, so
+//! tokens and sessions are not taken over: a key can be looked at before it is relied on, a token that somebody stole cannot.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,8 @@ use crate::tx::Tx;
 use crate::upkeep;
 use crate::vault::Vault;
 
-/// Makes a new database in `db_dir` of every record of the damaged one that can still be read and fits its checksum. The damaged one
+/// Makes a new database in `db_dir` of every record of the damaged one that can still be read (as a rule, what was written before the
+/// damaged spot) and fits its checksum; tokens and sessions are left out. The damaged one
 /// is moved to `DB_DIR.ASIDE`. Ids and numbers go on after a gap, so that those of lost records are not given again.
 ///
 /// # Errors
@@ -65,7 +67,7 @@ pub(crate) fn beside_no_whole_one<T>(
 fn take_over(from: &Path, to: &Disk) -> Result<u64, StoreError> {
     let (mut batch, mut records) = (Vec::new(), 0);
     Disk::leftovers(from, |key, value| {
-        if fits(key, value) {
+        if fits(key, value) && !keys::is_token_or_session(key) {
             records += 1;
             batch.push((Tree::Records, key.to_vec(), value.to_vec()));
         }

@@ -39,8 +39,11 @@ pub(super) fn plan(
         let wants_build = bindings.registry.is_some() && !matches!(push.cause, Cause::Bump { .. });
         let cluster = bindings.cluster.as_ref().filter(|b| b.branch == update.name);
         if let Some(other) = bindings.cluster.as_ref().filter(|_| cluster.is_none()) {
-            let why =
-                format!("not the bound branch (cluster {} follows {})", other.cluster, other.branch.short());
+            let why = format!(
+                "not the bound branch (cluster {} follows {}; an owner can bind another with --branch)",
+                other.cluster,
+                other.branch.short()
+            );
             whys.add("deploy", &update.name, why, false);
         }
         if !wants_build && cluster.is_none() {

@@ -308,6 +308,7 @@ fn what_can_still_be_read_is_taken_over_and_nothing_is_numbered_twice() {
     let store = Store::open(&db, &scene.home.key).unwrap();
     let users = store.users().unwrap().len();
     assert!((4..=64).contains(&users), "{users}");
+    assert_eq!(store.tokens(None).unwrap(), [], "a token that was removed would come back");
     let repo = store.create_repo(&repo_name("new"), "", false, NOW).unwrap();
     assert!(repo.id > RepoId(3), "{repo:?}");
     let missing = scene.home.path().join("nowhere/db");
