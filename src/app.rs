@@ -31,7 +31,7 @@ use crate::webhooks::{Addresses, HttpDeliveries};
 
 /// How long the first build may have to wait while the engine is swept.
 const ENGINE_SWEEP_MAX: Duration = Duration::from_secs(20);
-/// How often old sessions are swept.
+/// How often old sessions are swept and the records copied.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// A running server.
@@ -72,7 +72,7 @@ impl App {
         let (git, web) = surfaces(&rooms, &forge, &supervisor, &doors, &stop);
         let (http, ssh, base_url) = (doors.http, doors.ssh, doors.base_url.clone());
         doors.open(&config, &data, (&git, &web), (&tasks, &stop)).await?;
-        tasks.spawn(sweep_sessions(disk.store, stop.clone()));
+        tasks.spawn(keep_records(disk.store, stop.clone()));
         tasks.spawn(sweep_engine(rooms.clone(), supervisor.clone()));
         tracing::info!(%http, %ssh, data = %data.root().display(), ms = began.elapsed().as_millis() as u64, "serving");
         let drain = Duration::from_secs(config.drain_s);
@@ -243,11 +243,15 @@ async fn sweep_engine(rooms: Rooms, supervisor: Supervisor) {
     supervisor.builds.open();
 }
 
-async fn sweep_sessions(store: Store, stop: CancellationToken) {
+/// Lets go of old sessions, and has a copy of all records made that a damaged database can be put right from.
+async fn keep_records(store: Store, stop: CancellationToken) {
     loop {
-        let store = store.clone();
-        if let Err(problem) = blocking(move || store.sweep(now())).await {
+        let (swept, copied) = (store.clone(), store.clone());
+        if let Err(problem) = blocking(move || swept.sweep(now())).await {
             tracing::warn!(%problem, "old sessions are not swept");
+        }
+        if let Err(problem) = blocking(move || copied.keep_copy()).await {
+            tracing::warn!(%problem, "no copy of the records is made");
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -88,15 +88,13 @@ pub(crate) async fn restore(restore: &Restore, data: &Path) -> Result<bool, Prob
     let key_file = folder.master_key();
     let aside = format!("damaged-{}", now().0 / 1000);
     let (db, from) = (folder.db(), restore.from.clone());
-    let restored = blocking(move || match from {
-        Some(from) => {
-            let mut input = open(&from)?;
-            let restored = slipway_store::restore(&mut input, &db, &aside)?;
-            // What was restored is of use with its key alone; better told now than at the start.
-            Store::open(&db, &MasterKey::load(&key_file)?)?;
-            Ok(restored)
-        }
-        None => slipway_store::salvage(&db, &MasterKey::load(&key_file)?, &aside),
+    let restored = blocking(move || {
+        // Records are of use with their key alone; better told before anything is changed than at the start.
+        let key = MasterKey::load(&key_file)?;
+        let Some(from) = from else { return slipway_store::salvage(&db, &key, &aside) };
+        let restored = slipway_store::restore(&mut open(&from)?, &db, &aside)?;
+        Store::open(&db, &key)?;
+        Ok(restored)
     });
     println!("{}", told(&restored.await?, restore.salvage, data));
     Ok(true)
@@ -119,6 +117,10 @@ fn told(restored: &Restored, salvaged: bool, data: &Path) -> String {
             " What could not be read is lost, and what was removed may be back: look through accounts, keys, grants, bindings and \
              who may read what before you rely on them. Tokens and sessions are not taken over; make new ones.",
         );
+    }
+    if let Some(made) = restored.copied {
+        let minutes = made.elapsed().unwrap_or_default().as_secs() / 60;
+        text.push_str(&format!(" They are from the server's own copy, {minutes} min old."));
     }
     if let Some(moved) = &restored.moved {
         text.push_str(&format!(" The damaged database is kept in {}.", moved.display()));

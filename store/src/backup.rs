@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use slipway_core::Problem;
@@ -49,6 +50,8 @@ pub struct Restored {
     pub records: u64,
     /// Where the damaged database lies now, if there was one.
     pub moved: Option<PathBuf>,
+    /// When the server's own copy was made, where that is what was brought back.
+    pub copied: Option<SystemTime>,
 }
 
 /// Writes everything as of one moment. The records are first copied to a nameless file, so that a slow `out` does not
@@ -72,6 +75,25 @@ pub(crate) fn write(engine: &dyn Engine, out: &mut dyn Write) -> Result<u64, Sto
     drop(spool);
     send(&mut copy, &end, out).map_err(|e| unwritable(&e))?;
     Ok(end.records)
+}
+
+/// Writes everything as of one moment to a file of that name: the whole of it, synced, or what was there before.
+pub(crate) fn keep(engine: &dyn Engine, file: &Path) -> Result<u64, StoreError> {
+    let draft = file.with_extension("part");
+    let keep = || {
+        let out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft);
+        let mut out = BufWriter::new(out.map_err(|e| unwritable(&e))?);
+        let records = write(engine, &mut out)?;
+        let written = out.into_inner().map_err(|e| unwritable(e.error()))?;
+        written.sync_all().and_then(|()| std::fs::rename(&draft, file)).map_err(|e| unwritable(&e))?;
+        Ok(records)
+    };
+    let kept = keep();
+    if kept.is_err() {
+        // It holds nothing of use.
+        drop(std::fs::remove_file(&draft));
+    }
+    kept
 }
 
 fn send(copy: &mut File, end: &End, out: &mut dyn Write) -> io::Result<()> {
@@ -98,7 +120,7 @@ fn nameless_file(folder: &Path) -> io::Result<File> {
 /// A [`Problem`] where the folder has a database that is whole, the stream is no complete backup, or the disk fails.
 pub fn restore(input: &mut dyn Read, db_dir: &Path, aside: &str) -> Result<Restored, Problem> {
     Ok(salvage::beside_no_whole_one(db_dir, aside, |disk| read(input, disk))
-        .map(|(records, moved)| Restored { records, moved })?)
+        .map(|(records, moved)| Restored { records, moved, copied: None })?)
 }
 
 /// Reads a backup to its end and says how many records it holds.
@@ -120,7 +142,7 @@ fn read(input: &mut dyn Read, disk: &Disk) -> Result<u64, StoreError> {
 }
 
 /// Hands over each record of a backup; its count and checksum are looked at in the end.
-fn each(
+pub(crate) fn each(
     input: &mut dyn Read,
     mut take: impl FnMut((Tree, Vec<u8>, Vec<u8>)) -> Result<(), StoreError>,
 ) -> Result<u64, StoreError> {

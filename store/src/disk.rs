@@ -400,7 +400,9 @@ fn plain(error: sled::Error) -> String {
     match error {
         sled::Error::Io(e) if e.raw_os_error().is_some() || e.kind() == ErrorKind::Other => e.to_string(),
         sled::Error::Io(e) => e.kind().to_string(),
-        sled::Error::Corruption { .. } => "what can be read is not what was written".to_owned(),
+        sled::Error::Corruption { .. } | sled::Error::Unsupported(_) => {
+            "what can be read is not what was written".to_owned()
+        }
         other => other.to_string(),
     }
 }

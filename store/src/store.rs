@@ -14,7 +14,7 @@ use crate::master_key::MasterKey;
 use crate::tx::Tx;
 use crate::vault::Vault;
 use crate::view::View;
-use crate::{backup, upkeep};
+use crate::{backup, salvage, upkeep};
 
 /// Everything that Slipway remembers besides git objects and build logs. A handle: cloning it is cheap.
 ///
@@ -103,6 +103,17 @@ impl Store {
     /// A [`Problem`] where `out` or the data folder cannot be written.
     pub fn backup(&self, out: &mut dyn Write) -> Result<u64, Problem> {
         Ok(backup::write(&*self.engine, out)?)
+    }
+}
+
+impl Store {
+    /// Writes all records to a file beside the database, in place of the one of last time: what [`crate::salvage`] falls back on. Says
+    /// how many lines.
+    ///
+    /// # Errors
+    /// A [`Problem`] where it cannot be written.
+    pub fn keep_copy(&self) -> Result<u64, Problem> {
+        Ok(backup::keep(&*self.engine, &salvage::copy_file(self.engine.folder()))?)
     }
 }
 

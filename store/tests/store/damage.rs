@@ -313,5 +313,36 @@ fn what_can_still_be_read_is_taken_over_and_nothing_is_numbered_twice() {
     assert!(repo.id > RepoId(3), "{repo:?}");
     let missing = scene.home.path().join("nowhere/db");
     let problem = salvage(&missing, &scene.home.key, "old").unwrap_err();
-    assert!(problem.what.contains("no database"), "{problem}");
+    assert!(problem.what.contains("Nothing of the database"), "{problem}");
+    assert!(!missing.exists(), "an empty one is never made");
+}
+
+/// Where the log has gone round, sled finds no beginning to read from: no record at all.
+#[test]
+fn where_nothing_can_be_read_the_servers_own_copy_is_taken_or_nothing_is_changed() {
+    let home = Home::new();
+    let store = home.open();
+    fill(&store);
+    store.keep_copy().unwrap();
+    store.create_user(&user("later", false)).unwrap();
+    drop(store);
+    cut(&home.db().join("db"), 0);
+    let copy = home.path().join("db.copy");
+    let kept = std::fs::read(&copy).unwrap();
+    std::fs::write(&copy, &kept[..kept.len() / 2]).unwrap();
+    let problem = salvage(&home.db(), &home.key, "old").unwrap_err();
+    assert!(problem.what.contains("Nothing of the database"), "{problem}");
+    let refused = Store::open(&home.db(), &home.key);
+    assert!(matches!(refused, Err(StoreError::Damaged { .. })), "it is left as it is");
+
+    std::fs::write(&copy, &kept).unwrap();
+    let taken = salvage(&home.db(), &home.key, "old").unwrap();
+    assert!(taken.copied.is_some() && taken.moved.is_some(), "{taken:?}");
+    let store = home.open();
+    assert_eq!(store.users().unwrap().len(), 64);
+    assert_eq!(store.tokens(None).unwrap(), []);
+    drop(store);
+    std::fs::remove_dir_all(home.db()).unwrap();
+    salvage(&home.db(), &home.key, "old").unwrap();
+    assert_eq!(home.open().users().unwrap().len(), 64);
 }
