@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use slipway_core::{Problem, ProblemKind};
 use slipway_store::MasterKey;
 
-/// The layout of DESIGN: `db`, `repos`, `builds`, `keys`, `run`.
+/// The folder, laid out as ARCHITECTURE.md has it ("On disk"): `db`, `repos`, `builds`, `keys`, `run`.
 #[derive(Clone, Debug)]
 pub(crate) struct DataFolder {
     root: PathBuf,

@@ -1,6 +1,6 @@
 //! Accepting a push: the one path for SSH, HTTP, edits on the pages and the manifest bump.
 //!
-//! Order (DESIGN: the life of a push, steps 3 and 4): policy, then the event is written as *intended* and flushed, then
+//! The order (ARCHITECTURE.md, "The life of a push"): policy, then the event is written as *intended* and flushed, then
 //! objects leave quarantine, then the refs move by compare-and-swap, then the event becomes *accepted* together with
 //! the builds and deploys it owes, in one transaction. A crash between any two steps is settled by [`Acceptance::settle`]
 //! from the refs alone. Knows no transport, no disk and no database: those are the traits of `ports`.

@@ -18,6 +18,7 @@ mod delta;
 mod digest;
 mod durable;
 mod error;
+mod findings;
 // Readers are whole: what the server does not ask for, tests and fuzz targets do. In a build of the tests nothing is
 // unused.
 #[cfg_attr(not(test), allow(dead_code))]
@@ -35,6 +36,8 @@ mod lock_file;
 mod loose;
 mod maintain;
 mod mapped;
+mod marks;
+mod memo;
 mod negotiate;
 mod object;
 mod pack;

@@ -4,173 +4,23 @@
 //! trees of those commits. Both are exact. A generation whose refs only moved on takes over what the one before it
 //! found out, so that the cost of a push is that of what is new; otherwise the worst case is one visit of everything.
 
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slipway_core::Oid;
 
-use crate::bits::Bits;
 use crate::error::{RepoError, Result};
+use crate::findings::{Content, Roots};
 use crate::graph::{Ancestors, Graph, Node};
 use crate::ids::Recent;
 use crate::limits::{GRAPH_KEPT_MAX, INHERIT_COMMITS_MAX, LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX};
 use crate::links::{TreeEntries, tag_target};
+use crate::marks::Marks;
 use crate::object::{Kind, Objects};
-use crate::pack::Pack;
-use crate::packs::{PackSet, Place};
 use crate::refs::Ref;
 use crate::snapshot::Snapshot;
-
-/// What was found out so far about one generation.
-#[derive(Default)]
-pub(crate) struct Reach {
-    roots: OnceLock<Roots>,
-    commits: Mutex<Option<Ancestors>>,
-    content: Mutex<Option<Content>>,
-    /// Everything, once that is known.
-    all: OnceLock<Arc<Marks>>,
-}
-
-/// What the refs point at, by kind.
-#[derive(Default)]
-pub(crate) struct Roots {
-    pub(crate) commits: Vec<Oid>,
-    pub(crate) tags: HashSet<Oid>,
-    /// Trees and blobs that refs point at.
-    pub(crate) others: Vec<Oid>,
-}
-
-/// A walk over commits and all that their trees hold, newest first. Of a commit that is seen, the parents are seen or
-/// wait to be.
-#[derive(Clone)]
-struct Content {
-    seen: Marks,
-    queued: Bits,
-    next: BinaryHeap<(i64, Node)>,
-}
-
-impl Content {
-    fn new(seen: Marks) -> Self {
-        Self { seen, queued: Bits::default(), next: BinaryHeap::new() }
-    }
-}
-
-/// A set of objects of one snapshot: a bit for each packed one, an id for each loose one.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Marks {
-    packed: Bits,
-    loose: HashSet<Oid>,
-}
-
-impl Marks {
-    /// An empty set with room for the objects of these packs.
-    pub(crate) fn for_packs(packs: &PackSet) -> Self {
-        Self { packed: Bits::with_len(packs.count()), loose: HashSet::new() }
-    }
-
-    /// Puts it in; false if it was.
-    pub(crate) fn put(&mut self, packs: &PackSet, id: &Oid) -> bool {
-        // A loose object may have been packed since it was put in.
-        if !self.loose.is_empty() && self.loose.contains(id) {
-            return false;
-        }
-        match packs.locate(id) {
-            Some(place) => self.packed.put(packs.rank(place)),
-            None => self.loose.insert(*id),
-        }
-    }
-
-    /// The same for one that is known to be at that place ([`PackSet::locate`]).
-    pub(crate) fn put_at(&mut self, packs: &PackSet, id: &Oid, place: Place) -> bool {
-        let is_loose = !self.loose.is_empty() && self.loose.contains(id);
-        !is_loose && self.packed.put(packs.rank(place))
-    }
-
-    /// Puts the packed object of that rank in.
-    pub(crate) fn put_rank(&mut self, rank: usize) {
-        self.packed.put(rank);
-    }
-
-    /// Puts the packed objects of these ranks in.
-    pub(crate) fn put_ranks(&mut self, ranks: std::ops::Range<usize>) {
-        self.packed.put_range(ranks.start, ranks.end);
-    }
-
-    /// Puts in what is in the other.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.packed.or(&other.packed);
-        self.loose.extend(&other.loose);
-    }
-
-    /// Takes out what is in the other.
-    pub(crate) fn remove(&mut self, other: &Self) {
-        self.packed.and_not(&other.packed);
-        self.loose.retain(|id| !other.loose.contains(id));
-    }
-
-    /// Asks `stays` of each loose object in it, and of each in packs that `of` names, whether it stays.
-    pub(crate) fn try_retain(
-        &mut self,
-        packs: &PackSet,
-        of: &dyn Fn(&Arc<Pack>) -> bool,
-        stop: &AtomicBool,
-        stays: &mut dyn FnMut(std::result::Result<Place, &Oid>) -> Result<bool>,
-    ) -> Result<()> {
-        for (_, number) in packs.packs().iter().zip(0u32..).filter(|(pack, _)| of(pack)) {
-            let ranks = packs.ranks(number);
-            let all: Vec<usize> = self.packed.iter_in(ranks.clone()).collect();
-            for rank in all {
-                if stop.load(Ordering::Relaxed) {
-                    return Err(RepoError::Stopped);
-                }
-                let place = Place { pack: number, position: (rank - ranks.start) as u32 };
-                if !stays(Ok(place))? {
-                    self.packed.clear(rank);
-                }
-            }
-        }
-        let mut loose = HashSet::with_capacity(self.loose.len());
-        for id in std::mem::take(&mut self.loose) {
-            if stays(Err(&id))? {
-                loose.insert(id);
-            }
-        }
-        self.loose = loose;
-        Ok(())
-    }
-
-    /// True if the packed object at that place is in.
-    pub(crate) fn has_place(&self, packs: &PackSet, place: Place) -> bool {
-        self.packed.has(packs.rank(place))
-    }
-
-    /// True if it is in.
-    pub(crate) fn has(&self, packs: &PackSet, id: &Oid) -> bool {
-        self.loose.contains(id) || packs.locate(id).is_some_and(|place| self.packed.has(packs.rank(place)))
-    }
-
-    /// True if nothing is in.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.packed.is_empty() && self.loose.is_empty()
-    }
-
-    /// The packed ones, by [`PackSet::rank`].
-    pub(crate) fn packed(&self) -> &Bits {
-        &self.packed
-    }
-
-    /// The loose ones, in no order.
-    pub(crate) fn loose(&self) -> impl Iterator<Item = &Oid> {
-        self.loose.iter()
-    }
-
-    /// How many there are.
-    pub(crate) fn count(&self) -> usize {
-        self.packed.count() + self.loose.len()
-    }
-}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Walks are changed one whole step at a time: a panic in between leaves them valid.
@@ -184,7 +34,7 @@ impl Snapshot {
         if self.tips().contains(id) {
             return Ok(true);
         }
-        if let Some(all) = self.reach.all.get() {
+        if let Some(all) = self.findings.all.get() {
             return Ok(all.has(&self.packs.load(), id));
         }
         match self.object_size(id)? {
@@ -196,13 +46,14 @@ impl Snapshot {
     }
 
     pub(crate) fn tips(&self) -> &HashSet<Oid> {
-        self.tips
+        self.findings
+            .tips
             .get_or_init(|| self.refs.iter().flat_map(|r| [Some(r.target), r.peeled]).flatten().collect())
     }
 
     /// What the refs point at, tags followed.
     pub(crate) fn roots(&self) -> Result<&Roots> {
-        if let Some(roots) = self.reach.roots.get() {
+        if let Some(roots) = self.findings.roots.get() {
             return Ok(roots);
         }
         let mut roots = Roots::default();
@@ -234,7 +85,7 @@ impl Snapshot {
                 break;
             }
         }
-        Ok(self.reach.roots.get_or_init(|| roots))
+        Ok(self.findings.roots.get_or_init(|| roots))
     }
 
     fn start_all(&self, walk: &mut Ancestors) -> Result<()> {
@@ -248,7 +99,7 @@ impl Snapshot {
 
     fn commit_is_reachable(&self, id: &Oid) -> Result<bool> {
         let Some(node) = self.graph.find(self, id)? else { return Ok(false) };
-        let mut commits = lock(&self.reach.commits);
+        let mut commits = lock(&self.findings.commits);
         let walk = match &mut *commits {
             Some(walk) => walk,
             none => {
@@ -321,7 +172,7 @@ impl Snapshot {
             let all = self.all_reachable(&AtomicBool::new(false))?;
             return Ok(all.has(&self.packs.load(), id));
         }
-        let mut held = lock(&self.reach.content);
+        let mut held = lock(&self.findings.content);
         let found = (|| {
             let content = self.content(&mut held)?;
             let mut recent = Recent::default();
@@ -344,10 +195,10 @@ impl Snapshot {
     /// # Errors
     /// [`RepoError::Stopped`] once `stop` is set; what was found out until then is kept.
     pub(crate) fn all_reachable(&self, stop: &AtomicBool) -> Result<Arc<Marks>> {
-        if let Some(all) = self.reach.all.get() {
+        if let Some(all) = self.findings.all.get() {
             return Ok(all.clone());
         }
-        let mut held = lock(&self.reach.content);
+        let mut held = lock(&self.findings.content);
         if held.is_none()
             && let Some(mut marks) = self.reach_of(&self.roots()?.commits, stop)?
         {
@@ -355,7 +206,7 @@ impl Snapshot {
             let all = Arc::new(marks.clone());
             // A walk that is at its end: later generations go on from here.
             *held = Some(Content::new(marks));
-            return Ok(self.reach.all.get_or_init(|| all).clone());
+            return Ok(self.findings.all.get_or_init(|| all).clone());
         }
         let walked = (|| {
             let content = self.content(&mut held)?;
@@ -368,7 +219,7 @@ impl Snapshot {
             Ok(None)
         })();
         match walked {
-            Ok(Some(all)) => Ok(self.reach.all.get_or_init(|| all).clone()),
+            Ok(Some(all)) => Ok(self.findings.all.get_or_init(|| all).clone()),
             Ok(None) => Err(RepoError::Stopped),
             Err(e) => {
                 *held = None;
@@ -388,22 +239,22 @@ impl Snapshot {
         if !same_places || !Arc::ptr_eq(&self.graph, &previous.graph) {
             return Ok(());
         }
-        if let Some(Some(bitmaps)) = previous.bitmaps.get() {
+        if let Some(Some(bitmaps)) = previous.findings.bitmaps.get() {
             // A look at whether they are whole is not taken again.
-            let _ = self.bitmaps.set(Some(bitmaps.clone()));
+            let _ = self.findings.bitmaps.set(Some(bitmaps.clone()));
         }
         if !self.only_moved_on(previous)? {
             return Ok(());
         }
-        if let Some(mut walk) = lock(&previous.reach.commits).clone() {
+        if let Some(mut walk) = lock(&previous.findings.commits).clone() {
             self.start_all(&mut walk)?;
-            self.reach.commits = Mutex::new(Some(walk));
+            self.findings.commits = Mutex::new(Some(walk));
         }
         // A long walk in progress is not waited for.
-        let held = previous.reach.content.try_lock().ok().and_then(|held| held.clone());
+        let held = previous.findings.content.try_lock().ok().and_then(|held| held.clone());
         if let Some(mut content) = held {
             self.start_content(&mut content)?;
-            self.reach.content = Mutex::new(Some(content));
+            self.findings.content = Mutex::new(Some(content));
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use slipway_core::{ObjectFormat, Oid, RefName};
 
 use crate::boundary;
 use crate::error::{RepoError, Result};
+use crate::findings::Answers;
 use crate::formats::commit_graph::chain;
 use crate::gate::Gate;
 use crate::graph::Graph;
@@ -41,9 +42,8 @@ pub struct Repository {
     gate: Arc<Gate>,
     cache: Arc<BaseCache>,
     views: Views,
-    /// This handle's number in `recipes`.
-    number: u64,
-    recipes: Arc<Recipes>,
+    /// This handle's own among the answers.
+    answers: Answers,
 }
 
 /// What repositories keep together, so that its bound is one for all of them.
@@ -55,7 +55,7 @@ pub(crate) struct Shared {
 
 impl Drop for Repository {
     fn drop(&mut self) {
-        self.recipes.forget(self.number);
+        self.answers.recipes.forget(self.answers.repository);
     }
 }
 
@@ -105,8 +105,7 @@ impl Repository {
             maintaining: Mutex::default(),
             gate: Arc::default(),
             cache: shared.bases,
-            number: NUMBER.fetch_add(1, Ordering::Relaxed),
-            recipes: shared.recipes,
+            answers: Answers { repository: NUMBER.fetch_add(1, Ordering::Relaxed), recipes: shared.recipes },
         })
     }
 
@@ -170,7 +169,7 @@ impl Repository {
             head,
             packs.clone(),
             graph,
-            (self.number, self.recipes.clone()),
+            self.answers.clone(),
         );
         (snapshot.refs, snapshot.lost) = advertised(&raw, &snapshot, &mut peeled)?;
         let snapshot = match &previous {
@@ -186,7 +185,7 @@ impl Repository {
             }
             Some(p) => {
                 if !packs.begins_with(&p.snapshot.packs.load().lineage()) {
-                    self.recipes.retire(self.number, &packs);
+                    self.answers.recipes.retire(self.answers.repository, &packs);
                 }
                 snapshot.inherit(&p.snapshot)?;
                 Arc::new(snapshot)

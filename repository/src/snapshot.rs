@@ -1,7 +1,8 @@
-//! One generation of a repository: its refs and its packs, unchanging.
+//! One generation of a repository, the ground that everything stands on: its refs and its packs, unchanging, and how an
+//! object is read from them. What is found out about it lies in [`Findings`]; who finds it out (`reach`, `bitmaps`, `send`)
+//! stands above, and is not known here.
 
 use std::any::Any;
-use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,8 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 use slipway_core::{ObjectFormat, Oid, RefName};
 
-use crate::bitmaps::Bitmaps;
 use crate::error::{RepoError, Result};
+use crate::findings::{Answers, Findings};
 use crate::formats::Midx;
 use crate::graph::Graph;
 use crate::loose::Loose;
@@ -18,9 +19,7 @@ use crate::mapped::Mapped;
 use crate::object::{Kind, Object, Objects};
 use crate::pack::Pack;
 use crate::packs::{self, BaseCache, JointIndex, PackSet, Place, hash_kind};
-use crate::reach::Reach;
 use crate::refs::{Ref, Stamps};
-use crate::send::cache::Recipes;
 
 /// An immutable view of one generation. Send + Sync; hold it as long as you read.
 pub struct Snapshot {
@@ -34,18 +33,11 @@ pub struct Snapshot {
     pub(crate) packs: ArcSwap<PackSet>,
     /// When the folder of packs was last looked at again, and whether that ever found new ones.
     pub(crate) rescanned: Mutex<Option<(Stamps, bool)>>,
-    pub(crate) tips: OnceLock<HashSet<Oid>>,
-    pub(crate) reach: Reach,
     pub(crate) graph: Arc<Graph>,
-    /// The repository's number in [`Recipes`].
-    pub(crate) repository: u64,
-    pub(crate) recipes: Arc<Recipes>,
-    pub(crate) tags_digest: OnceLock<[u8; 32]>,
-    /// Looked for when first asked for.
-    pub(crate) bitmaps: OnceLock<Option<Arc<Bitmaps>>>,
-    memo: OnceLock<Arc<dyn Any + Send + Sync>>,
     /// Which of the 256 folders of loose objects existed when first asked.
     loose_folders: OnceLock<Box<[bool; 256]>>,
+    /// All that is no ground: what was found out about it.
+    pub(crate) findings: Findings,
 }
 
 impl Snapshot {
@@ -56,7 +48,7 @@ impl Snapshot {
         head: RefName,
         packs: Arc<PackSet>,
         graph: Arc<Graph>,
-        (repository, recipes): (u64, Arc<Recipes>),
+        answers: Answers,
     ) -> Self {
         Self {
             objects,
@@ -66,15 +58,9 @@ impl Snapshot {
             lost: Vec::new(),
             packs: ArcSwap::new(packs),
             rescanned: Mutex::default(),
-            tips: OnceLock::new(),
-            reach: Reach::default(),
             graph,
-            repository,
-            recipes,
-            tags_digest: OnceLock::new(),
-            bitmaps: OnceLock::new(),
-            memo: OnceLock::new(),
             loose_folders: OnceLock::new(),
+            findings: Findings::new(answers),
         }
     }
 
@@ -135,11 +121,10 @@ impl Snapshot {
         Ok(())
     }
 
-    /// What `make` makes of this generation, made once: a place for whoever shows it to keep how that looks. There is
-    /// room for one value; of another type it is made each time.
+    /// What `make` makes of this generation, one value of each type, made once: a place for whoever shows it to keep how
+    /// that looks.
     pub fn memo<T: Any + Send + Sync>(&self, make: impl Fn(&Self) -> T) -> Arc<T> {
-        let kept = self.memo.get_or_init(|| Arc::new(make(self)));
-        kept.clone().downcast().unwrap_or_else(|_| Arc::new(make(self)))
+        self.findings.memo.get(|| make(self))
     }
 
     /// The hash that makes its ids.

@@ -123,14 +123,13 @@ impl Snapshot {
     fn without(&self, hides: &dyn Fn(&str) -> bool) -> Result<Self> {
         let is_hidden = |name: &RefName| hides(name.as_str());
         let head = if is_hidden(&self.head) { crate::refs::head_itself()? } else { self.head.clone() };
-        let answers = (self.repository, self.recipes.clone());
         let mut view = Self::new(
             self.objects.clone(),
             self.format,
             head,
             self.packs.load_full(),
             self.graph.clone(),
-            answers,
+            self.findings.answers.clone(),
         );
         let shown =
             self.refs.iter().filter(|r| !is_hidden(&r.name) && !r.symref.as_ref().is_some_and(is_hidden));

@@ -14,16 +14,15 @@ use crate::bits::Bits;
 use crate::error::{RepoError, Result};
 use crate::formats::{Broken, Ewah, ewah_encode};
 use crate::graph::{Graph, Node};
-use crate::object::Kind;
+use crate::object::{Kind, Objects};
 use crate::packs::PackSet;
-use crate::snapshot::Snapshot;
 
 /// A look at all bitmaps of a file.
 struct Look<'a> {
     bitmaps: &'a Bitmaps,
     packs: &'a PackSet,
-    snapshot: &'a Snapshot,
     graph: &'a Graph,
+    objects: &'a dyn Objects,
     /// The bits of all commits.
     commits: Bits,
     /// The commits that have a bitmap, with its number.
@@ -37,20 +36,18 @@ impl Bitmaps {
     ///
     /// # Errors
     /// Bitmaps that are broken, and commits that cannot be read.
-    pub(super) fn are_whole(&self, packs: &PackSet, snapshot: &Snapshot) -> Result<bool> {
+    pub(super) fn are_whole(&self, packs: &PackSet, graph: &Graph, objects: &dyn Objects) -> Result<bool> {
         let commits = self.kind(Kind::Commit).map_err(broken)?;
-        let graph = snapshot.graph();
         let mut numbers = HashMap::new();
         for number in 0..self.len() {
             let position = self.file.position(number);
             let id = position.and_then(|at| self.id(packs, at)).and_then(Oid::from_bytes);
             let id = id.ok_or_else(|| broken(Broken("its commit is not there")))?;
-            if let Some(node) = graph.find(snapshot, &id)? {
+            if let Some(node) = graph.find(objects, &id)? {
                 numbers.insert(node, number);
             }
         }
-        let mut look =
-            Look { bitmaps: self, packs, snapshot, graph, commits, numbers, whole: HashMap::new() };
+        let mut look = Look { bitmaps: self, packs, graph, objects, commits, numbers, whole: HashMap::new() };
         for node in look.parents_first()? {
             if !look.is_whole(node)? {
                 return Ok(false);
@@ -68,7 +65,7 @@ impl Look<'_> {
             if !seen.put(*start as usize) {
                 continue;
             }
-            let mut open = vec![(*start, self.graph.commit(self.snapshot, *start)?.parents, 0)];
+            let mut open = vec![(*start, self.graph.commit(self.objects, *start)?.parents, 0)];
             while let Some((node, parents, next)) = open.last_mut() {
                 let Some(&parent) = parents.get(*next) else {
                     order.extend(self.numbers.contains_key(node).then_some(*node));
@@ -77,7 +74,7 @@ impl Look<'_> {
                 };
                 *next += 1;
                 if seen.put(parent as usize) {
-                    open.push((parent, self.graph.commit(self.snapshot, parent)?.parents, 0));
+                    open.push((parent, self.graph.commit(self.objects, parent)?.parents, 0));
                 }
             }
         }
@@ -90,7 +87,7 @@ impl Look<'_> {
         let mut reached = self.bitmaps.reach(*number).map_err(broken)?;
         reached.and(&self.commits);
         let mut needed = Bits::with_len(self.bitmaps.objects() as usize);
-        let date = |node| self.graph.commit(self.snapshot, node).map(|commit| commit.date);
+        let date = |node| self.graph.commit(self.objects, node).map(|commit| commit.date);
         let (mut seen, mut open) = (HashSet::from([commit]), BinaryHeap::from([(date(commit)?, commit)]));
         // Newest first: so a bitmap comes before the commits that it covers, and they are not walked to anew.
         while let Some((_, node)) = open.pop() {
@@ -107,7 +104,7 @@ impl Look<'_> {
                 continue;
             }
             needed.put(bit);
-            for parent in self.graph.commit(self.snapshot, node)?.parents.iter() {
+            for parent in self.graph.commit(self.objects, node)?.parents.iter() {
                 if seen.insert(*parent) {
                     open.push((date(*parent)?, *parent));
                 }

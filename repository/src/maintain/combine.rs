@@ -16,11 +16,12 @@ use crate::durable::sync_folder;
 use crate::error::{RepoError, Result};
 use crate::formats::{IndexEntry, write_index, write_mtimes, write_reverse};
 use crate::limits::RECEIVE_BUFFER_BYTES;
+use crate::marks::Marks;
 use crate::packs::{PackSet, Place};
 use crate::quarantine::Quarantine;
-use crate::reach::Marks;
 use crate::send::plan::{Item, Plan, Reads, plan_from};
-use crate::send::recipe::{Recipe, prepare};
+use crate::send::prepare::prepare;
+use crate::send::recipe::Recipe;
 use crate::send::selected::Selected;
 use crate::snapshot::Snapshot;
 

@@ -20,10 +20,10 @@ use crate::formats::MtimesFile;
 use crate::limits::LINKED_OBJECT_BYTES_MAX;
 use crate::links::each_link;
 use crate::mapped::Mapped;
+use crate::marks::Marks;
 use crate::object::{Kind, Objects};
 use crate::pack::Pack;
 use crate::packs::{PackSet, Place};
-use crate::reach::Marks;
 use crate::snapshot::Snapshot;
 
 /// When objects go.

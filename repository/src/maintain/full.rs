@@ -22,10 +22,10 @@ use crate::limits::{
     REPACK_UNREACHABLE_SHARE,
 };
 use crate::links::each_link;
+use crate::marks::Marks;
 use crate::object::Objects;
 use crate::pack::Pack;
 use crate::packs::PackSet;
-use crate::reach::Marks;
 use crate::repository::Repository;
 use crate::snapshot::Snapshot;
 
@@ -215,14 +215,13 @@ impl Repository {
 fn apart(snapshot: &Snapshot) -> Snapshot {
     let packs = snapshot.packs.load();
     let packs = PackSet::with_index(packs.packs().to_vec(), packs.index().cloned(), Arc::default());
-    let answers = (snapshot.repository, snapshot.recipes.clone());
     let mut own = Snapshot::new(
         snapshot.objects.clone(),
         snapshot.format,
         snapshot.head.clone(),
         Arc::new(packs),
         snapshot.graph.clone(),
-        answers,
+        snapshot.findings.answers.clone(),
     );
     own.refs = snapshot.refs.clone();
     own

@@ -12,9 +12,9 @@ use crate::formats::name_hash;
 use crate::graph::Ancestors;
 use crate::limits::{LINKED_OBJECT_BYTES_MAX, PEEL_DEPTH_MAX, TREE_DEPTH_MAX};
 use crate::links::{TreeEntries, tag_target};
+use crate::marks::Marks;
 use crate::object::{Kind, Objects};
 use crate::packs::{PackSet, Place};
-use crate::reach::Marks;
 use crate::snapshot::Snapshot;
 
 /// A reachable, packed object.

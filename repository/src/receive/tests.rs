@@ -82,8 +82,8 @@ impl Pair {
             .collect::<Result<_>>()?;
         let packs = Arc::new(PackSet::new(packs, Arc::default()));
         let head = RefName::branch("main").unwrap();
-        let snapshot =
-            Arc::new(Snapshot::new(objects, self.format, head, packs, Arc::default(), (0, Arc::default())));
+        let answers = crate::findings::Answers { repository: 0, recipes: Arc::default() };
+        let snapshot = Arc::new(Snapshot::new(objects, self.format, head, packs, Arc::default(), answers));
         receive((snapshot, pass()), Arc::default(), &mut &pack[..], limits, &|_| {}, &AtomicBool::new(false))
     }
 

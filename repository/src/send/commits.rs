@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use slipway_core::Oid;
 
-use super::PackRequest;
+use super::request::PackRequest;
 use crate::bits::Bits;
 use crate::error::{RepoError, Result};
 use crate::graph::{Commit, Graph, Node, Parents};

@@ -91,7 +91,7 @@ impl Versions<'_> {
 
     /// The delta, from what is kept or made now; `None` if it does not pay.
     fn body(&mut self, id: &Oid, place: Place, base: &Oid) -> Result<Option<Arc<Body>>> {
-        let kept = &self.snapshot.recipes.parts.bodies;
+        let kept = &self.snapshot.findings.answers.recipes.parts.bodies;
         let key = (*id, Some(*base));
         if let Some(body) = kept.get(&key) {
             return Ok(body);

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use slipway_core::Oid;
 
+use super::filter::Filter;
+use super::request::PackRequest;
 use super::selected::Selected;
 use super::stored::{Delta, Stored};
-use super::{Filter, PackRequest};
 use crate::error::{RepoError, Result};
 use crate::pack::{EntryKind, Pack, Window};
 use crate::packs::{PackSet, Place};

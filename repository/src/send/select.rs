@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use slipway_core::Oid;
 
-use super::PackRequest;
 use super::commits::{Chosen, Commits, commits, nodes};
 use super::filter::{Filter, FilteredWalk};
 use super::news::{New, Trees};
+use super::request::PackRequest;
 use super::selected::{Edge, Selected, Twin};
 use super::stored::{News, Stored};
 use crate::bitmaps::LeftOut;
@@ -28,9 +28,9 @@ use crate::limits::{
     WALKED_COMMITS_MAX,
 };
 use crate::links::tag_target;
+use crate::marks::Marks;
 use crate::object::{Kind, Objects};
 use crate::packs::PackSet;
-use crate::reach::Marks;
 use crate::snapshot::Snapshot;
 
 struct Select<'a> {
@@ -147,7 +147,7 @@ impl<'a> Select<'a> {
             }
             let key = (*tree, beside.as_slice().into());
             let packs = snapshot.packs.load_full();
-            if let Some(news) = snapshot.recipes.parts.news.get(&key).filter(|_| keep) {
+            if let Some(news) = snapshot.findings.answers.recipes.parts.news.get(&key).filter(|_| keep) {
                 self.news(&packs, &news.list, &news.entries(&packs)?);
                 continue;
             }
@@ -155,7 +155,7 @@ impl<'a> Select<'a> {
                 Some(list) if keep => {
                     let news = Arc::new(News::new(list));
                     self.news(&packs, &news.list, &news.entries(&packs)?);
-                    snapshot.recipes.parts.news.put(key, news);
+                    snapshot.findings.answers.recipes.parts.news.put(key, news);
                 }
                 Some(list) => self.news(&packs, &list, &[]),
                 None => {

@@ -6,8 +6,8 @@ use slipway_core::Oid;
 
 use super::stored::Stored;
 use crate::ids::{IdMap, IdSet};
+use crate::marks::Marks;
 use crate::packs::{PackSet, Place};
-use crate::reach::Marks;
 
 /// The objects of an answer.
 pub(crate) struct Selected {
