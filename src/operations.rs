@@ -1,4 +1,5 @@
-//! What the floor asks of the world outside of it: repositories on disk, builds, deploys, logs, checks.
+//! What the floor asks of the world outside of it: desks, engines, registries, clusters, logs, checks. Decides nothing and
+//! records nothing that people asked for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +8,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use slipway_core::build::{Build, BuildState};
-use slipway_core::deploy::{Deploy, DeployCause};
+use slipway_core::accept::{Dispatch as _, Orders};
+use slipway_core::build::Build;
 use slipway_core::run::{Kind, WorkId};
-use slipway_core::target::{Cluster, Registry, RepoRecord};
+use slipway_core::target::{Cluster, Registry};
 use slipway_core::{
-    Actor, BuildNumber, ClusterName, DeployNumber, Digest, ObjectFormat, Problem, ProblemKind, RegistryName,
-    RepoId, RepoName, Secret, UserName,
+    BuildNumber, ClusterName, DeployNumber, Digest, Problem, ProblemKind, RegistryName, RepoId, RepoName,
+    Secret,
 };
 use slipway_forge::bump::Place;
 use slipway_forge::networks::Networks;
@@ -25,9 +26,8 @@ use crate::dispatch::ToWorkers;
 use crate::doctor;
 use crate::reconcile::Plan;
 use crate::rooms::Rooms;
-use crate::supervisor::{Supervisor, blocking, now};
+use crate::supervisor::{Supervisor, blocking};
 
-mod backup;
 mod logs;
 mod metrics;
 mod repos;
@@ -57,28 +57,13 @@ impl ServerOperations {
 
 #[async_trait]
 impl Outside for ServerOperations {
-    async fn create_repo(
-        &self,
-        format: ObjectFormat,
-        name: &RepoName,
-        description: &str,
-        public: bool,
-        maker: Option<&UserName>,
-    ) -> Result<RepoRecord, Problem> {
-        let (rooms, name, description) = (self.rooms.clone(), name.clone(), description.to_owned());
-        let maker = maker.cloned();
-        blocking(move || repos::create(&rooms, format, &name, &description, public, maker.as_ref())).await
-    }
-
-    async fn renamed(&self, repo: RepoId) -> Result<(), Problem> {
-        let rooms = self.rooms.clone();
-        blocking(move || repos::link(&rooms, repo)).await
-    }
-
-    async fn remove_repo(&self, repo: RepoId) -> Result<(), Problem> {
+    async fn stop_repo(&self, repo: RepoId) -> Result<(), Problem> {
         self.supervisor()?.stop_repo(repo, STOP_GRACE).await;
-        let rooms = self.rooms.clone();
-        blocking(move || repos::remove(&rooms, repo)).await
+        Ok(())
+    }
+
+    fn remove_logs(&self, repo: RepoId) -> Result<(), Problem> {
+        self.rooms.logs.remove(repo).map_err(|e| logs::not_removed(&e))
     }
 
     async fn maintain(&self, repo: RepoId, full: bool) -> Result<Maintained, Problem> {
@@ -99,128 +84,12 @@ impl Outside for ServerOperations {
         Ok(slipway_deployer::summarise(kubeconfig, context)?.server)
     }
 
-    async fn retry_build(&self, actor: &Actor, repo: RepoId, number: BuildNumber) -> Result<Build, Problem> {
-        let store = self.rooms.store.clone();
-        let who = actor.user().map(ToString::to_string);
-        let build = blocking(move || {
-            let old = store.build(repo, number)?.ok_or_else(|| no_build(number))?;
-            if !old.run.state.is_final() {
-                return Err(Problem::new(
-                    ProblemKind::Conflict,
-                    format!("Build {number} is still under way."),
-                    "Wait for its end, or cancel it first.",
-                ));
-            }
-            store.add_build(Build::queued(
-                repo,
-                number,
-                old.event,
-                old.ref_name,
-                old.commit,
-                old.title,
-                // Whoever holds the admin socket is nobody whom a manifest repository knows: the pusher stays.
-                who.unwrap_or(old.actor),
-                now(),
-            ))
-        })
-        .await?;
-        self.supervisor()?.builds.start(&build);
-        Ok(build)
+    fn begin(&self, orders: &Orders) {
+        self.workers.dispatch(orders);
     }
 
-    async fn start_build(&self, build: Build) -> Result<Build, Problem> {
-        let store = self.rooms.store.clone();
-        let build = blocking(move || store.add_build(build)).await?;
-        self.supervisor()?.builds.start(&build);
-        Ok(build)
-    }
-
-    async fn cancel_build(&self, _: &Actor, repo: RepoId, number: BuildNumber) -> Result<Build, Problem> {
-        let supervisor = self.supervisor()?;
-        let mut changes = supervisor.changes();
-        let asked = supervisor.cancel_build(repo, number).await;
-        let store = self.rooms.store.clone();
-        let read = move || {
-            let store = store.clone();
-            blocking(move || store.build(repo, number)?.ok_or_else(|| no_build(number)))
-        };
-        let mut build = read().await?;
-        if !asked {
-            return Err(Problem::new(
-                ProblemKind::Conflict,
-                format!("Build {number} is over: {}.", state_word(&build.run.state)),
-                "Nothing needs to be done.",
-            ));
-        }
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-        while !build.run.state.is_final() && tokio::time::timeout_at(deadline, changes.recv()).await.is_ok() {
-            build = read().await?;
-        }
-        Ok(build)
-    }
-
-    async fn sync(&self, actor: &Actor, repo: RepoId) -> Result<Deploy, Problem> {
-        let plan = Plan::load(&self.rooms, repo, None).await.map_err(|f| f.problem)?;
-        let (rooms, who) = (self.rooms.clone(), actor.label());
-        let deploy = blocking(move || {
-            let snapshot = rooms.repositories.get(plan.record.id)?.snapshot()?;
-            let branch = &plan.binding.branch;
-            let Some(tip) = snapshot.target_of(branch.as_str())? else {
-                return Err(Problem::new(
-                    ProblemKind::NotFound,
-                    format!("{} has no branch {} yet.", plan.record.name, branch.short()),
-                    "Push it first.",
-                ));
-            };
-            let title = snapshot.commit(&tip)?.map(|c| c.subject().to_owned()).unwrap_or_default();
-            let mut deploy = rooms.store.add_deploy(Deploy::queued(
-                repo,
-                None,
-                DeployCause::Sync,
-                plan.binding.cluster.clone(),
-                tip,
-                title,
-                who,
-                now(),
-            ))?;
-            // A push between the look at the branch and this record has an older number: this one takes its place, so
-            // it must carry its commit. One that comes later still has a newer number and wins by that.
-            let snapshot = rooms.repositories.get(plan.record.id)?.snapshot()?;
-            if let Some(moved) = snapshot.target_of(branch.as_str())?.filter(|t| *t != tip) {
-                deploy.commit = moved;
-                deploy.title = snapshot.commit(&moved)?.map(|c| c.subject().to_owned()).unwrap_or_default();
-                rooms.store.put_deploy(&deploy)?;
-            }
-            Ok(deploy)
-        })
-        .await?;
-        self.supervisor()?.deploys.start(&deploy);
-        Ok(deploy)
-    }
-
-    async fn cancel_deploy(&self, _: &Actor, repo: RepoId, number: DeployNumber) -> Result<Deploy, Problem> {
-        let supervisor = self.supervisor()?;
-        let mut changes = supervisor.changes();
-        let asked = supervisor.cancel_deploy(repo, number).await;
-        let store = self.rooms.store.clone();
-        let read = move || {
-            let store = store.clone();
-            blocking(move || store.deploy(repo, number)?.ok_or_else(|| no_deploy(number)))
-        };
-        let mut deploy = read().await?;
-        if !asked {
-            return Err(Problem::new(
-                ProblemKind::Conflict,
-                format!("Deploy {number} is over."),
-                "Nothing needs to be done.",
-            ));
-        }
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-        while !deploy.run.state.is_final() && tokio::time::timeout_at(deadline, changes.recv()).await.is_ok()
-        {
-            deploy = read().await?;
-        }
-        Ok(deploy)
+    async fn stop(&self, kind: Kind, id: WorkId) -> Result<bool, Problem> {
+        Ok(self.supervisor()?.cancel(kind, id).await)
     }
 
     fn bump_edits(
@@ -317,17 +186,8 @@ impl Outside for ServerOperations {
         doctor::examine(&self.rooms, &self.data).await
     }
 
-    async fn ready(&self) -> Result<(), Problem> {
-        let store = self.rooms.store.clone();
-        blocking(move || store.repo(RepoId(0)).map(drop)).await
-    }
-
     fn metrics(&self) -> String {
         self.workers.get().map(|(supervisor, upkeep)| metrics::render(supervisor, upkeep)).unwrap_or_default()
-    }
-
-    async fn backup(&self) -> Result<BoxStream<'static, Result<Bytes, Problem>>, Problem> {
-        Ok(backup::stream(self.rooms.store.clone()))
     }
 }
 
@@ -400,22 +260,4 @@ pub(crate) async fn test_cluster(rooms: &Rooms, name: &ClusterName) -> Result<St
     .await?;
     let connection = rooms.clusters.connect(&cluster, &kubeconfig).await?;
     Ok(connection.test().await?)
-}
-
-fn state_word(state: &BuildState) -> &'static str {
-    match state {
-        BuildState::Succeeded => "succeeded",
-        BuildState::Failed => "failed",
-        BuildState::Cancelled => "cancelled",
-        BuildState::Superseded => "superseded",
-        BuildState::Queued | BuildState::Running | BuildState::Waiting => "under way",
-    }
-}
-
-fn no_build(number: BuildNumber) -> Problem {
-    Problem::new(ProblemKind::NotFound, format!("There is no build {number}."), "See slipway build list.")
-}
-
-fn no_deploy(number: DeployNumber) -> Problem {
-    Problem::new(ProblemKind::NotFound, format!("There is no deploy {number}."), "See slipway deploy list.")
 }

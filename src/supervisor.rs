@@ -9,8 +9,8 @@ use slipway_core::accept::Orders;
 use slipway_core::build::Build;
 use slipway_core::delivery::Delivery;
 use slipway_core::deploy::Deploy;
-use slipway_core::run::{Machine, WorkId};
-use slipway_core::{BuildNumber, DeployNumber, Problem, ProblemKind, RepoId};
+use slipway_core::run::{Kind, Machine, WorkId};
+use slipway_core::{Problem, ProblemKind, RepoId};
 use slipway_jobs::{Changes, Desk, Hands, Kept, Notice, Parts, Records, Rules};
 pub(crate) use slipway_jobs::{blocking, now};
 use slipway_store::Store;
@@ -85,14 +85,13 @@ impl Supervisor {
         self.changes.listen()
     }
 
-    /// Asks a build to stop. False if it does not run here (it is final).
-    pub(crate) async fn cancel_build(&self, repo: RepoId, number: BuildNumber) -> bool {
-        self.builds.cancel(WorkId { repo, number: number.0 }).await
-    }
-
-    /// Asks a deploy to stop. False if it does not run here (it is final).
-    pub(crate) async fn cancel_deploy(&self, repo: RepoId, number: DeployNumber) -> bool {
-        self.deploys.cancel(WorkId { repo, number: number.0 }).await
+    /// Asks work to stop. False if it does not run here (it is final).
+    pub(crate) async fn cancel(&self, kind: Kind, id: WorkId) -> bool {
+        match kind {
+            Kind::Build => self.builds.cancel(id).await,
+            Kind::Deploy => self.deploys.cancel(id).await,
+            Kind::Delivery => self.deliveries.cancel(id).await,
+        }
     }
 
     /// Stops everything of a repository that is about to go, and waits for it (at most `grace`).

@@ -1,5 +1,5 @@
 //! What the floor needs of engines, registries, clusters and the threads that work, and may not know: implemented by the
-//! root over the rooms that do. Whoever calls has asked whether the caller may.
+//! root over the rooms that do. It records nothing that people asked for and refuses nobody: whoever calls has done both.
 
 use std::sync::Arc;
 
@@ -7,12 +7,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use serde::Serialize;
+use slipway_core::accept::Orders;
 use slipway_core::build::Build;
-use slipway_core::deploy::Deploy;
-use slipway_core::target::{Cluster, Registry, RepoRecord};
-use slipway_core::{
-    Actor, BuildNumber, DeployNumber, Digest, ObjectFormat, Problem, RepoId, RepoName, Secret, UserName,
-};
+use slipway_core::run::{Kind, WorkId};
+use slipway_core::target::{Cluster, Registry};
+use slipway_core::{BuildNumber, DeployNumber, Digest, Problem, RepoId, RepoName, Secret};
 use slipway_repository::{Edit, Maintained, Snapshot};
 
 use crate::bump::Place;
@@ -28,37 +27,18 @@ pub trait Outside: Send + Sync + 'static {
     /// The API address that a kubeconfig's `context` (or its current one) names. Asks nobody.
     fn api_address(&self, kubeconfig: &Secret, context: Option<&str>) -> Result<String, Problem>;
 
-    /// Makes a repository, on disk and in the store, in an order that a crash cannot split. `maker` is its admin.
-    async fn create_repo(
-        &self,
-        format: ObjectFormat,
-        name: &RepoName,
-        description: &str,
-        public: bool,
-        maker: Option<&UserName>,
-    ) -> Result<RepoRecord, Problem>;
-    /// A repository has another name in the records: what bears its name on disk follows.
-    async fn renamed(&self, repo: RepoId) -> Result<(), Problem>;
-    /// Stops what runs for a repository, and removes it with everything that belongs to it.
-    async fn remove_repo(&self, repo: RepoId) -> Result<(), Problem>;
+    /// Asks everything that runs for a repository to stop, and waits for it a while.
+    async fn stop_repo(&self, repo: RepoId) -> Result<(), Problem>;
+    /// Removes the build logs of a repository that is gone. Blocking.
+    fn remove_logs(&self, repo: RepoId) -> Result<(), Problem>;
     /// Maintains a repository now; with `full` everything is packed anew. Takes as long as it takes.
     async fn maintain(&self, repo: RepoId, full: bool) -> Result<Maintained, Problem>;
 
-    /// Queues the same commit again under a new number.
-    async fn retry_build(&self, actor: &Actor, repo: RepoId, number: BuildNumber) -> Result<Build, Problem>;
-    /// Records a build under the next number of its repository and starts it.
-    async fn start_build(&self, build: Build) -> Result<Build, Problem>;
-    /// Stops a build that is not over; the build as it stands then.
-    async fn cancel_build(&self, actor: &Actor, repo: RepoId, number: BuildNumber) -> Result<Build, Problem>;
-    /// Queues a deploy of the bound branch's commit.
-    async fn sync(&self, actor: &Actor, repo: RepoId) -> Result<Deploy, Problem>;
-    /// Stops a deploy that is not over; the deploy as it stands then.
-    async fn cancel_deploy(
-        &self,
-        actor: &Actor,
-        repo: RepoId,
-        number: DeployNumber,
-    ) -> Result<Deploy, Problem>;
+    /// Wakes whoever carries out what is recorded: these builds and deploys. While the server is starting, the start finds
+    /// them.
+    fn begin(&self, orders: &Orders);
+    /// Asks work to stop. False if it is not under way: then it is over.
+    async fn stop(&self, kind: Kind, id: WorkId) -> Result<bool, Problem>;
     /// The edits that make a place in a manifest repository use `image:tag@digest`; none where it does. Blocking.
     fn bump_edits(
         &self,
@@ -95,12 +75,8 @@ pub trait Outside: Send + Sync + 'static {
 
     /// Checks data folder, engine, registries, clusters, ports and clock.
     async fn doctor(&self) -> Vec<Check>;
-    /// `Ok` if requests and pushes can be served.
-    async fn ready(&self) -> Result<(), Problem>;
     /// All figures in Prometheus' text format.
     fn metrics(&self) -> String;
-    /// A backup of the store as it is streamed out.
-    async fn backup(&self) -> Result<BoxStream<'static, Result<Bytes, Problem>>, Problem>;
 }
 
 /// Something changed.

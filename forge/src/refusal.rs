@@ -1,6 +1,6 @@
 //! The sentences with which use cases refuse.
 
-use slipway_core::{ClusterName, Problem, ProblemKind, RegistryName, UserName};
+use slipway_core::{BuildNumber, ClusterName, DeployNumber, Problem, ProblemKind, RegistryName, UserName};
 
 /// The input is wrong.
 pub(crate) fn invalid(what: impl Into<String>, cure: impl Into<String>) -> Problem {
@@ -59,4 +59,12 @@ pub(crate) fn plain_line(raw: &str, what: &str, bytes_max: usize) -> Result<Stri
         ));
     }
     Ok(text.to_owned())
+}
+
+pub(crate) fn no_build(number: BuildNumber) -> Problem {
+    Problem::new(ProblemKind::NotFound, format!("There is no build {number}."), "See slipway build list.")
+}
+
+pub(crate) fn no_deploy(number: DeployNumber) -> Problem {
+    Problem::new(ProblemKind::NotFound, format!("There is no deploy {number}."), "See slipway deploy list.")
 }

@@ -8,9 +8,10 @@ use slipway_core::target::RepoRecord;
 use slipway_core::{Action, EventId, ObjectFormat, Problem, RefName, RepoName};
 use slipway_repository::{LastMaintenance, Maintained, Storage};
 
-use crate::access::{may, repo, repo_in, repository, visible_after};
+use crate::access::{again, may, repo, repo_in, repository, visible_after};
 use crate::caller::Caller;
 use crate::default_branch;
+use crate::folders;
 use crate::forge::{Forge, blocking};
 use crate::page::{Page, Rows};
 use crate::refusal::plain_line;
@@ -103,8 +104,9 @@ pub async fn create(forge: &Arc<Forge>, caller: &Caller, new: NewRepo) -> Result
     may(caller, Action::CreateRepo)?;
     let about = description(&new.description)?;
     let branch = new.default_branch.as_deref().map(default_branch::parse).transpose()?;
-    let (format, user) = (new.object_format, caller.user());
-    let record = forge.outside.create_repo(format, &new.name, &about, new.public, user).await?;
+    let new = NewRepo { description: about, ..new };
+    let (floor, maker) = (Arc::clone(forge), caller.user().cloned());
+    let record = blocking(move || folders::make(&floor, &new, maker.as_ref())).await?;
     choose(forge, caller, &record, branch).await?;
     Ok(record)
 }
@@ -132,7 +134,8 @@ pub async fn change(
     let (floor, caller, name) = (Arc::clone(forge), caller.clone(), name.to_owned());
     let record = blocking(move || rewrite(&floor, &caller, &name, &wanted)).await?;
     if renames {
-        forge.outside.renamed(record.id).await?;
+        let (floor, repo) = (Arc::clone(forge), record.id);
+        blocking(move || folders::link(&floor, repo)).await?;
     }
     Ok(record)
 }
@@ -169,7 +172,10 @@ async fn choose(
 /// `Denied` unless the caller is an admin of it.
 pub async fn remove(forge: &Arc<Forge>, caller: &Caller, name: &str) -> Result<(), Problem> {
     let record = admin(forge, caller, name).await?;
-    forge.outside.remove_repo(record.id).await
+    forge.outside.stop_repo(record.id).await?;
+    let (floor, caller) = (Arc::clone(forge), caller.clone());
+    // What runs may have taken its time to stop: the right is asked again.
+    blocking(move || folders::remove(&floor, &again(&floor, &caller, record.id, Action::AdminRepo)?)).await
 }
 
 /// Maintains a repository now; with `full` everything is packed anew. Takes as long as it takes.

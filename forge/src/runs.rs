@@ -13,8 +13,11 @@ use crate::caller::Caller;
 use crate::forge::{Forge, blocking};
 use crate::outside::Change;
 use crate::refusal::missing;
+use crate::retry::queued_again;
 use crate::rollback::roll_back;
-use crate::start::wanted;
+use crate::start::start_build;
+use crate::stop::{stop_build, stop_deploy};
+use crate::sync::queue_sync;
 
 /// Builds or deploys, newest first, and the number behind which the next page begins.
 pub struct Newest<T> {
@@ -168,7 +171,8 @@ pub async fn retry(
 ) -> Result<(RepoRecord, Build), Problem> {
     let (record, number) =
         operated(forge, caller, name, number, |f, c, id, n| Ok(build(f, c, id, n)?.number)).await?;
-    let build = forge.outside.retry_build(&caller.actor, record.id, number).await?;
+    let (floor, who, repo) = (Arc::clone(forge), caller.clone(), record.id);
+    let build = blocking(move || queued_again(&floor, &who, repo, number)).await?;
     Ok((record, build))
 }
 
@@ -187,11 +191,10 @@ pub async fn start(
     let record = operated_repo(forge, caller, name).await?;
     let (floor, who, revision) = (Arc::clone(forge), caller.clone(), revision.map(str::to_owned));
     let (record, build) = blocking(move || {
-        let build = wanted(&floor, &who, &record, revision.as_deref())?;
+        let build = start_build(&floor, &who, &record, revision.as_deref())?;
         Ok((record, build))
     })
     .await?;
-    let build = forge.outside.start_build(build).await?;
     Ok((record, build))
 }
 
@@ -207,7 +210,7 @@ pub async fn cancel_build(
 ) -> Result<(RepoRecord, Build), Problem> {
     let (record, number) =
         operated(forge, caller, name, number, |f, c, id, n| Ok(build(f, c, id, n)?.number)).await?;
-    let build = forge.outside.cancel_build(&caller.actor, record.id, number).await?;
+    let build = stop_build(forge, record.id, number).await?;
     Ok((record, build))
 }
 
@@ -217,7 +220,8 @@ pub async fn cancel_build(
 /// `Denied` for those who may not operate the repository, and where it is not bound.
 pub async fn sync(forge: &Arc<Forge>, caller: &Caller, name: &str) -> Result<(RepoRecord, Deploy), Problem> {
     let record = operated_repo(forge, caller, name).await?;
-    let deploy = forge.outside.sync(&caller.actor, record.id).await?;
+    let (floor, who, repo) = (Arc::clone(forge), caller.clone(), record.id);
+    let deploy = blocking(move || queue_sync(&floor, &who, repo)).await?;
     Ok((record, deploy))
 }
 
@@ -255,7 +259,7 @@ pub async fn cancel_deploy(
 ) -> Result<(RepoRecord, Deploy), Problem> {
     let (record, number) =
         operated(forge, caller, name, number, |f, c, id, n| Ok(deploy(f, c, id, n)?.number)).await?;
-    let deploy = forge.outside.cancel_deploy(&caller.actor, record.id, number).await?;
+    let deploy = stop_deploy(forge, record.id, number).await?;
     Ok((record, deploy))
 }
 

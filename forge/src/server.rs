@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use slipway_core::{Action, Actor, Problem};
+use slipway_core::{Action, Actor, Problem, RepoId};
 
 use crate::access::may;
+use crate::backup;
 use crate::caller::Caller;
-use crate::forge::Forge;
+use crate::forge::{Forge, blocking};
 use crate::outside::Check;
 
 /// Checks data folder, engine, registries, clusters, ports and clock.
@@ -23,7 +24,8 @@ pub async fn doctor(forge: &Forge, caller: &Caller) -> Result<Vec<Check>, Proble
 /// # Errors
 /// What stands in the way.
 pub async fn ready(forge: &Forge) -> Result<(), Problem> {
-    forge.outside.ready().await
+    let store = forge.store.clone();
+    blocking(move || store.repo(RepoId(0)).map(drop)).await
 }
 
 /// All figures in Prometheus' text format. They name no repository and no person, and are still the server's business:
@@ -48,5 +50,5 @@ pub async fn backup(
     caller: &Caller,
 ) -> Result<BoxStream<'static, Result<Bytes, Problem>>, Problem> {
     may(caller, Action::AdminServer)?;
-    forge.outside.backup().await
+    Ok(backup::stream(forge.store.clone()))
 }

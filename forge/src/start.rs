@@ -1,11 +1,12 @@
 //! A build that nobody's push owes: of a commit that somebody names, or of the default branch.
 
-use slipway_core::accept::buildable;
+use slipway_core::accept::{Orders, buildable};
 use slipway_core::build::Build;
 use slipway_core::event::{Event, EventState};
 use slipway_core::target::RepoRecord;
 use slipway_core::{BuildNumber, EventId, Oid, Problem, ProblemKind, RefName};
 use slipway_repository::Snapshot;
+use slipway_store::View as Records;
 
 use crate::access::view;
 use crate::caller::Caller;
@@ -13,24 +14,48 @@ use crate::forge::Forge;
 use crate::limits::{EVENTS_LOOKED_MAX, REFS_LOOKED_MAX};
 use crate::refusal::cut;
 
-/// The build that shall start, not yet recorded. Only what those who fetch may see can be named. Blocking.
+/// Records the build under the next number and starts it. Only what those who fetch may see can be named. Blocking.
 ///
 /// # Errors
 /// `Conflict` where the repository is bound to no registry or the commit's build is under way; `NotFound`; `Invalid` where
 /// the commit cannot be built.
-pub(crate) fn wanted(
+pub(crate) fn start_build(
     forge: &Forge,
     caller: &Caller,
     record: &RepoRecord,
     revision: Option<&str>,
 ) -> Result<Build, Problem> {
-    if forge.store.bindings(record.id)?.registry.is_none() {
-        return Err(Problem::new(
+    // First, since it is refused most easily.
+    forge.store.read(|records| Ok(check_bound(records, record)?))?;
+    let wanted = wanted(forge, caller, record, revision)?;
+    // Two who ask at the same moment get one build: the look at what is under way is part of the change.
+    let build = forge.store.transact(|tx| {
+        check_bound(tx.view(), record)?;
+        check_not_under_way(tx.view(), record, &wanted.commit)?;
+        tx.add_build(wanted.clone())
+    })?;
+    forge.outside.begin(&Orders { builds: vec![build.clone()], deploys: Vec::new() });
+    Ok(build)
+}
+
+fn check_bound(records: Records<'_>, record: &RepoRecord) -> Result<(), Problem> {
+    match records.bindings(record.id)?.registry {
+        Some(_) => Ok(()),
+        None => Err(Problem::new(
             ProblemKind::Conflict,
             format!("{} is not bound to a registry.", record.name),
             format!("An owner can bind it: slipway bind {} --registry NAME", record.name),
-        ));
+        )),
     }
+}
+
+/// The build that shall start, not yet recorded.
+fn wanted(
+    forge: &Forge,
+    caller: &Caller,
+    record: &RepoRecord,
+    revision: Option<&str>,
+) -> Result<Build, Problem> {
     let snapshot = view(forge, record)?.snapshot;
     let found = match revision.map(str::trim).filter(|r| !r.is_empty()) {
         None => default(&snapshot, record)?,
@@ -38,7 +63,6 @@ pub(crate) fn wanted(
     };
     let objects = forge.repositories.get(record.id)?.received_nothing()?;
     buildable(&found.commit, &objects)?;
-    not_under_way(forge, record, &found.commit)?;
     let events = forge.store.events(record.id, EVENTS_LOOKED_MAX)?;
     let event = event_of(&events, &found);
     // Whoever holds the admin socket is nobody whom a manifest repository knows: the pusher stays.
@@ -125,9 +149,9 @@ fn found(snapshot: &Snapshot, ref_name: RefName, target: &Oid) -> Result<Found, 
     Ok(Found { ref_name, commit: commit.id, title })
 }
 
-fn not_under_way(forge: &Forge, record: &RepoRecord, commit: &Oid) -> Result<(), Problem> {
-    let unfinished = forge.store.unfinished_builds()?;
-    match unfinished.iter().find(|b| b.repo == record.id && b.commit == *commit) {
+fn check_not_under_way(records: Records<'_>, record: &RepoRecord, commit: &Oid) -> Result<(), Problem> {
+    let unfinished = records.unfinished_builds_of(record.id)?;
+    match unfinished.iter().find(|b| b.commit == *commit) {
         None => Ok(()),
         Some(build) => Err(Problem::new(
             ProblemKind::Conflict,

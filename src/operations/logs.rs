@@ -18,6 +18,10 @@ pub(super) fn unreadable(number: BuildNumber, error: &std::io::Error) -> Problem
     )
 }
 
+pub(super) fn not_removed(error: &std::io::Error) -> Problem {
+    Problem::new(ProblemKind::Broken, format!("They cannot be deleted: {error}."), "Check the server's disk.")
+}
+
 #[async_trait]
 pub(super) trait ReadPiece {
     async fn read_piece(&self, repo: RepoId, number: BuildNumber, offset: u64) -> Result<Vec<u8>, Problem>;

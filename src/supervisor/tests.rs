@@ -14,7 +14,9 @@ use slipway_core::deploy::{self, DeployCause, DeployState, Phase};
 use slipway_core::event::{Cause, Event, EventState, Owed, Work};
 use slipway_core::run::{Failure, FailureClass, Run};
 use slipway_core::target::RepoRecord;
-use slipway_core::{ClusterName, Digest, EventId, Oid, RefName, RefUpdate, RepoName};
+use slipway_core::{
+    BuildNumber, ClusterName, DeployNumber, Digest, EventId, Oid, RefName, RefUpdate, RepoName,
+};
 use slipway_jobs::Progress;
 use slipway_store::{MasterKey, Store};
 use tokio_util::sync::CancellationToken;
@@ -234,11 +236,11 @@ async fn a_cancelled_build_stops_soon_and_its_place_is_free() {
     let world = world(folder.path(), script, 1);
     world.supervisor.order(&world.push_build("main"));
     world.build_state(1, BuildState::Running).await;
-    assert!(world.supervisor.cancel_build(world.repo.id, BuildNumber(1)).await);
+    assert!(world.supervisor.cancel(Kind::Build, WorkId { repo: world.repo.id, number: 1 }).await);
     world.build_state(1, BuildState::Cancelled).await;
     world.supervisor.order(&world.push_build("other"));
     world.build_state(2, BuildState::Running).await;
-    assert!(!world.supervisor.cancel_build(world.repo.id, BuildNumber(9)).await);
+    assert!(!world.supervisor.cancel(Kind::Build, WorkId { repo: world.repo.id, number: 9 }).await);
 }
 
 #[tokio::test]

@@ -397,8 +397,11 @@ pub(crate) fn build(repo: RepoId, number: BuildNumber) -> Key {
 pub(crate) fn unfinished_builds() -> Key {
     Key::new(b'M')
 }
+pub(crate) fn unfinished_builds_of(repo: RepoId) -> Key {
+    unfinished_builds().number(repo.0)
+}
 pub(crate) fn unfinished_build(repo: RepoId, number: BuildNumber) -> Key {
-    unfinished_builds().number(repo.0).number(number.0)
+    unfinished_builds_of(repo).number(number.0)
 }
 pub(crate) fn builds_of(event: EventId) -> Key {
     Key::new(b'w').number(event.0)

@@ -14,5 +14,7 @@ mod outside;
 mod pages;
 #[path = "web/security.rs"]
 mod security;
+#[path = "web/work.rs"]
+mod work;
 #[path = "web/world.rs"]
 mod world;

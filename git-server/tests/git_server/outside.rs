@@ -6,13 +6,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use slipway_core::accept::Orders;
 use slipway_core::build::Build;
-use slipway_core::deploy::Deploy;
-use slipway_core::target::{Cluster, Registry, RepoRecord};
-use slipway_core::{
-    Actor, BuildNumber, DeployNumber, Digest, ObjectFormat, Problem, ProblemKind, RepoId, RepoName, Secret,
-    UserName,
-};
+use slipway_core::run::{Kind, WorkId};
+use slipway_core::target::{Cluster, Registry};
+use slipway_core::{BuildNumber, Digest, Problem, ProblemKind, RepoId, RepoName, Secret};
 use slipway_forge::bump::Place;
 use slipway_forge::{Change, Check, Outside};
 use slipway_repository::{Edit, Maintained, Snapshot};
@@ -34,35 +32,17 @@ impl Outside for Nothing {
     fn api_address(&self, _: &Secret, _: Option<&str>) -> Result<String, Problem> {
         absent()
     }
-    async fn create_repo(
-        &self,
-        _: ObjectFormat,
-        _: &RepoName,
-        _: &str,
-        _: bool,
-        _: Option<&UserName>,
-    ) -> Result<RepoRecord, Problem> {
+    async fn stop_repo(&self, _: RepoId) -> Result<(), Problem> {
         absent()
     }
-    async fn renamed(&self, _: RepoId) -> Result<(), Problem> {
-        absent()
-    }
-    async fn remove_repo(&self, _: RepoId) -> Result<(), Problem> {
+    fn remove_logs(&self, _: RepoId) -> Result<(), Problem> {
         absent()
     }
     async fn maintain(&self, _: RepoId, _: bool) -> Result<Maintained, Problem> {
         absent()
     }
-    async fn retry_build(&self, _: &Actor, _: RepoId, _: BuildNumber) -> Result<Build, Problem> {
-        absent()
-    }
-    async fn start_build(&self, _: Build) -> Result<Build, Problem> {
-        absent()
-    }
-    async fn cancel_build(&self, _: &Actor, _: RepoId, _: BuildNumber) -> Result<Build, Problem> {
-        absent()
-    }
-    async fn sync(&self, _: &Actor, _: RepoId) -> Result<Deploy, Problem> {
+    fn begin(&self, _: &Orders) {}
+    async fn stop(&self, _: Kind, _: WorkId) -> Result<bool, Problem> {
         absent()
     }
     fn bump_edits(&self, _: &Arc<Snapshot>, _: &Place, _: &str, _: &Digest) -> Result<Vec<Edit>, Problem> {
@@ -70,9 +50,6 @@ impl Outside for Nothing {
     }
     fn bump_message(&self, _: &RepoName, _: &Build, _: &str) -> String {
         String::new()
-    }
-    async fn cancel_deploy(&self, _: &Actor, _: RepoId, _: DeployNumber) -> Result<Deploy, Problem> {
-        absent()
     }
     async fn diff(&self, _: RepoId) -> Result<String, Problem> {
         absent()
@@ -89,13 +66,7 @@ impl Outside for Nothing {
     async fn doctor(&self) -> Vec<Check> {
         Vec::new()
     }
-    async fn ready(&self) -> Result<(), Problem> {
-        Ok(())
-    }
     fn metrics(&self) -> String {
         String::new()
-    }
-    async fn backup(&self) -> Result<BoxStream<'static, Result<Bytes, Problem>>, Problem> {
-        absent()
     }
 }

@@ -142,6 +142,16 @@ fn taken<W: Numbered>(work: &W) -> StoreError {
 }
 
 impl View<'_> {
+    /// The build of that number.
+    pub fn build(&self, repo: RepoId, number: BuildNumber) -> Result<Option<Build>, StoreError> {
+        self.one(repo, number.0)
+    }
+
+    /// Builds of a repository that are not final.
+    pub fn unfinished_builds_of(&self, repo: RepoId) -> Result<Vec<Build>, StoreError> {
+        self.marked(&keys::unfinished_builds_of(repo))
+    }
+
     /// The build or deploy of that number.
     pub(crate) fn one<W: Numbered>(&self, repo: RepoId, number: u64) -> Result<Option<W>, StoreError> {
         self.get(&W::key(repo, number))
@@ -183,6 +193,16 @@ impl View<'_> {
 }
 
 impl Tx<'_> {
+    /// Records a new build under the next number of its repository; the number in `build` is ignored.
+    pub fn add_build(&mut self, build: Build) -> Result<Build, StoreError> {
+        self.insert(build)
+    }
+
+    /// Records a new deploy under the next number of its repository; the number in `deploy` is ignored.
+    pub fn add_deploy(&mut self, deploy: Deploy) -> Result<Deploy, StoreError> {
+        self.insert(deploy)
+    }
+
     /// Replaces what is recorded under its number.
     pub(crate) fn replace<W: Numbered>(&mut self, work: &W) -> Result<(), StoreError> {
         let key = W::key(work.repo(), work.number());

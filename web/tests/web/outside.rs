@@ -4,22 +4,21 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use slipway_core::accept::{Incoming, Preflight};
+use slipway_core::accept::{Incoming, Orders, Preflight};
 use slipway_core::build::{Build, BuildState};
-use slipway_core::deploy::Deploy;
-use slipway_core::target::{Cluster, ClusterBinding, Registry, RepoRecord};
-use slipway_core::{
-    Actor, BuildNumber, DeployNumber, Digest, ObjectFormat, Oid, Problem, RepoId, RepoName, Role, Secret,
-    UserName,
-};
+use slipway_core::deploy::DeployState;
+use slipway_core::run::{Kind, WorkId};
+use slipway_core::target::{Cluster, ClusterBinding, Registry};
+use slipway_core::{BuildNumber, DeployNumber, Digest, Oid, Problem, ProblemKind, RepoId, RepoName, Secret};
 use slipway_forge::bump::Place;
 use slipway_forge::{Change, Check, Outside, Subject};
 use slipway_repository::{Edit, Maintained, Repositories, Snapshot};
 use slipway_store::Store;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::broadcast;
 
-use crate::world::{EVIL, NOW};
+use crate::world::EVIL;
 
 /// Operations that remember what was asked of them.
 pub(crate) struct Fake {
@@ -27,6 +26,8 @@ pub(crate) struct Fake {
     repositories: Arc<Repositories>,
     pub(crate) asked: Mutex<Vec<String>>,
     pub(crate) log: Mutex<Vec<u8>>,
+    /// Whether what runs for a repository lets itself be stopped, so that the repository can go.
+    pub(crate) stops: AtomicBool,
     pub(crate) changed: broadcast::Sender<Change>,
 }
 
@@ -34,7 +35,14 @@ impl Fake {
     pub(crate) fn new(store: Store, repositories: Arc<Repositories>) -> Self {
         let log = format!("step 1\nstep 2 \u{1b}[31mred\u{1b}[0m\n{EVIL}\nlast\n").into_bytes();
         let (changed, _) = broadcast::channel(16);
-        Self { store, repositories, asked: Mutex::default(), log: Mutex::new(log), changed }
+        Self {
+            store,
+            repositories,
+            asked: Mutex::default(),
+            log: Mutex::new(log),
+            stops: AtomicBool::new(false),
+            changed,
+        }
     }
 
     fn note(&self, what: String) {
@@ -53,26 +61,13 @@ impl Preflight for NoObjection {
 
 #[async_trait]
 impl Outside for Fake {
-    async fn create_repo(
-        &self,
-        format: ObjectFormat,
-        name: &RepoName,
-        about: &str,
-        public: bool,
-        maker: Option<&UserName>,
-    ) -> Result<RepoRecord, Problem> {
-        self.note(format!("create {name}"));
-        let record = self.store.create_repo_as(format, name, about, public, NOW)?;
-        maker.map(|maker| self.store.grant(maker, record.id, Role::Admin)).transpose()?;
-        self.repositories.create(record.id, format)?;
-        Ok(record)
+    async fn stop_repo(&self, _: RepoId) -> Result<(), Problem> {
+        match self.stops.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Err(Problem::new(ProblemKind::Busy, "Nothing here stops.", "Nothing needs to be done.")),
+        }
     }
-    async fn renamed(&self, repo: RepoId) -> Result<(), Problem> {
-        self.note(format!("renamed {repo}"));
-        Ok(())
-    }
-    async fn remove_repo(&self, repo: RepoId) -> Result<(), Problem> {
-        self.note(format!("remove {repo}"));
+    fn remove_logs(&self, _: RepoId) -> Result<(), Problem> {
         Ok(())
     }
     async fn maintain(&self, repo: RepoId, full: bool) -> Result<Maintained, Problem> {
@@ -88,31 +83,22 @@ impl Outside for Fake {
     fn api_address(&self, _: &Secret, _: Option<&str>) -> Result<String, Problem> {
         Ok("https://127.0.0.1:6443".into())
     }
-    async fn retry_build(&self, actor: &Actor, repo: RepoId, n: BuildNumber) -> Result<Build, Problem> {
-        self.note(format!("retry {repo} {n} by {}", actor.label()));
-        self.store.build(repo, n)?.ok_or_else(|| Problem::no_such_repository("?"))
+    fn begin(&self, orders: &Orders) {
+        orders.builds.iter().for_each(|b| self.note(format!("begin build {} by {}", b.number, b.actor)));
+        orders.deploys.iter().for_each(|d| self.note(format!("begin deploy {} by {}", d.number, d.actor)));
     }
-    async fn start_build(&self, build: Build) -> Result<Build, Problem> {
-        self.note(format!("start {} {} by {}", build.repo, build.ref_name, build.actor));
-        self.store.add_build(build)
-    }
-    async fn cancel_build(&self, actor: &Actor, repo: RepoId, n: BuildNumber) -> Result<Build, Problem> {
-        self.note(format!("cancel build {repo} {n} by {}", actor.label()));
-        self.store.build(repo, n)?.ok_or_else(|| Problem::no_such_repository("?"))
-    }
-    async fn sync(&self, actor: &Actor, repo: RepoId) -> Result<Deploy, Problem> {
-        self.note(format!("sync {repo} by {}", actor.label()));
-        self.store.deploys(repo, None, 1)?.pop().ok_or_else(|| Problem::no_such_repository("?"))
+    async fn stop(&self, kind: Kind, id: WorkId) -> Result<bool, Problem> {
+        self.note(format!("stop {} {}", kind.word(), id.number));
+        match kind {
+            Kind::Build => self.cancel_build(id.repo, BuildNumber(id.number)),
+            _ => self.cancel_deploy(id.repo, DeployNumber(id.number)),
+        }
     }
     fn bump_edits(&self, _: &Arc<Snapshot>, _: &Place, _: &str, _: &Digest) -> Result<Vec<Edit>, Problem> {
         Ok(Vec::new())
     }
     fn bump_message(&self, _: &RepoName, _: &Build, _: &str) -> String {
         String::new()
-    }
-    async fn cancel_deploy(&self, actor: &Actor, repo: RepoId, n: DeployNumber) -> Result<Deploy, Problem> {
-        self.note(format!("cancel deploy {repo} {n} by {}", actor.label()));
-        self.store.deploy(repo, n)?.ok_or_else(|| Problem::no_such_repository("?"))
     }
     async fn diff(&self, _: RepoId) -> Result<String, Problem> {
         Ok(format!("- replicas: 1\n+ replicas: 2 {EVIL}\n"))
@@ -133,18 +119,32 @@ impl Outside for Fake {
     async fn doctor(&self) -> Vec<Check> {
         vec![Check { name: "engine".into(), ok: false, what: EVIL.into(), cure: "Start it.".into() }]
     }
-    async fn ready(&self) -> Result<(), Problem> {
-        Ok(())
-    }
     fn metrics(&self) -> String {
         "slipway_up 1\n".into()
-    }
-    async fn backup(&self) -> Result<BoxStream<'static, Result<Bytes, Problem>>, Problem> {
-        Ok(stream::iter([Ok(Bytes::from_static(b"backup"))]).boxed())
     }
 }
 
 impl Fake {
+    fn cancel_build(&self, repo: RepoId, number: BuildNumber) -> Result<bool, Problem> {
+        let Some(mut build) = self.store.build(repo, number)?.filter(|b| !b.run.state.is_final()) else {
+            return Ok(false);
+        };
+        build.run.state = BuildState::Cancelled;
+        self.store.put_build(&build)?;
+        let _ = self.changed.send(Change { repo, subject: Subject::Build(number) });
+        Ok(true)
+    }
+
+    fn cancel_deploy(&self, repo: RepoId, number: DeployNumber) -> Result<bool, Problem> {
+        let Some(mut deploy) = self.store.deploy(repo, number)?.filter(|d| !d.run.state.is_final()) else {
+            return Ok(false);
+        };
+        deploy.run.state = DeployState::Cancelled;
+        self.store.put_deploy(&deploy)?;
+        let _ = self.changed.send(Change { repo, subject: Subject::Deploy(number) });
+        Ok(true)
+    }
+
     /// Changes a build's record and tells.
     pub(crate) fn finish_build(&self, repo: RepoId, number: BuildNumber) {
         let mut build = self.store.build(repo, number).expect("read").expect("there");

@@ -1,7 +1,9 @@
 //! What the pages show and what their forms do.
 
 use http::Request;
-use slipway_core::{ObjectFormat, Role, Scope};
+use slipway_core::build::BuildState;
+use slipway_core::deploy::{DeployCause, DeployState};
+use slipway_core::{BuildNumber, DeployNumber, ObjectFormat, Role, Scope};
 
 use crate::world::{As, World, key_line, member, owner, user};
 
@@ -107,15 +109,30 @@ async fn forms_of_builds_and_deploys_reach_the_operations() {
     let world = World::new();
     let will = world.sign_in("will").await;
     for (path, verb, asked) in [
-        ("/app/builds/2", "retry", "retry 1 2 by will"),
-        ("/app/builds/3", "cancel", "cancel build 1 3 by will"),
-        ("/app/deploys", "sync", "sync 1 by will"),
-        ("/app/deploys/2", "cancel", "cancel deploy 1 2 by will"),
+        ("/app/builds/2", "retry", "begin build 4 by will"),
+        ("/app/builds/3", "cancel", "stop build 3"),
+        ("/app/deploys", "sync", "begin deploy 3 by will"),
+        ("/app/deploys/3", "cancel", "stop deploy 3"),
     ] {
         let reply = world.form(path, &will, &[("do", verb)]).await;
         assert_eq!(reply.status, 303, "{path} {verb}: {}", reply.text());
-        let wanted = asked.replacen(" 1 ", &format!(" {} ", world.app), 1);
-        assert!(world.operations.asked.lock().expect("whole").contains(&wanted), "{wanted}");
+        let known = world.operations.asked.lock().expect("whole").clone();
+        assert!(known.iter().any(|a| a == asked), "{asked}: {known:?}");
+    }
+    let (retried, stopped) = (BuildNumber(4), BuildNumber(3));
+    let build = |n| world.store.build(world.app, n).expect("read").expect("there");
+    assert_eq!((build(retried).run.state, build(retried).commit), (BuildState::Queued, world.tip("app")));
+    assert_eq!(build(stopped).run.state, BuildState::Cancelled);
+    let synced = world.store.deploy(world.app, DeployNumber(3)).expect("read").expect("there");
+    assert_eq!((synced.cause, synced.run.state), (DeployCause::Sync, DeployState::Cancelled));
+    assert_eq!(synced.commit, world.tip("app"));
+    for (path, verb, said) in [
+        ("/app/builds/4", "retry", "Build 4 is still under way."),
+        ("/app/builds/2", "cancel", "Build 2 is over: failed."),
+        ("/app/deploys/3", "cancel", "Deploy 3 is over."),
+    ] {
+        let reply = world.form(path, &will, &[("do", verb)]).await;
+        assert!(reply.status == 409 && reply.text().contains(said), "{path} {verb}: {}", reply.text());
     }
     let none = world.form("/app/builds", &will, &[("ref", "v1")]).await;
     assert!(none.status == 400 && none.text().contains("has no Dockerfile."), "{}", none.text());

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 const PIECE_BYTES: usize = 64 << 10;
 const PIECES_MAX: usize = 4;
 
-pub(super) fn stream(store: Store) -> BoxStream<'static, Result<Bytes, Problem>> {
+pub(crate) fn stream(store: Store) -> BoxStream<'static, Result<Bytes, Problem>> {
     let (pieces, out) = mpsc::channel(PIECES_MAX);
     tokio::task::spawn_blocking(move || {
         let mut writer = io::BufWriter::with_capacity(PIECE_BYTES, Pieces(pieces.clone()));
