@@ -96,7 +96,8 @@ fn who_bound_nothing_or_deletes_expects_nothing() {
 fn a_cluster_that_follows_another_branch_is_named() {
     let bindings = Bindings { registry: None, cluster: Some(cluster()) };
     let idle = told(bindings, vec![to_main(9, 1)], &[], Pack::default()).idle.expect("idle");
-    assert_eq!(idle.whys, ["no deploy of main: not the bound branch (cluster lab follows prod)"]);
+    let why = "no deploy of main: not the bound branch (cluster lab follows prod; an owner can bind another with --branch)";
+    assert_eq!(idle.whys, [why]);
 }
 
 #[test]
