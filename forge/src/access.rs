@@ -38,6 +38,8 @@ pub struct Opened {
     pub record: RepoRecord,
     /// Its objects and refs. What of them a service shows is its [`View`].
     pub repository: Arc<Repository>,
+    /// What those who fetch see at this moment, where it was opened for reading.
+    pub view: Option<View>,
 }
 
 /// Asks about an action that concerns no repository.
@@ -257,10 +259,11 @@ fn check_empty(forge: &Forge, record: &RepoRecord) -> Result<(), Problem> {
 pub fn open(forge: &Forge, caller: &Caller, name: &str, action: Action) -> Result<Opened, Problem> {
     let record = repo(forge, caller, name, action)?;
     let repository = repository(forge, &record)?;
-    if action == Action::ReadRepo {
-        shown(forge, &record, &repository)?;
-    }
-    Ok(Opened { record, repository })
+    let view = match action {
+        Action::ReadRepo => Some(shown(forge, &record, &repository)?),
+        _ => None,
+    };
+    Ok(Opened { record, repository, view })
 }
 
 /// Whether the caller may still do `action` with the repository: the credential, the account, the role and the

@@ -177,7 +177,7 @@ fn open(
     let repository = Repository::open_with(root, Settings::of_git(), config).map_err(Problem::from)?;
     let repository = repository.overruled(overrides);
     let (caller, rights) = (Caller::server(), Arc::new(Unquestioned));
-    Ok(Opened { id: RepoId(0), name, repository: Arc::new(repository), caller, rights })
+    Ok(Opened { id: RepoId(0), name, repository: Arc::new(repository), view: None, caller, rights })
 }
 
 /// The folder with the repository in it, looked for where git looks: `DIR/.git`, `DIR`, `DIR.git/.git`, `DIR.git`.

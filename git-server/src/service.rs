@@ -69,6 +69,8 @@ pub(crate) struct Opened {
     /// Its name.
     pub(crate) name: RepoName,
     pub(crate) repository: Arc<Repository>,
+    /// What those who fetch saw when it was opened: a request that opens and asks once need not look twice.
+    pub(crate) view: Option<View>,
     /// Who opened it.
     pub(crate) caller: Caller,
     /// Whether they may still do what it was opened for.
@@ -107,9 +109,9 @@ impl Shared {
             }
             opened => opened,
         };
-        let access::Opened { record, repository } = opened?;
+        let access::Opened { record, repository, view } = opened?;
         let rights = Arc::new(Pass::new(&self.forge, &caller, record.id, action));
-        Ok(Opened { id: record.id, name: record.name, repository, caller, rights })
+        Ok(Opened { id: record.id, name: record.name, repository, view, caller, rights })
     }
 }
 
@@ -336,7 +338,10 @@ fn look(opened: &Opened, service: Service, stateless: bool) -> Result<(View, Off
         Service::UploadPack => Side::Fetch,
         Service::ReceivePack => Side::Push,
     };
-    let view = opened.repository.view(side).map_err(Problem::from)?;
+    let view = match &opened.view {
+        Some(view) if stateless && service == Service::UploadPack => view.clone(),
+        _ => opened.repository.view(side).map_err(Problem::from)?,
+    };
     let offer = offer(&view.settings, opened, service, stateless)?;
     Ok((view, offer))
 }
