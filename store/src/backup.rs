@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -106,6 +107,9 @@ fn send(copy: &mut File, end: &End, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn nameless_file(folder: &Path) -> io::Result<File> {
+    // The hourly copy and somebody's backup may begin together, and the name is the same.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let path = folder.join("backup.draft");
     let _ = std::fs::remove_file(&path);
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
