@@ -19,8 +19,7 @@ use crate::config::Config;
 use crate::data::DataFolder;
 use crate::dispatch::ToWorkers;
 use crate::doors::Doors;
-use crate::follow::Followers;
-use crate::operations::{Logs, ServerOperations};
+use crate::operations::ServerOperations;
 use crate::reconcile::ClusterDeploys;
 use crate::rooms::{Disk, Rooms};
 use crate::ssh_commands::SshCommands;
@@ -69,7 +68,7 @@ impl App {
         supervisor.resume().await?;
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let (git, web) = surfaces(&rooms, &forge, &supervisor, &doors, &stop);
+        let (git, web) = surfaces(&rooms, &forge, &doors);
         let (http, ssh, base_url) = (doors.http, doors.ssh, doors.base_url.clone());
         doors.open(&config, &data, (&git, &web), (&tasks, &stop)).await?;
         tasks.spawn(keep_records(disk.store, stop.clone()));
@@ -163,24 +162,11 @@ fn work(
 }
 
 /// Git, and the pages with the API.
-fn surfaces(
-    rooms: &Rooms,
-    forge: &Arc<Forge>,
-    supervisor: &Supervisor,
-    doors: &Doors,
-    stop: &CancellationToken,
-) -> (GitServer, axum::Router) {
+fn surfaces(rooms: &Rooms, forge: &Arc<Forge>, doors: &Doors) -> (GitServer, axum::Router) {
     let commands = Arc::new(SshCommands::default());
-    let follow = Arc::new(Followers {
-        store: rooms.store.clone(),
-        supervisor: supervisor.clone(),
-        logs: Arc::new(Logs(rooms.logs.clone())),
-        stop: stop.clone(),
-    });
     let git = GitServer::new(slipway_git_server::Parts {
         forge: forge.clone(),
         acceptance: rooms.acceptance.clone(),
-        follow,
         commands: commands.clone(),
         base_url: doors.base_url(),
         limits: slipway_git_server::Limits::default(),

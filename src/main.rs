@@ -19,7 +19,6 @@ mod demo;
 mod dispatch;
 mod doctor;
 mod doors;
-mod follow;
 mod http;
 mod manifests;
 mod operations;

@@ -32,7 +32,6 @@ mod logs;
 mod metrics;
 mod repos;
 
-pub(crate) use self::logs::Logs;
 pub(crate) use self::repos::settle as settle_repos;
 
 /// How long a removed repository's work may take to stop.

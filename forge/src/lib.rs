@@ -19,6 +19,7 @@ pub mod commits;
 mod credential;
 pub mod default_branch;
 mod folders;
+pub mod follow;
 mod forge;
 pub mod grants;
 pub mod keys;

@@ -1,5 +1,7 @@
 //! Bounds of what people do.
 
+use std::time::Duration;
+
 /// Keys given with a new user.
 pub const USER_KEYS_MAX: usize = 32;
 /// Bytes of a key's title or a token's name.
@@ -43,3 +45,9 @@ pub const LOG_PIECE_BYTES: usize = 64 * 1024;
 pub const WEBHOOK_URL_BYTES_MAX: usize = 2048;
 /// Bytes of a webhook's secret.
 pub const WEBHOOK_SECRET_BYTES_MAX: usize = 1024;
+/// Lines of a followed push that may wait for a slow client.
+pub const FOLLOW_LINES_MAX: usize = 256;
+/// Longest line of a followed push that is told in one piece, in bytes.
+pub const FOLLOW_LINE_BYTES_MAX: usize = 4096;
+/// Longest time that a push is followed.
+pub const FOLLOW_MAX: Duration = Duration::from_secs(3 * 3600);

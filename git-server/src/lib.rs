@@ -1,7 +1,7 @@
 //! The Git server: protocol 0, 1 and 2 over SSH and smart HTTP.
 //!
 //! `wire` is the protocol without a transport, `service` the conversations without a transport, `ssh` and `http` carry
-//! them, [`Pipe`] needs neither. Start at [`GitServer`]. What this room needs of its siblings comes in through [`Follow`] and [`Commands`].
+//! them, [`Pipe`] needs neither. Start at [`GitServer`]. What this room needs of its siblings comes in through [`Commands`].
 
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -19,6 +19,6 @@ mod wire;
 
 pub use self::limits::Limits;
 pub use self::pipe::{Pipe, PipeService};
-pub use self::ports::{CommandIo, Commands, Follow};
+pub use self::ports::{CommandIo, Commands};
 pub use self::server::{GitServer, Parts};
 pub use self::ssh::{HostKeys, HostKeysError};

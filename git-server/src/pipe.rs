@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
 use slipway_core::accept::{Acceptance, Bindings, Incoming, Ledger, Orders, Preflight, Unquestioned};
 use slipway_core::event::Event;
 use slipway_core::target::ClusterBinding;
@@ -19,7 +17,6 @@ use slipway_repository::{ConfigValue, Repository, Settings};
 use tokio::sync::mpsc;
 
 use crate::limits::{GITFILE_BYTES_MAX, INPUT_CHUNKS, Limits, PIPE_BYTES, PIPE_SILENCE};
-use crate::ports::Follow;
 use crate::service::certificate::Signers;
 use crate::service::{Conversation, Engine, Opened, advertisement, blocking, broken};
 use crate::transport::{InputSender, Stop, input, output, too_slow};
@@ -144,13 +141,7 @@ fn write_all(mut sent: mpsc::Receiver<Bytes>, mut writer: impl Write) {
 fn engine() -> Arc<Engine> {
     let clock = || UnixMillis::from(SystemTime::now());
     let acceptance = Acceptance::new(Arc::new(Nothing), Arc::new(Nothing), clock).moving_refs_alone();
-    Arc::new(Engine::new(
-        Arc::new(acceptance),
-        Arc::new(Nothing),
-        Arc::new(Nothing),
-        "".into(),
-        Limits::default(),
-    ))
+    Arc::new(Engine::new(Arc::new(acceptance), Arc::new(Nothing), "".into(), Limits::default()))
 }
 
 fn open(
@@ -177,7 +168,15 @@ fn open(
     let repository = Repository::open_with(root, Settings::of_git(), config).map_err(Problem::from)?;
     let repository = repository.overruled(overrides);
     let (caller, rights) = (Caller::server(), Arc::new(Unquestioned));
-    Ok(Opened { id: RepoId(0), name, repository: Arc::new(repository), view: None, caller, rights })
+    Ok(Opened {
+        id: RepoId(0),
+        name,
+        repository: Arc::new(repository),
+        view: None,
+        caller,
+        rights,
+        follow: None,
+    })
 }
 
 /// The folder with the repository in it, looked for where git looks: `DIR/.git`, `DIR`, `DIR.git/.git`, `DIR.git`.
@@ -234,12 +233,6 @@ impl Ledger for Nothing {
 impl Preflight for Nothing {
     fn check(&self, _: &ClusterBinding, _: &Oid, _: &dyn Incoming) -> Result<Vec<String>, Problem> {
         Ok(Vec::new())
-    }
-}
-
-impl Follow for Nothing {
-    fn follow(&self, _: EventId) -> BoxStream<'static, String> {
-        stream::empty().boxed()
     }
 }
 

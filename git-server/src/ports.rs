@@ -3,16 +3,8 @@
 use std::pin::Pin;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
-use slipway_core::EventId;
 use slipway_forge::Caller;
 use tokio::io::{AsyncRead, AsyncWrite};
-
-/// Tells a waiting client how the work of its push goes (`git push -o wait`).
-pub trait Follow: Send + Sync {
-    /// Lines for people, until the verdict, which is the last.
-    fn follow(&self, event: EventId) -> BoxStream<'static, String>;
-}
 
 /// Runs commands that come over SSH and are not git's.
 pub trait Commands: Send + Sync {

@@ -8,7 +8,7 @@ use slipway_forge::Forge;
 use tokio_util::task::TaskTracker;
 
 use crate::limits::Limits;
-use crate::ports::{Commands, Follow};
+use crate::ports::Commands;
 use crate::service::certificate::KeysOf;
 use crate::service::{Engine, Shared};
 
@@ -18,8 +18,6 @@ pub struct Parts {
     pub forge: Arc<Forge>,
     /// The one way in for pushes.
     pub acceptance: Arc<Acceptance>,
-    /// Tells waiting pushers how it goes.
-    pub follow: Arc<dyn Follow>,
     /// Runs commands that are not git's.
     pub commands: Arc<dyn Commands>,
     /// Where the pages are, for links: `http://host:port`.
@@ -37,11 +35,11 @@ pub struct GitServer {
 impl GitServer {
     /// Puts the parts together. Serves nothing yet.
     pub fn new(parts: Parts) -> Self {
-        let Parts { forge, acceptance, follow, commands, base_url, limits } = parts;
+        let Parts { forge, acceptance, commands, base_url, limits } = parts;
         let signers = Arc::new(KeysOf(Arc::clone(&forge)));
         Self {
             shared: Arc::new(Shared {
-                engine: Arc::new(Engine::new(acceptance, follow, signers, base_url, limits)),
+                engine: Arc::new(Engine::new(acceptance, signers, base_url, limits)),
                 forge,
                 commands,
                 tasks: TaskTracker::new(),

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use slipway_core::accept::{Acceptance, Rights};
 use slipway_core::{Action, Problem, ProblemKind, RepoId, RepoName};
 use slipway_forge::access::{self, Pass};
+use slipway_forge::follow::Follow;
 use slipway_forge::{Caller, Forge};
 use slipway_repository::{Repository, Side, View};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -32,7 +33,7 @@ use self::certificate::{Certificates, Signers};
 use self::offer::offer;
 use self::quick::Pending;
 use crate::limits::{KEEPALIVE_PAUSE, Limits, REQUEST_BYTES_MAX};
-use crate::ports::{Commands, Follow};
+use crate::ports::Commands;
 use crate::transport::{Input, Output, Stop};
 use crate::wire::advertise::{Advertised, Offer, put_advertisement};
 use crate::wire::pktline::{Decoder, Packet, SideBand, put_error};
@@ -41,7 +42,6 @@ use crate::wire::{Service, Version, WireError};
 /// What a conversation needs, wherever its repository comes from and whoever talks.
 pub(crate) struct Engine {
     pub(crate) acceptance: Arc<Acceptance>,
-    pub(crate) follow: Arc<dyn Follow>,
     pub(crate) signers: Arc<dyn Signers>,
     pub(crate) certificates: Certificates,
     pub(crate) base_url: Arc<str>,
@@ -75,6 +75,8 @@ pub(crate) struct Opened {
     pub(crate) caller: Caller,
     /// Whether they may still do what it was opened for.
     pub(crate) rights: Arc<dyn Rights>,
+    /// What becomes of their pushes; `None` where nothing does.
+    pub(crate) follow: Option<Follow>,
 }
 
 impl Shared {
@@ -111,7 +113,8 @@ impl Shared {
         };
         let access::Opened { record, repository, view } = opened?;
         let rights = Arc::new(Pass::new(&self.forge, &caller, record.id, action));
-        Ok(Opened { id: record.id, name: record.name, repository, view, caller, rights })
+        let follow = Some(Follow::new(&self.forge, &caller));
+        Ok(Opened { id: record.id, name: record.name, repository, view, caller, rights, follow })
     }
 }
 
@@ -119,14 +122,12 @@ impl Engine {
     /// Shares what is the same in every server: bounds become places.
     pub(crate) fn new(
         acceptance: Arc<Acceptance>,
-        follow: Arc<dyn Follow>,
         signers: Arc<dyn Signers>,
         base_url: Arc<str>,
         limits: Limits,
     ) -> Self {
         Self {
             acceptance,
-            follow,
             signers,
             certificates: Certificates::default(),
             base_url,

@@ -165,7 +165,8 @@ impl Conversation {
     }
 
     async fn follow(&self, event: EventId, band: SideBand) -> Result<(), Stop> {
-        let mut lines = self.engine.follow.follow(event);
+        let Some(follow) = &self.opened.follow else { return Ok(()) };
+        let mut lines = follow.lines(event);
         let mut pause =
             tokio::time::interval_at(tokio::time::Instant::now() + KEEPALIVE_PAUSE, KEEPALIVE_PAUSE);
         let end = tokio::time::sleep(self.engine.limits.follow_max);

@@ -17,6 +17,9 @@ use slipway_repository::{Edit, Maintained, Snapshot};
 
 pub(crate) struct Nothing;
 
+/// The log of every build.
+const LOG: &[u8] = b"building\ntesting\x1b[2J\n== succeeded\n";
+
 fn absent<T>() -> Result<T, Problem> {
     Err(Problem::new(ProblemKind::Unavailable, "There is nothing outside.", "Nothing needs to be done."))
 }
@@ -54,8 +57,11 @@ impl Outside for Nothing {
     async fn diff(&self, _: RepoId) -> Result<String, Problem> {
         absent()
     }
-    fn read_log(&self, _: RepoId, _: BuildNumber, _: u64, _: usize) -> Result<Bytes, Problem> {
-        absent()
+    fn read_log(&self, _: RepoId, _: BuildNumber, offset: u64, _: usize) -> Result<Bytes, Problem> {
+        Ok(LOG
+            .get(usize::try_from(offset).unwrap_or(usize::MAX)..)
+            .map(Bytes::from_static)
+            .unwrap_or_default())
     }
     fn log_size(&self, _: RepoId, _: BuildNumber) -> Result<u64, Problem> {
         absent()

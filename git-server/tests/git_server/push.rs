@@ -20,12 +20,22 @@ fn a_push_tells_what_it_starts_and_wait_tells_how_it_goes() {
     let tree = dev.work_tree("tree", &[("Dockerfile", "FROM scratch\n")]);
     for (n, url) in both(&server, &dev, "app").iter().enumerate() {
         dev.commit(&tree, &[("n", &n.to_string())], "change");
-        let out = dev.try_git(&tree, &["push", "-o", "wait", url, "main"]);
+        let out = std::thread::scope(|scope| {
+            scope.spawn(|| server.succeed("app", n as u64 + 1));
+            dev.try_git(&tree, &["push", "-o", "wait", url, "main"])
+        });
         let said = text(&out.stderr);
         assert!(out.status.success(), "{said}");
         let build = format!("remote: build {} → http://{}/app/builds/{}", n + 1, server.http, n + 1);
-        let order =
-            [build.as_str(), "remote: event ", "remote: testing?[2J", "remote: verdict: passed", "-> main"];
+        let ended = format!("remote: app build {}: succeeded", n + 1);
+        let order = [
+            build.as_str(),
+            "remote: building",
+            "remote: testing?[2J",
+            ended.as_str(),
+            "remote: verdict: all done",
+            "-> main",
+        ];
         let found: Vec<Option<usize>> = order.iter().map(|line| said.find(line)).collect();
         assert!(found.iter().all(Option::is_some) && found.is_sorted(), "{found:?} in\n{said}");
     }

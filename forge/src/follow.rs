@@ -6,48 +6,46 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
 use slipway_core::build::{Build, BuildState};
-use slipway_core::deploy::{Change as ObjectChange, Deploy, DeployState, Health, ObjectReport};
-use slipway_core::{BuildNumber, DeployNumber, EventId, Problem, RepoId, RepoName, UnixMillis};
-use slipway_jobs::Notice;
-use slipway_store::Store;
-use tokio::sync::{broadcast, mpsc};
-use tokio_util::sync::CancellationToken;
+use slipway_core::deploy::{Change as ObjectChange, Deploy, DeployState, Health};
+use slipway_core::{Action, BuildNumber, DeployNumber, EventId, Problem, ProblemKind, RepoId, RepoName};
+use tokio::sync::mpsc;
 
-use crate::supervisor::{Supervisor, blocking, now};
+use self::words::{is_ending, next_try, object_id, object_line, take_lines};
+use crate::access::again;
+use crate::caller::Caller;
+use crate::forge::{Forge, blocking};
+use crate::limits::{FOLLOW_LINES_MAX, FOLLOW_MAX, LOG_PIECE_BYTES};
+use crate::outside::Change;
 
-/// Lines that may wait for a slow client.
-const LINES_MAX: usize = 256;
-/// Longest line that is told in one piece, in bytes.
-const LINE_BYTES_MAX: usize = 4096;
-/// How often the store is read again, should a change have been missed.
+mod words;
+
+/// How often the records are read again, should a change have been missed.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// Longest time that a follower is kept.
-const FOLLOW_MAX: Duration = Duration::from_secs(3 * 3600);
+/// The same while a build writes its log.
+const LOOK_AT_LOGS: Duration = Duration::from_millis(150);
 
-/// Reads build logs as they grow.
-#[async_trait]
-pub(crate) trait LogReader: Send + Sync {
-    /// Bytes from `offset`, at most 64 KiB; empty if there is nothing new.
-    async fn read(&self, repo: RepoId, number: BuildNumber, offset: u64) -> Result<Vec<u8>, Problem>;
-}
-
-/// Follows events.
+/// The work of a caller's push, as it goes on. Rights are asked again with every look: what the caller may not see any
+/// more is not told any more.
 #[derive(Clone)]
-pub(crate) struct Followers {
-    pub(crate) store: Store,
-    pub(crate) supervisor: Supervisor,
-    pub(crate) logs: Arc<dyn LogReader>,
-    pub(crate) stop: CancellationToken,
+pub struct Follow {
+    forge: Arc<Forge>,
+    caller: Caller,
 }
 
-impl slipway_git_server::Follow for Followers {
-    /// The event's lines until its verdict.
-    fn follow(&self, event: EventId) -> BoxStream<'static, String> {
-        let (lines, out) = mpsc::channel(LINES_MAX);
-        let changes = self.supervisor.changes();
+impl Follow {
+    /// Looks at nothing yet.
+    pub fn new(forge: &Arc<Forge>, caller: &Caller) -> Self {
+        Self { forge: Arc::clone(forge), caller: caller.clone() }
+    }
+
+    /// What becomes of an event, in lines for people, until the verdict, which is the last.
+    pub fn lines(&self, event: EventId) -> BoxStream<'static, String> {
+        let (lines, out) = mpsc::channel(FOLLOW_LINES_MAX);
+        // Listened to before the first look: nothing falls between.
+        let changes = self.forge.outside.changes();
         let follower = Follower {
             of: self.clone(),
             lines,
@@ -58,19 +56,54 @@ impl slipway_git_server::Follow for Followers {
             began: Instant::now(),
         };
         tokio::spawn(follower.run(changes));
-        Box::pin(futures_util::stream::unfold(out, |mut out| async move {
-            out.recv().await.map(|line| (line, out))
-        }))
+        stream::unfold(out, |mut out| async move { out.recv().await.map(|line| (line, out)) }).boxed()
+    }
+
+    /// The events that `events` led to, and the builds and deploys of all of them, with the names of their repositories
+    /// now. Blocking.
+    fn found(&self, mut events: Vec<EventId>) -> Result<Found, Problem> {
+        let store = &self.forge.store;
+        let (mut builds, mut deploys) = (Vec::new(), Vec::new());
+        let mut at = 0;
+        while let Some(event) = events.get(at).copied() {
+            at += 1;
+            let of_event = store.builds_of_event(event)?;
+            let pusher = of_event.first().map(|build| build.actor.clone());
+            for build in of_event {
+                // Somebody else's retry may reach manifests that are no business of the pusher's.
+                let own = pusher.as_ref() == Some(&build.actor);
+                let new = build.bumps.iter().filter(|_| own).filter_map(|b| b.event);
+                let new: Vec<EventId> = new.filter(|e| !events.contains(e)).collect();
+                events.extend(new);
+                builds.extend(self.seen(build.repo)?.map(|name| (name, build)));
+            }
+            for deploy in store.deploys_of_event(event)? {
+                deploys.extend(self.seen(deploy.repo)?.map(|name| (name, deploy)));
+            }
+        }
+        Ok((events, builds, deploys))
+    }
+
+    /// The name of a repository, if it is there and the caller may see it now.
+    fn seen(&self, repo: RepoId) -> Result<Option<RepoName>, Problem> {
+        match again(&self.forge, &self.caller, repo, Action::ReadRepo) {
+            Ok(record) => Ok(Some(record.name)),
+            Err(problem) if problem.kind == ProblemKind::Broken => Err(problem),
+            Err(_) => Ok(None),
+        }
     }
 }
 
+/// Events, and the builds and deploys that they led to.
+type Found = (Vec<EventId>, Vec<(RepoName, Build)>, Vec<(RepoName, Deploy)>);
+
 struct Follower {
-    of: Followers,
+    of: Follow,
     lines: mpsc::Sender<String>,
     events: Vec<EventId>,
     builds: HashMap<(RepoId, BuildNumber), BuildView>,
     deploys: HashMap<(RepoId, DeployNumber), DeployView>,
-    /// Builds and deploys whose repository was removed under them.
+    /// Builds and deploys whose repository was removed under them, or may not be seen any more.
     gone: Vec<String>,
     began: Instant,
 }
@@ -95,34 +128,31 @@ struct DeployView {
     told: Option<DeployState>,
 }
 
-/// The client is gone, or the server stops.
+/// The client is gone.
 struct Gone;
 
 impl Follower {
-    async fn run(mut self, mut changes: broadcast::Receiver<Notice>) {
-        let stop = self.of.stop.clone();
+    async fn run(mut self, changes: BoxStream<'static, Change>) {
+        // Where nothing tells of changes, the clock does.
+        let mut changes = changes.chain(stream::pending());
         while self.began.elapsed() < FOLLOW_MAX {
             match self.look().await {
                 Ok(true) | Err(Gone) => return,
                 Ok(false) => {}
             }
+            let writes = self.builds.values().any(|b| !b.build.run.state.is_final());
+            let pause = if writes { LOOK_AT_LOGS } else { LOOK_AGAIN };
             tokio::select! {
-                () = stop.cancelled() => {
-                    drop(self.say("the server stops; the work goes on when it is back".into()).await);
-                    return;
-                }
-                // A change, or having missed some: look again either way. Logs grow without a change.
-                _ = changes.recv() => while changes.try_recv().is_ok() {},
-                () = tokio::time::sleep(if self.builds.values().any(|b| !b.build.run.state.is_final()) {
-                    Duration::from_millis(150)
-                } else { LOOK_AGAIN }) => {}
+                () = self.lines.closed() => return,
+                _ = changes.next() => while changes.next().now_or_never().is_some() {},
+                () = tokio::time::sleep(pause) => {}
             }
         }
         // Hours have passed; whoever still listens shall not wait for a verdict that never comes.
         drop(self.say(self.verdict()).await);
     }
 
-    /// Forgets what the store does not know any more: it will never come to an end.
+    /// Forgets what is gone, or may not be seen any more: its end will never be told.
     async fn forget(
         &mut self,
         builds: &HashSet<(RepoId, BuildNumber)>,
@@ -144,7 +174,7 @@ impl Follower {
             there
         });
         for what in gone {
-            self.say(format!("{what}: its repository was removed")).await?;
+            self.say(format!("{what}: its repository was removed, or you may not see it any more")).await?;
             self.gone.push(what);
         }
         Ok(())
@@ -172,33 +202,8 @@ impl Follower {
     }
 
     async fn refresh(&mut self) -> Result<(), Gone> {
-        let (store, events) = (self.of.store.clone(), self.events.clone());
-        let found = blocking(move || {
-            let mut found = Vec::new();
-            let mut deploys = Vec::new();
-            let mut events: Vec<EventId> = events;
-            let mut at = 0;
-            while let Some(event) = events.get(at).copied() {
-                at += 1;
-                let of_event = store.builds_of_event(event)?;
-                let pusher = of_event.first().map(|build| build.actor.clone());
-                for build in of_event {
-                    // Somebody else's retry may reach manifests that the pusher may not see.
-                    let own = pusher.as_ref() == Some(&build.actor);
-                    let new = build.bumps.iter().filter(|_| own).filter_map(|b| b.event);
-                    let new: Vec<EventId> = new.filter(|e| !events.contains(e)).collect();
-                    events.extend(new);
-                    let name = store.repo(build.repo)?.map(|r| r.name);
-                    found.extend(name.map(|n| (n, build)));
-                }
-                for deploy in store.deploys_of_event(event)? {
-                    let name = store.repo(deploy.repo)?.map(|r| r.name);
-                    deploys.extend(name.map(|n| (n, deploy)));
-                }
-            }
-            Ok((events, found, deploys))
-        });
-        let (events, builds, deploys) = match found.await {
+        let (of, events) = (self.of.clone(), self.events.clone());
+        let (events, builds, deploys) = match blocking(move || of.found(events)).await {
             Ok(found) => found,
             Err(problem) => return self.say(problem.to_string()).await.and(Err(Gone)),
         };
@@ -234,7 +239,9 @@ impl Follower {
     async fn tell_build(&mut self, key: (RepoId, BuildNumber)) -> Result<(), Gone> {
         loop {
             let Some(view) = self.builds.get_mut(&key) else { return Ok(()) };
-            let bytes = match self.of.logs.read(key.0, key.1, view.log_offset).await {
+            let (forge, offset) = (Arc::clone(&self.of.forge), view.log_offset);
+            let read = move || forge.outside.read_log(key.0, key.1, offset, LOG_PIECE_BYTES);
+            let bytes = match blocking(read).await {
                 Ok(bytes) if bytes.is_empty() => break,
                 Ok(bytes) => bytes,
                 Err(_) if view.log_lost => break,
@@ -253,6 +260,7 @@ impl Follower {
                 }
             }
         }
+        let now = self.of.forge.now();
         let Some(view) = self.builds.get_mut(&key) else { return Ok(()) };
         let state = view.build.run.state;
         if view.told == Some(state) {
@@ -264,7 +272,7 @@ impl Follower {
         let line = match state {
             BuildState::Queued => format!("{name}: waits for its turn"),
             BuildState::Waiting => {
-                format!("{name}: {why} {}", next_try(view.build.run.retries, view.build.run.retry_at))
+                format!("{name}: {why} {}", next_try(view.build.run.retries, view.build.run.retry_at, now))
             }
             BuildState::Running => return Ok(()),
             BuildState::Succeeded => match &view.build.pushed {
@@ -279,6 +287,7 @@ impl Follower {
     }
 
     async fn tell_deploy(&mut self, key: (RepoId, DeployNumber)) -> Result<(), Gone> {
+        let now = self.of.forge.now();
         let Some(view) = self.deploys.get_mut(&key) else { return Ok(()) };
         let name = format!("{} deploy {}", view.name, view.deploy.number);
         let mut lines = Vec::new();
@@ -304,7 +313,7 @@ impl Follower {
                 DeployState::Queued => lines.push(format!("{name}: waits for its turn")),
                 DeployState::Running => lines.push(format!("{name}: to cluster {}", view.deploy.cluster)),
                 DeployState::Waiting => {
-                    let next = next_try(view.deploy.run.retries, view.deploy.run.retry_at);
+                    let next = next_try(view.deploy.run.retries, view.deploy.run.retry_at, now);
                     lines.push(format!("{name}: {why} {next}"));
                 }
                 DeployState::Healthy => lines.push(format!("{name}: healthy")),
@@ -345,76 +354,5 @@ impl Follower {
 
     async fn say(&self, line: String) -> Result<(), Gone> {
         self.lines.send(line).await.map_err(|_| Gone)
-    }
-}
-
-/// Whether a line of a build's log tells how the build ended.
-fn is_ending(line: &str) -> bool {
-    line == "== succeeded" || line.starts_with("== failed: ")
-}
-
-/// When a stage that failed for reasons outside the repository is tried again.
-fn next_try(retries: u32, at: Option<UnixMillis>) -> String {
-    let pause_s = at.unwrap_or_default().since(now()).div_ceil(1000);
-    format!("Try {} follows in {pause_s} s.", retries + 1)
-}
-
-/// Cuts what has come into lines and keeps the last, unfinished one in `partial`. A line longer than
-/// [`LINE_BYTES_MAX`] comes in pieces: what a build prints must not fill the server's memory.
-fn take_lines(partial: &mut Vec<u8>, bytes: &[u8]) -> Vec<String> {
-    let mut lines = Vec::new();
-    for piece in bytes.split_inclusive(|&b| b == b'\n') {
-        for part in piece.chunks(LINE_BYTES_MAX) {
-            partial.extend_from_slice(part);
-            if part.ends_with(b"\n") || partial.len() >= LINE_BYTES_MAX {
-                lines.push(String::from_utf8_lossy(partial).trim_end().to_owned());
-                partial.clear();
-            }
-        }
-    }
-    lines
-}
-
-fn object_id(object: &ObjectReport) -> String {
-    format!("{}/{}/{}/{}", object.group, object.kind, object.namespace.as_deref().unwrap_or(""), object.name)
-}
-
-fn object_line(object: &ObjectReport) -> String {
-    let change = match object.change {
-        ObjectChange::Pending => "waits",
-        ObjectChange::Created => "created",
-        ObjectChange::Configured => "configured",
-        ObjectChange::Unchanged => "unchanged",
-        ObjectChange::Pruned => "deleted",
-        ObjectChange::Kept => "kept",
-        ObjectChange::Refused => "refused",
-    };
-    let health = match object.health {
-        Health::Healthy => "healthy",
-        Health::Suspended => "suspended",
-        Health::Progressing => "on its way",
-        Health::Missing => "missing",
-        Health::Degraded => "degraded",
-        Health::Unknown => "unknown",
-    };
-    let message = if object.message.is_empty() { String::new() } else { format!(": {}", object.message) };
-    format!("{} {} {change}, {health}{message}", object.kind, object.name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_come_whole_and_an_endless_one_in_bounded_pieces() {
-        let mut partial = Vec::new();
-        assert_eq!(take_lines(&mut partial, b"one\ntw"), ["one"]);
-        assert_eq!(take_lines(&mut partial, b"o\n\nthree"), ["two", ""]);
-        assert_eq!(partial, b"three");
-        let pieces = take_lines(&mut partial, &vec![b'x'; 10 * LINE_BYTES_MAX]);
-        assert!(pieces.iter().all(|p| p.len() < 2 * LINE_BYTES_MAX) && !pieces.is_empty());
-        assert!(partial.len() < LINE_BYTES_MAX);
-        let told: usize = pieces.iter().map(String::len).sum();
-        assert_eq!(told + partial.len(), "three".len() + 10 * LINE_BYTES_MAX, "nothing is lost");
     }
 }
