@@ -42,6 +42,32 @@ fn a_push_tells_what_it_starts_and_wait_tells_how_it_goes() {
 }
 
 #[test]
+fn who_may_not_see_a_repository_any_more_is_told_no_more_of_it() {
+    let server = Server::start();
+    let dev = server.person("dev", false);
+    server.repo("app", false);
+    server.grant("dev", "app", Role::Write);
+    server.bind("app");
+    let tree = dev.work_tree("tree", &[("Dockerfile", "FROM scratch\n")]);
+    let out = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            server.wait_for_build("app", 1);
+            // So that it is told of once.
+            std::thread::sleep(std::time::Duration::from_secs(2));
+            server.revoke("dev", "app");
+        });
+        dev.try_git(&tree, &["push", "-o", "wait", &dev.ssh_url("app"), "main"])
+    });
+    let said = text(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    assert!(
+        said.contains("app build 1: its repository was removed, or you may not see it any more"),
+        "{said}"
+    );
+    assert!(said.contains("verdict: not done"), "{said}");
+}
+
+#[test]
 fn of_several_refs_the_good_ones_move_unless_it_is_atomic() {
     let server = Server::start();
     let dev = server.person("dev", false);

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use slipway_core::accept::{Acceptance, Incoming, Preflight};
-use slipway_core::build::BuildState;
+use slipway_core::build::{Build, BuildState};
 use slipway_core::people::{PublicKey, Token, User};
 use slipway_core::target::{ClusterBinding, Registry, RegistryBinding, RegistryKind};
 use slipway_core::{BuildNumber, ObjectFormat, Oid, Problem, RepoName, Role, Scope, UnixMillis, UserName};
@@ -134,16 +134,21 @@ impl Server {
         self.runtime.as_ref().expect("running").block_on(job)
     }
 
-    /// Waits for a build, lets it be seen as it runs, and ends it well.
-    pub(crate) fn succeed(&self, repo: &str, number: u64) {
+    /// A build, once it is recorded.
+    pub(crate) fn wait_for_build(&self, repo: &str, number: u64) -> Build {
         let repo =
             self.store.repo_by_name(&RepoName::parse(repo).expect("valid")).expect("read").expect("there");
-        let mut build = loop {
+        loop {
             match self.store.build(repo.id, BuildNumber(number)).expect("a store") {
-                Some(build) => break build,
+                Some(build) => return build,
                 None => std::thread::sleep(Duration::from_millis(20)),
             }
-        };
+        }
+    }
+
+    /// Waits for a build, lets it be seen as it runs, and ends it well.
+    pub(crate) fn succeed(&self, repo: &str, number: u64) {
+        let mut build = self.wait_for_build(repo, number);
         for state in [BuildState::Running, BuildState::Succeeded] {
             build.run.state = state;
             self.store.put_build(&build).expect("a store");
@@ -176,6 +181,12 @@ impl Server {
         let repo =
             self.store.repo_by_name(&RepoName::parse(repo).expect("valid")).expect("read").expect("there");
         self.store.grant(&user_name(user), repo.id, role).expect("granted");
+    }
+
+    pub(crate) fn revoke(&self, user: &str, repo: &str) {
+        let repo =
+            self.store.repo_by_name(&RepoName::parse(repo).expect("valid")).expect("read").expect("there");
+        self.store.revoke(&user_name(user), repo.id).expect("revoked");
     }
 
     /// Binds a repository to a registry, so that pushes owe builds.
