@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::data::DataFolder;
+use crate::descriptors::Connections;
 use crate::dispatch::ToWorkers;
 use crate::doors::Doors;
 use crate::operations::ServerOperations;
@@ -52,6 +53,7 @@ impl App {
     /// Opens the data folder, settles what a crash left, binds, resumes unfinished work, serves.
     pub(crate) async fn start(data: &Path, config: Config) -> Result<Self, Problem> {
         let began = Instant::now();
+        let connections = connections();
         let data = DataFolder::open(data)?;
         let disk = Disk::open(data.clone()).await?;
         data.clear_run();
@@ -68,9 +70,9 @@ impl App {
         supervisor.resume().await?;
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let (git, web) = surfaces(&rooms, &forge, &doors);
+        let (git, web) = surfaces(&rooms, &forge, &doors, connections.ssh);
         let (http, ssh, base_url) = (doors.http, doors.ssh, doors.base_url.clone());
-        doors.open(&config, &data, (&git, &web), (&tasks, &stop)).await?;
+        doors.open(&config, &data, (&git, &web), (&tasks, &stop), connections.http).await?;
         tasks.spawn(keep_records(disk.store, stop.clone()));
         tasks.spawn(sweep_engine(rooms.clone(), supervisor.clone()));
         tracing::info!(%http, %ssh, data = %data.root().display(), ms = began.elapsed().as_millis() as u64, "serving");
@@ -161,15 +163,32 @@ fn work(
     Ok((supervisor, upkeep))
 }
 
+/// The connections that the process may hold, once it may open all the files that it can get.
+fn connections() -> Connections {
+    let (http, git) = (crate::http::Limits::default(), slipway_git_server::Limits::default());
+    Connections::within(
+        crate::descriptors::raise(),
+        Connections { http: http.connections, ssh: git.connections_max },
+    )
+}
+
 /// Git, and the pages with the API.
-fn surfaces(rooms: &Rooms, forge: &Arc<Forge>, doors: &Doors) -> (GitServer, axum::Router) {
+fn surfaces(
+    rooms: &Rooms,
+    forge: &Arc<Forge>,
+    doors: &Doors,
+    ssh_connections: usize,
+) -> (GitServer, axum::Router) {
     let commands = Arc::new(SshCommands::default());
     let git = GitServer::new(slipway_git_server::Parts {
         forge: forge.clone(),
         acceptance: rooms.acceptance.clone(),
         commands: commands.clone(),
         base_url: doors.base_url(),
-        limits: slipway_git_server::Limits::default(),
+        limits: slipway_git_server::Limits {
+            connections_max: ssh_connections,
+            ..slipway_git_server::Limits::default()
+        },
     });
     let web = slipway_web::router(slipway_web::Parts {
         forge: forge.clone(),

@@ -45,11 +45,14 @@ impl Doors {
         data: &DataFolder,
         (git, web): (&GitServer, &axum::Router),
         (tasks, stop): (&TaskTracker, &CancellationToken),
+        connections: usize,
     ) -> Result<(), Problem> {
         let keys = data.keys();
         let host_keys = blocking(move || HostKeys::load_or_create(&keys).map_err(Problem::from)).await?;
         let (public, drain) = (git.router().merge(web.clone()), Duration::from_secs(config.drain_s));
-        tasks.spawn(http::serve(self.http_listener, public, config.front(), stop.clone(), drain));
+        let limits = http::Limits { connections, ..http::Limits::default() };
+        let end = (stop.clone(), drain);
+        tasks.spawn(http::serve(self.http_listener, public, config.front(), limits, end));
         tasks.spawn(http::serve_admin(self.admin_listener, web.clone(), stop.clone()));
         let proxies = config.proxies_of(Listener::Ssh);
         tasks.spawn(git.clone().serve_ssh(self.ssh_listener, host_keys, proxies, stop.clone()));

@@ -1,6 +1,9 @@
-//! The HTTP listener: connections bounded, slow heads cut off, peers told to the router, drained on stop.
+//! The HTTP listener and the admin socket: connections bounded and shared, slow clients cut off, drained on stop.
 
-mod lobby;
+mod flow;
+mod guest;
+mod hall;
+mod limits;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -9,8 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::ConnectInfo;
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,19 +20,14 @@ use hyper_util::server::graceful::GracefulShutdown;
 use slipway_core::{Problem, ProblemKind};
 use slipway_forge::Caller;
 use slipway_forge::origin::TrustedProxies;
+use slipway_forge::shares::Shares;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use self::lobby::{Answer, Lobby};
-
-/// Connections at once.
-const CONNECTIONS_MAX: usize = 2048;
-/// Time for a request's head.
-const HEAD_MAX: Duration = Duration::from_secs(15);
-/// Pause after a failed accept (no file descriptors left, say).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use self::hall::Hall;
+pub(crate) use self::limits::Limits;
+use self::limits::{ACCEPT_PAUSE, BUFFER_BYTES, SWEEP_EVERY};
 
 /// Binds an address.
 pub(crate) async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, Problem> {
@@ -58,77 +54,34 @@ pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     front: Front,
-    stop: CancellationToken,
-    grace: Duration,
+    limits: Limits,
+    (stop, grace): (CancellationToken, Duration),
 ) {
-    serve_some(listener, router, front, stop, (CONNECTIONS_MAX, grace)).await;
-}
-
-/// The same with so many connections at most.
-async fn serve_some(
-    listener: TcpListener,
-    router: Router,
-    front: Front,
-    stop: CancellationToken,
-    (most, grace): (usize, Duration),
-) {
-    let front = Arc::new(front);
-    let slots = Arc::new(Semaphore::new(most));
-    let lobby = Arc::new(Lobby::default());
+    let places = Shares::new("connections over HTTP", limits.shares());
+    let hall = Arc::new(Hall::new(router, front, limits));
     let graceful = GracefulShutdown::new();
-    let server = builder();
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
+            _ = sweep.tick() => {
+                places.sweep();
+                continue;
+            }
         };
         let Ok((stream, peer)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        if slots.available_permits() == 0 {
-            lobby.dismiss();
-        }
-        let slot = tokio::select! {
-            () = stop.cancelled() => break,
-            slot = slots.clone().acquire_owned() => slot,
-        };
-        // Small answers must not wait for a full segment; a failure here only costs latency.
-        drop(stream.set_nodelay(true));
-        let (router, front) = (router.clone(), Arc::clone(&front));
-        let gone = CancellationToken::new();
-        let guest = lobby.enter(gone.clone());
-        let (server, watcher) = (server.clone(), graceful.watcher());
-        tokio::spawn(async move {
-            let (mut stream, proxy) = (stream, peer);
-            let told = tokio::select! {
-                told = front.connections.accepted(&mut stream, proxy) => told,
-                () = gone.cancelled() => return,
-            };
-            let peer = match told {
-                Ok(peer) => peer,
-                Err(error) => return tracing::warn!(%proxy, "a proxy does not say who connects: {error}"),
-            };
-            let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-                let client =
-                    SocketAddr::new(front.requests.client(peer.ip(), request.headers()), peer.port());
-                request.extensions_mut().insert(ConnectInfo(client));
-                let busy = guest.busy();
-                let answer = router.clone().oneshot(request);
-                async move {
-                    answer.await.map(|answer| answer.map(|body| Body::new(Answer { body, _busy: busy })))
-                }
-            });
-            let connection =
-                server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-            let connection = watcher.watch(connection);
-            tokio::select! {
-                // A client that breaks off is no news.
-                ended = connection => drop(ended),
-                () = gone.cancelled() => {}
+        let (hall, party, watcher) = (Arc::clone(&hall), hall.party(peer), graceful.watcher());
+        match places.enter_now(party.clone()) {
+            Some(place) => drop(tokio::spawn(async move { hall.receive(stream, peer, place, watcher).await })),
+            None => {
+                let problem = places.refusal(&party);
+                tokio::spawn(async move { hall.turn_away(stream, &problem).await });
             }
-            drop(slot);
-        });
+        }
     }
     drop(listener);
     drop(tokio::time::timeout(grace, graceful.shutdown()).await);
@@ -151,7 +104,7 @@ pub(crate) fn bind_admin(path: &Path) -> Result<UnixListener, Problem> {
 
 /// Serves the router on the admin socket, as the server itself.
 pub(crate) async fn serve_admin(listener: UnixListener, router: Router, stop: CancellationToken) {
-    let server = builder();
+    let server = builder(&Limits::default());
     loop {
         let stream = tokio::select! {
             () = stop.cancelled() => return,
@@ -174,74 +127,12 @@ pub(crate) async fn serve_admin(listener: UnixListener, router: Router, stop: Ca
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
+fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
+    server.http1().timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(BUFFER_BYTES);
     server.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(30)));
     server
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn who_holds_connections_without_a_word_keeps_nobody_out() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-        let address = listener.local_addr().expect("an address");
-        let router = Router::new().route("/", axum::routing::get(async || "here"));
-        let stop = CancellationToken::new();
-        let served = tokio::spawn(serve_some(
-            listener,
-            router,
-            Front::default(),
-            stop.clone(),
-            (8, Duration::from_secs(1)),
-        ));
-        let mut silent = Vec::new();
-        for n in 0..40 {
-            let mut stream = TcpStream::connect(address).await.expect("connected");
-            if n % 2 == 0 {
-                // Half of them have asked once, and keep the connection.
-                stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("asked");
-            }
-            silent.push(stream);
-        }
-        let mut stream = TcpStream::connect(address).await.expect("connected");
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.expect("asked");
-        let mut answer = String::new();
-        let read = tokio::time::timeout(HEAD_MAX / 3, stream.read_to_string(&mut answer)).await;
-        assert!(read.is_ok_and(|read| read.is_ok()) && answer.ends_with("here"), "{answer}");
-        stop.cancel();
-        served.await.expect("ended");
-    }
-
-    #[tokio::test]
-    async fn a_trusted_proxy_tells_who_connects() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-        let address = listener.local_addr().expect("an address");
-        let who = async |ConnectInfo(from): ConnectInfo<SocketAddr>| from.ip().to_string();
-        let router = Router::new().route("/", axum::routing::get(who));
-        let stop = CancellationToken::new();
-        let proxies = TrustedProxies::parse(&["127.0.0.1".to_owned()]).expect("valid");
-        let front = Front { connections: proxies.clone(), requests: proxies };
-        let limits = (8, Duration::from_secs(1));
-        let served = tokio::spawn(serve_some(listener, router, front, stop.clone(), limits));
-        let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\x7f\0\0\x01\x12\x67\0\x16";
-        let request = &b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"[..];
-        for (sent, ends) in [([&header[..], request].concat(), "203.0.113.9"), (request.to_vec(), "")] {
-            let mut stream = TcpStream::connect(address).await.expect("connected");
-            stream.write_all(&sent).await.expect("sent");
-            let mut answer = Vec::new();
-            // Whoever does not speak the protocol is cut off.
-            drop(stream.read_to_end(&mut answer).await);
-            let answer = String::from_utf8_lossy(&answer).into_owned();
-            assert!(answer.ends_with(ends) && answer.is_empty() == ends.is_empty(), "{ends}: {answer}");
-        }
-        stop.cancel();
-        served.await.expect("ended");
-    }
-}
+mod tests;

@@ -16,6 +16,7 @@ mod cli;
 mod config;
 mod data;
 mod demo;
+mod descriptors;
 mod dispatch;
 mod doctor;
 mod doors;

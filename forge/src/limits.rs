@@ -51,3 +51,5 @@ pub const FOLLOW_LINES_MAX: usize = 256;
 pub const FOLLOW_LINE_BYTES_MAX: usize = 4096;
 /// Longest time that a push is followed.
 pub const FOLLOW_MAX: Duration = Duration::from_secs(3 * 3600);
+/// Who may wait for a place of one kind at once.
+pub const PLACE_WAITERS_MAX: usize = 4096;

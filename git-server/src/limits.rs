@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use slipway_forge::shares::Bounds;
+
 /// Longest pkt-line, its four digits included, in bytes (gitprotocol-common).
 pub(crate) const PKT_BYTES_MAX: usize = 65_520;
 /// Most payload bytes behind the band byte of a `side-band-64k` packet.
@@ -102,6 +104,15 @@ pub(crate) const BLAME_UPDATES_MAX: usize = 16;
 
 /// How long a new SSH client is given to say what it is before it is taken for one that lets the server speak first.
 pub(crate) const SSH_ID_WAIT: Duration = Duration::from_millis(200);
+/// How long a push whose client sends nothing keeps its place while others wait for one.
+pub(crate) const PUSH_PATIENCE: Duration = Duration::from_secs(5);
+/// The same for an SSH connection on which nobody has signed in.
+pub(crate) const LOGIN_PATIENCE: Duration = Duration::from_secs(2);
+/// How long an SSH connection waits for a place before it is turned away.
+pub(crate) const CONNECTION_WAIT: Duration = Duration::from_secs(10);
+/// How long a client that is turned away is given to read why, and how many at once are.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
+pub(crate) const FAREWELLS_MAX: usize = 64;
 /// How long an SSH client may take to prove who it is.
 pub(crate) const LOGIN_GRACE: Duration = Duration::from_secs(20);
 /// How long an SSH channel may wait for its command.
@@ -149,8 +160,8 @@ pub struct Limits {
     pub place_wait: Duration,
     /// SSH connections at once.
     pub connections_max: usize,
-    /// SSH connections from one address at once.
-    pub connections_per_address_max: usize,
+    /// SSH connections of one account at once, and from one address before anybody has signed in.
+    pub connections_per_party_max: usize,
     /// Bytes of one pushed pack.
     pub pack_bytes_max: u64,
     /// Objects in one pushed pack.
@@ -163,16 +174,38 @@ pub struct Limits {
     pub follow_max: Duration,
 }
 
+impl Limits {
+    /// One more than a party may have, so that there is always one for another.
+    pub(crate) fn builders(&self) -> Bounds {
+        Bounds { each: self.builders_max, owners: 1, ..Bounds::of(self.builders_max + 1) }
+    }
+
+    pub(crate) fn senders(&self) -> Bounds {
+        Bounds::of(self.senders_max)
+    }
+
+    pub(crate) fn receivers(&self) -> Bounds {
+        let patience = PUSH_PATIENCE;
+        Bounds { each: (self.receivers_max / 2).max(1), patience, ..Bounds::of(self.receivers_max) }
+    }
+
+    pub(crate) fn connections(&self) -> Bounds {
+        let (places, each) = (self.connections_max, self.connections_per_party_max.min(self.connections_max));
+        let queue = places / 4;
+        Bounds { each, owners: (places / 16).max(2), queue, patience: LOGIN_PATIENCE, ..Bounds::of(places) }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Self {
             builders_max: cores.max(2),
-            senders_max: 128,
-            receivers_max: (cores * 4).max(8),
+            senders_max: 512,
+            receivers_max: (cores * 8).max(32),
             place_wait: Duration::from_secs(60),
             connections_max: 512,
-            connections_per_address_max: 64,
+            connections_per_party_max: 128,
             pack_bytes_max: 8 * 1024 * 1024 * 1024,
             objects_max: 20_000_000,
             object_bytes_max: 2 * 1024 * 1024 * 1024,

@@ -23,9 +23,9 @@ use slipway_core::accept::{Acceptance, Rights};
 use slipway_core::{Action, Problem, ProblemKind, RepoId, RepoName};
 use slipway_forge::access::{self, Pass};
 use slipway_forge::follow::Follow;
+use slipway_forge::shares::{Party, Place, Shares};
 use slipway_forge::{Caller, Forge};
 use slipway_repository::{Repository, Side, View};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -46,9 +46,9 @@ pub(crate) struct Engine {
     pub(crate) certificates: Certificates,
     pub(crate) base_url: Arc<str>,
     pub(crate) limits: Limits,
-    pub(crate) builders: Arc<Semaphore>,
-    pub(crate) senders: Arc<Semaphore>,
-    pub(crate) receivers: Arc<Semaphore>,
+    pub(crate) builders: Arc<Shares>,
+    pub(crate) senders: Arc<Shares>,
+    pub(crate) receivers: Arc<Shares>,
     pub(crate) spare: Arc<chunk::Spare>,
     pub(crate) stop: CancellationToken,
 }
@@ -131,26 +131,18 @@ impl Engine {
             signers,
             certificates: Certificates::default(),
             base_url,
-            builders: Arc::new(Semaphore::new(limits.builders_max)),
-            senders: Arc::new(Semaphore::new(limits.senders_max)),
-            receivers: Arc::new(Semaphore::new(limits.receivers_max)),
+            builders: Shares::new("packs being made", limits.builders()),
+            senders: Shares::new("fetches", limits.senders()),
+            receivers: Shares::new("pushes", limits.receivers()),
             spare: Arc::default(),
             limits,
             stop: CancellationToken::new(),
         }
     }
 
-    /// Waits for a place, but not for ever.
-    pub(crate) async fn place(&self, places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
-        let wait = self.limits.place_wait;
-        match tokio::time::timeout(wait, Arc::clone(places).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Problem::new(
-                ProblemKind::Busy,
-                format!("The server has been busy with other transfers for {} seconds.", wait.as_secs()),
-                "Try again in a minute.",
-            )),
-        }
+    /// Waits for a place for whoever that is, but not for ever.
+    pub(crate) async fn place(&self, places: &Arc<Shares>, caller: &Caller) -> Result<Place, Problem> {
+        places.enter(Party::of(caller), self.limits.place_wait).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Git and the administrative commands over SSH (russh). Who may do what is decided in `service` and behind
 //! [`crate::Commands`].
 
+mod admission;
 mod channel;
 pub(crate) mod exec;
 mod host_keys;

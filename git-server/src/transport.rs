@@ -6,11 +6,14 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use slipway_core::{Problem, ProblemKind};
+use slipway_core::Problem;
+use slipway_forge::pace::{Pace, TooSlow};
+use slipway_forge::shares::Place;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::limits::{CHUNKS_AHEAD, DRAIN_BYTES_MAX, INPUT_BYTES_MIN, INPUT_CHUNKS, RATE_MIN, STALL};
 
@@ -97,8 +100,8 @@ impl Input {
     }
 
     /// Reads it from a thread that may block, after what has been taken already.
-    pub(crate) fn into_reader(self, first: Bytes) -> InputReader {
-        InputReader { front: first, input: self, refused: None }
+    pub(crate) fn into_reader(self, first: Bytes, place: Arc<Place>) -> InputReader {
+        InputReader { front: first, input: self, place, refused: None }
     }
 }
 
@@ -106,6 +109,8 @@ impl Input {
 pub(crate) struct InputReader {
     front: Bytes,
     input: Input,
+    /// Told while the client is waited for.
+    place: Arc<Place>,
     refused: Option<Problem>,
 }
 
@@ -119,7 +124,13 @@ impl InputReader {
 impl Read for InputReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.front.is_empty() {
-            match self.input.rx.blocking_recv() {
+            let chunk = self.input.rx.try_recv().ok().or_else(|| {
+                self.place.waits(Duration::MAX);
+                let chunk = self.input.rx.blocking_recv();
+                self.place.works();
+                chunk
+            });
+            match chunk {
                 None => return Ok(0),
                 Some(Ok(chunk)) => self.front = chunk,
                 Some(Err(problem)) => {
@@ -161,6 +172,23 @@ impl Output {
         }
     }
 
+    /// The same for whoever has a place: while the client is waited for, it may be given to somebody else, and then the
+    /// client counts as gone.
+    pub(crate) async fn send_as(&self, place: &Place, bytes: Bytes) -> Result<(), Stop> {
+        let bytes = match self.tx.try_send(bytes) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(bytes)) => bytes,
+            Err(TrySendError::Closed(_)) => return Err(Stop::Gone),
+        };
+        place.waits(STALL + Duration::from_secs(bytes.len() as u64 / RATE_MIN));
+        let sent = tokio::select! {
+            sent = self.send(bytes) => sent,
+            () = place.gone() => Err(Stop::Gone),
+        };
+        place.works();
+        sent
+    }
+
     /// Hands bytes on if there is room: for keepalives and progress, which nobody misses while data flows.
     pub(crate) fn offer(&self, bytes: impl Into<Bytes>) {
         let _ = self.tx.try_send(bytes.into());
@@ -172,44 +200,12 @@ impl Output {
     }
 }
 
-/// Watches that a client keeps sending: at least [`INPUT_BYTES_MIN`] bytes in each span of waiting for it.
-#[derive(Debug)]
-pub(crate) struct Pace {
-    span: Duration,
-    since: Instant,
-    waited: Duration,
-    bytes: u64,
-}
-
-impl Pace {
-    /// Starts watching.
-    pub(crate) fn new(span: Duration) -> Self {
-        Self { span, since: Instant::now(), waited: Duration::ZERO, bytes: 0 }
-    }
-
-    /// Waiting for the client starts now: the time that the server takes itself does not count.
-    pub(crate) fn wait(&mut self) {
-        self.since = Instant::now();
-    }
-
-    /// The client sent so many bytes. False if it is too slow.
-    pub(crate) fn got(&mut self, bytes: usize) -> bool {
-        self.waited += self.since.elapsed();
-        self.bytes = self.bytes.saturating_add(bytes as u64);
-        if self.waited < self.span {
-            return true;
-        }
-        let enough = self.bytes >= INPUT_BYTES_MIN;
-        (self.waited, self.bytes) = (Duration::ZERO, 0);
-        enough
-    }
+/// Watches that a client keeps sending what it has begun to send.
+pub(crate) fn pace(span: Duration) -> Pace {
+    Pace::new(span, INPUT_BYTES_MIN)
 }
 
 /// What a client is told that stopped sending.
 pub(crate) fn too_slow(span: Duration) -> Problem {
-    Problem::new(
-        ProblemKind::TimedOut,
-        format!("Nothing, or next to nothing, came for {} seconds.", span.as_secs()),
-        "Check the network and try again.",
-    )
+    TooSlow { span }.into()
 }

@@ -1,59 +1,70 @@
-//! The one door to blocking work: a bounded number of reads at once, fewer for people who have not signed in.
+//! The one door to blocking work: a bounded number of reads at once, fewer for people who have not signed in, and of
+//! those a share for each party.
 //!
-//! The permit moves into the closure, so it is given back when the work has really ended, even where the request that
+//! The place moves into the closure, so it is given back when the work has really ended, even where the request that
 //! wanted it is long gone.
 
 use std::sync::Arc;
 
 use slipway_core::{Actor, Problem, ProblemKind};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use slipway_forge::Caller;
+use slipway_forge::shares::{Bounds, Party, Place, Shares};
 
-use crate::limits::{MEMBER_READS_MAX, READ_WAIT, VISITOR_READS_MAX};
+use crate::limits::{MEMBER_READS_MAX, READ_WAIT, SIGN_INS_MAX, VISITOR_READS_MAX};
 
 pub(crate) struct Door {
-    members: Arc<Semaphore>,
-    visitors: Arc<Semaphore>,
+    members: Arc<Shares>,
+    visitors: Arc<Shares>,
+    /// To find out who calls. Short, and apart: whoever is let in here may yet be an owner.
+    sign_ins: Arc<Shares>,
 }
 
 impl Door {
     pub(crate) fn new() -> Self {
+        let shares = |places| Shares::new("requests", Bounds::of(places));
         Self {
-            members: Arc::new(Semaphore::new(MEMBER_READS_MAX)),
-            visitors: Arc::new(Semaphore::new(VISITOR_READS_MAX)),
+            members: shares(MEMBER_READS_MAX),
+            visitors: shares(VISITOR_READS_MAX),
+            sign_ins: shares(SIGN_INS_MAX),
         }
     }
 
-    /// Runs `work` on a thread that may block.
+    /// Runs `work` of that caller on a thread that may block.
     ///
     /// # Errors
     /// `Busy` if no place came free in time, `Broken` if the work panicked, else its own.
-    pub(crate) async fn run<T, F>(&self, actor: &Actor, work: F) -> Result<T, Problem>
+    pub(crate) async fn run<T, F>(&self, caller: &Caller, work: F) -> Result<T, Problem>
     where
         T: Send + 'static,
         F: FnOnce() -> Result<T, Problem> + Send + 'static,
     {
-        let permit = self.enter(actor).await?;
-        let task = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            work()
-        });
-        task.await.unwrap_or_else(|_| Err(broken()))
+        let places = if matches!(caller.actor, Actor::Anonymous) { &self.visitors } else { &self.members };
+        work_in(places.enter(Party::of(caller), READ_WAIT).await?, work).await
     }
 
-    /// A place for work that goes on while its answer is already under way; it must move to the thread that works.
-    pub(crate) async fn enter(&self, actor: &Actor) -> Result<OwnedSemaphorePermit, Problem> {
-        let places = if matches!(actor, Actor::Anonymous) { &self.visitors } else { &self.members };
-        let waiting = tokio::time::timeout(READ_WAIT, Arc::clone(places).acquire_owned());
-        match waiting.await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(busy()),
-        }
+    /// Looks up who somebody at that address is.
+    ///
+    /// # Errors
+    /// As for [`Door::run`].
+    pub(crate) async fn sign_in<T, F>(&self, from: Party, work: F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T, Problem> + Send + 'static,
+    {
+        work_in(self.sign_ins.enter(from, READ_WAIT).await?, work).await
     }
 }
 
-/// The answer where no place is free.
-pub(crate) fn busy() -> Problem {
-    Problem::new(ProblemKind::Busy, "Too many requests are being answered.", "Try again in a few seconds.")
+async fn work_in<T, F>(place: Place, work: F) -> Result<T, Problem>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, Problem> + Send + 'static,
+{
+    let task = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        work()
+    });
+    task.await.unwrap_or_else(|_| Err(broken()))
 }
 
 fn broken() -> Problem {
@@ -68,25 +79,37 @@ fn broken() -> Problem {
 mod tests {
     use super::*;
 
+    fn visitor(n: u8) -> Caller {
+        Caller::anonymous(slipway_forge::Surface::Pages, Some([10, 0, 0, n].into()))
+    }
+
     #[tokio::test]
-    async fn a_visitor_beyond_the_bound_is_told_to_come_back_and_members_still_get_in() {
+    async fn no_visitor_takes_the_last_place_of_all_and_none_that_of_members() {
         let door = Arc::new(Door::new());
         let (release, wait) = std::sync::mpsc::channel::<()>();
         let wait = Arc::new(std::sync::Mutex::new(wait));
-        for _ in 0..VISITOR_READS_MAX {
+        let hold = |n: u8| {
             let (door, wait) = (Arc::clone(&door), Arc::clone(&wait));
             tokio::spawn(async move {
-                door.run(&Actor::Anonymous, move || {
+                let held = move || {
                     let _ = wait.lock().map(|w| w.recv());
                     Ok(())
-                })
-                .await
-            });
+                };
+                door.run(&visitor(n), held).await
+            })
+        };
+        for _ in 0..VISITOR_READS_MAX {
+            hold(1);
         }
         tokio::task::yield_now().await;
-        let refused = door.run(&Actor::Anonymous, || Ok(())).await;
-        assert_eq!(refused.map_err(|p| p.kind), Err(ProblemKind::Busy));
-        assert_eq!(door.run(&Actor::Server, || Ok(7)).await, Ok(7));
+        let refused = door.run(&visitor(1), || Ok(())).await.expect_err("its share is taken");
+        assert!(refused.kind == ProblemKind::Busy && refused.what.contains("your address"), "{refused}");
+        assert_eq!(door.run(&visitor(2), || Ok(7)).await, Ok(7));
+        hold(2);
+        tokio::task::yield_now().await;
+        let refused = door.run(&visitor(3), || Ok(())).await.expect_err("all are taken");
+        assert!(refused.what.contains("on this server"), "{refused}");
+        assert_eq!(door.run(&Caller::host(), || Ok(7)).await, Ok(7));
         drop(release);
     }
 
@@ -94,7 +117,7 @@ mod tests {
     async fn a_panic_is_a_problem_and_gives_its_place_back() {
         let door = Door::new();
         for _ in 0..=MEMBER_READS_MAX {
-            let answer: Result<(), Problem> = door.run(&Actor::Server, || panic!("on purpose")).await;
+            let answer: Result<(), Problem> = door.run(&Caller::host(), || panic!("on purpose")).await;
             assert_eq!(answer.map_err(|p| p.kind), Err(ProblemKind::Broken));
         }
     }

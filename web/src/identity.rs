@@ -12,8 +12,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
-use slipway_core::{Actor, Problem};
+use slipway_core::Problem;
 use slipway_forge::limits::CREDENTIAL_BYTES_MAX;
+use slipway_forge::shares::Party;
 use slipway_forge::sign_in::{self, At};
 use slipway_forge::{Caller, Surface};
 
@@ -67,17 +68,18 @@ pub(crate) async fn identify(
 async fn recognise(shared: &Arc<Shared>, headers: &HeaderMap, at: At) -> Result<Visitor, Problem> {
     let forge = Arc::clone(&shared.parts.forge);
     let nobody = move || Caller::anonymous(at.surface, at.from);
+    let party = Party::of(&nobody());
     match read_claim(headers, shared.https()) {
         Claim::Nobody => Ok(Visitor { caller: nobody(), csrf: None }),
         Claim::Unreadable => Err(sign_in::unreadable(&forge, at)),
         Claim::Token { account, value } => {
             let work = move || sign_in::by_token(&forge, account.as_deref(), &value, at);
-            Ok(Visitor { caller: shared.door.run(&Actor::Server, work).await?, csrf: None })
+            Ok(Visitor { caller: shared.door.sign_in(party, work).await?, csrf: None })
         }
         Claim::Session(cookie) => {
             let csrf = csrf::token_for(&cookie);
             let work = move || sign_in::by_session(&forge, &cookie, at);
-            Ok(match shared.door.run(&Actor::Server, work).await? {
+            Ok(match shared.door.sign_in(party, work).await? {
                 Some(caller) => Visitor { caller, csrf: Some(csrf) },
                 // An ended session is nobody, not an error: the page then offers to sign in.
                 None => Visitor { caller: nobody(), csrf: None },

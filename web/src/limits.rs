@@ -8,6 +8,8 @@ pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) const MEMBER_READS_MAX: usize = 16;
 /// Blocking reads at work at once for everybody else.
 pub(crate) const VISITOR_READS_MAX: usize = 4;
+/// Look-ups of who calls at once.
+pub(crate) const SIGN_INS_MAX: usize = 8;
 /// How long a read waits for its place before the answer is "busy".
 pub(crate) const READ_WAIT: Duration = Duration::from_secs(2);
 /// Seconds after which a "busy" answer asks to come again.

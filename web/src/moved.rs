@@ -28,8 +28,8 @@ pub(crate) async fn lead_on(State(shared): State<Arc<Shared>>, request: Request,
     }
     let (Some(place), Some(visitor)) = (Place::of(&uri), visitor) else { return response };
     let (forge, caller, name) = (Arc::clone(&shared.parts.forge), visitor.caller, place.name.clone());
-    let actor = caller.actor.clone();
-    let asked = shared.door.run(&actor, move || access::moved(&forge, &caller, &name, Action::ReadRepo));
+    let asker = caller.clone();
+    let asked = shared.door.run(&caller, move || access::moved(&forge, &asker, &name, Action::ReadRepo));
     match asked.await {
         Ok(Some(new)) => place.redirect(&new, &method),
         _ => response,

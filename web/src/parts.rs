@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use slipway_forge::Forge;
-use tokio::sync::Semaphore;
+use slipway_forge::shares::{Bounds, Shares};
 
 use crate::door::Door;
 use crate::limits::LIVE_PAGES_MAX;
@@ -31,13 +31,14 @@ pub struct Addresses {
 pub(crate) struct Shared {
     pub(crate) parts: Parts,
     pub(crate) door: Door,
-    /// Places for live pages.
-    pub(crate) live: Arc<Semaphore>,
+    /// Places for answers that last as long as what they tell of: live pages, logs that are followed.
+    pub(crate) live: Arc<Shares>,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
-        Self { parts, door: Door::new(), live: Arc::new(Semaphore::new(LIVE_PAGES_MAX)) }
+        let bounds = Bounds { each: LIVE_PAGES_MAX / 4, ..Bounds::of(LIVE_PAGES_MAX) };
+        Self { parts, door: Door::new(), live: Shares::new("live pages", bounds) }
     }
 
     pub(crate) fn https(&self) -> bool {

@@ -7,6 +7,7 @@ use http::request;
 use slipway_core::target::RepoRecord;
 use slipway_core::{Action, Actor, Problem, UnixMillis};
 pub(crate) use slipway_forge::access::Seen;
+use slipway_forge::shares::{Party, Place};
 use slipway_forge::{Caller, Forge, Surface, access};
 use slipway_repository::Snapshot;
 
@@ -65,7 +66,13 @@ impl Visit {
         F: FnOnce(&Forge, &Caller) -> Result<T, Problem> + Send + 'static,
     {
         let (forge, caller) = (Arc::clone(self.forge()), self.caller().clone());
-        Ok(self.shared.door.run(self.actor(), move || work(&forge, &caller)).await?)
+        Ok(self.shared.door.run(self.caller(), move || work(&forge, &caller)).await?)
+    }
+
+    /// A place for an answer that lasts as long as what it tells of.
+    pub(crate) fn live(&self) -> Answer<Place> {
+        let (live, party) = (&self.shared.live, Party::of(self.caller()));
+        Ok(live.enter_now(party.clone()).ok_or_else(|| live.refusal(&party))?)
     }
 
     /// The repository of that name, if the caller may do `action` with it.

@@ -3,11 +3,12 @@
 //! passes.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use slipway_core::UnixMillis;
 
+use crate::shares::network;
 use crate::limits::{FAILURE_LINES_MAX, FAILURE_WINDOW_MS, FAILURES_KEPT_MAX, FAILURES_MAX};
 
 /// What is remembered of failures.
@@ -66,7 +67,7 @@ impl Throttle {
     ) -> Verdict {
         // Every change is a count: a panic elsewhere leaves nothing half-done.
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut key = (means, account.to_owned(), from.map(group));
+        let mut key = (means, account.to_owned(), from.map(network));
         if table.failures.len() >= FAILURES_KEPT_MAX && !table.failures.contains_key(&key) {
             table.failures.retain(|_, f| now.since(f.since) < FAILURE_WINDOW_MS);
             if table.failures.len() >= FAILURES_KEPT_MAX {
@@ -80,17 +81,6 @@ impl Throttle {
         let slowed = failures > FAILURES_MAX;
         let tell = failures <= FAILURES_MAX + 1 && table.told.count_up(now) <= FAILURE_LINES_MAX;
         Verdict { failures, tell, slowed }
-    }
-}
-
-/// One guesser commonly has a whole /64 of IPv6: it counts as one address.
-fn group(from: IpAddr) -> IpAddr {
-    match from.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        v4 => v4,
     }
 }
 

@@ -11,7 +11,7 @@ use slipway_core::{Problem, ProblemKind};
 
 use crate::limits::{GZIP_FREE_BYTES, GZIP_RATIO_MAX, GZIP_SLICE_BYTES, GZIP_STEP_BYTES, HTTP_SILENCE};
 use crate::service::blocking;
-use crate::transport::{InputSender, Pace, too_slow};
+use crate::transport::{InputSender, pace, too_slow};
 
 /// Feeds a conversation from a request body until either ends.
 pub(super) async fn feed(body: Body, gzip: bool, fed: InputSender) {
@@ -21,7 +21,7 @@ pub(super) async fn feed(body: Body, gzip: bool, fed: InputSender) {
 }
 
 async fn pump(mut body: Body, gzip: bool, fed: &InputSender) -> Result<(), Problem> {
-    let mut pace = Pace::new(HTTP_SILENCE);
+    let mut pace = pace(HTTP_SILENCE);
     let mut inflate = gzip.then(Inflate::default);
     loop {
         pace.wait();

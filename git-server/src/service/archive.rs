@@ -2,8 +2,10 @@
 //! own server, only refs can be named, not ids: what no ref shows any more is not handed out.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use slipway_core::{Oid, Problem, ProblemKind};
+use slipway_forge::shares::Place;
 use slipway_repository::{ArchiveForm, Side, Snapshot};
 use tokio::runtime::Handle;
 
@@ -50,10 +52,15 @@ impl Conversation {
     }
 
     async fn send_archive(&mut self, args: ArchiveArgs) -> Result<(), Stop> {
-        let _sender = self.engine.place(&self.engine.senders).await?;
+        let sender = Arc::new(self.engine.place(&self.engine.senders, &self.opened.caller).await?);
         let flag = StopFlag::default();
         let (stop, repository) = (flag.share(), self.opened.repository.clone());
-        let mut writer = Banded { output: self.output.clone(), runtime: Handle::current(), held: Vec::new() };
+        let mut writer = Banded {
+            output: self.output.clone(),
+            runtime: Handle::current(),
+            held: Vec::new(),
+            sender,
+        };
         let job = blocking(move || {
             if args.list {
                 writer.write_all(b"tar\ntgz\ntar.gz\n").and_then(|()| writer.flush()).map_err(gone)?;
@@ -105,6 +112,7 @@ struct Banded {
     output: Output,
     runtime: Handle,
     held: Vec<u8>,
+    sender: Arc<Place>,
 }
 
 impl Write for Banded {
@@ -124,6 +132,6 @@ impl Write for Banded {
         let mut out = Vec::new();
         SideBand::Large.put(&mut out, Band::Data, &self.held);
         self.held.clear();
-        self.runtime.block_on(self.output.send(out)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.runtime.block_on(self.output.send_as(&self.sender, out.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }

@@ -2,11 +2,11 @@
 //! blocking thread. Most requests are like this: the refs, a round of negotiation, a small fetch, a clone that was asked
 //! for before. What takes longer is handed on to the conversation that keeps the client waiting.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use slipway_core::Problem;
+use slipway_forge::shares::Party;
 use slipway_repository::{PackRequest, PackStream, RepoError, View};
 
 use super::upload::{answer_fetch, answer_refs, banded};
@@ -81,7 +81,7 @@ fn request(engine: &Engine, opened: &Opened, body: &Bytes, stop: &AtomicBool) ->
             };
             let head = if all { banded(&head) } else { head };
             match request {
-                Some(request) => pack(engine, Pending { view, head, request: *request, quiet }, stop),
+                Some(request) => pack(engine, opened, Pending { view, head, request: *request, quiet }, stop),
                 None => Ok(Quick::Whole(head.into())),
             }
         }
@@ -89,17 +89,17 @@ fn request(engine: &Engine, opened: &Opened, body: &Bytes, stop: &AtomicBool) ->
     }
 }
 
-fn pack(engine: &Engine, pending: Pending, stop: &AtomicBool) -> Result<Quick, Problem> {
+fn pack(engine: &Engine, opened: &Opened, pending: Pending, stop: &AtomicBool) -> Result<Quick, Problem> {
     let Pending { view, request, .. } = &pending;
     let ready = match view.snapshot.pack_at_hand(request) {
         Some(pack) => Some(pack),
-        None => match Arc::clone(&engine.builders).try_acquire_owned() {
-            Ok(_place) => match view.snapshot.pack(request, stop) {
+        None => match engine.builders.enter_now(Party::of(&opened.caller)) {
+            Some(_place) => match view.snapshot.pack(request, stop) {
                 Ok(pack) => Some(pack),
                 Err(RepoError::Stopped) => None,
                 Err(e) => return Err(e.into()),
             },
-            Err(_) => None,
+            None => None,
         },
     };
     match ready {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use futures_util::StreamExt;
 use slipway_core::accept::Verdict;
-use slipway_core::{EventId, Problem};
+use slipway_core::{EventId, Problem, ProblemKind};
 use slipway_repository::View;
 
 use self::job::{Job, Outcome};
@@ -93,11 +93,12 @@ impl Conversation {
         view: View,
         offer: Offer,
     ) -> Result<((Push, Outcome), Input), Stop> {
-        let permit = self.wait(push.band, self.engine.place(&self.engine.receivers)).await??;
+        let place = self.engine.place(&self.engine.receivers, &self.opened.caller);
+        let place = Arc::new(self.wait(push.band, place).await??);
         let flag = StopFlag::default();
         let rest = self.take_rest();
         let (_, spare) = crate::transport::input();
-        let reader = std::mem::replace(&mut self.input, spare).into_reader(rest);
+        let reader = std::mem::replace(&mut self.input, spare).into_reader(rest, Arc::clone(&place));
         let job = Job {
             engine: Arc::clone(&self.engine),
             opened: self.opened.clone(),
@@ -116,13 +117,17 @@ impl Conversation {
             } else {
                 Arc::new(AtomicBool::new(true))
             },
-            _permit: permit,
+            _place: Arc::clone(&place),
         };
         let band = job.push.band;
         let span = tracing::Span::current();
         // Not `blocking`: the outcome is no error of the conversation, and the input comes back with it.
         let work = tokio::task::spawn_blocking(move || span.in_scope(|| job.run()));
-        let done = self.wait(band, work).await?;
+        let done = tokio::select! {
+            done = self.wait(band, work) => done?,
+            // What waits for the client ends with its connection.
+            () = place.gone() => return Err(Stop::Refused(gave_way())),
+        };
         done.map_err(|_| Stop::Refused(broken()))
     }
 
@@ -186,6 +191,15 @@ impl Conversation {
             }
         }
     }
+}
+
+/// What a pusher is told that sent nothing while others wanted its place.
+fn gave_way() -> Problem {
+    Problem::new(
+        ProblemKind::Busy,
+        "Nothing came for some time, and other pushes waited.",
+        "Check the network and push again.",
+    )
 }
 
 fn put_outcome(push: &Push, outcome: &Outcome, out: &mut Vec<u8>) {

@@ -1,9 +1,10 @@
 //! Sends a pack: prepared on a blocking thread while the client is kept waiting, then pulled chunk by chunk at the
-//! client's pace. A slow client holds no thread.
+//! client's pace. A slow client holds no thread, and gives its place to others that want it.
 
 use std::sync::Arc;
 
 use slipway_core::Problem;
+use slipway_forge::shares::Place;
 use slipway_repository::{PackRequest, PackStream, Snapshot};
 
 use super::{Conversation, StopFlag, blocking};
@@ -35,12 +36,13 @@ impl Conversation {
         band: SideBand,
         quiet: bool,
     ) -> Result<(), Stop> {
-        let _sender = self.wait(band, self.engine.place(&self.engine.senders)).await??;
+        let place = self.engine.place(&self.engine.senders, &self.opened.caller);
+        let sender = self.wait(band, place).await??;
         let pack = match snapshot.pack_at_hand(&request) {
             Some(pack) => pack,
             None => self.build(snapshot, request, band).await?,
         };
-        self.pass_on(pack, band, quiet).await
+        self.pass_on(pack, &sender, band, quiet).await
     }
 
     /// Makes the answer on a blocking thread.
@@ -50,7 +52,7 @@ impl Conversation {
         request: PackRequest,
         band: SideBand,
     ) -> Result<PackStream, Stop> {
-        let builder = self.wait(band, self.engine.place(&self.engine.builders)).await??;
+        let builder = self.wait(band, self.engine.place(&self.engine.builders, &self.opened.caller)).await??;
         let flag = StopFlag::default();
         let stop = flag.share();
         let job = blocking(move || {
@@ -61,7 +63,13 @@ impl Conversation {
     }
 
     /// Passes a pack on to the client, at its pace.
-    async fn pass_on(&self, mut pack: PackStream, band: SideBand, quiet: bool) -> Result<(), Stop> {
+    async fn pass_on(
+        &self,
+        mut pack: PackStream,
+        sender: &Place,
+        band: SideBand,
+        quiet: bool,
+    ) -> Result<(), Stop> {
         if !quiet && band != SideBand::None {
             let mut out = Vec::new();
             band.put(&mut out, Band::Remark, format!("Total {} objects.\n", pack.objects()).as_bytes());
@@ -78,7 +86,7 @@ impl Conversation {
                 (pack, chunk) = self.wait(band, job).await??;
             }
             match chunk.into_bytes() {
-                Some(bytes) => self.output.send(bytes).await?,
+                Some(bytes) => self.output.send_as(sender, bytes).await?,
                 None => break,
             }
         }

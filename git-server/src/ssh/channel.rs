@@ -24,7 +24,7 @@ use super::exec::{Exec, parse};
 use crate::limits::{EXEC_GRACE, FLUSH_TIME, SSH_SILENCE, STDIN_CHUNKS};
 use crate::ports::CommandIo;
 use crate::service::{Conversation, Shared, blocking};
-use crate::transport::{InputSender, Pace, Stop, input, output, too_slow};
+use crate::transport::{InputSender, Stop, input, output, pace, too_slow};
 use crate::wire::pktline::put_error;
 use crate::wire::{Service, Version};
 
@@ -221,7 +221,7 @@ impl Reading {
     /// Feeds a conversation. Once that takes no more, what comes is thrown away.
     async fn feed(mut self, fed: InputSender) {
         let mut fed = Some(fed);
-        let mut pace = Pace::new(SSH_SILENCE);
+        let mut pace = pace(SSH_SILENCE);
         loop {
             pace.wait();
             let message = match tokio::time::timeout(SSH_SILENCE, self.read.wait()).await {

@@ -1,11 +1,11 @@
 //! Accepts SSH connections, within bounds, and watches over each until it ends.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slipway_forge::origin::TrustedProxies;
+use slipway_forge::shares::{Place, Shares};
 use slipway_forge::{Surface, sign_in};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::HostKeys;
+use super::admission::{Admitted, admit, turn_away};
 use super::offer::Offer;
 use super::session::{Session, Watch};
 use super::stream::Cuttable;
-use crate::limits::{ACCEPT_PAUSE, LOGIN_GRACE, SSH_IDLE};
+use crate::limits::{ACCEPT_PAUSE, FAREWELLS_MAX, LOGIN_GRACE, SSH_IDLE};
 use crate::server::GitServer;
 use crate::service::Shared;
 
@@ -32,8 +33,8 @@ impl GitServer {
     ) {
         let proxies = Arc::new(proxies);
         let offer = Arc::new(Offer::new(&host_keys));
-        let places = Arc::new(Semaphore::new(self.shared.engine.limits.connections_max));
-        let addresses = Arc::new(Addresses::new(self.shared.engine.limits.connections_per_address_max));
+        let places = Shares::new("SSH connections", self.shared.engine.limits.connections());
+        let farewells = Arc::new(Semaphore::new(FAREWELLS_MAX));
         let mut pause = ACCEPT_PAUSE.0;
         loop {
             let accepted = tokio::select! {
@@ -51,31 +52,36 @@ impl GitServer {
                 }
             };
             pause = ACCEPT_PAUSE.0;
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                debug!(%peer, "no place for another SSH connection");
-                continue;
-            };
-            let (shared, offer) = (Arc::clone(&self.shared), Arc::clone(&offer));
-            let (proxies, addresses) = (Arc::clone(&proxies), Arc::clone(&addresses));
+            let (shared, offer, farewells) =
+                (Arc::clone(&self.shared), Arc::clone(&offer), Arc::clone(&farewells));
+            let (proxies, places) = (Arc::clone(&proxies), Arc::clone(&places));
             self.shared.tasks.spawn(async move {
-                let _place = place;
-                let (mut stream, proxy) = (stream, peer);
-                let peer = match proxies.accepted(&mut stream, proxy).await {
-                    Ok(peer) => peer,
-                    Err(error) => return warn!(%proxy, "a proxy does not say who connects: {error}"),
-                };
-                let Some(_address) = addresses.enter(peer.ip()) else {
-                    return debug!(%peer, "too many SSH connections from this address");
-                };
                 let span = info_span!("ssh", %peer);
-                connection(shared, offer, stream, peer).instrument(span).await;
+                match admit(&places, &proxies, stream, peer).await {
+                    Ok(Admitted { stream, peer, place }) => {
+                        connection(shared, offer, stream, peer, place).instrument(span).await;
+                    }
+                    Err(Some((stream, problem))) => {
+                        debug!(%peer, %problem, "turned away");
+                        if let Ok(_farewell) = farewells.try_acquire() {
+                            turn_away(stream, &problem).await;
+                        }
+                    }
+                    Err(None) => {}
+                }
             });
         }
     }
 }
 
 /// One connection, from its first byte to its last.
-async fn connection(shared: Arc<Shared>, offer: Arc<Offer>, stream: TcpStream, peer: SocketAddr) {
+async fn connection(
+    shared: Arc<Shared>,
+    offer: Arc<Offer>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+) {
     let started = Instant::now();
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot turn off Nagle's algorithm");
@@ -88,7 +94,9 @@ async fn connection(shared: Arc<Shared>, offer: Arc<Offer>, stream: TcpStream, p
     let stream = Cuttable::new(stream, &cut);
     let grace = tokio::time::sleep(LOGIN_GRACE);
     tokio::pin!(grace);
+    let gone = place.notice();
     let running = tokio::select! {
+        () = gone.cancelled() => return debug!("gave way to others"),
         running = russh::server::run_stream(config, stream, session) => running,
         () = &mut grace => return debug!("said nothing in time"),
     };
@@ -100,6 +108,7 @@ async fn connection(shared: Arc<Shared>, offer: Arc<Offer>, stream: TcpStream, p
     tokio::select! {
         _ = &mut running => {}
         () = watch.signed_in() => {}
+        () = gone.cancelled() => {}
         () = &mut grace => {}
         () = shared.engine.stop.cancelled() => {}
     }
@@ -111,93 +120,37 @@ async fn connection(shared: Arc<Shared>, offer: Arc<Offer>, stream: TcpStream, p
         }
         return debug!("nobody signed in");
     };
+    let refused = watch.party().and_then(|party| place.becomes(party).err());
     let mut look = tokio::time::interval(Duration::from_secs(1));
     let mut idle_since = Instant::now();
-    loop {
+    while refused.is_none() {
         tokio::select! {
             ended = &mut running => {
                 let error = ended.err().map(|e| e.to_string());
                 return info!(user, seconds = started.elapsed().as_secs_f32(), error, "SSH connection ended");
             }
+            () = gone.cancelled() => break,
             _ = look.tick() => {}
         }
         if watch.channels() > 0 {
             idle_since = Instant::now();
-        } else if shared.engine.stop.is_cancelled() || idle_since.elapsed() >= SSH_IDLE {
+            place.works();
+            continue;
+        }
+        place.waits(SSH_IDLE);
+        if shared.engine.stop.is_cancelled() || idle_since.elapsed() >= SSH_IDLE {
             break;
         }
     }
+    let (reason, words) = match refused {
+        Some(problem) => (russh::Disconnect::TooManyConnections, problem.to_string()),
+        None => (russh::Disconnect::ByApplication, "Bye.".to_owned()),
+    };
     let farewell = async {
-        let _ = handle.disconnect(russh::Disconnect::ByApplication, "Bye.".into(), "en".into()).await;
+        let _ = handle.disconnect(reason, words, "en".into()).await;
         let _ = (&mut running).await;
     };
     // Whoever does not take leave is cut off by the drop guard.
     let _ = tokio::time::timeout(Duration::from_secs(2), farewell).await;
     info!(user, seconds = started.elapsed().as_secs_f32(), "SSH connection closed");
-}
-
-/// Counts connections by address.
-struct Addresses {
-    max: usize,
-    counts: Mutex<HashMap<IpAddr, usize>>,
-}
-
-impl Addresses {
-    fn new(max: usize) -> Self {
-        Self { max, counts: Mutex::new(HashMap::new()) }
-    }
-
-    /// A place for that address; given back when dropped.
-    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Held> {
-        let address = network(address);
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count >= self.max {
-            return None;
-        }
-        *count += 1;
-        Some(Held { addresses: Arc::clone(self), address })
-    }
-}
-
-/// Whoever has one address of IPv6 commonly has a whole /64: it counts as one.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::from((u128::from(v6) >> 64 << 64).to_be_bytes()),
-        v4 => v4,
-    }
-}
-
-struct Held {
-    addresses: Arc<Addresses>,
-    address: IpAddr,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let mut counts = self.addresses.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_address_cannot_take_all_places() {
-        let addresses = Arc::new(Addresses::new(2));
-        let here: IpAddr = "127.0.0.1".parse().expect("an address");
-        let first = addresses.enter(here);
-        let second = addresses.enter("::ffff:127.0.0.1".parse().expect("the same, mapped"));
-        assert!(first.is_some() && second.is_some() && addresses.enter(here).is_none());
-        assert!(addresses.enter("127.0.0.2".parse().expect("another")).is_some());
-        drop(first);
-        assert!(addresses.enter(here).is_some());
-    }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use russh::keys::{HashAlg, PublicKey};
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
+use slipway_forge::shares::Party;
 use slipway_forge::{Caller, Surface, sign_in};
 use tokio::sync::Notify;
 use tracing::{Instrument, debug};
@@ -20,7 +21,7 @@ use crate::service::{Shared, blocking};
 /// What the connection's guardian sees of its session.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    user: Mutex<Option<String>>,
+    user: Mutex<Option<(String, Party)>>,
     signed_in: Notify,
     refused: Mutex<Option<(String, Vec<Arc<str>>)>>,
     channels: AtomicUsize,
@@ -34,7 +35,12 @@ impl Watch {
 
     /// Who has signed in.
     pub(super) fn user(&self) -> Option<String> {
-        self.user.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.user.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(label, _)| label.clone())
+    }
+
+    /// Whom the connection counts against once somebody has signed in.
+    pub(super) fn party(&self) -> Option<Party> {
+        self.user.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, party)| party.clone())
     }
 
     /// The login name and the keys that were refused, if there were any.
@@ -116,7 +122,8 @@ impl Handler for Session {
             return Ok(Auth::reject());
         };
         self.fingerprint = Some(fingerprint);
-        *self.watch.user.lock().unwrap_or_else(PoisonError::into_inner) = Some(caller.actor.label());
+        let known = (caller.actor.label(), Party::of(&caller));
+        *self.watch.user.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
         Ok(Auth::Accept)
     }
 

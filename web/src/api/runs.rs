@@ -116,13 +116,20 @@ async fn log(
     let record = visit.repo(&repo, Action::ReadRepo).await?;
     let build = find_build(&visit, &record, &number).await?;
     let log = Log::new(visit.forge(), visit.caller(), record.id, build.number);
-    log_response(log, keys.offset, keys.follow).await
+    log_response(&visit, log, keys.offset, keys.follow).await
 }
 
 /// A log's raw bytes as they are, or as they come.
-pub(crate) async fn log_response(log: Log, offset: u64, follow: bool) -> Answer<Response> {
+pub(crate) async fn log_response(visit: &Visit, log: Log, offset: u64, follow: bool) -> Answer<Response> {
     let chunks = match follow {
-        true => log.follow(offset),
+        true => {
+            let place = visit.live()?;
+            let held = move |chunk| {
+                let _held = &place;
+                chunk
+            };
+            log.follow(offset).map(held).boxed()
+        }
         false => {
             let mut pieces = log.pieces(offset);
             // A log that cannot be read is told in words, and not by an answer that ends early.

@@ -38,7 +38,7 @@ pub(crate) async fn archive(visit: Visit, Path((repo, file)): Path<(String, Stri
 }
 
 async fn stream(visit: &Visit, seen: &Seen, commit: Oid, prefix: String) -> Answer<Body> {
-    let permit = visit.shared.door.enter(visit.actor()).await?;
+    let permit = visit.live()?;
     let (sender, mut receiver) = mpsc::channel(ARCHIVE_PIECES_MAX);
     let (forge, record) = (Arc::clone(visit.forge()), seen.record.clone());
     tokio::task::spawn_blocking(move || {

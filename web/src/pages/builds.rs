@@ -264,7 +264,7 @@ fn read_end(log: &Log) -> Result<(String, u64, u64), Problem> {
 pub(crate) async fn raw_log(visit: Visit, Path((repo, number)): Path<(String, String)>) -> Answer<Response> {
     let seen = visit.see(&repo).await?;
     let number = find_build(&visit, &seen.record, &number).await?.number;
-    log_response(Log::new(visit.forge(), visit.caller(), seen.record.id, number), 0, false).await
+    log_response(&visit, Log::new(visit.forge(), visit.caller(), seen.record.id, number), 0, false).await
 }
 
 pub(crate) async fn start(visit: Visit, Path(repo): Path<String>, fields: Fields) -> Answer<Response> {

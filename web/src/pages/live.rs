@@ -22,7 +22,6 @@ use tokio::sync::mpsc;
 
 use super::{builds, deploys};
 use crate::api::{Keys, find_build, find_deploy};
-use crate::door::busy;
 use crate::limits::{LIVE_PING, LIVE_QUEUE_MAX, LOG_LINE_BYTES_MAX};
 use crate::refusal::Answer;
 use crate::text::without_ansi;
@@ -87,7 +86,7 @@ fn open(
     log: BoxStream<'static, Result<LogChunk, Problem>>,
     from: u64,
 ) -> Answer<Response> {
-    let place = std::sync::Arc::clone(&visit.shared.live).try_acquire_owned().map_err(|_| busy())?;
+    let place = visit.live()?;
     let (sender, mut receiver) = mpsc::channel::<Result<Bytes, Infallible>>(LIVE_QUEUE_MAX);
     tokio::spawn(async move {
         let _place = place;

@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use slipway_core::accept::{Proposal, Verdict, default_branch_cure};
 use slipway_core::event::{Cause, PushCertificate};
 use slipway_core::{Oid, Problem, RefUpdate, RepoId, UnixMillis};
+use slipway_forge::shares::Place;
 use slipway_repository::{Objects, Progress, ReceiveLimits, Received, Side, View};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::limits::BLAME_UPDATES_MAX;
 use crate::service::certificate::{NonceRule, judge};
@@ -41,7 +41,7 @@ pub(super) struct Job {
     pub(super) stop: Arc<AtomicBool>,
     /// The client reads progress by now: a stateless one does once all of its request is here.
     pub(super) hears: Arc<AtomicBool>,
-    pub(super) _permit: OwnedSemaphorePermit,
+    pub(super) _place: Arc<Place>,
 }
 
 impl Job {
