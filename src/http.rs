@@ -76,7 +76,9 @@ pub(crate) async fn serve(
         };
         let (hall, party, watcher) = (Arc::clone(&hall), hall.party(peer), graceful.watcher());
         match places.enter_now(party.clone()) {
-            Some(place) => drop(tokio::spawn(async move { hall.receive(stream, peer, place, watcher).await })),
+            Some(place) => {
+                drop(tokio::spawn(async move { hall.receive(stream, peer, place, watcher).await }))
+            }
             None => {
                 let problem = places.refusal(&party);
                 tokio::spawn(async move { hall.turn_away(stream, &problem).await });

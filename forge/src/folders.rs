@@ -5,7 +5,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use slipway_core::target::RepoRecord;
-use slipway_core::{Problem, RepoId, Role, UserName};
+use slipway_core::{Problem, ProblemKind, RepoId, Role, UserName};
 use slipway_repository::RepoError;
 
 use crate::forge::Forge;
@@ -16,15 +16,24 @@ use crate::repositories::NewRepo;
 const IN_THE_WAY_MAX: usize = 100;
 
 /// The record first, with its maker's role (it takes the name), then the folder; a folder that fails takes the record
-/// back. A folder that is there already is somebody's: its id is not used.
-pub(crate) fn make(forge: &Forge, new: &NewRepo, maker: Option<&UserName>) -> Result<RepoRecord, Problem> {
+/// back. The maker may have made fewer than `most` so far. A folder that is there already is somebody's: its id is not used.
+pub(crate) fn make(
+    forge: &Forge,
+    new: &NewRepo,
+    maker: Option<&UserName>,
+    most: usize,
+) -> Result<RepoRecord, Problem> {
     let now = forge.now();
     for tries in 0.. {
         let record = forge.store.transact(|tx| {
             let NewRepo { name, description, public, object_format, .. } = new;
             let record = tx.create_repo_as(*object_format, name, description, *public, now)?;
             if let Some(maker) = maker {
+                if tx.view().repos_made_by(maker)? >= most {
+                    return Err(made_enough(maker, most).into());
+                }
                 tx.grant(maker, record.id, Role::Admin)?;
+                tx.note_maker(maker, record.id)?;
             }
             Ok(record)
         })?;
@@ -43,6 +52,14 @@ pub(crate) fn make(forge: &Forge, new: &NewRepo, maker: Option<&UserName>) -> Re
         }
     }
     Err(Problem::no_such_repository(new.name.as_str()))
+}
+
+fn made_enough(maker: &UserName, most: usize) -> Problem {
+    Problem::new(
+        ProblemKind::TooLarge,
+        format!("{maker} has made {most} repositories, as many as one account may."),
+        "Remove one that is not needed any more, or have an owner of this server make it.",
+    )
 }
 
 /// Has the administrators' link bear the name that the repository has now. A link that cannot be made is no reason to

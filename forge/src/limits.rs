@@ -53,3 +53,5 @@ pub const FOLLOW_LINE_BYTES_MAX: usize = 4096;
 pub const FOLLOW_MAX: Duration = Duration::from_secs(3 * 3600);
 /// Who may wait for a place of one kind at once.
 pub const PLACE_WAITERS_MAX: usize = 4096;
+/// Repositories that are there of those that one account made, an owner's aside.
+pub const REPOS_MADE_MAX: usize = 100;

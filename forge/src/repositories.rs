@@ -8,11 +8,12 @@ use slipway_core::target::RepoRecord;
 use slipway_core::{Action, EventId, ObjectFormat, Problem, RefName, RepoName};
 use slipway_repository::{LastMaintenance, Maintained, Storage};
 
-use crate::access::{again, may, repo, repo_in, repository, visible_after};
+use crate::access::{again, is_owner, may, repo, repo_in, repository, visible_after};
 use crate::caller::Caller;
 use crate::default_branch;
 use crate::folders;
 use crate::forge::{Forge, blocking};
+use crate::limits::REPOS_MADE_MAX;
 use crate::page::{Page, Rows};
 use crate::refusal::plain_line;
 
@@ -99,14 +100,16 @@ pub fn events(
 /// Makes a repository; a user who makes one is its admin.
 ///
 /// # Errors
-/// `Conflict` for a name that is taken; `Invalid`; what the authoriser says.
+/// `Conflict` for a name that is taken; `TooLarge` where the account has made as many as one may; `Invalid`; what the
+/// authoriser says.
 pub async fn create(forge: &Arc<Forge>, caller: &Caller, new: NewRepo) -> Result<RepoRecord, Problem> {
     may(caller, Action::CreateRepo)?;
     let about = description(&new.description)?;
     let branch = new.default_branch.as_deref().map(default_branch::parse).transpose()?;
     let new = NewRepo { description: about, ..new };
     let (floor, maker) = (Arc::clone(forge), caller.user().cloned());
-    let record = blocking(move || folders::make(&floor, &new, maker.as_ref())).await?;
+    let most = if is_owner(caller) { usize::MAX } else { REPOS_MADE_MAX };
+    let record = blocking(move || folders::make(&floor, &new, maker.as_ref(), most)).await?;
     choose(forge, caller, &record, branch).await?;
     Ok(record)
 }

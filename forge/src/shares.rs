@@ -182,8 +182,7 @@ impl Shares {
         state.next += 1;
         let number = state.next;
         *state.held.entry(party.clone()).or_default() += 1;
-        let seat =
-            Arc::new(Seat { since: 0.into(), until: u64::MAX.into(), gone: CancellationToken::new() });
+        let seat = Arc::new(Seat { since: 0.into(), until: u64::MAX.into(), gone: CancellationToken::new() });
         state.seats.insert(number, (party, Arc::clone(&seat)));
         Place { shares: Arc::clone(self), number, seat }
     }

@@ -153,6 +153,9 @@ pub enum RepoError {
     /// The repository is being maintained by somebody else.
     #[error("the repository is being maintained already")]
     Maintained,
+    /// Memory did not suffice for a large object beside all others.
+    #[error("there is no memory for a large object beside what others send")]
+    Crowded,
     /// Objects were to be published before anyone looked whether they are connected.
     #[error("the received objects were not checked for connectivity")]
     Unchecked,
@@ -343,6 +346,7 @@ fn of_what_is_stored(e: &RepoError) -> Option<(ProblemKind, &'static str)> {
             (K::Broken, "Ask the administrator of this server to run git fsck on it and to look at the disk.")
         }
         RepoError::Maintained => (K::Busy, "Try again once that is done."),
+        RepoError::Crowded => (K::Busy, "Try again in a minute."),
         RepoError::Unchecked | RepoError::Fault { .. } => {
             (K::Broken, "This is a fault of the server; report it.")
         }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use crate::limits::BUFFER_BYTES;
+use crate::limits::{BUFFER_BYTES, STREAM_BUFFER_BYTES};
 
 /// Room beyond an object's end, in bytes, with which its last bytes are inflated as fast as the others.
 pub(crate) const FAST_ROOM: usize = 320;
@@ -102,4 +102,78 @@ pub(crate) fn inflate_prefix(
             }
         }
     })
+}
+
+impl<S: Source + ?Sized> Source for &S {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        (**self).read_at(buffer, offset)
+    }
+}
+
+impl<S: Source + ?Sized> Source for std::sync::Arc<S> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        (**self).read_at(buffer, offset)
+    }
+}
+
+/// A zlib stream that is read piece by piece, and holds no more of it than a buffer.
+pub(crate) struct Inflating<S> {
+    source: S,
+    offset: u64,
+    left: u64,
+    state: Decompress,
+    buffer: Vec<u8>,
+    at: usize,
+}
+
+impl<S: Source> Inflating<S> {
+    /// The stream at `offset`, which makes `size` bytes.
+    pub(crate) fn new(source: S, offset: u64, size: u64) -> Self {
+        Self { source, offset, left: size, state: Decompress::new(true), buffer: Vec::new(), at: 0 }
+    }
+
+    /// Bytes that are still to come.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
+    fn fill(&mut self) -> std::io::Result<()> {
+        self.buffer.resize(STREAM_BUFFER_BYTES, 0);
+        let got = self.source.read_at(&mut self.buffer, self.offset)?;
+        self.buffer.truncate(got);
+        (self.at, self.offset) = (0, self.offset + got as u64);
+        if got == 0 { Err(std::io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+}
+
+impl<S: Source> std::io::Read for Inflating<S> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let want = out.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        while want > 0 {
+            if self.at == self.buffer.len() {
+                self.fill()?;
+            }
+            let (before_in, before_out) = (self.state.total_in(), self.state.total_out());
+            let broken = |why: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, why.to_owned());
+            let input = &self.buffer[self.at..];
+            let status = self
+                .state
+                .decompress(input, &mut out[..want], FlushDecompress::None)
+                .map_err(|_| broken("it is not zlib data"))?;
+            let used = (self.state.total_in() - before_in) as usize;
+            let made = (self.state.total_out() - before_out) as usize;
+            self.at += used;
+            if made > 0 {
+                self.left -= made as u64;
+                return Ok(made);
+            }
+            if status == Status::StreamEnd {
+                return Err(broken("it is shorter than it says"));
+            }
+            if used == 0 && self.at < self.buffer.len() {
+                return Err(broken("it is not zlib data"));
+            }
+        }
+        Ok(0)
+    }
 }

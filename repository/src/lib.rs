@@ -12,6 +12,7 @@ mod bitmaps;
 mod bits;
 mod boundary;
 mod browse;
+mod bulk;
 mod check;
 mod connected;
 mod delta;
@@ -62,6 +63,7 @@ pub use browse::{
     ArchiveForm, Budget, ChangeKind, Commit, Diff, DiffLimits, DiffLine, Edit, Entry, FileDiff, Hunk,
     LineKind, LogPage, Mode, Person, Signature, first_commit, shown_path,
 };
+pub use bulk::set_memory_max;
 pub use check::Checks;
 pub use error::{RepoError, Result};
 pub use maintain::{LastMaintenance, Maintained, RepackOptions, Repacked, Storage};

@@ -129,7 +129,8 @@ pub(crate) const LARGE_BYTES: u64 = 16 << 20;
 pub(crate) const REVERSE_FROM: usize = 1000;
 /// Largest commit, tag or tree that is accepted, in bytes.
 pub(crate) const RECEIVED_LINKED_BYTES_MAX: u64 = 64 << 20;
-/// Decoded delta bases held while a received pack is resolved, in bytes; one base and one result may come on top.
+/// Decoded delta bases held while received packs are resolved, all of them together, in bytes; one base and one result a
+/// push may come on top.
 pub(crate) const RESOLVE_BYTES_MAX: usize = 64 << 20;
 /// Largest object that is made from a delta, in bytes: it and its base are held in memory. git makes no deltas of files
 /// above 512 MiB.
@@ -211,6 +212,25 @@ pub(crate) const BITMAP_NOTE_BYTES_MAX: u64 = 1_000;
 pub(crate) const RECIPES_MEMORY_BYTES_MAX: usize = 32 << 20;
 /// Bytes of disk that they take.
 pub(crate) const RECIPES_DISK_BYTES_MAX: u64 = 1 << 30;
+
+// Large objects.
+
+/// Bytes of a delta that tell the sizes of its base and its result.
+pub(crate) const DELTA_HEAD_BYTES_MAX: u64 = 20;
+/// The least that one push may hold of delta bases, however many are under way, in bytes.
+pub(crate) const RESOLVE_BYTES_MIN: usize = 2 << 20;
+/// How long a push waits for memory that a large folder or commit needs.
+pub(crate) const MEMORY_WAIT: Duration = Duration::from_secs(60);
+/// Compressed bytes that an object which is read piece by piece holds.
+pub(crate) const STREAM_BUFFER_BYTES: usize = 16 << 10;
+/// Objects up to so many bytes are not counted against memory's budget.
+pub(crate) const SMALL_BYTES_MAX: usize = 1 << 20;
+/// Bytes of memory that the large objects of all pushes and reads take together, unless the program says otherwise.
+pub(crate) const BULK_MEMORY_BYTES_MAX: usize = 96 << 20;
+/// Bytes of disk that those take together which memory has no room for.
+pub(crate) const SPOOLED_BYTES_MAX: u64 = 16 << 30;
+/// Largest object that is made from a delta of a stored pack, in bytes.
+pub(crate) const STORED_RESULT_BYTES_MAX: u64 = 4 << 30;
 
 // Files beside the packs.
 

@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 
 use slipway_core::Oid;
 
+use crate::bulk::{Bulk, take_in};
 use crate::error::{RepoError, Result};
-use crate::inflate::{InflateError, Source, inflate_prefix};
+use crate::inflate::{InflateError, Inflating, Source, inflate_prefix};
 use crate::object::Kind;
 
 /// The longest header: kind, space, twenty digits, NUL.
 const HEADER_BYTES_MAX: u64 = 32;
 
-struct LooseFile(File);
+/// Its file.
+pub(crate) struct LooseFile(File);
 
 impl Source for LooseFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -69,6 +71,33 @@ impl Loose {
         }
         out.drain(..self.header_len);
         Ok(())
+    }
+}
+
+impl Loose {
+    /// The content, in memory only if it is small or there is room.
+    pub(crate) fn bulk(&self, id: &Oid, objects: &Path) -> Result<Bulk> {
+        let folder = objects.parent().unwrap_or(objects).join("slipway");
+        let mut bulk = Bulk::room(self.size, &folder)?;
+        if let Bulk::Memory(data, _) = &mut bulk {
+            self.read(id, objects, data)?;
+            return Ok(bulk);
+        }
+        let size = self.size;
+        let mut content = self.content().map_err(RepoError::io("read", objects))?;
+        take_in(&mut content, size, &mut bulk).map_err(RepoError::io("read", objects))?;
+        Ok(bulk)
+    }
+
+    /// The content, to be read piece by piece.
+    pub(crate) fn content(&self) -> io::Result<Inflating<LooseFile>> {
+        let head = self.header_len as u64;
+        let mut content =
+            Inflating::new(LooseFile(self.file.0.try_clone()?), 0, head.saturating_add(self.size));
+        let mut header = [0; HEADER_BYTES_MAX as usize];
+        let header = header.get_mut(..self.header_len).unwrap_or_default();
+        io::Read::read_exact(&mut content, header)?;
+        Ok(content)
     }
 }
 

@@ -120,6 +120,11 @@ impl Pack {
         &self.path
     }
 
+    /// Where its large objects are put down for a while: in its repository's folder `slipway`.
+    pub(crate) fn spool_folder(&self) -> PathBuf {
+        self.path.ancestors().nth(3).unwrap_or(Path::new(".")).join("slipway")
+    }
+
     /// Bytes of an id.
     pub(crate) fn hash_len(&self) -> usize {
         self.hash_len as usize

@@ -1,16 +1,22 @@
 //! The packs of one generation: finding objects in them, and decoding them through their deltas.
 
 use std::collections::HashMap;
+use std::io::{BufReader, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gix::hash::{Kind as HashKind, ObjectId};
 use slipway_core::{ObjectFormat, Oid};
 
+use crate::bulk::{Bulk, Taken, take_in};
 use crate::delta;
 use crate::error::{RepoError, Result};
 use crate::formats::Midx;
-use crate::limits::{BASE_CACHE_BYTES_MAX, BASE_CACHE_OBJECT_BYTES_MAX, DELTA_DEPTH_MAX};
+use crate::inflate::{InflateError, Inflating};
+use crate::limits::{
+    BASE_CACHE_BYTES_MAX, BASE_CACHE_OBJECT_BYTES_MAX, DELTA_DEPTH_MAX, SMALL_BYTES_MAX,
+    STORED_RESULT_BYTES_MAX,
+};
 use crate::mapped::Mapped;
 use crate::object::Kind;
 use crate::pack::{EntryHeader, EntryKind, Pack, next_serial};
@@ -221,8 +227,7 @@ impl PackSet {
         self.read_delta(place.pack, offset, entry, max, out)
     }
 
-    /// Walks from the delta down to a whole object or a cached one, then applies the deltas on the way back up. Only
-    /// offsets are remembered on the way down, so memory is that of one base, one delta and one result.
+    /// Makes the object of a delta, in memory: in `out` (cleared first).
     fn read_delta(
         &self,
         number: u32,
@@ -232,29 +237,102 @@ impl PackSet {
         out: &mut Vec<u8>,
     ) -> Result<Kind> {
         let pack = &self.packs[number as usize];
-        let base_max = max.saturating_mul(64).max(256 << 20);
+        let (kind, made) = self.make(pack, top, entry, max, out)?;
+        if let Some(made) = made {
+            made.read_into(out)?;
+        }
+        Ok(kind)
+    }
+
+    /// The object at a place, in memory if it is small or there is room, and else in a file.
+    pub(crate) fn bulk(&self, place: Place) -> Result<(Kind, Bulk)> {
+        let pack = self.pack(place);
+        let offset = pack.offset_at(place.position);
+        let entry = pack.header(offset)?;
+        if let EntryKind::Whole(kind) = entry.kind {
+            return Ok((kind, self.whole(pack, &entry)?));
+        }
+        let mut out = Vec::new();
+        let (kind, made) = self.make(pack, offset, entry, STORED_RESULT_BYTES_MAX, &mut out)?;
+        Ok((kind, made.unwrap_or_else(|| Bulk::Memory(out, Taken::default()))))
+    }
+
+    /// A whole entry's object.
+    fn whole(&self, pack: &Arc<Pack>, entry: &EntryHeader) -> Result<Bulk> {
+        let mut bulk = Bulk::room(entry.size, &pack.spool_folder())?;
+        match &mut bulk {
+            Bulk::Memory(data, _) => pack.inflate(entry, data)?,
+            file => {
+                let mut from = Inflating::new(&**pack, entry.data_offset, entry.size);
+                take_in(&mut from, entry.size, file).map_err(RepoError::io("read", pack.path()))?;
+            }
+        }
+        Ok(bulk)
+    }
+
+    /// Walks from the delta down to a whole object or a cached one, then applies the deltas on the way back up. Only
+    /// offsets are remembered on the way down, so memory is that of one base, one delta and one result; where those are
+    /// large, they are in files. A small result is in `out`.
+    fn make(
+        &self,
+        pack: &Arc<Pack>,
+        top: u64,
+        entry: EntryHeader,
+        max: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(Kind, Option<Bulk>)> {
+        let (kind, mut base, mut chain) = self.base(pack, top, entry)?;
+        let key = pack.serial();
+        let mut instructions = Vec::new();
+        while let Some((offset, entry)) = chain.pop() {
+            let light = entry.size <= SMALL_BYTES_MAX as u64;
+            let size = if light {
+                pack.inflate(&entry, &mut instructions)?;
+                delta::sizes(&instructions).ok_or_else(|| pack.broken(offset, "its delta has no sizes"))?.1
+            } else {
+                self.delta_result(pack, &entry)?
+            };
+            if size > if chain.is_empty() { max } else { STORED_RESULT_BYTES_MAX } {
+                return Err(pack.broken(offset, "its delta's result is too large"));
+            }
+            if let (Some(bytes), true) = (base.bytes(), light && size <= SMALL_BYTES_MAX as u64) {
+                delta::apply(bytes, &instructions, size, out).map_err(|why| pack.broken(offset, why))?;
+                if chain.is_empty() {
+                    return Ok((kind, None));
+                }
+                let made: Arc<[u8]> = Arc::from(out.as_slice());
+                self.cache.put(key, offset, kind, &made);
+                base = Base::Kept(made);
+                continue;
+            }
+            let made = apply_large(pack, &base.into_bulk(), offset, &entry, size)?;
+            if chain.is_empty() {
+                return Ok((kind, Some(made)));
+            }
+            base = Base::Large(made);
+        }
+        Err(pack.broken(top, "it is no delta"))
+    }
+
+    /// What a delta builds on in the end, and the deltas on the way, the nearest to it last.
+    fn base(&self, pack: &Arc<Pack>, top: u64, entry: EntryHeader) -> Result<(Kind, Base, Chain)> {
         let key = pack.serial();
         let mut chain = vec![(top, entry)];
-        let mut base: Arc<[u8]>;
-        let kind;
         let mut offset = base_offset(pack, top, &entry)?;
         loop {
             if let Some((found, bytes)) = self.cache.get(key, offset) {
-                (kind, base) = (found, bytes);
-                break;
+                return Ok((found, Base::Kept(bytes), chain));
             }
             let entry = pack.header(offset)?;
             if let EntryKind::Whole(found) = entry.kind {
-                // A base may be larger than what is made of it, but not without bound.
-                if entry.size > base_max {
-                    return Err(pack.broken(offset, "a base of deltas is too large"));
+                if entry.size > SMALL_BYTES_MAX as u64 {
+                    return Ok((found, Base::Large(self.whole(pack, &entry)?), chain));
                 }
                 let mut bytes = Vec::new();
                 pack.inflate(&entry, &mut bytes)?;
-                kind = found;
-                base = bytes.into();
-                self.cache.put(key, offset, kind, &base);
-                break;
+                let bytes: Arc<[u8]> = bytes.into();
+                self.cache.put(key, offset, found, &bytes);
+                return Ok((found, Base::Kept(bytes), chain));
             }
             if chain.len() >= DELTA_DEPTH_MAX {
                 return Err(pack.broken(offset, "its chain of deltas is too long"));
@@ -262,21 +340,44 @@ impl PackSet {
             chain.push((offset, entry));
             offset = base_offset(pack, offset, &entry)?;
         }
-        let mut instructions = Vec::new();
-        while let Some((offset, entry)) = chain.pop() {
-            pack.inflate(&entry, &mut instructions)?;
-            let mut result = std::mem::take(out);
-            delta::apply(&base, &instructions, base_max, &mut result)
-                .map_err(|why| pack.broken(offset, why))?;
-            if chain.is_empty() {
-                *out = result;
-            } else {
-                base = Arc::from(result.as_slice());
-                *out = result;
-                self.cache.put(key, offset, kind, &base);
-            }
+    }
+}
+
+/// Offsets and headers of deltas.
+type Chain = Vec<(u64, EntryHeader)>;
+
+/// What a delta is applied to.
+enum Base {
+    /// Small, and perhaps others want it too.
+    Kept(Arc<[u8]>),
+    Large(Bulk),
+}
+
+impl Base {
+    fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Kept(bytes) => Some(bytes),
+            Self::Large(bulk) => bulk.in_memory(),
         }
-        Ok(kind)
+    }
+
+    fn into_bulk(self) -> Bulk {
+        match self {
+            Self::Kept(bytes) => Bulk::Memory(bytes.to_vec(), Taken::default()),
+            Self::Large(bulk) => bulk,
+        }
+    }
+}
+
+/// Applies a delta that is large itself, or makes something large.
+fn apply_large(pack: &Arc<Pack>, base: &Bulk, offset: u64, entry: &EntryHeader, size: u64) -> Result<Bulk> {
+    let mut made = Bulk::room(size, &pack.spool_folder())?;
+    let from = Inflating::new(&**pack, entry.data_offset, entry.size);
+    let done = delta::apply_stream(base, &mut BufReader::new(from), &mut |piece| made.write_all(piece));
+    match done {
+        Ok(()) => Ok(made),
+        Err(InflateError::Broken(why)) => Err(pack.broken(offset, why)),
+        Err(InflateError::Io(source)) => Err(RepoError::io("read", pack.path())(source)),
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 use slipway_core::{ObjectFormat, Oid, RefName};
 
+use crate::bulk::Bulk;
 use crate::error::{RepoError, Result};
 use crate::findings::{Answers, Findings};
 use crate::formats::Midx;
@@ -152,6 +153,14 @@ impl Snapshot {
         self.look(id, |found| match found {
             Found::Packed(packs, place) => packs.header(place),
             Found::Loose(loose) => Ok((loose.kind, loose.size)),
+        })
+    }
+
+    /// The object, in memory only if it is small or there is room.
+    pub(crate) fn bulk(&self, id: &Oid) -> Result<Option<(Kind, Bulk)>> {
+        self.look(id, |found| match found {
+            Found::Packed(packs, place) => packs.bulk(place),
+            Found::Loose(loose) => Ok((loose.kind, loose.bulk(id, &self.objects)?)),
         })
     }
 

@@ -55,9 +55,8 @@ impl Arriving {
             return Poll::Pending;
         }
         let least = self.limits.least(span);
-        let (pace, sleep) = self
-            .pace
-            .get_or_insert_with(|| (Pace::new(span, least), Box::pin(tokio::time::sleep(span))));
+        let (pace, sleep) =
+            self.pace.get_or_insert_with(|| (Pace::new(span, least), Box::pin(tokio::time::sleep(span))));
         while sleep.as_mut().poll(cx).is_ready() {
             if pace.is_late() {
                 self.late.store(true, Ordering::Relaxed);

@@ -97,9 +97,7 @@ mod tests {
         let long = Duration::from_secs(60);
         let shares = Shares::new("connections", Bounds { owners: 0, ..Bounds::of(1) });
         let other = || shares.enter_now(Party::at([10, 0, 0, 2].into())).is_some();
-        let guest = || {
-            Guest::new(shares.enter_now(Party::at([10, 0, 0, 1].into())).expect("a place"), long)
-        };
+        let guest = || Guest::new(shares.enter_now(Party::at([10, 0, 0, 1].into())).expect("a place"), long);
         let first = guest();
         let (one, two) = (first.request(), first.request());
         assert!(!other(), "two requests are worked on");

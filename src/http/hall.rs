@@ -96,7 +96,8 @@ impl Hall {
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             Arc::clone(&hall).answer(Arc::clone(&guest), peer, request)
         });
-        let connection = self.server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection =
+            self.server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         tokio::select! {
             // A client that breaks off is no news.
             ended = watcher.watch(connection) => drop(ended),

@@ -161,6 +161,7 @@ impl fmt::Display for Key {
             b'n' => write!(f, "repository {}", text(0)),
             b'f' => write!(f, "the repository that was called {}", text(0)),
             b'g' => write!(f, "grant of repository {} to {}", number(0), text(8)),
+            b'z' => write!(f, "who made repository {}", number(0)),
             b'a' => write!(f, "registry {}", text(0)),
             b'A' => write!(f, "password of registry {}", text(0)),
             b'c' => write!(f, "cluster {}", text(0)),
@@ -336,6 +337,15 @@ pub(crate) fn grants_of(user: &UserName) -> Key {
 }
 pub(crate) fn grant_of(user: &UserName, repo: RepoId) -> Key {
     grants_of(user).number(repo.0)
+}
+pub(crate) fn maker(repo: RepoId) -> Key {
+    Key::new(b'z').number(repo.0)
+}
+pub(crate) fn made_by(user: &UserName) -> Key {
+    Key::new(b'Z').name(user.as_str())
+}
+pub(crate) fn made(user: &UserName, repo: RepoId) -> Key {
+    made_by(user).number(repo.0)
 }
 pub(crate) fn registries() -> Key {
     Key::new(b'a')

@@ -10,6 +10,7 @@ mod former_names;
 mod grants;
 mod inventories;
 mod keys;
+mod makers;
 mod parents;
 mod refusal;
 mod repositories;

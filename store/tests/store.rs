@@ -58,6 +58,7 @@ keeps_the_contract!(
         a_repository_keeps_its_id_when_its_name_changes,
         ids_and_numbers_are_never_used_again,
         a_removed_repository_leaves_nothing,
+        what_an_account_made_is_counted_while_it_is_there,
         roles_are_given_and_taken,
         changes_at_the_same_time_never_undo_each_other,
         a_repository_and_its_makers_role_are_one_change,

@@ -129,6 +129,28 @@ impl Slipway {
         server
     }
 
+    /// Starts on a new data folder, allowed so many open files.
+    pub fn start_with_files(files: u32) -> Self {
+        let folder = tempfile::Builder::new().prefix("slipway-test-").tempdir().expect("temp");
+        let data = folder.path().join("data");
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={files}:{files}")).arg(program());
+        let flags = ["--http", "127.0.0.1:0", "--ssh", "127.0.0.1:0"];
+        let (child, log) = spawn_by(command, &data, &flags, &[]);
+        let (http, ssh) = (String::new(), String::new());
+        let mut server = Self { data, http, ssh, child, log, folder: Some(folder), extra: Vec::new() };
+        server.wait_until_up();
+        server
+    }
+
+    /// Memory that the server has in use now, in MiB; with `peak` the most that it ever had.
+    pub fn resident_mib(&self, peak: bool) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("status");
+        let key = if peak { "VmHWM:" } else { "VmRSS:" };
+        let line = status.lines().find_map(|l| l.strip_prefix(key)).expect("memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
+    }
+
     /// Starts on a new data folder with further flags of `serve`.
     pub fn start_with(extra: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("slipway-test-").tempdir().expect("temp");
@@ -307,7 +329,16 @@ fn spawn(data: &Path, extra: &[&str]) -> (Child, Arc<Mutex<String>>) {
 }
 
 fn spawn_exact(data: &Path, flags: &[&str], env: &[(&str, &str)]) -> (Child, Arc<Mutex<String>>) {
-    let mut child = Command::new(program())
+    spawn_by(Command::new(program()), data, flags, env)
+}
+
+fn spawn_by(
+    mut command: Command,
+    data: &Path,
+    flags: &[&str],
+    env: &[(&str, &str)],
+) -> (Child, Arc<Mutex<String>>) {
+    let mut child = command
         .arg("serve")
         .arg("--data")
         .arg(data)

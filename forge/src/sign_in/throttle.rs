@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use slipway_core::UnixMillis;
 
-use crate::shares::network;
 use crate::limits::{FAILURE_LINES_MAX, FAILURE_WINDOW_MS, FAILURES_KEPT_MAX, FAILURES_MAX};
+use crate::shares::network;
 
 /// What is remembered of failures.
 #[derive(Default)]

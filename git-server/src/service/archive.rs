@@ -55,12 +55,8 @@ impl Conversation {
         let sender = Arc::new(self.engine.place(&self.engine.senders, &self.opened.caller).await?);
         let flag = StopFlag::default();
         let (stop, repository) = (flag.share(), self.opened.repository.clone());
-        let mut writer = Banded {
-            output: self.output.clone(),
-            runtime: Handle::current(),
-            held: Vec::new(),
-            sender,
-        };
+        let mut writer =
+            Banded { output: self.output.clone(), runtime: Handle::current(), held: Vec::new(), sender };
         let job = blocking(move || {
             if args.list {
                 writer.write_all(b"tar\ntgz\ntar.gz\n").and_then(|()| writer.flush()).map_err(gone)?;
@@ -132,6 +128,8 @@ impl Write for Banded {
         let mut out = Vec::new();
         SideBand::Large.put(&mut out, Band::Data, &self.held);
         self.held.clear();
-        self.runtime.block_on(self.output.send_as(&self.sender, out.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.runtime
+            .block_on(self.output.send_as(&self.sender, out.into()))
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }

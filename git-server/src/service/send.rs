@@ -52,7 +52,8 @@ impl Conversation {
         request: PackRequest,
         band: SideBand,
     ) -> Result<PackStream, Stop> {
-        let builder = self.wait(band, self.engine.place(&self.engine.builders, &self.opened.caller)).await??;
+        let builder =
+            self.wait(band, self.engine.place(&self.engine.builders, &self.opened.caller)).await??;
         let flag = StopFlag::default();
         let stop = flag.share();
         let job = blocking(move || {

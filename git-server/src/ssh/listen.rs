@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use russh::server::RunningSession;
+use slipway_core::Problem;
 use slipway_forge::origin::TrustedProxies;
 use slipway_forge::shares::{Place, Shares};
 use slipway_forge::{Surface, sign_in};
@@ -120,31 +122,12 @@ async fn connection(
         }
         return debug!("nobody signed in");
     };
-    let refused = watch.party().and_then(|party| place.becomes(party).err());
-    let mut look = tokio::time::interval(Duration::from_secs(1));
-    let mut idle_since = Instant::now();
-    while refused.is_none() {
-        tokio::select! {
-            ended = &mut running => {
-                let error = ended.err().map(|e| e.to_string());
-                return info!(user, seconds = started.elapsed().as_secs_f32(), error, "SSH connection ended");
-            }
-            () = gone.cancelled() => break,
-            _ = look.tick() => {}
+    let (reason, words) = match stay(&mut running, &watch, &place, &shared).await {
+        End::Over(error) => {
+            return info!(user, seconds = started.elapsed().as_secs_f32(), error, "SSH connection ended");
         }
-        if watch.channels() > 0 {
-            idle_since = Instant::now();
-            place.works();
-            continue;
-        }
-        place.waits(SSH_IDLE);
-        if shared.engine.stop.is_cancelled() || idle_since.elapsed() >= SSH_IDLE {
-            break;
-        }
-    }
-    let (reason, words) = match refused {
-        Some(problem) => (russh::Disconnect::TooManyConnections, problem.to_string()),
-        None => (russh::Disconnect::ByApplication, "Bye.".to_owned()),
+        End::Refused(problem) => (russh::Disconnect::TooManyConnections, problem.to_string()),
+        End::Idle => (russh::Disconnect::ByApplication, "Bye.".to_owned()),
     };
     let farewell = async {
         let _ = handle.disconnect(reason, words, "en".into()).await;
@@ -153,4 +136,40 @@ async fn connection(
     // Whoever does not take leave is cut off by the drop guard.
     let _ = tokio::time::timeout(Duration::from_secs(2), farewell).await;
     info!(user, seconds = started.elapsed().as_secs_f32(), "SSH connection closed");
+}
+
+/// Why a connection on which somebody has signed in does not go on.
+enum End {
+    /// It has ended already, in this way.
+    Over(Option<String>),
+    /// It has no place any more.
+    Refused(Problem),
+    /// Nothing happens on it, and others want its place or it has been long.
+    Idle,
+}
+
+/// Watches over a connection on which somebody has signed in.
+async fn stay(running: &mut RunningSession<Session>, watch: &Watch, place: &Place, shared: &Shared) -> End {
+    if let Some(problem) = watch.party().and_then(|party| place.becomes(party).err()) {
+        return End::Refused(problem);
+    }
+    place.works();
+    let mut look = tokio::time::interval(Duration::from_secs(1));
+    let mut idle_since = Instant::now();
+    loop {
+        tokio::select! {
+            ended = &mut *running => return End::Over(ended.err().map(|e| e.to_string())),
+            () = place.gone() => return End::Idle,
+            _ = look.tick() => {}
+        }
+        if watch.channels() > 0 {
+            idle_since = Instant::now();
+            place.works();
+            continue;
+        }
+        place.waits(SSH_IDLE * 2);
+        if shared.engine.stop.is_cancelled() || idle_since.elapsed() >= SSH_IDLE {
+            return End::Idle;
+        }
+    }
 }

@@ -17,10 +17,11 @@ use super::scan::Scanned;
 use super::thin::{End, borrow};
 use super::twins::drop_twins;
 use super::{Progress, ReceiveLimits};
+use crate::bulk::Bulk;
 use crate::error::{RepoError, Result};
 use crate::limits::{COMPARE_BYTES_MAX, DELTA_RESULT_BYTES_MAX, LINKED_OBJECT_BYTES_MAX, REVERSE_FROM};
 use crate::links::each_link;
-use crate::object::{Kind, Objects};
+use crate::object::Kind;
 use crate::packs::{PackSet, Place};
 use crate::snapshot::Snapshot;
 
@@ -132,6 +133,7 @@ impl Ingest<'_> {
         let hash_len = entries.format().id_bytes();
         let given = Given {
             bytes: PackBytes { file: self.file, small: end.small.as_deref(), hash_len },
+            folder: self.path.parent().unwrap_or(self.path),
             entries,
             links,
             limits: self.limits,
@@ -168,19 +170,16 @@ impl Stored for Known<'_> {
 
     /// An id that is stored already must have the same content: whoever made a collision that the hash did not notice
     /// is stopped here. Objects too large to hold twice are trusted to the hash.
-    fn compare(&self, id: &Oid, kind: Kind, data: &[u8]) -> Result<()> {
+    fn compare(&self, id: &Oid, kind: Kind, data: &Bulk) -> Result<()> {
         let Some((stored_kind, size)) = self.0.stored(id)? else { return Ok(()) };
-        if stored_kind != kind || size != data.len() as u64 {
+        if stored_kind != kind || size != data.len() {
             return Err(RepoError::Collision { id: *id });
         }
         if size > COMPARE_BYTES_MAX {
             return Ok(());
         }
-        let mut stored = Vec::new();
-        match self.0.read(id, size, &mut stored)? {
-            Some(_) if stored != data => Err(RepoError::Collision { id: *id }),
-            _ => Ok(()),
-        }
+        let Some((_, stored)) = self.0.bulk(id)? else { return Ok(()) };
+        if stored.is_same(data)? { Ok(()) } else { Err(RepoError::Collision { id: *id }) }
     }
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::error::{RepoError, Result};
-use crate::inflate::FAST_ROOM;
+use crate::inflate::{FAST_ROOM, Source};
 use crate::limits::{READ_AHEAD_BYTES, READ_JUMP_BYTES};
 use crate::pack::{EntryHeader, HEADER_BYTES_MAX, parse_header};
 
@@ -19,6 +19,16 @@ pub(crate) struct PackBytes<'a> {
     /// All of them, if they are few.
     pub(crate) small: Option<&'a [u8]>,
     pub(crate) hash_len: usize,
+}
+
+impl Source for PackBytes<'_> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let Some(small) = self.small else { return FileExt::read_at(self.file, buffer, offset) };
+        let rest = usize::try_from(offset).ok().and_then(|at| small.get(at..)).unwrap_or_default();
+        let got = rest.len().min(buffer.len());
+        buffer[..got].copy_from_slice(&rest[..got]);
+        Ok(got)
+    }
 }
 
 /// One thread's way to them.

@@ -10,8 +10,9 @@ mod worker;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread::Builder;
 
 use slipway_core::Oid;
@@ -22,7 +23,9 @@ use super::links::Links;
 use super::reader::PackBytes;
 use super::turns::Turns;
 use super::{Progress, ReceiveLimits};
+use crate::bulk::Bulk;
 use crate::error::{RepoError, Result};
+use crate::limits::{RESOLVE_BYTES_MAX, RESOLVE_BYTES_MIN};
 use crate::object::Kind;
 
 /// What the repository has under an id, and whether that is the same as an object of the pack.
@@ -30,13 +33,15 @@ pub(crate) trait Stored: Sync {
     /// Kind and size of what is stored under the id.
     fn stored(&self, id: &Oid) -> Result<Option<(Kind, u64)>>;
     /// Compares an object with what is stored.
-    fn compare(&self, id: &Oid, kind: Kind, data: &[u8]) -> Result<()>;
+    fn compare(&self, id: &Oid, kind: Kind, data: &Bulk) -> Result<()>;
 }
 
 /// What the second pass is about.
 #[derive(Clone, Copy)]
 pub(crate) struct Given<'a> {
     pub(crate) bytes: PackBytes<'a>,
+    /// Where large objects are put down meanwhile.
+    pub(crate) folder: &'a Path,
     pub(crate) entries: &'a Entries,
     pub(crate) links: &'a Links,
     pub(crate) limits: &'a ReceiveLimits,
@@ -65,10 +70,20 @@ pub(crate) struct Resolve<'a> {
     large: Mutex<()>,
 }
 
+/// Packs whose deltas are being resolved just now.
+static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
+
+impl Drop for Resolve<'_> {
+    fn drop(&mut self) {
+        UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl<'a> Resolve<'a> {
     /// The second pass over `given`, starting from the whole objects from number `from` on; `inflated` and `resolved`
     /// are what earlier passes came to.
     pub(crate) fn new(given: Given<'a>, from: u32, (inflated, resolved): (u64, u32)) -> Self {
+        UNDER_WAY.fetch_add(1, Ordering::Relaxed);
         Self {
             inflated: AtomicU64::new(inflated),
             next: AtomicU32::new(from),
@@ -82,8 +97,13 @@ impl<'a> Resolve<'a> {
     }
 
     /// What it came to: bytes inflated, deltas resolved.
-    pub(crate) fn totals(self) -> (u64, u32) {
-        (self.inflated.into_inner(), self.resolved.into_inner())
+    pub(crate) fn totals(&self) -> (u64, u32) {
+        (self.inflated.load(Ordering::Relaxed), self.resolved.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of delta bases that this pack may hold beside the others.
+    fn share(&self) -> usize {
+        (RESOLVE_BYTES_MAX / UNDER_WAY.load(Ordering::Relaxed).max(1)).max(RESOLVE_BYTES_MIN)
     }
 
     /// Resolves all that builds on whole objects, on so many threads; `progress` is called on this one.
@@ -141,7 +161,7 @@ mod tests {
         fn stored(&self, _: &Oid) -> Result<Option<(Kind, u64)>> {
             panic!("nobody expects this")
         }
-        fn compare(&self, _: &Oid, _: Kind, _: &[u8]) -> Result<()> {
+        fn compare(&self, _: &Oid, _: Kind, _: &Bulk) -> Result<()> {
             Ok(())
         }
     }
@@ -157,6 +177,7 @@ mod tests {
         let file = File::open("/dev/null").expect("always there");
         let given = Given {
             bytes: PackBytes { file: &file, small: Some(&[]), hash_len: 20 },
+            folder: Path::new("/nowhere"),
             entries: &entries,
             links: &links,
             limits: &limits,

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -12,18 +12,19 @@ use flate2::{Compression, Crc, Decompress, FlushDecompress, Status};
 use slipway_core::{ObjectFormat, Oid};
 
 use super::entries::Entries;
+use crate::bulk::{Bulk, Taken};
 use crate::digest::Digest;
 use crate::error::{RepoError, Result};
 use crate::inflate::FAST_ROOM;
 use crate::limits::{COPIED_BASE_BYTES_MAX, RECEIVE_BUFFER_BYTES};
-use crate::object::{Kind, Objects};
+use crate::object::Kind;
 use crate::pack::{EntryHeader, EntryKind, Pack, write_type_and_size};
 use crate::snapshot::Snapshot;
 
 /// An object of the repository that deltas of the pack build on.
 pub(crate) struct Borrowed {
     pub(crate) kind: Kind,
-    pub(crate) data: Vec<u8>,
+    pub(crate) data: Bulk,
     /// Its bytes as a pack has them, if they were at hand.
     packed: Option<Vec<u8>>,
 }
@@ -38,12 +39,14 @@ pub(crate) fn borrow(snapshot: &Snapshot, id: &Oid, max: u64) -> Result<Option<B
             && entry.size <= max.min(COPIED_BASE_BYTES_MAX)
             && let Some((data, packed)) = copy(pack, &entry)?
         {
+            let data = Bulk::Memory(data, Taken::default());
             return Ok(Some(Borrowed { kind, data, packed: Some(packed) }));
         }
     }
-    let mut data = Vec::new();
-    let kind = snapshot.read(id, max, &mut data)?;
-    Ok(kind.map(|kind| Borrowed { kind, data, packed: None }))
+    match snapshot.object_size(id)? {
+        Some((_, size)) if size > max => Err(RepoError::ObjectTooLarge { id: *id, size, max }),
+        _ => Ok(snapshot.bulk(id)?.map(|(kind, data)| Borrowed { kind, data, packed: None })),
+    }
 }
 
 /// An entry's data inflated, and as it is stored; `None` if it is stored strangely.
@@ -57,6 +60,50 @@ fn copy(pack: &Pack, entry: &EntryHeader) -> Result<Option<(Vec<u8>, Vec<u8>)>> 
     let status = state.decompress_vec(&packed[..got], &mut data, FlushDecompress::Finish);
     packed.truncate(state.total_in() as usize);
     Ok((matches!(status, Ok(Status::StreamEnd)) && data.len() == size).then_some((data, packed)))
+}
+
+/// What is written behind the others, and kept in memory as long as all is little.
+struct Appended<'a> {
+    file: &'a File,
+    at: u64,
+    crc: Crc,
+    kept: Option<Vec<u8>>,
+}
+
+impl Appended<'_> {
+    /// Writes an object's bytes, compressed.
+    fn pack(&mut self, data: &Bulk) -> io::Result<()> {
+        let mut zlib =
+            ZlibEncoder::new(BufWriter::with_capacity(RECEIVE_BUFFER_BYTES, self), Compression::fast());
+        let mut failed = None;
+        let each = &mut |piece: &[u8]| {
+            if failed.is_none() {
+                failed = zlib.write_all(piece).err();
+            }
+            Ok(())
+        };
+        data.each_piece(each).map_err(io::Error::other)?;
+        failed.map_or(Ok(()), Err)?;
+        zlib.finish()?.flush()
+    }
+}
+
+impl Write for Appended<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_all_at(bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        self.crc.update(bytes);
+        // A pack that is small no more is read from its file.
+        self.kept.take_if(|kept| kept.len() + bytes.len() > 2 * RECEIVE_BUFFER_BYTES);
+        if let Some(kept) = &mut self.kept {
+            kept.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The end of a pack that grows.
@@ -80,35 +127,22 @@ impl<'a> End<'a> {
     /// Appends an object.
     pub(crate) fn append(&mut self, id: &Oid, object: Borrowed, entries: &mut Entries) -> Result<()> {
         let Borrowed { kind, data, packed } = object;
-        let mut bytes = Vec::with_capacity(packed.as_ref().map_or(data.len() / 2, Vec::len) + 64);
-        write_type_and_size(kind.pack_code(), data.len() as u64, &mut bytes);
-        let failed = RepoError::io("write", self.path);
-        let written = (|| {
-            match packed {
-                Some(packed) => bytes.extend_from_slice(&packed),
-                None => {
-                    let mut zlib = ZlibEncoder::new(bytes, Compression::fast());
-                    zlib.write_all(&data)?;
-                    bytes = zlib.finish()?;
-                }
-            }
-            self.file.write_all_at(&bytes, self.offset)?;
-            Ok(bytes)
-        })();
-        let bytes = written.map_err(failed)?;
-        let mut crc = Crc::new();
-        crc.update(&bytes);
-        let number = entries.push_whole(self.offset, crc.sum(), kind);
+        let mut head = Vec::with_capacity(16);
+        write_type_and_size(kind.pack_code(), data.len(), &mut head);
+        let mut out = Appended { file: self.file, at: self.offset, crc: Crc::new(), kept: self.small.take() };
+        let written = match packed {
+            Some(packed) => out.write_all(&[head, packed].concat()),
+            None => out.write_all(&head).and_then(|()| out.pack(&data)),
+        };
+        written.map_err(RepoError::io("write", self.path))?;
+        let number = entries.push_whole(self.offset, out.crc.sum(), kind);
         entries.set_id(number, id);
-        if self.ready_bytes + data.len() <= RECEIVE_BUFFER_BYTES {
+        (self.offset, self.small) = (out.at, out.kept);
+        if let Bulk::Memory(data, _) = data
+            && self.ready_bytes + data.len() <= RECEIVE_BUFFER_BYTES
+        {
             self.ready_bytes += data.len();
             self.ready.insert(number, data);
-        }
-        self.offset += bytes.len() as u64;
-        // A pack that is small no more is read from its file.
-        self.small.take_if(|small| small.len() + bytes.len() > 2 * RECEIVE_BUFFER_BYTES);
-        if let Some(small) = &mut self.small {
-            small.extend_from_slice(&bytes);
         }
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! The bytes of an answer that are stored nowhere else.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
 
+use crate::bulk::nameless;
 use crate::error::{RepoError, Result};
 use crate::limits::MADE_MEMORY_BYTES_MAX;
 use crate::sweep::SPOOL;
@@ -89,16 +89,4 @@ impl Made {
             got => Ok(got),
         }
     }
-}
-
-/// A file in the folder that is gone from it already.
-fn nameless(folder: &Path) -> Result<File> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    fs::create_dir_all(folder).map_err(RepoError::io("create", folder))?;
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let path = folder.join(format!("{SPOOL}{}-{number}", std::process::id()));
-    let file = File::options().read(true).write(true).create(true).truncate(true).open(&path);
-    let file = file.map_err(RepoError::io("create", &path))?;
-    fs::remove_file(&path).map_err(RepoError::io("remove", &path))?;
-    Ok(file)
 }

@@ -125,6 +125,7 @@ impl Tx<'_> {
         self.count_down(Counter::Repos, 1)?;
         self.remove_former_names_of(id)?;
         self.remove_grants_in(id)?;
+        self.forget_maker_of(id)?;
         self.unbind_registry(id)?;
         self.unbind_cluster(id)?;
         self.remove_inventories_of(id)?;

@@ -62,6 +62,7 @@ impl Tx<'_> {
         self.remove_keys_of(name)?;
         self.remove_tokens_of(name)?;
         self.remove_sessions_of(name)?;
+        self.forget_made_by(name)?;
         self.remove_grants_of(name)
     }
 

@@ -1,33 +1,39 @@
 //! One thread of the second pass: a stack of bases, and the deltas on them one after the other.
 
+use std::io::{BufReader, Read, Write};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use slipway_core::Oid;
+
 use super::super::Progress;
-use super::super::admit::{admit, admit_changed};
+use super::super::admit::{admit, admit_changed, finish_hash, start_hash};
 use super::super::links::Recent;
 use super::super::reader::Reader;
 use super::super::scan::check_inflated;
 use super::super::tree::{Checked, Outline};
 use super::{Given, Resolve};
+use crate::bulk::{Bulk, Taken, take_in};
 use crate::delta;
 use crate::error::{RepoError, Result};
+use crate::inflate::{InflateError, Inflating};
 use crate::limits::{
-    COMPARE_BYTES_MAX, DELTA_RESULT_BYTES_MAX, LARGE_BYTES, PROGRESS_EVERY, RECEIVED_LINKED_BYTES_MAX,
-    RESOLVE_BYTES_MAX,
+    COMPARE_BYTES_MAX, DELTA_HEAD_BYTES_MAX, DELTA_RESULT_BYTES_MAX, LARGE_BYTES, PROGRESS_EVERY,
+    RECEIVED_LINKED_BYTES_MAX, SMALL_BYTES_MAX,
 };
 use crate::object::Kind;
+use crate::pack::EntryHeader;
 
 /// An object that others are made from.
 struct Base {
-    data: Vec<u8>,
+    data: Bulk,
     /// Of a tree that was checked.
     outline: Option<Outline>,
 }
 
 impl Base {
     fn bytes(&self) -> usize {
-        self.data.len() + self.outline.as_ref().map_or(0, Outline::bytes)
+        self.data.in_memory().map_or(0, <[u8]>::len) + self.outline.as_ref().map_or(0, Outline::bytes)
     }
 }
 
@@ -51,6 +57,8 @@ pub(super) struct Worker<'r, 'a> {
     /// Deltas resolved here.
     done: u32,
     instructions: Vec<u8>,
+    /// Whether those are of the last delta: a large one is read piece by piece.
+    light: bool,
     /// A result's buffer, used again where nothing builds on it.
     result: Vec<u8>,
     /// Held from the first large object of a root's deltas to the last of them.
@@ -65,6 +73,7 @@ impl<'r, 'a> Worker<'r, 'a> {
             recent: Recent::new(shared.given.links),
             done: 0,
             instructions: Vec::new(),
+            light: true,
             result: Vec::new(),
             large: None,
         }
@@ -115,7 +124,7 @@ impl<'r, 'a> Worker<'r, 'a> {
             return Ok(None);
         }
         if let Some(data) = ready.get(&root) {
-            let base = self.base(root, kind, data.clone());
+            let base = self.base(root, kind, Bulk::Memory(data.clone(), Taken::default()));
             return Ok(Some(Frame { entry: root, kind, depth: 0, base: Some(base), children }));
         }
         let header = self.reader.header(entries.offset(root))?;
@@ -123,8 +132,7 @@ impl<'r, 'a> Worker<'r, 'a> {
             return Err(RepoError::Collision { id });
         }
         self.make_room(header.size)?;
-        let mut data = Vec::new();
-        self.reader.inflate(&header, &mut data)?;
+        let data = self.whole(&header)?;
         if is_stored {
             stored.compare(&id, kind, &data)?;
         }
@@ -134,6 +142,19 @@ impl<'r, 'a> Worker<'r, 'a> {
         }
         let base = self.base(root, kind, data);
         Ok(Some(Frame { entry: root, kind, depth: 0, base: Some(base), children }))
+    }
+
+    /// The object of a whole entry.
+    fn whole(&mut self, header: &EntryHeader) -> Result<Bulk> {
+        let Given { bytes, folder, .. } = self.shared.given;
+        let mut bulk = Bulk::room(header.size, folder)?;
+        if let Bulk::Memory(data, _) = &mut bulk {
+            self.reader.inflate(header, data)?;
+            return Ok(bulk);
+        }
+        let mut from = Inflating::new(bytes, header.data_offset, header.size);
+        take_in(&mut from, header.size, &mut bulk).map_err(RepoError::io("read back", folder))?;
+        Ok(bulk)
     }
 
     /// Waits for this thread's turn at large objects, if it is about to make one.
@@ -149,11 +170,12 @@ impl<'r, 'a> Worker<'r, 'a> {
     }
 
     /// Readies an object that was checked, unless it is the repository's own, to be built on.
-    fn base(&self, entry: u32, kind: Kind, data: Vec<u8>) -> Arc<Base> {
+    fn base(&self, entry: u32, kind: Kind, data: Bulk) -> Arc<Base> {
         let Given { entries, appended, links, .. } = self.shared.given;
         // By all rules: then what is new in a tree on it is all that needs a look.
         let is_checked = kind == Kind::Tree && entry < appended && links.checks().are_all();
-        let outline = is_checked.then(|| Outline::of(&data, entries.format().id_bytes()));
+        let bytes = data.in_memory().filter(|_| is_checked);
+        let outline = bytes.map(|bytes| Outline::of(bytes, entries.format().id_bytes()));
         self.hold(Base { data, outline })
     }
 
@@ -198,8 +220,8 @@ impl<'r, 'a> Worker<'r, 'a> {
                 let done = stack.pop().and_then(|f| f.base);
                 self.let_go(done);
             }
-            let mut data = std::mem::take(&mut self.result);
-            self.apply(&base.data, child, &mut data)?;
+            let room = std::mem::take(&mut self.result);
+            let mut data = self.apply(&base.data, child, room)?;
             let outline = self.resolved(child, parent, kind, &base, &data)?;
             drop(base);
             self.done += 1;
@@ -208,9 +230,13 @@ impl<'r, 'a> Worker<'r, 'a> {
             }
             let children = self.children(child);
             if children.is_empty() {
-                self.result = data;
+                if let Bulk::Memory(room, _) = data {
+                    self.result = room;
+                }
             } else {
-                data.shrink_to_fit();
+                if let Bulk::Memory(room, _) = &mut data {
+                    room.shrink_to_fit();
+                }
                 let base = match outline {
                     Some(_) => self.hold(Base { data, outline }),
                     None => self.base(child, kind, data),
@@ -223,7 +249,7 @@ impl<'r, 'a> Worker<'r, 'a> {
             }
         }
         self.large = None;
-        if self.result.capacity() as u64 > LARGE_BYTES {
+        if self.result.capacity() > SMALL_BYTES_MAX {
             (self.result, self.instructions) = (Vec::new(), Vec::new());
         }
         Ok(())
@@ -233,7 +259,7 @@ impl<'r, 'a> Worker<'r, 'a> {
     fn spare(&self, stack: &mut [Frame]) {
         let Some((_, older)) = stack.split_last_mut() else { return };
         for frame in older {
-            if self.shared.held.load(Ordering::Relaxed) <= RESOLVE_BYTES_MAX {
+            if self.shared.held.load(Ordering::Relaxed) <= self.shared.share() {
                 return;
             }
             self.let_go(frame.base.take());
@@ -262,22 +288,24 @@ impl<'r, 'a> Worker<'r, 'a> {
         parent: u32,
         kind: Kind,
         base: &Base,
-        data: &[u8],
+        data: &Bulk,
     ) -> Result<Option<Outline>> {
-        if kind != Kind::Blob && data.len() as u64 > RECEIVED_LINKED_BYTES_MAX {
+        if kind != Kind::Blob && data.len() > RECEIVED_LINKED_BYTES_MAX {
             let what = "the size of one commit, tag or folder in bytes";
             return Err(RepoError::TooMuch { what, max: RECEIVED_LINKED_BYTES_MAX });
         }
         let Given { entries, links, stored, .. } = self.shared.given;
         let hash = entries.format();
-        let (id, outline) = match &base.outline {
-            Some(outline) => {
-                let base = Checked { data: &base.data, outline };
+        let before = base.outline.as_ref().filter(|_| self.light).zip(base.data.in_memory());
+        let (id, outline) = match (before, data.in_memory()) {
+            (Some((outline, base)), Some(data)) => {
+                let base = Checked { data: base, outline };
                 let (id, outline) =
                     admit_changed(hash, &base, &self.instructions, data, links, &mut self.recent)?;
                 (id, Some(outline))
             }
-            None => (admit(hash, kind, data, links, &mut self.recent)?, None),
+            (None, Some(data)) => (admit(hash, kind, data, links, &mut self.recent)?, None),
+            (_, None) => (self.admit_large(kind, data)?, None),
         };
         stored.compare(&id, kind, data)?;
         entries.resolved(child, parent, kind, &id);
@@ -295,29 +323,76 @@ impl<'r, 'a> Worker<'r, 'a> {
         }
     }
 
-    fn apply(&mut self, base: &[u8], child: u32, out: &mut Vec<u8>) -> Result<()> {
-        let offset = self.shared.given.entries.offset(child);
-        let header = self.reader.header(offset)?;
-        self.make_room(header.size)?;
-        let mut instructions = std::mem::take(&mut self.instructions);
-        self.reader.inflate(&header, &mut instructions)?;
-        let size = delta::sizes(&instructions).map_or(0, |(_, result, _)| result);
-        self.make_room(size)?;
-        let max = self.shared.given.limits.object_bytes_max.min(DELTA_RESULT_BYTES_MAX);
-        delta::apply(base, &instructions, max, out).map_err(|why| {
-            RepoError::bad_pack(format!("the object at byte {offset} cannot be made: {why}"))
+    /// An object that lies in a file. A blob is hashed from there; what has links is looked at in memory, once there is room.
+    fn admit_large(&mut self, kind: Kind, data: &Bulk) -> Result<Oid> {
+        let Given { entries, links, stop, .. } = self.shared.given;
+        let hash = entries.format();
+        if kind != Kind::Blob {
+            let _taken = Taken::wait(data.len(), stop)?;
+            let mut all = Vec::new();
+            data.copy_into(&mut all)?;
+            return admit(hash, kind, &all, links, &mut self.recent);
+        }
+        let mut state = start_hash(hash, kind, data.len());
+        data.each_piece(&mut |piece| {
+            state.update(piece);
+            self.go_on()
         })?;
-        self.instructions = instructions;
-        self.count(out.len())
+        finish_hash(state)
     }
 
-    fn count(&self, bytes: usize) -> Result<()> {
-        let before = self.shared.inflated.fetch_add(bytes as u64, Ordering::Relaxed);
-        check_inflated(before.saturating_add(bytes as u64), self.shared.given.packed)
+    /// What a delta makes of its base, in `room` if it is small.
+    fn apply(&mut self, base: &Bulk, child: u32, room: Vec<u8>) -> Result<Bulk> {
+        let Given { entries, bytes, limits, folder, .. } = self.shared.given;
+        let offset = entries.offset(child);
+        let header = self.reader.header(offset)?;
+        self.make_room(header.size)?;
+        let bad =
+            |why: &str| RepoError::bad_pack(format!("the object at byte {offset} cannot be made: {why}"));
+        self.light = header.size <= SMALL_BYTES_MAX as u64;
+        let mut instructions = std::mem::take(&mut self.instructions);
+        instructions.clear();
+        if self.light {
+            self.reader.inflate(&header, &mut instructions)?;
+        } else {
+            Inflating::new(bytes, header.data_offset, header.size)
+                .take(DELTA_HEAD_BYTES_MAX)
+                .read_to_end(&mut instructions)
+                .map_err(RepoError::io("read back", folder))?;
+        }
+        let size = delta::sizes(&instructions).map_or(0, |(_, result, _)| result);
+        self.make_room(size)?;
+        let made = match (base.in_memory().filter(|_| self.light), Taken::of(size)) {
+            (Some(base), Some(taken)) => {
+                let max = limits.object_bytes_max.min(DELTA_RESULT_BYTES_MAX);
+                let mut room = room;
+                delta::apply(base, &instructions, max, &mut room).map_err(bad)?;
+                Bulk::Memory(room, taken)
+            }
+            (_, taken) => {
+                drop(taken);
+                let mut made = Bulk::room(size, folder)?;
+                let mut from = BufReader::new(Inflating::new(bytes, header.data_offset, header.size));
+                let done = delta::apply_stream(base, &mut from, &mut |piece| made.write_all(piece));
+                done.map_err(|e| match e {
+                    InflateError::Broken(why) => bad(why),
+                    InflateError::Io(source) => RepoError::io("write", folder)(source),
+                })?;
+                made
+            }
+        };
+        self.instructions = instructions;
+        self.count(made.len())?;
+        Ok(made)
+    }
+
+    fn count(&self, bytes: u64) -> Result<()> {
+        let before = self.shared.inflated.fetch_add(bytes, Ordering::Relaxed);
+        check_inflated(before.saturating_add(bytes), self.shared.given.packed)
     }
 
     /// Makes a resolved entry's object again, from the bottom of its chain.
-    fn make(&mut self, entry: u32) -> Result<Vec<u8>> {
+    fn make(&mut self, entry: u32) -> Result<Bulk> {
         let entries = self.shared.given.entries;
         let mut chain = Vec::new();
         let mut at = entry;
@@ -326,13 +401,15 @@ impl<'r, 'a> Worker<'r, 'a> {
             at = base;
         }
         let header = self.reader.header(entries.offset(at))?;
-        let (mut data, mut made) = (Vec::new(), Vec::new());
-        self.reader.inflate(&header, &mut data)?;
+        let mut data = self.whole(&header)?;
         self.count(data.len())?;
+        let mut room = Vec::new();
         while let Some(child) = chain.pop() {
             self.go_on()?;
-            self.apply(&data, child, &mut made)?;
-            std::mem::swap(&mut data, &mut made);
+            let made = self.apply(&data, child, std::mem::take(&mut room))?;
+            if let Bulk::Memory(before, _) = std::mem::replace(&mut data, made) {
+                room = before;
+            }
         }
         Ok(data)
     }

@@ -51,6 +51,26 @@ pub(crate) fn ids_and_numbers_are_never_used_again(store: &Store) {
     assert_eq!(store.build(old, BuildNumber(1)).unwrap(), None);
 }
 
+pub(crate) fn what_an_account_made_is_counted_while_it_is_there(store: &Store) {
+    let (ann, bob) = (user("ann", true), user("bob", false));
+    store.create_user(&ann).unwrap();
+    store.create_user(&bob).unwrap();
+    let (one, two) = (make_repo(store, "one"), make_repo(store, "two"));
+    let made = |by: &slipway_core::UserName| store.read(|records| records.repos_made_by(by)).unwrap();
+    for repo in [one, two, two] {
+        store.transact(|tx| tx.note_maker(&bob.name, repo)).unwrap();
+    }
+    store.grant(&ann.name, one, Role::Admin).unwrap();
+    assert_eq!((made(&bob.name), made(&ann.name)), (2, 0), "a role is not a making");
+    store.remove_repo(one).unwrap();
+    assert_eq!(made(&bob.name), 1);
+    store.remove_user(&bob.name).unwrap();
+    assert_eq!(made(&bob.name), 0);
+    store.create_user(&bob).unwrap();
+    assert_eq!(made(&bob.name), 0, "whoever has the name next made nothing");
+    refused(store.transact(|tx| tx.note_maker(&bob.name, one)), ProblemKind::NotFound, "repository");
+}
+
 pub(crate) fn a_removed_repository_leaves_nothing(store: &Store) {
     store.create_user(&user("ann", true)).unwrap();
     store.put_registry(&registry("hub"), None).unwrap();
