@@ -54,6 +54,7 @@ impl App {
     pub(crate) async fn start(data: &Path, config: Config) -> Result<Self, Problem> {
         let began = Instant::now();
         let connections = connections();
+        crate::memory::share_out();
         let data = DataFolder::open(data)?;
         let disk = Disk::open(data.clone()).await?;
         data.clear_run();

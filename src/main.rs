@@ -22,6 +22,7 @@ mod doctor;
 mod doors;
 mod http;
 mod manifests;
+mod memory;
 mod operations;
 mod plumbing;
 mod preflight;

@@ -83,7 +83,7 @@ pub struct Bounds {
     pub each: usize,
     /// More, for owners and the host alone.
     pub owners: usize,
-    /// Who may wait for one.
+    /// Who may wait for one; half of them at most are one party's.
     pub queue: usize,
     /// How long whoever has one waits for its client before it may be asked to give way.
     pub patience: Duration,
@@ -219,7 +219,8 @@ impl Shares {
         let mut told = {
             let mut state = self.lock();
             state.queue.retain(|waiter| !waiter.told.is_closed());
-            if state.queue.len() >= self.bounds.queue {
+            let mine = state.queue.iter().filter(|waiter| waiter.party == party).count();
+            if state.queue.len() >= self.bounds.queue || mine * 2 >= self.bounds.queue {
                 return Err(self.full(&state, &party));
             }
             let (tell, told) = oneshot::channel();
@@ -372,6 +373,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // Whoever watches over what was held for it need not any more.
+        self.seat.gone.cancel();
         self.shares.leave(self.number);
     }
 }

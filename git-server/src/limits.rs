@@ -12,6 +12,10 @@ pub(crate) const BAND_64K_BYTES: usize = PKT_BYTES_MAX - 5;
 pub(crate) const BAND_1K_BYTES: usize = 1000 - 5;
 /// Bytes handed on in one piece while a pack is sent: four full side-band-64k packets.
 pub(crate) const CHUNK_BYTES: usize = 4 * PKT_BYTES_MAX;
+/// So many of them are on their way at once, over all clients; what comes on top is sent in pieces of the size below.
+pub(crate) const CHUNKS_OUT_MAX: usize = 192;
+/// A piece where the others are on their way.
+pub(crate) const SMALL_CHUNK_BYTES: usize = 16 * 1024;
 /// Such pieces kept for the next pack once they are sent.
 pub(crate) const SPARE_CHUNKS_MAX: usize = 32;
 /// Chunks that may wait between a producer and the wire.
@@ -190,9 +194,10 @@ impl Limits {
     }
 
     pub(crate) fn connections(&self) -> Bounds {
-        let (places, each) = (self.connections_max, self.connections_per_party_max.min(self.connections_max));
-        let queue = places / 4;
-        Bounds { each, owners: (places / 16).max(2), queue, patience: LOGIN_PATIENCE, ..Bounds::of(places) }
+        let all = Bounds::of(self.connections_max);
+        let (queue, owners) = (self.connections_max / 4, (self.connections_max / 16).max(2));
+        let each = self.connections_per_party_max.min(all.each);
+        Bounds { each, owners, queue, patience: LOGIN_PATIENCE, ..all }
     }
 }
 

@@ -35,6 +35,10 @@ pub(crate) trait Files: Send + Sync {
     fn size(&self, id: &Oid) -> Result<u64, HookError>;
     /// A blob's bytes, at most `max` of them.
     fn blob(&self, id: &Oid, max: u64) -> Result<Vec<u8>, HookError>;
+    /// A blob's bytes, read piece by piece.
+    fn content(&self, id: &Oid) -> Result<Box<dyn io::Read>, HookError> {
+        Ok(Box::new(io::Cursor::new(self.blob(id, CONTEXT_FILE_BYTES_MAX)?)))
+    }
     /// Seconds since 1970 of the commit.
     fn committed_at(&self) -> Result<u64, HookError>;
 
@@ -83,6 +87,11 @@ impl Files for CommitFiles {
 
     fn blob(&self, id: &Oid, max: u64) -> Result<Vec<u8>, HookError> {
         self.snapshot.object(id, max)?.map(|o| o.data).ok_or_else(|| missing(id))
+    }
+
+    fn content(&self, id: &Oid) -> Result<Box<dyn io::Read>, HookError> {
+        let content = self.snapshot.reader(id)?.ok_or_else(|| missing(id))?;
+        Ok(Box::new(content))
     }
 
     fn committed_at(&self) -> Result<u64, HookError> {
@@ -280,8 +289,8 @@ impl Packing<'_> {
         if self.sent.bytes > CONTEXT_BYTES_MAX {
             return Err(HookError::ContextTooLarge { what: "bytes", limit: CONTEXT_BYTES_MAX });
         }
-        let data = self.files.blob(&entry.id, CONTEXT_FILE_BYTES_MAX)?;
-        if is_lfs_pointer(&data) {
+        let is_short = size <= LFS_POINTER_BYTES_MAX as u64;
+        if is_short && is_lfs_pointer(&self.files.blob(&entry.id, size)?) {
             return Err(HookError::Context {
                 path: entry.name.clone(),
                 why: "it is a Git LFS pointer, and this server does not have its content".into(),
@@ -290,9 +299,10 @@ impl Packing<'_> {
             });
         }
         let mode = if entry.mode == Mode::Executable { 0o755 } else { 0o644 };
-        let mut header = self.header(mode, data.len() as u64, tar::EntryType::Regular);
-        self.tar.append_data(&mut header, name, data.as_slice()).map_err(|e| refused(name, e))?;
-        self.progress.fetch_add(data.len() as u64 + 512, Ordering::Relaxed);
+        let mut header = self.header(mode, size, tar::EntryType::Regular);
+        let content = self.files.content(&entry.id)?;
+        self.tar.append_data(&mut header, name, content).map_err(|e| refused(name, e))?;
+        self.progress.fetch_add(size + 512, Ordering::Relaxed);
         Ok(())
     }
 

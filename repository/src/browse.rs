@@ -4,7 +4,6 @@
 //! Every walk has a bound, either the caller's budget or `limits.rs`. Knows nothing of packs, and nothing of who may
 //! see what: a caller that passes on ids from outside asks [`Snapshot::is_visible`] first.
 
-use std::io;
 use std::sync::atomic::AtomicBool;
 
 use slipway_core::Oid;
@@ -15,6 +14,7 @@ use crate::{Received, Repository, Result, Snapshot};
 mod archive;
 mod changes;
 mod commit;
+mod content;
 mod diff;
 mod edit;
 mod entry;
@@ -27,8 +27,9 @@ mod renames;
 mod rev;
 mod tree;
 
-pub use archive::ArchiveForm;
+pub use archive::{Archive, ArchiveForm};
 pub use commit::{Commit, Person};
+pub use content::Content;
 pub use diff::{ChangeKind, Diff, DiffLimits, FileDiff};
 pub use edit::{Edit, Signature, first_commit};
 pub use entry::{Entry, Mode};
@@ -117,28 +118,13 @@ impl Snapshot {
         log::last_changes(self, commit, path, budget)
     }
 
-    /// Writes the files of the commit as tar.gz, below the folder `prefix` ("" for none).
-    pub fn archive(
-        &self,
-        commit: &Oid,
-        prefix: &str,
-        out: &mut dyn io::Write,
-        stop: &AtomicBool,
-    ) -> Result<()> {
-        self.archive_as(ArchiveForm::TarGz, commit, prefix, &[], out, stop)
-    }
-
-    /// Writes the files of the commit or tree at `paths` (all if there are none), below the folder `prefix`.
-    pub fn archive_as(
-        &self,
-        form: ArchiveForm,
-        id: &Oid,
-        prefix: &str,
-        paths: &[String],
-        out: &mut dyn io::Write,
-        stop: &AtomicBool,
-    ) -> Result<()> {
-        archive::archive(self, form, id, &archive::Extent { prefix, paths }, out, stop)
+    /// The files of the commit or tree at `paths` (all if there are none), below the folder `prefix` ("" for none), to be
+    /// taken piece by piece.
+    ///
+    /// # Errors
+    /// [`crate::RepoError::Invalid`] for a prefix that is no folder; what is wrong with the disk, or with an object.
+    pub fn archive(&self, form: ArchiveForm, id: &Oid, prefix: &str, paths: &[String]) -> Result<Archive> {
+        Archive::new(self, form, id, &archive::Extent { prefix, paths })
     }
 
     /// A best common ancestor; `None` if the histories are unrelated.

@@ -132,24 +132,22 @@ impl<S: Source> Inflating<S> {
         Self { source, offset, left: size, state: Decompress::new(true), buffer: Vec::new(), at: 0 }
     }
 
-    /// Bytes that are still to come.
-    pub(crate) fn left(&self) -> u64 {
-        self.left
-    }
-
     fn fill(&mut self) -> std::io::Result<()> {
         self.buffer.resize(STREAM_BUFFER_BYTES, 0);
         let got = self.source.read_at(&mut self.buffer, self.offset)?;
         self.buffer.truncate(got);
         (self.at, self.offset) = (0, self.offset + got as u64);
-        if got == 0 { Err(std::io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+        Ok(())
     }
 }
 
 impl<S: Source> std::io::Read for Inflating<S> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         let want = out.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        while want > 0 {
+        if want == 0 {
+            return Ok(0);
+        }
+        loop {
             if self.at == self.buffer.len() {
                 self.fill()?;
             }
@@ -170,10 +168,11 @@ impl<S: Source> std::io::Read for Inflating<S> {
             if status == Status::StreamEnd {
                 return Err(broken("it is shorter than it says"));
             }
-            if used == 0 && self.at < self.buffer.len() {
-                return Err(broken("it is not zlib data"));
+            // Without any progress there is either no more of it, though it has not ended, or it is no such stream.
+            if used == 0 {
+                let more = self.at < self.buffer.len();
+                return Err(broken(if more { "it is not zlib data" } else { "it ends early" }));
             }
         }
-        Ok(0)
     }
 }

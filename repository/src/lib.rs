@@ -60,8 +60,8 @@ mod sweep;
 mod view;
 
 pub use browse::{
-    ArchiveForm, Budget, ChangeKind, Commit, Diff, DiffLimits, DiffLine, Edit, Entry, FileDiff, Hunk,
-    LineKind, LogPage, Mode, Person, Signature, first_commit, shown_path,
+    Archive, ArchiveForm, Budget, ChangeKind, Commit, Content, Diff, DiffLimits, DiffLine, Edit, Entry,
+    FileDiff, Hunk, LineKind, LogPage, Mode, Person, Signature, first_commit, shown_path,
 };
 pub use bulk::set_memory_max;
 pub use check::Checks;

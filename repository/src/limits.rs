@@ -44,8 +44,10 @@ pub(crate) const DIFF_BYTES_MAX: u64 = 64 << 20;
 pub(crate) const DIFF_TEXT_BYTES_MAX: usize = 16 << 20;
 /// A file is binary if it has a NUL among its first bytes, so many (git's rule).
 pub(crate) const BINARY_PROBE_BYTES: usize = 8000;
-/// Largest file in an archive, in bytes; it is held in memory while it is written.
-pub(crate) const ARCHIVE_FILE_BYTES_MAX: u64 = 256 << 20;
+/// Longest target of a link in an archive, in bytes.
+pub(crate) const ARCHIVE_LINK_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of an archive that are made at once.
+pub(crate) const ARCHIVE_PIECE_BYTES: usize = 64 << 10;
 /// Largest .gitattributes that is obeyed, in bytes (git stops at 100 MiB).
 pub(crate) const ATTRIBUTES_BYTES_MAX: u64 = 1 << 20;
 /// Most links followed to find a file.

@@ -120,15 +120,18 @@ impl Hall {
         {
             return Ok(refused(request.uri().path(), &problem));
         }
-        let late = Arc::new(AtomicBool::new(false));
+        let mut late = None;
         let watched = watches_itself(request.uri().path());
         let mut request = request.map(|body| match body.is_end_stream() {
             true => Body::empty(),
-            false => Body::new(Arriving::new(body, &guest, self.limits, watched, &late)),
+            false => {
+                let late = late.insert(Arc::new(AtomicBool::new(false)));
+                Body::new(Arriving::new(body, &guest, self.limits, watched, late))
+            }
         });
         request.extensions_mut().insert(ConnectInfo(client));
         let mut answer = self.router.clone().oneshot(request).await?;
-        if late.load(Ordering::Relaxed) && answer.status().as_u16() >= 400 {
+        if late.is_some_and(|late| late.load(Ordering::Relaxed)) && answer.status().as_u16() >= 400 {
             *answer.status_mut() = StatusCode::REQUEST_TIMEOUT;
         }
         Ok(answer.map(|body| Body::new(Leaving::new(body, &guest, self.limits, busy))))

@@ -10,7 +10,7 @@ use slipway_core::{Actor, Problem, ProblemKind};
 use slipway_forge::Caller;
 use slipway_forge::shares::{Bounds, Party, Place, Shares};
 
-use crate::limits::{MEMBER_READS_MAX, READ_WAIT, SIGN_INS_MAX, VISITOR_READS_MAX};
+use crate::limits::{MEMBER_READS_MAX, PIECE_WAIT, READ_WAIT, SIGN_INS_MAX, VISITOR_READS_MAX};
 
 pub(crate) struct Door {
     members: Arc<Shares>,
@@ -40,6 +40,16 @@ impl Door {
     {
         let places = if matches!(caller.actor, Actor::Anonymous) { &self.visitors } else { &self.members };
         work_in(places.enter(Party::of(caller), READ_WAIT).await?, work).await
+    }
+
+    /// The same for an answer that is under way already, whose client has waited itself: it does not fail as soon.
+    pub(crate) async fn go_on<T, F>(&self, caller: &Caller, work: F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T, Problem> + Send + 'static,
+    {
+        let places = if matches!(caller.actor, Actor::Anonymous) { &self.visitors } else { &self.members };
+        work_in(places.enter(Party::of(caller), PIECE_WAIT).await?, work).await
     }
 
     /// Looks up who somebody at that address is.

@@ -12,6 +12,8 @@ pub(crate) const VISITOR_READS_MAX: usize = 4;
 pub(crate) const SIGN_INS_MAX: usize = 8;
 /// How long a read waits for its place before the answer is "busy".
 pub(crate) const READ_WAIT: Duration = Duration::from_secs(2);
+/// The same for the next piece of an answer that is under way.
+pub(crate) const PIECE_WAIT: Duration = Duration::from_secs(60);
 /// Seconds after which a "busy" answer asks to come again.
 pub(crate) const RETRY_AFTER_S: u32 = 2;
 /// Largest README that is rendered, in bytes.
@@ -20,8 +22,8 @@ pub(crate) const README_BYTES_MAX: u64 = 512 * 1024;
 pub(crate) const SHOWN_BYTES_MAX: u64 = 1024 * 1024;
 /// Most lines of a file that are shown as a page.
 pub(crate) const SHOWN_LINES_MAX: usize = 20_000;
-/// Largest file that the raw page sends, in bytes; it is held in memory meanwhile.
-pub(crate) const RAW_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of a file that are read at once for the raw page.
+pub(crate) const RAW_PIECE_BYTES: usize = 64 * 1024;
 /// Rows of a folder on one page.
 pub(crate) const FOLDER_ROWS_MAX: usize = 1000;
 /// Commits, builds or deploys on one page.
@@ -64,10 +66,8 @@ pub(crate) const LIVE_PAGES_MAX: usize = 256;
 pub(crate) const LIVE_PING: Duration = Duration::from_secs(10);
 /// Events that wait for a slow reader of a live page.
 pub(crate) const LIVE_QUEUE_MAX: usize = 32;
-/// Pieces of an archive that wait for a slow reader, of [`ARCHIVE_PIECE_BYTES`] each.
-pub(crate) const ARCHIVE_PIECES_MAX: usize = 4;
-/// Size of such a piece.
-pub(crate) const ARCHIVE_PIECE_BYTES: usize = 64 * 1024;
+/// How long an archive waits for its reader before others may have its place.
+pub(crate) const ARCHIVE_PATIENCE: Duration = Duration::from_secs(120);
 /// Rows of a table on the administration page and of grants on the settings page.
 pub(crate) const ADMIN_ROWS_MAX: usize = 500;
 /// Objects of a deploy that are listed.

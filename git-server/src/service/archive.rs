@@ -1,18 +1,12 @@
 //! `git archive --remote`: the files of what a ref shows, as a tar on the side band (git-upload-archive(1)). As with git's
 //! own server, only refs can be named, not ids: what no ref shows any more is not handed out.
 
-use std::io::{self, Write};
-use std::sync::Arc;
-
 use slipway_core::{Oid, Problem, ProblemKind};
-use slipway_forge::shares::Place;
-use slipway_repository::{ArchiveForm, Side, Snapshot};
-use tokio::runtime::Handle;
+use slipway_repository::{Archive, ArchiveForm, Side, Snapshot};
 
 use super::upload::find_rev;
-use super::{Conversation, StopFlag, blocking};
-use crate::limits::CHUNK_BYTES;
-use crate::transport::{Output, Stop};
+use super::{Conversation, blocking};
+use crate::transport::Stop;
 use crate::wire::WireError;
 use crate::wire::archive::{ArchiveArgs, ArchiveReader, Format};
 use crate::wire::pktline::{Band, SideBand, put_flush, put_line};
@@ -52,34 +46,48 @@ impl Conversation {
     }
 
     async fn send_archive(&mut self, args: ArchiveArgs) -> Result<(), Stop> {
-        let sender = Arc::new(self.engine.place(&self.engine.senders, &self.opened.caller).await?);
-        let flag = StopFlag::default();
-        let (stop, repository) = (flag.share(), self.opened.repository.clone());
-        let mut writer =
-            Banded { output: self.output.clone(), runtime: Handle::current(), held: Vec::new(), sender };
-        let job = blocking(move || {
-            if args.list {
-                writer.write_all(b"tar\ntgz\ntar.gz\n").and_then(|()| writer.flush()).map_err(gone)?;
-                return Ok(());
-            }
+        let sender = self.engine.place(&self.engine.senders, &self.opened.caller).await?;
+        if args.list {
+            let mut out = Vec::new();
+            SideBand::Large.put(&mut out, Band::Data, b"tar\ntgz\ntar.gz\n");
+            return self.output.send(out).await;
+        }
+        let repository = self.opened.repository.clone();
+        let opened = blocking(move || {
             let snapshot = repository.view(Side::Fetch).map_err(Problem::from)?.snapshot;
-            let id = named(&snapshot, &args.treeish)?;
-            let form = match args.format {
-                Format::Tar => ArchiveForm::Tar,
-                Format::TarGz => ArchiveForm::TarGz,
-            };
-            for path in &args.paths {
-                if snapshot.entry(&id, path.trim_end_matches('/')).map_err(Problem::from)?.is_none() {
-                    let what = format!("pathspec '{}' did not match any files", one_line(path));
-                    return Err(Problem::new(ProblemKind::NotFound, what, "Check the path."));
-                }
-            }
-            let prefix = args.prefix.trim_end_matches('/');
-            snapshot.archive_as(form, &id, prefix, &args.paths, &mut writer, &stop).map_err(Problem::from)?;
-            writer.flush().map_err(gone)
+            let archive = open(&snapshot, &args)?;
+            Ok((snapshot, archive))
         });
-        self.wait(SideBand::Large, job).await?.map_err(Stop::from)
+        let (mut snapshot, mut archive) = self.wait(SideBand::Large, opened).await??;
+        loop {
+            let next = blocking(move || {
+                let piece = archive.next_piece(&snapshot)?;
+                Ok((snapshot, archive, piece))
+            });
+            let piece;
+            (snapshot, archive, piece) = self.wait(SideBand::Large, next).await??;
+            let Some(piece) = piece else { return Ok(()) };
+            let mut out = Vec::new();
+            SideBand::Large.put(&mut out, Band::Data, &piece);
+            self.output.send_as(&sender, out.into()).await?;
+        }
     }
+}
+
+fn open(snapshot: &Snapshot, args: &ArchiveArgs) -> Result<Archive, Problem> {
+    let id = named(snapshot, &args.treeish)?;
+    let form = match args.format {
+        Format::Tar => ArchiveForm::Tar,
+        Format::TarGz => ArchiveForm::TarGz,
+    };
+    for path in &args.paths {
+        if snapshot.entry(&id, path.trim_end_matches('/')).map_err(Problem::from)?.is_none() {
+            let what = format!("pathspec '{}' did not match any files", one_line(path));
+            return Err(Problem::new(ProblemKind::NotFound, what, "Check the path."));
+        }
+    }
+    let prefix = args.prefix.trim_end_matches('/');
+    Ok(snapshot.archive(form, &id, prefix, &args.paths)?)
 }
 
 /// The commit or tree that a ref names, or the folder at a path below one.
@@ -96,40 +104,5 @@ fn named(snapshot: &Snapshot, treeish: &str) -> Result<Oid, Problem> {
             let entry = snapshot.entry(&id, path.trim_end_matches('/')).map_err(Problem::from)?;
             entry.map(|entry| entry.id).ok_or_else(unknown)
         }
-    }
-}
-
-fn gone(_: io::Error) -> Problem {
-    Problem::new(ProblemKind::Cancelled, "The client has left.", "Ask for it again.")
-}
-
-/// Frames what is written and hands it on, waiting for the client. For threads that may block.
-struct Banded {
-    output: Output,
-    runtime: Handle,
-    held: Vec<u8>,
-    sender: Arc<Place>,
-}
-
-impl Write for Banded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let len = bytes.len().min(CHUNK_BYTES.saturating_sub(self.held.len()));
-        self.held.extend_from_slice(bytes.get(..len).unwrap_or_default());
-        if self.held.len() >= CHUNK_BYTES {
-            self.flush()?;
-        }
-        Ok(len)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.held.is_empty() {
-            return Ok(());
-        }
-        let mut out = Vec::new();
-        SideBand::Large.put(&mut out, Band::Data, &self.held);
-        self.held.clear();
-        self.runtime
-            .block_on(self.output.send_as(&self.sender, out.into()))
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }

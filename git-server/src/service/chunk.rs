@@ -1,24 +1,34 @@
 //! Pieces of a pack on their way out: buffers that are used again, filled so that the pack's bytes are read to where
 //! they are sent from, between the heads of the packets around them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use slipway_core::Problem;
 use slipway_repository::PackStream;
 
-use crate::limits::{CHUNK_BYTES, SPARE_CHUNKS_MAX};
+use crate::limits::{CHUNK_BYTES, CHUNKS_OUT_MAX, SMALL_CHUNK_BYTES, SPARE_CHUNKS_MAX};
 use crate::wire::pktline::{Band, SideBand};
 
 /// Buffers that wait for their next use.
 #[derive(Debug, Default)]
-pub(crate) struct Spare(Mutex<Vec<Vec<u8>>>);
+pub(crate) struct Spare {
+    waiting: Mutex<Vec<Vec<u8>>>,
+    /// Buffers of full size that are filled, or on their way.
+    out: AtomicUsize,
+}
 
 impl Spare {
-    /// A buffer of [`CHUNK_BYTES`] whose content does not matter.
+    /// A buffer of [`CHUNK_BYTES`] whose content does not matter; a small one where many clients have not taken theirs.
     pub(crate) fn take(self: &Arc<Self>) -> Chunk {
-        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Chunk { bytes: spare.unwrap_or_else(|| vec![0; CHUNK_BYTES]), filled: 0, home: Arc::clone(self) }
+        let home = Arc::clone(self);
+        if self.out.fetch_add(1, Ordering::Relaxed) >= CHUNKS_OUT_MAX {
+            self.out.fetch_sub(1, Ordering::Relaxed);
+            return Chunk { bytes: vec![0; SMALL_CHUNK_BYTES], filled: 0, home };
+        }
+        let spare = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Chunk { bytes: spare.unwrap_or_else(|| vec![0; CHUNK_BYTES]), filled: 0, home }
     }
 }
 
@@ -32,7 +42,11 @@ pub(crate) struct Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        let mut spare = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.bytes.len() < CHUNK_BYTES {
+            return;
+        }
+        self.home.out.fetch_sub(1, Ordering::Relaxed);
+        let mut spare = self.home.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.len() < SPARE_CHUNKS_MAX {
             spare.push(std::mem::take(&mut self.bytes));
         }
@@ -82,5 +96,20 @@ impl Chunk {
     /// The bytes to send, if there are any.
     pub(crate) fn into_bytes(self) -> Option<Bytes> {
         (self.filled > 0).then(|| Bytes::from_owner(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_that_do_not_take_theirs_leave_small_buffers_to_the_others() {
+        let spare = Arc::new(Spare::default());
+        let mut out: Vec<Chunk> = (0..CHUNKS_OUT_MAX).map(|_| spare.take()).collect();
+        assert!(out.iter().all(|chunk| chunk.bytes.len() == CHUNK_BYTES));
+        assert_eq!(spare.take().bytes.len(), SMALL_CHUNK_BYTES);
+        out.pop();
+        assert_eq!(spare.take().bytes.len(), CHUNK_BYTES, "one came back");
     }
 }

@@ -3,13 +3,13 @@
 //! The tar inside is byte for byte what `git archive --format=tar --prefix=…` writes, so the same commit always gives
 //! the same bytes: owner root, times of the commit, a pax comment with its id. `export-ignore` is obeyed from the
 //! .gitattributes of the commit itself; line-end conversion and `export-subst` are not carried out: files are
-//! archived as stored. Memory: one file at a time, one parsed tree per level.
+//! archived as stored. Files may have any size. Memory: a buffer, one parsed
+//! tree per level.
 
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -19,11 +19,12 @@ use gix::bstr::ByteSlice;
 use slipway_core::Oid;
 
 use super::commit::{Link, peel_tree};
-use super::entry::{Flow, Step, walk};
+use super::content::Content;
+use super::entry::{Flow, Step, Walk};
 use super::tree::Tree;
 use super::{Mode, Objects, path};
-use crate::limits::{ARCHIVE_FILE_BYTES_MAX, ATTRIBUTES_BYTES_MAX};
-use crate::{RepoError, Result};
+use crate::limits::{ARCHIVE_LINK_BYTES_MAX, ARCHIVE_PIECE_BYTES, ATTRIBUTES_BYTES_MAX, BUFFER_BYTES};
+use crate::{RepoError, Result, Snapshot};
 
 mod ustar;
 use ustar::{Member, Ustar};
@@ -47,97 +48,140 @@ pub(crate) struct Extent<'a> {
     pub(crate) paths: &'a [String],
 }
 
-/// Writes the archive of the commit (or tree) `id`.
-pub(crate) fn archive(
-    objects: &dyn Objects,
-    form: ArchiveForm,
-    id: &Oid,
-    extent: &Extent<'_>,
-    out: &mut dyn Write,
-    stop: &AtomicBool,
-) -> Result<()> {
-    match form {
-        ArchiveForm::Tar => {
-            let out = write_tar(objects, id, extent, out, stop)?;
-            out.flush().map_err(sent)
+/// An archive on its way, made piece by piece as it is asked for: nothing is at work, and little is held, while its reader
+/// takes its time.
+pub struct Archive {
+    walk: Walk,
+    writer: Writer,
+}
+
+impl Archive {
+    /// The archive of the commit (or tree) `id`.
+    pub(crate) fn new(
+        objects: &dyn Objects,
+        form: ArchiveForm,
+        id: &Oid,
+        extent: &Extent<'_>,
+    ) -> Result<Self> {
+        let prefix = extent.prefix;
+        let root = peel_tree(objects, id)?.ok_or(RepoError::Missing { id: *id })?;
+        let commit = Link::peel(objects, id)?;
+        let parts = path::components(prefix).ok_or_else(|| RepoError::Invalid {
+            what: format!("{prefix:?} cannot be the folder of an archive"),
+        })?;
+        let mut prefix = parts.join(&b'/');
+        if !prefix.is_empty() {
+            prefix.push(b'/');
         }
-        ArchiveForm::TarGz => {
-            let out = GzEncoder::new(out, Compression::new(6));
-            let mut out = write_tar(objects, id, extent, out, stop)?;
-            out.try_finish().and_then(|()| out.get_mut().flush()).map_err(sent)
+        let time = commit.as_ref().map_or(0, |link| u64::try_from(link.date).unwrap_or(0));
+        let plain = |path: &String| path::to_bytes(path.trim_end_matches('/')).into_owned();
+        let mut writer = Writer {
+            paths: extent.paths.iter().map(plain).collect(),
+            tar: Ustar::new(Packed::new(form), time),
+            file: None,
+            ignored: Ignored::default(),
+            prefix,
+            pending: Vec::new(),
+            ended: false,
+        };
+        if let Some(link) = &commit {
+            writer.tar.comment(&link.id.to_string()).map_err(sent)?;
+        }
+        if !writer.prefix.is_empty() {
+            let whole = writer.prefix.clone();
+            writer.tar.member(&Member::folder(&whole, &root)).map_err(sent)?;
+        }
+        Ok(Self { walk: Walk::new(root, b""), writer })
+    }
+
+    /// The next bytes of the archive, which is of that snapshot; `None` at its end.
+    ///
+    /// # Errors
+    /// What is wrong with the disk, or with an object.
+    pub fn next_piece(&mut self, snapshot: &Snapshot) -> Result<Option<Vec<u8>>> {
+        let writer = &mut self.writer;
+        while !writer.ended && writer.tar.out().ready().len() < ARCHIVE_PIECE_BYTES {
+            if writer.file.is_some() {
+                writer.go_on()?;
+            } else if !self.walk.step(snapshot, &mut |step| writer.step(snapshot, step))? {
+                writer.tar.finish().map_err(sent)?;
+                writer.tar.out().finish().map_err(sent)?;
+                writer.ended = true;
+            }
+        }
+        let piece = std::mem::take(writer.tar.out().ready());
+        Ok((!piece.is_empty()).then_some(piece))
+    }
+}
+
+/// What a tar is packed into.
+enum Packed {
+    Plain(Vec<u8>),
+    Gzip(Box<GzEncoder<Vec<u8>>>),
+}
+
+impl Packed {
+    fn new(form: ArchiveForm) -> Self {
+        match form {
+            ArchiveForm::Tar => Self::Plain(Vec::new()),
+            ArchiveForm::TarGz => Self::Gzip(Box::new(GzEncoder::new(Vec::new(), Compression::new(6)))),
+        }
+    }
+
+    /// The bytes that nobody took yet.
+    fn ready(&mut self) -> &mut Vec<u8> {
+        match self {
+            Self::Plain(ready) => ready,
+            Self::Gzip(gzip) => gzip.get_mut(),
+        }
+    }
+
+    fn finish(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Gzip(gzip) => gzip.try_finish(),
         }
     }
 }
 
-fn write_tar<W: Write>(
-    objects: &dyn Objects,
-    id: &Oid,
-    extent: &Extent<'_>,
-    out: W,
-    stop: &AtomicBool,
-) -> Result<W> {
-    let prefix = extent.prefix;
-    let root = peel_tree(objects, id)?.ok_or(RepoError::Missing { id: *id })?;
-    let commit = Link::peel(objects, id)?;
-    let parts = path::components(prefix).ok_or_else(|| RepoError::Invalid {
-        what: format!("{prefix:?} cannot be the folder of an archive"),
-    })?;
-    let mut prefix = parts.join(&b'/');
-    if !prefix.is_empty() {
-        prefix.push(b'/');
+impl Write for Packed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(ready) => ready.write(bytes),
+            Self::Gzip(gzip) => gzip.write(bytes),
+        }
     }
-    let time = commit.as_ref().map_or(0, |link| u64::try_from(link.date).unwrap_or(0));
-    let mut writer = Writer {
-        paths: extent
-            .paths
-            .iter()
-            .map(|path| path::to_bytes(path.trim_end_matches('/')).into_owned())
-            .collect(),
-        objects,
-        stop,
-        tar: Ustar::new(out, time),
-        ignored: Ignored::default(),
-        prefix,
-        pending: Vec::new(),
-    };
-    if let Some(link) = &commit {
-        writer.tar.comment(&link.id.to_string()).map_err(sent)?;
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
-    if !writer.prefix.is_empty() {
-        let whole = writer.prefix.clone();
-        writer.tar.member(&Member::folder(&whole, &root)).map_err(sent)?;
-    }
-    walk(objects, &root, b"", &mut |step| writer.step(step))?;
-    writer.tar.finish().map_err(sent)
 }
 
 fn sent(source: std::io::Error) -> RepoError {
     RepoError::NotTaken { source }
 }
 
-struct Writer<'a, W: Write> {
-    objects: &'a dyn Objects,
-    stop: &'a AtomicBool,
-    tar: Ustar<W>,
+struct Writer {
+    tar: Ustar<Packed>,
+    /// The file whose content is being written.
+    file: Option<Content>,
     ignored: Ignored,
     prefix: Vec<u8>,
     /// What is in it; all if empty.
     paths: Vec<Vec<u8>>,
     /// Folders entered, by path and id, and whether they are written: a folder is when something in it is.
     pending: Vec<(Vec<u8>, Oid, bool)>,
+    ended: bool,
 }
 
-impl<W: Write> Writer<'_, W> {
-    fn step(&mut self, step: Step<'_>) -> Result<Flow> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(RepoError::Stopped);
-        }
+impl Writer {
+    fn step(&mut self, snapshot: &Snapshot, step: Step<'_>) -> Result<Flow> {
         match step {
             Step::Enter(full, tree, id) => {
                 if !full.is_empty() && (!self.leads_in(full) || self.ignored.matches(full, true)) {
                     return Ok(Flow::Skip);
                 }
-                self.ignored.enter(self.objects, full, tree)?;
+                self.ignored.enter(snapshot, full, tree)?;
                 self.pending.push((full.to_vec(), *id, full.is_empty()));
             }
             Step::Leave => {
@@ -151,7 +195,7 @@ impl<W: Write> Writer<'_, W> {
                 // As in git, the folder of a file that is left out is there.
                 self.folders()?;
                 if !self.ignored.matches(full, row.mode == Mode::Submodule) {
-                    self.file(full, row.mode, &row.id)?;
+                    self.file(snapshot, full, row.mode, &row.id)?;
                 }
             }
         }
@@ -185,29 +229,33 @@ impl<W: Write> Writer<'_, W> {
         Ok(())
     }
 
-    fn file(&mut self, path: &[u8], mode: Mode, id: &Oid) -> Result<()> {
+    fn file(&mut self, snapshot: &Snapshot, path: &[u8], mode: Mode, id: &Oid) -> Result<()> {
         if matches!(mode, Mode::Submodule | Mode::Tree) {
             let full = self.full(path, b"/");
             return self.tar.member(&Member::folder(&full, id)).map_err(sent);
         }
-        let object = self.objects.find(id, ARCHIVE_FILE_BYTES_MAX)?.ok_or(RepoError::Missing { id: *id })?;
         let full = self.full(path, b"");
-        let member = if mode == Mode::Link {
-            Member::link(&full, id, &object.data)
-        } else {
-            Member::file(&full, id, mode == Mode::Executable, object.data.len() as u64)
-        };
-        self.tar.member(&member).map_err(sent)?;
-        if mode != Mode::Link {
-            for piece in object.data.chunks(1 << 20) {
-                if self.stop.load(Ordering::Relaxed) {
-                    return Err(RepoError::Stopped);
-                }
-                self.tar.content(piece).map_err(sent)?;
-            }
-            self.tar.pad().map_err(sent)?;
+        if mode == Mode::Link {
+            let link = snapshot.find(id, ARCHIVE_LINK_BYTES_MAX)?.ok_or(RepoError::Missing { id: *id })?;
+            return self.tar.member(&Member::link(&full, id, &link.data)).map_err(sent);
         }
+        let content = snapshot.reader(id)?.ok_or(RepoError::Missing { id: *id })?;
+        let member = Member::file(&full, id, mode == Mode::Executable, content.size());
+        self.tar.member(&member).map_err(sent)?;
+        self.file = Some(content);
         Ok(())
+    }
+
+    /// Writes the next part of the open file.
+    fn go_on(&mut self) -> Result<()> {
+        let Some(content) = &mut self.file else { return Ok(()) };
+        let mut part = [0; BUFFER_BYTES];
+        let got = content.read(&mut part)?;
+        if got > 0 {
+            return self.tar.content(&part[..got]).map_err(sent);
+        }
+        self.file = None;
+        self.tar.pad().map_err(sent)
     }
 }
 

@@ -142,43 +142,64 @@ pub(crate) fn walk(
     start: &[u8],
     each: &mut dyn FnMut(Step<'_>) -> Result<Flow>,
 ) -> Result<()> {
-    let mut full = start.to_vec();
-    let first = Tree::load(objects, root)?;
-    if each(Step::Enter(&full, &first, root))? != Flow::Go {
-        return Ok(());
+    let mut walk = Walk::new(*root, start);
+    while walk.step(objects, each)? {}
+    Ok(())
+}
+
+/// A walk that goes on whenever its next step is asked for. Holds one parsed tree per level.
+pub(crate) struct Walk {
+    /// Where it begins, until it has.
+    root: Option<Oid>,
+    full: Vec<u8>,
+    /// The folders entered: each with its next row, and the length of its path.
+    open: Vec<(Tree, usize, usize)>,
+}
+
+impl Walk {
+    pub(crate) fn new(root: Oid, start: &[u8]) -> Self {
+        Self { root: Some(root), full: start.to_vec(), open: Vec::new() }
     }
-    let mut open = vec![(first, 0, full.len())];
-    while let Some((tree, next, len)) = open.last_mut() {
-        full.truncate(*len);
-        let Some(row) = tree.rows.get(*next) else {
-            open.pop();
-            if each(Step::Leave)? == Flow::Stop {
-                return Ok(());
+
+    /// One step. False once there is none.
+    pub(crate) fn step(
+        &mut self,
+        objects: &dyn Objects,
+        each: &mut dyn FnMut(Step<'_>) -> Result<Flow>,
+    ) -> Result<bool> {
+        if let Some(root) = self.root.take() {
+            let first = Tree::load(objects, &root)?;
+            if each(Step::Enter(&self.full, &first, &root))? != Flow::Go {
+                return Ok(false);
             }
-            continue;
+            self.open.push((first, 0, self.full.len()));
+            return Ok(true);
+        }
+        let Some((tree, next, len)) = self.open.last_mut() else { return Ok(false) };
+        self.full.truncate(*len);
+        let Some(row) = tree.rows.get(*next) else {
+            self.open.pop();
+            return Ok(each(Step::Leave)? != Flow::Stop);
         };
         *next += 1;
-        if !full.is_empty() {
-            full.push(b'/');
+        if !self.full.is_empty() {
+            self.full.push(b'/');
         }
-        full.extend_from_slice(tree.name(row));
+        self.full.extend_from_slice(tree.name(row));
         if row.mode != Mode::Tree {
-            if each(Step::File(&full, row))? == Flow::Stop {
-                return Ok(());
-            }
-            continue;
+            return Ok(each(Step::File(&self.full, row))? != Flow::Stop);
         }
         let inner = Tree::load(objects, &row.id)?;
-        match each(Step::Enter(&full, &inner, &row.id))? {
-            Flow::Stop => return Ok(()),
+        match each(Step::Enter(&self.full, &inner, &row.id))? {
+            Flow::Stop => return Ok(false),
             Flow::Skip => {}
-            Flow::Go if open.len() >= TREE_DEPTH_MAX => {
+            Flow::Go if self.open.len() >= TREE_DEPTH_MAX => {
                 return Err(RepoError::TooLong { what: "the depth of folders", max: TREE_DEPTH_MAX });
             }
-            Flow::Go => open.push((inner, 0, full.len())),
+            Flow::Go => self.open.push((inner, 0, self.full.len())),
         }
+        Ok(true)
     }
-    Ok(())
 }
 
 /// The file that `path` leads to, links inside the tree followed; `None` if there is none.

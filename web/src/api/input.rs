@@ -9,6 +9,7 @@ use http::request;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use slipway_core::{Problem, ProblemKind};
+use slipway_forge::pace::TooSlow;
 
 use crate::limits::BODY_BYTES_MAX;
 use crate::parts::Shared;
@@ -26,6 +27,9 @@ impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Body<T> {
             return Err(invalid("The body is not marked as JSON.", "Send Content-Type: application/json."));
         }
         let bytes = Bytes::from_request(request, shared).await.map_err(|e| {
+            if let Some(slow) = TooSlow::behind(&e) {
+                return Problem::from(slow);
+            }
             let (kind, what) = match e.status().as_u16() {
                 413 => (ProblemKind::TooLarge, format!("The body is larger than {BODY_BYTES_MAX} bytes.")),
                 _ => (ProblemKind::Invalid, "The body ended too early.".to_owned()),

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use axum::Form;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 
+use slipway_forge::pace::TooSlow;
+
 use crate::csrf;
 use crate::parts::Shared;
 use crate::refusal::{Answer, invalid};
@@ -23,9 +25,13 @@ impl FromRequest<Arc<Shared>> for Fields {
         let (mut parts, body) = request.into_parts();
         let visit = Visit::from_request_parts(&mut parts, shared).await?;
         let request = Request::from_parts(parts, body);
-        let Form(pairs) = Form::<Vec<(String, String)>>::from_request(request, shared)
-            .await
-            .map_err(|_| invalid("The form cannot be read.", "Load the page anew and send it again."))?;
+        let Form(pairs) =
+            Form::<Vec<(String, String)>>::from_request(request, shared).await.map_err(|e| {
+                match TooSlow::behind(&e) {
+                    Some(slow) => slow.into(),
+                    None => invalid("The form cannot be read.", "Load the page anew and send it again."),
+                }
+            })?;
         let values: HashMap<String, String> = pairs.into_iter().collect();
         csrf::check_token(&visit.visitor, values.get("csrf").map(String::as_str).unwrap_or_default())?;
         Ok(Self { values })

@@ -105,8 +105,13 @@ impl<W: Write> Ustar<W> {
         if over > 0 { self.content(&[0; RECORD][over..]) } else { Ok(()) }
     }
 
-    /// Two or more empty records, up to a whole block.
-    pub(crate) fn finish(mut self) -> io::Result<W> {
+    /// Where it is written to.
+    pub(crate) fn out(&mut self) -> &mut W {
+        &mut self.out
+    }
+
+    /// Two or more empty records, up to a whole block. Nothing follows.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
         let mut tail = BLOCK - self.written % BLOCK;
         if tail < 2 * RECORD as u64 {
             tail += BLOCK;
@@ -115,7 +120,7 @@ impl<W: Write> Ustar<W> {
             self.content(&[0; RECORD])?;
             tail -= RECORD as u64;
         }
-        Ok(self.out)
+        Ok(())
     }
 
     fn extended(&mut self, kind: u8, name: &[u8], records: &[u8]) -> io::Result<()> {

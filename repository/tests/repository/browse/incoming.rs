@@ -18,7 +18,8 @@ fn trees_that_lead_out_of_the_repository_are_refused() {
             |r: Result<()>| assert!(matches!(r, Err(RepoError::BrokenObject { .. })), "{name}: {r:?}");
         broken(snapshot.entries(&id).map(drop));
         broken(snapshot.walk_files(&id, "", &mut |_| Ok(true)));
-        broken(snapshot.archive(&id, "", &mut Vec::new(), &AtomicBool::new(false)));
+        let pieces = snapshot.archive(slipway_repository::ArchiveForm::Tar, &id, "", &[]);
+        broken(pieces.and_then(|mut pieces| pieces.next_piece(&snapshot)).map(drop));
         broken(snapshot.diff(None, &id, &limits()).map(drop));
     }
     let mut id = git(&path, &["mktree", "--missing"]);
