@@ -221,7 +221,7 @@ fn varint(mut n: u64, out: &mut Vec<u8>) {
     out.push(n as u8);
 }
 
-/// A pack of few bytes: 16 MiB of nothing, and two deltas that copy it nine times each: more than memory has for all.
+/// A pack of few bytes: 16 MiB of nothing, and a delta that copies it nine times: more than memory has for all.
 fn delta_bomb(owner: &Person, folder: &std::path::Path) -> Vec<u8> {
     use sha1::Digest as _;
     const BASE: u64 = 16 << 20;
@@ -233,8 +233,8 @@ fn delta_bomb(owner: &Person, folder: &std::path::Path) -> Vec<u8> {
     let mut child = command.spawn().expect("git");
     child.stdin.take().expect("stdin").write_all(blob.as_bytes()).expect("written");
     let whole = child.wait_with_output().expect("packed").stdout;
-    let mut pack = [b"PACK\0\0\0\x02\0\0\0\x03", &whole[12..whole.len() - 20]].concat();
-    for n in 0..2u8 {
+    let mut pack = [b"PACK\0\0\0\x02\0\0\0\x02", &whole[12..whole.len() - 20]].concat();
+    for n in 0..1u8 {
         let (copies, at) = (9, pack.len());
         let mut delta = Vec::new();
         varint(BASE, &mut delta);

@@ -16,7 +16,7 @@ use super::{Given, Resolve};
 use crate::bulk::{Bulk, Taken, take_in};
 use crate::delta;
 use crate::error::{RepoError, Result};
-use crate::inflate::{InflateError, Inflating};
+use crate::inflate::{FAST_ROOM, InflateError, Inflating};
 use crate::limits::{
     COMPARE_BYTES_MAX, DELTA_HEAD_BYTES_MAX, DELTA_RESULT_BYTES_MAX, LARGE_BYTES, PROGRESS_EVERY,
     RECEIVED_LINKED_BYTES_MAX, SMALL_BYTES_MAX,
@@ -230,7 +230,10 @@ impl<'r, 'a> Worker<'r, 'a> {
             }
             let children = self.children(child);
             if children.is_empty() {
-                if let Bulk::Memory(room, _) = data {
+                // A large one goes with its part of the budget.
+                if let Bulk::Memory(room, _) = data
+                    && room.capacity() <= SMALL_BYTES_MAX + FAST_ROOM
+                {
                     self.result = room;
                 }
             } else {
@@ -407,7 +410,9 @@ impl<'r, 'a> Worker<'r, 'a> {
         while let Some(child) = chain.pop() {
             self.go_on()?;
             let made = self.apply(&data, child, std::mem::take(&mut room))?;
-            if let Bulk::Memory(before, _) = std::mem::replace(&mut data, made) {
+            if let Bulk::Memory(before, _) = std::mem::replace(&mut data, made)
+                && before.capacity() <= SMALL_BYTES_MAX + FAST_ROOM
+            {
                 room = before;
             }
         }
