@@ -9,6 +9,7 @@ use slipway_core::{RepoName, Role, UserName};
 
 mod builds;
 mod client;
+mod doctor;
 mod output;
 mod repos;
 mod request;
@@ -122,8 +123,12 @@ pub(crate) enum Verb {
     /// Addresses that hear of pushes, builds and deploys
     #[command(subcommand)]
     Webhook(WebhookVerb),
-    /// Check data folder, engine, registries, clusters, ports and clock
-    Doctor,
+    /// Check records, disk, every repository, engine, registries, clusters, ports and clock
+    Doctor {
+        /// Make anew what can be: indexes of packs, bitmaps, commit-graphs, links by name; remove locks that nobody holds
+        #[arg(long)]
+        repair: bool,
+    },
     /// Write all records of a running server to a file: accounts, grants, bindings, events, builds, deploys; not repositories
     Backup {
         /// The file, which must not be there yet (`-` writes to standard output)
