@@ -138,15 +138,16 @@ impl Stamps {
         if self.by_hand.is_empty() {
             return Ok(true);
         }
-        {
-            // Whoever is at it looks for all.
-            let Ok(mut watched) = self.watched.try_lock() else { return Ok(true) };
-            if watched.elapsed() < WATCH_REFS_EVERY {
-                return Ok(true);
-            }
+        // Whoever is at it looks for all.
+        let Ok(mut watched) = self.watched.try_lock() else { return Ok(true) };
+        if watched.elapsed() < WATCH_REFS_EVERY {
+            return Ok(true);
+        }
+        let same = hold(&self.by_hand)?;
+        if same {
             *watched = Instant::now();
         }
-        hold(&self.by_hand)
+        Ok(same)
     }
 
     /// Remembers one more state, which changes nothing about whether they hold.

@@ -87,18 +87,16 @@ impl Generation {
         if self.snapshot.is_doubtful() {
             return false;
         }
-        {
-            // Whoever is at it looks for all, and one that is asked all the time is not looked at all the time.
-            let Ok(mut looked) = self.looked.try_lock() else { return true };
-            if looked.is_some_and(|at| at.elapsed() < DOUBT_EVERY) {
-                return true;
-            }
-            *looked = Some(Instant::now());
+        // Whoever is at it looks for all, and one that is asked all the time is not looked at all the time.
+        let Ok(mut looked) = self.looked.try_lock() else { return true };
+        if looked.is_some_and(|at| at.elapsed() < DOUBT_EVERY) {
+            return true;
         }
         let packs = self.snapshot.packs.load();
         let same =
             packs.packs().iter().all(|pack| pack.is_as_opened()) && self.graph.still_hold().unwrap_or(false);
         if same {
+            *looked = Some(Instant::now());
             self.doubts.store(raised, Ordering::Release);
         }
         same
