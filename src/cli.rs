@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use slipway_core::{RepoName, Role, UserName};
+use slipway_core::{InvalidName, Problem, RepoName, Role, UserName};
 
 mod builds;
 mod client;
@@ -324,6 +324,12 @@ pub(crate) enum DeployVerb {
         /// Its number
         number: u64,
     },
+}
+
+/// What is wrong with a command line, in the words of every surface where they say more than the parser's.
+pub(crate) fn refusal(error: &clap::Error) -> Option<Problem> {
+    let cause = std::error::Error::source(error)?;
+    cause.downcast_ref::<InvalidName>().map(|name| Problem::from(name.clone()))
 }
 
 /// True if a verb reads standard input (a file flag is `-`).

@@ -40,6 +40,8 @@ use crate::cli::{Cli, Verb};
 
 /// The exit status of a program whose reader has left: 128 and SIGPIPE.
 const CLOSED_PIPE_STATUS: u8 = 141;
+/// Of a command line that is not one.
+const USAGE_STATUS: u8 = 2;
 
 fn main() -> ExitCode {
     // Before anything can open a connection: one TLS provider for all parts.
@@ -47,7 +49,17 @@ fn main() -> ExitCode {
         terminal::say("slipway: the TLS provider was installed twice. Report this.");
         return ExitCode::FAILURE;
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => match cli::refusal(&error) {
+            Some(problem) => {
+                terminal::say(format_args!("slipway: {problem}"));
+                return ExitCode::from(USAGE_STATUS);
+            }
+            // Help, too.
+            None => error.exit(),
+        },
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

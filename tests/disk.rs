@@ -68,6 +68,7 @@ impl Drop for Small {
 #[derive(Default)]
 struct Acknowledged {
     users: Vec<String>,
+    registries: Vec<String>,
     refs: BTreeMap<String, String>,
 }
 
@@ -122,6 +123,35 @@ impl World {
         (pushed.status.success(), added.status.success())
     }
 
+    /// Large records, until one is refused: then the database itself has found no room.
+    fn exhaust(&mut self) {
+        let secret: String = (0..40_000u32)
+            .map(|n| char::from(b'a' + (n.wrapping_mul(2_654_435_761) >> 24) as u8 % 26))
+            .collect();
+        for n in 0..60 {
+            let name = format!("r{}-{n}", self.tries);
+            let body = self.ann.home.join("body.json");
+            let text = format!(r#"{{"url":"127.0.0.1:1","username":"x","password":"{n}{secret}"}}"#);
+            fs::write(&body, text).expect("written");
+            let (status, said) = curl(&[
+                "-X",
+                "PUT",
+                "-H",
+                "Content-Type: application/json",
+                "-H",
+                &format!("Authorization: Bearer {}", self.ann.token),
+                "--data-binary",
+                &format!("@{}", body.display()),
+                &format!("http://{}/-/api/v1/registries/{name}", self.server.http),
+            ]);
+            if status != 200 {
+                return self.assert_told(&said);
+            }
+            self.done.registries.push(name);
+        }
+        panic!("the database takes everything on a full disk");
+    }
+
     fn assert_told(&self, said: &str) {
         assert!(said.contains("disk") || said.contains("written") || said.contains("space"), "{said}");
         assert!(!said.contains("panicked") && !said.contains("hung up unexpectedly"), "{said}");
@@ -134,6 +164,10 @@ impl World {
         let users = self.server.cli(&["user", "list"]);
         for user in &self.done.users {
             assert!(users.contains(user.as_str()), "{user} {when}: {users}");
+        }
+        let registries = self.server.cli(&["registry", "list"]);
+        for registry in &self.done.registries {
+            assert!(registries.contains(registry.as_str()), "{registry} {when}: {registries}");
         }
         let shown = self.ann.git(&self.tree, &["ls-remote", "-q", &self.ann.http_url("app")]);
         for (name, id) in &self.done.refs {
@@ -154,7 +188,7 @@ impl World {
         for entry in fs::read_dir(folder.join("objects/pack")).expect("packs") {
             let path = entry.expect("entry").path();
             assert!(
-                path.extension().is_some_and(|e| e != "pack") || path.with_extension("idx").exists(),
+                path.extension().is_none_or(|e| e != "pack") || path.with_extension("idx").exists(),
                 "{path:?} {when}"
             );
         }
@@ -193,7 +227,9 @@ fn what_a_full_disk_refuses_is_told_and_works_again_once_there_is_room() {
     ] {
         let when = format!("with {leave} bytes left");
         small.fill(leave);
-        for _ in 0..3 {
+        world.try_all();
+        world.exhaust();
+        for _ in 0..2 {
             world.try_all();
         }
         let said = eventually(&format!("{when} it is not ready"), AGAIN, || {

@@ -226,7 +226,11 @@ fn no_words_for_clients_have_a_place_on_the_server() {
             let words = line.contains("#[error(") || line.contains("format!(") || line.contains("write!(");
             words && line.contains(".display()")
         };
-        let allowed = |line: &&str| line.contains("Some(place) =>") || line.contains("\"Store({})\"") || line.contains("The master key {}");
+        let allowed = |line: &&str| {
+            line.contains("Some(place) =>")
+                || line.contains("\"Store({})\"")
+                || line.contains("The master key {}")
+        };
         let found = text.lines().filter(shows).filter(|line| !allowed(line));
         found.map(|line| format!("{name}: {}", line.trim())).collect()
     });

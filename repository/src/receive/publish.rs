@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use super::IncomingPack;
-use crate::durable::sync_folder;
+use crate::durable::{make_inner, sync_folder};
 use crate::error::{RepoError, Result};
 use crate::sweep::KEEP_WORDS;
 
@@ -107,7 +107,7 @@ impl IncomingPack {
             if folder.is_dir() {
                 return Err(e);
             }
-            fs::create_dir_all(&folder).map_err(RepoError::io("create", &folder))?;
+            make_inner(&folder).map_err(RepoError::io("create", &folder))?;
             sync_folder(&self.objects)?;
             move_over("pack")?;
         }
