@@ -8,7 +8,7 @@ use std::path::Path;
 pub(crate) fn shown(path: &Path) -> String {
     let parts: Vec<&OsStr> = path.components().map(|part| part.as_os_str()).collect();
     let of_repository = |part: &&OsStr| part.to_string_lossy().ends_with(".git");
-    let from = parts.iter().position(|part| of_repository(&part)).map(|at| at + 1);
+    let from = parts.iter().position(of_repository).map(|at| at + 1);
     let from = from.unwrap_or(parts.len().saturating_sub(1));
     let within: Vec<_> = parts[from..].iter().map(|part| part.to_string_lossy()).collect();
     if within.is_empty() { "the repository's folder".into() } else { within.join("/") }

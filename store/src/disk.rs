@@ -59,6 +59,7 @@ use crate::limits::PROBE_EVERY;
 
 mod mend;
 mod opening;
+mod room;
 mod seal;
 #[cfg(test)]
 mod tests;
@@ -261,10 +262,13 @@ impl Disk {
         if writes.is_empty() {
             return Ok(());
         }
+        room::check(&self.path, &writes).map_err(|e| self.no_room(&e))?;
         let mut next = *seal;
         next.changes += 1;
-        let mut batch = sled::Batch::default();
+        let (mut batch, mut keys) = (sled::Batch::default(), Vec::with_capacity(writes.len()));
         for (key, value) in writes {
+            let key = sled::IVec::from(key);
+            keys.push(key.clone());
             if let Some(old) = open.records.get(&key).map_err(|e| self.unreadable(e))? {
                 next.take(&key, &old);
             }
@@ -280,6 +284,10 @@ impl Disk {
         let _alone = self.view.write().unwrap_or_else(PoisonError::into_inner);
         let _half_done = HaltOnPanic(&self.halted);
         open.records.apply_batch(batch).map_err(|e| self.halt(&plain(e)))?;
+        // Pages that are too large now are split while they can be written: later readers would have to.
+        for key in keys {
+            open.records.contains_key(&key).map_err(|e| self.halt(&plain(e)))?;
+        }
         *seal = next;
         self.sealed.store(next.changes, Ordering::SeqCst);
         self.applied.fetch_add(1, Ordering::SeqCst);
@@ -319,6 +327,7 @@ impl Disk {
         let opening = {
             let mut seal = self.turn();
             let open = self.writable(&mut seal)?;
+            room::for_bytes(&self.path, value.len()).map_err(|e| self.no_room(&e))?;
             open.meta.insert(name, value).map_err(|e| self.halt(&plain(e)))?;
             self.applied.fetch_add(1, Ordering::SeqCst);
             open.opening
@@ -380,6 +389,10 @@ impl Disk {
         self.halted.store(true, Ordering::SeqCst);
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).cause = cause.to_string();
         tracing::error!(path = %self.path.display(), %cause, "the database cannot be written");
+        StoreError::Disk { path: self.path.clone(), doing: "written", cause: cause.to_string() }
+    }
+
+    fn no_room(&self, cause: &std::io::Error) -> StoreError {
         StoreError::Disk { path: self.path.clone(), doing: "written", cause: cause.to_string() }
     }
 

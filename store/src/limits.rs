@@ -21,6 +21,8 @@ pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Room that there must be before a database whose write failed is opened anew, beside that for its copy, in bytes: some segments of
 /// its log.
 pub(crate) const MEND_ROOM_BYTES: usize = 4 * SEGMENT_BYTES;
+/// Room that is left to changes that remove something, in bytes.
+pub(crate) const RESERVED_BYTES: u64 = 256 << 10;
 /// First and longest pause between two tries to open a database anew.
 pub(crate) const MEND_PAUSE_MIN: Duration = Duration::from_millis(500);
 /// See [`MEND_PAUSE_MIN`].

@@ -75,9 +75,7 @@ impl Folder {
     pub(super) fn has_room(&self) -> Result<(), StoreError> {
         let probe = beside(&self.path, "probe");
         let room = || {
-            let stat = rustix::fs::statvfs(parent(&self.path))?;
-            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-            if free < 2 * size_of(&self.path)? + MEND_ROOM_BYTES as u64 {
+            if super::room::free(parent(&self.path))? < 2 * size_of(&self.path)? + MEND_ROOM_BYTES as u64 {
                 return Err(io::Error::from(ErrorKind::StorageFull));
             }
             let mut file = File::create(&probe)?;
