@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::durable::make_inner;
 use crate::error::{RepoError, Result};
 use crate::limits::MADE_MEMORY_BYTES_MAX;
 use crate::sweep::SPOOL;
@@ -94,7 +95,7 @@ impl Made {
 /// A file in the folder that is gone from it already.
 fn nameless(folder: &Path) -> Result<File> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
-    fs::create_dir_all(folder).map_err(RepoError::io("create", folder))?;
+    make_inner(folder).map_err(RepoError::io("create", folder))?;
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path = folder.join(format!("{SPOOL}{}-{number}", std::process::id()));
     let file = File::options().read(true).write(true).create(true).truncate(true).open(&path);
