@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slipway_core::accept::RefStore;
-use slipway_core::{Oid, Problem, ProblemKind, RefName, RefUpdate};
+use slipway_core::{Oid, Problem, ProblemKind, RefName, RefUpdate, RepoId};
 use slipway_forge::Forge;
 use slipway_git_server::GitServer;
 use slipway_repository::Repository;
@@ -26,6 +26,7 @@ use crate::rooms::{Disk, Rooms};
 use crate::ssh_commands::SshCommands;
 use crate::stages::EngineBuilds;
 use crate::supervisor::{Supervisor, Workers, blocking, now};
+use crate::terminal;
 use crate::upkeep::Upkeep;
 use crate::webhooks::{Addresses, HttpDeliveries};
 
@@ -33,6 +34,12 @@ use crate::webhooks::{Addresses, HttpDeliveries};
 const ENGINE_SWEEP_MAX: Duration = Duration::from_secs(20);
 /// How often old sessions are swept and the records copied.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// When a copy that could not be made is tried again.
+const COPY_AGAIN: Duration = Duration::from_secs(60);
+/// How long after that folders are made that are missing.
+const FOLDERS_AFTER: Duration = Duration::from_secs(15);
+/// How often is seen whether what a full disk has left can be put right.
+const MEND_EVERY: Duration = Duration::from_secs(2);
 
 /// A running server.
 pub(crate) struct App {
@@ -75,6 +82,7 @@ impl App {
         let (http, ssh, base_url) = (doors.http, doors.ssh, doors.base_url.clone());
         doors.open(&config, &data, (&git, &web), (&tasks, &stop), connections.http).await?;
         tasks.spawn(keep_records(disk.store, stop.clone()));
+        tasks.spawn(mend(rooms.clone(), supervisor.clone(), stop.clone()));
         tasks.spawn(sweep_engine(rooms.clone(), supervisor.clone()));
         tracing::info!(%http, %ssh, data = %data.root().display(), ms = began.elapsed().as_millis() as u64, "serving");
         let drain = Duration::from_secs(config.drain_s);
@@ -103,12 +111,12 @@ pub(crate) async fn serve(data: &Path, config: Config) -> Result<(), Problem> {
         _ = term.recv() => return Ok(()),
         _ = int.recv() => return Ok(()),
     };
-    eprintln!(
+    terminal::say(format_args!(
         "slipway serves {} and ssh://git@{} (data in {})",
         app.base_url,
         app.ssh,
         app.data.root().display()
-    );
+    ));
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}
@@ -221,15 +229,19 @@ impl RefStore for Refs {
     }
 }
 
+fn refs_of(rooms: &Rooms, id: RepoId) -> Result<Option<Refs>, Problem> {
+    match rooms.store.repo(id)? {
+        Some(record) => Ok(Some(Refs(rooms.repositories.get(record.id)?))),
+        None => Ok(None),
+    }
+}
+
 /// Answers for every push that a crash cut off between its intention and its record, before anything is served.
 async fn settle(rooms: &Rooms) -> Result<(), Problem> {
     let rooms = rooms.clone();
     let settled = blocking(move || {
         crate::operations::settle_repos(&rooms)?;
-        rooms.acceptance.settle(|id| match rooms.store.repo(id)? {
-            Some(record) => Ok(Some(Refs(rooms.repositories.get(record.id)?))),
-            None => Ok(None),
-        })
+        rooms.acceptance.settle(|id| refs_of(&rooms, id))
     });
     let settled = settled.await?;
     if settled.count > 0 {
@@ -249,6 +261,37 @@ async fn sweep_engine(rooms: Rooms, supervisor: Supervisor) {
     supervisor.builds.open();
 }
 
+/// Puts right what a full or failing disk has left, once it can be: the database takes changes again, pushes that were cut off
+/// are settled, and work that was recorded and never begun begins.
+async fn mend(rooms: Rooms, supervisor: Supervisor, stop: CancellationToken) {
+    let (mut known, mut folders_due) = (0, None);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(MEND_EVERY) => {}
+        }
+        let store = rooms.store.clone();
+        // Still in trouble: whoever writes is told why.
+        let Ok(mended) = blocking(move || store.mend()).await else { continue };
+        if folders_due.is_some_and(|due| due <= Instant::now()) {
+            folders_due = None;
+            let rooms = rooms.clone();
+            if let Err(problem) = blocking(move || crate::operations::make_all_missing(&rooms)).await {
+                tracing::warn!(%problem, "folders that a full disk has kept from being made are missing");
+            }
+        }
+        let here = rooms.clone();
+        let left = blocking(move || Ok(here.acceptance.settle_left(|id| refs_of(&here, id)))).await;
+        if mended == known || !matches!(left, Ok(0)) {
+            continue;
+        }
+        match supervisor.take_up().await {
+            Ok(()) => (known, folders_due) = (mended, Some(Instant::now() + FOLDERS_AFTER)),
+            Err(problem) => tracing::warn!(%problem, "work that a full disk has kept from beginning waits"),
+        }
+    }
+}
+
 /// Lets go of old sessions, and has a copy of all records made that a damaged database can be put right from.
 async fn keep_records(store: Store, stop: CancellationToken) {
     loop {
@@ -256,12 +299,17 @@ async fn keep_records(store: Store, stop: CancellationToken) {
         if let Err(problem) = blocking(move || swept.sweep(now())).await {
             tracing::warn!(%problem, "old sessions are not swept");
         }
-        if let Err(problem) = blocking(move || copied.keep_copy()).await {
-            tracing::warn!(%problem, "no copy of the records is made");
-        }
+        let copied = blocking(move || copied.keep_copy()).await;
+        let pause = match copied {
+            Ok(_) => SWEEP_EVERY,
+            Err(problem) => {
+                tracing::warn!(%problem, "no copy of the records is made; it is tried again soon");
+                COPY_AGAIN
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(SWEEP_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use slipway_core::{RepoName, Role, UserName};
+use slipway_core::{InvalidName, Problem, RepoName, Role, UserName};
 
 mod builds;
 mod client;
+mod doctor;
 mod output;
 mod repos;
 mod request;
@@ -122,8 +123,12 @@ pub(crate) enum Verb {
     /// Addresses that hear of pushes, builds and deploys
     #[command(subcommand)]
     Webhook(WebhookVerb),
-    /// Check data folder, engine, registries, clusters, ports and clock
-    Doctor,
+    /// Check records, disk, every repository, engine, registries, clusters, ports and clock
+    Doctor {
+        /// Make anew what can be: indexes of packs, bitmaps, commit-graphs, links by name; remove locks that nobody holds
+        #[arg(long)]
+        repair: bool,
+    },
     /// Write all records of a running server to a file: accounts, grants, bindings, events, builds, deploys; not repositories
     Backup {
         /// The file, which must not be there yet (`-` writes to standard output)
@@ -319,6 +324,12 @@ pub(crate) enum DeployVerb {
         /// Its number
         number: u64,
     },
+}
+
+/// What is wrong with a command line, in the words of every surface where they say more than the parser's.
+pub(crate) fn refusal(error: &clap::Error) -> Option<Problem> {
+    let cause = std::error::Error::source(error)?;
+    cause.downcast_ref::<InvalidName>().map(|name| Problem::from(name.clone()))
 }
 
 /// True if a verb reads standard input (a file flag is `-`).

@@ -19,6 +19,7 @@ use crate::cli::{self, Cli, Client, Demo, Files, Global, Out, Session};
 use crate::config::Config;
 use crate::rooms::Rooms;
 use crate::supervisor::{blocking, now};
+use crate::terminal::print;
 
 mod samples;
 
@@ -177,7 +178,7 @@ async fn send(
     let (commit, pack) = blocking(move || pack_of(files, message)).await?;
     let mut said = Vec::new();
     let mut tell = |line: &str| {
-        println!("    remote: {line}");
+        print(format_args!("    remote: {line}"));
         said.push(line.to_owned());
     };
     let wanted = Push {
@@ -266,24 +267,24 @@ async fn verb(data: &Path, words: &[&str]) -> Result<(), Problem> {
 }
 
 fn step(text: &str) {
-    println!("==> {text}");
+    print(format_args!("==> {text}"));
 }
 
 fn links(app: &App, data: &Path, found: &Found) {
     let url = &app.base_url;
-    println!("\nLook around:");
-    println!("    pages        {url}/");
-    println!("    build        {url}/AppCodeRepo/builds/1");
-    println!("    deploy       {url}/ManifestRepo/deploys");
-    println!("    sign in      slipway token create dev --scope api --data {}", data.display());
-    println!("    clone        git clone {url}/AppCodeRepo");
+    print("\nLook around:");
+    print(format_args!("    pages        {url}/"));
+    print(format_args!("    build        {url}/AppCodeRepo/builds/1"));
+    print(format_args!("    deploy       {url}/ManifestRepo/deploys"));
+    print(format_args!("    sign in      slipway token create dev --scope api --data {}", data.display()));
+    print(format_args!("    clone        git clone {url}/AppCodeRepo"));
     if found.kubeconfig.is_some() {
-        println!(
+        print(format_args!(
             "    the page     kubectl -n default port-forward service/{} 8000:80, then http://127.0.0.1:8000/",
             object_name()
-        );
+        ));
     }
-    println!("Ctrl-C ends it and removes what it deployed.");
+    print(format_args!("Ctrl-C ends it and removes what it deployed."));
 }
 
 struct Disk;
@@ -302,7 +303,7 @@ struct Indented;
 impl Out for Indented {
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         for line in String::from_utf8_lossy(bytes).lines() {
-            println!("    {line}");
+            print(format_args!("    {line}"));
         }
         Ok(())
     }

@@ -14,14 +14,17 @@ use crate::operations;
 use crate::rooms::Rooms;
 use crate::supervisor::blocking;
 
+pub(crate) mod repositories;
+
 /// How long one part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Below this much free space, in bytes, the data folder is reported.
 const FREE_BYTES_MIN: u64 = 1 << 30;
 
-/// All checks of a running server.
-pub(crate) async fn examine(rooms: &Rooms, data: &DataFolder) -> Vec<Check> {
+/// All checks of a running server; `ready` are those that a push needs.
+pub(crate) async fn examine(rooms: &Rooms, data: &DataFolder, ready: Vec<Check>) -> Vec<Check> {
     let mut checks = vec![ok("server", &format!("version {} answers", env!("CARGO_PKG_VERSION")))];
+    checks.extend(ready);
     checks.push(disk(data.root()));
     checks.push(clock());
     for name in ["http", "ssh"] {
@@ -161,17 +164,17 @@ fn clock() -> Check {
     }
 }
 
-fn judged(name: &str, result: Result<String, Problem>) -> Check {
+pub(crate) fn judged(name: &str, result: Result<String, Problem>) -> Check {
     match result {
         Ok(what) => ok(name, &what),
         Err(problem) => fail(name, &problem.what, &problem.cure),
     }
 }
 
-fn ok(name: &str, what: &str) -> Check {
+pub(crate) fn ok(name: &str, what: &str) -> Check {
     Check { name: name.into(), ok: true, what: what.into(), cure: String::new() }
 }
 
-fn fail(name: &str, what: &str, cure: &str) -> Check {
+pub(crate) fn fail(name: &str, what: &str, cure: &str) -> Check {
     Check { name: name.into(), ok: false, what: what.into(), cure: cure.into() }
 }

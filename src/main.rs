@@ -4,7 +4,7 @@
 //! what, what a push owes or how a build goes lives here: those are values of `slipway-core`. Start at [`main`], then
 //! `app.rs`.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -26,6 +26,7 @@ mod memory;
 mod operations;
 mod plumbing;
 mod preflight;
+mod readiness;
 mod reconcile;
 mod recovery;
 mod rooms;
@@ -33,24 +34,40 @@ mod ssh_commands;
 mod stages;
 mod supervisor;
 mod telemetry;
+mod terminal;
 mod upkeep;
 mod webhooks;
 
 use crate::cli::{Cli, Verb};
 
+/// The exit status of a program whose reader has left: 128 and SIGPIPE.
+const CLOSED_PIPE_STATUS: u8 = 141;
+/// Of a command line that is not one.
+const USAGE_STATUS: u8 = 2;
+
 fn main() -> ExitCode {
     // Before anything can open a connection: one TLS provider for all parts.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
-        eprintln!("slipway: the TLS provider was installed twice. Report this.");
+        terminal::say("slipway: the TLS provider was installed twice. Report this.");
         return ExitCode::FAILURE;
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => match cli::refusal(&error) {
+            Some(problem) => {
+                terminal::say(format_args!("slipway: {problem}"));
+                return ExitCode::from(USAGE_STATUS);
+            }
+            // Help, too.
+            None => error.exit(),
+        },
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!(
+            terminal::say(format_args!(
                 "slipway: the runtime cannot be started: {error}. Check the process limits (ulimit -u)."
-            );
+            ));
             return ExitCode::FAILURE;
         }
     };
@@ -60,8 +77,10 @@ fn main() -> ExitCode {
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        // As if the signal of a closed pipe had ended it, which is what shells and their users expect.
+        Err(_) if terminal::reader_left() => ExitCode::from(CLOSED_PIPE_STATUS),
         Err(problem) => {
-            eprintln!("slipway: {problem}");
+            terminal::say(format_args!("slipway: {problem}"));
             ExitCode::FAILURE
         }
     }
@@ -98,14 +117,14 @@ fn client(global: &cli::Global) -> cli::Client {
 /// Every other verb is a call of a running server's API.
 async fn over_api(cli: Cli) -> Result<bool, Problem> {
     let client = client(&cli.global);
-    let doctor = matches!(cli.verb, Verb::Doctor) && cli.global.server.is_none();
+    let doctor = matches!(cli.verb, Verb::Doctor { .. }) && cli.global.server.is_none();
     let data = cli.global.data();
     let session = cli::Session { client, files: &mut LocalFiles, out: &mut StandardOutput };
     match cli::run(cli, session).await {
         // A doctor is called when the server does not answer, too.
         Err(problem) if doctor && problem.kind == ProblemKind::Unavailable => {
-            print!("{}", doctor::without_server(&data, &problem).await);
-            Ok(false)
+            let report = doctor::without_server(&data, &problem).await;
+            terminal::write(report.as_bytes()).map(|()| false)
         }
         other => other,
     }
@@ -137,19 +156,12 @@ impl cli::Files for LocalFiles {
     }
 }
 
-/// Standard output, flushed piece by piece so that a followed log is live.
+/// Standard output.
 struct StandardOutput;
 
 #[async_trait::async_trait]
 impl cli::Out for StandardOutput {
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
-        let mut out = std::io::stdout().lock();
-        out.write_all(bytes).and_then(|()| out.flush()).map_err(|e| {
-            Problem::new(
-                ProblemKind::Cancelled,
-                format!("The output was closed: {e}."),
-                "Nothing needs to be done.",
-            )
-        })
+        terminal::write(bytes)
     }
 }

@@ -18,12 +18,13 @@ use slipway_core::{
 };
 use slipway_forge::bump::Place;
 use slipway_forge::networks::Networks;
-use slipway_forge::{Change, Check, Outside, Subject};
+use slipway_forge::{Change, Check, Outside, Round, Subject};
 use slipway_repository::{Edit, Maintained, Snapshot};
 
 use crate::data::DataFolder;
 use crate::dispatch::ToWorkers;
 use crate::doctor;
+use crate::readiness::Readiness;
 use crate::reconcile::Plan;
 use crate::rooms::Rooms;
 use crate::supervisor::{Supervisor, blocking};
@@ -32,7 +33,7 @@ mod logs;
 mod metrics;
 mod repos;
 
-pub(crate) use self::repos::settle as settle_repos;
+pub(crate) use self::repos::{make_all_missing, settle as settle_repos};
 
 /// How long a removed repository's work may take to stop.
 const STOP_GRACE: Duration = Duration::from_secs(30);
@@ -42,11 +43,12 @@ pub(crate) struct ServerOperations {
     rooms: Rooms,
     workers: Arc<ToWorkers>,
     data: DataFolder,
+    readiness: Arc<Readiness>,
 }
 
 impl ServerOperations {
     pub(crate) fn new(rooms: Rooms, workers: Arc<ToWorkers>, data: DataFolder) -> Self {
-        Self { rooms, workers, data }
+        Self { rooms, workers, data, readiness: Arc::default() }
     }
 
     fn supervisor(&self) -> Result<&Supervisor, Problem> {
@@ -181,8 +183,20 @@ impl Outside for ServerOperations {
         &self.rooms.networks
     }
 
+    fn check_ready(&self) -> Result<(), Problem> {
+        self.readiness.check(&self.rooms, &self.data)
+    }
+
     async fn doctor(&self) -> Vec<Check> {
-        doctor::examine(&self.rooms, &self.data).await
+        let (readiness, rooms, data) = (self.readiness.clone(), self.rooms.clone(), self.data.clone());
+        let ready = blocking(move || Ok(readiness.checks(&rooms, &data))).await;
+        let ready = ready.unwrap_or_else(|problem| vec![doctor::judged("disk", Err(problem))]);
+        doctor::examine(&self.rooms, &self.data, ready).await
+    }
+
+    async fn examine(&self, after: Option<RepoId>, repair: bool) -> Result<Round, Problem> {
+        let rooms = self.rooms.clone();
+        blocking(move || doctor::repositories::round(&rooms, after, repair)).await
     }
 
     fn metrics(&self) -> String {

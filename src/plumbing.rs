@@ -29,7 +29,7 @@ pub(crate) async fn serve(service: PipeService, flags: Plumbing) -> Result<bool,
             // As git says it; what a client sent must not steer a terminal.
             let line: String =
                 problem.to_string().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-            eprintln!("fatal: {line}");
+            crate::terminal::say(format_args!("fatal: {line}"));
             Ok(false)
         }
     }

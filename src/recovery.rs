@@ -12,6 +12,7 @@ use slipway_store::{MasterKey, Restored, Store};
 use crate::cli::{self, Cli, Out, Restore, Verb};
 use crate::data::DataFolder;
 use crate::supervisor::{blocking, now};
+use crate::terminal;
 
 /// Writes the backup of a running server to a file: whole and checked, or none.
 pub(crate) async fn backup(to: &str, mut cli: Cli) -> Result<bool, Problem> {
@@ -21,10 +22,10 @@ pub(crate) async fn backup(to: &str, mut cli: Cli) -> Result<bool, Problem> {
     cli.verb = Verb::Backup { to: "-".to_owned() };
     cli::run(cli, cli::Session { client, files: &mut crate::LocalFiles, out: &mut draft }).await?;
     let records = blocking(move || draft.finish()).await?;
-    println!(
+    terminal::print(format_args!(
         "{records} records are in {}. Repositories, build logs and keys are not: copy those folders, too.",
         path.display()
-    );
+    ));
     Ok(true)
 }
 
@@ -96,7 +97,7 @@ pub(crate) async fn restore(restore: &Restore, data: &Path) -> Result<bool, Prob
         Store::open(&db, &key)?;
         Ok(restored)
     });
-    println!("{}", told(&restored.await?, restore.salvage, data));
+    terminal::print(told(&restored.await?, restore.salvage, data));
     Ok(true)
 }
 

@@ -8,7 +8,7 @@ use slipway_deployer::Clusters;
 use slipway_forge::networks::Networks;
 use slipway_hooks::{BuildLogs, Engine, Hooks, Marks};
 use slipway_repository::Repositories;
-use slipway_store::{MasterKey, Store};
+use slipway_store::{MasterKey, Store, StoreError};
 
 use crate::config::Config;
 use crate::data::DataFolder;
@@ -41,7 +41,7 @@ impl Disk {
     pub(crate) async fn open(data: DataFolder) -> Result<Self, Problem> {
         blocking(move || {
             let key = data.open_master_key()?;
-            let store = Store::open(&data.db(), &key)?;
+            let store = Store::open(&data.db(), &key).map_err(located)?;
             data.begun()?;
             let repositories = Arc::new(Repositories::open(&data.repos())?);
             repositories.sweep()?;
@@ -49,6 +49,14 @@ impl Disk {
         })
         .await
     }
+}
+
+/// Whoever starts a server is told where its database lies; clients never are.
+fn located(error: StoreError) -> Problem {
+    let place = error.place().map(|place| format!(" It lies in {}.", place.display())).unwrap_or_default();
+    let mut problem = Problem::from(error);
+    problem.what.push_str(&place);
+    problem
 }
 
 impl Rooms {

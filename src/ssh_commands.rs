@@ -37,7 +37,10 @@ impl Commands for SshCommands {
             let cli = match Cli::try_parse_from(std::iter::once("slipway".to_owned()).chain(argv)) {
                 Ok(cli) => cli,
                 Err(error) => {
-                    let text = error.render().to_string();
+                    let text = cli::refusal(&error).map_or_else(
+                        || error.render().to_string(),
+                        |problem| format!("slipway: {problem}\n"),
+                    );
                     let (status, to) = if error.use_stderr() { (2, &mut stderr) } else { (0, &mut stdout) };
                     // The client may be gone already.
                     drop(to.write_all(text.as_bytes()).await);

@@ -64,6 +64,11 @@ impl Supervisor {
     pub(crate) async fn resume(&self) -> Result<(), Problem> {
         self.deploys.open();
         self.deliveries.open();
+        self.take_up().await
+    }
+
+    /// Takes up what is recorded and not under way: after the database was opened anew, whose last changes nobody was told of.
+    pub(crate) async fn take_up(&self) -> Result<(), Problem> {
         self.builds.resume().await?;
         self.deploys.resume().await?;
         self.deliveries.resume().await

@@ -2,6 +2,8 @@
 
 use tracing_subscriber::EnvFilter;
 
+use crate::terminal;
+
 /// Starts the log. `SLIPWAY_LOG` holds a filter such as `slipway=debug`; the default is `info`.
 ///
 /// kube's own client logs whole response bodies when it cannot decode one; bodies can hold Secrets, so it is silenced
@@ -17,7 +19,9 @@ pub(crate) fn init() {
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_ansi(ansi)
-            .with_writer(std::io::stderr)
+            .with_writer(|| terminal::Log)
+            // It would go the way of what it tells of.
+            .log_internal_errors(false)
             .try_init(),
     );
 }

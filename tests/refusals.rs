@@ -305,3 +305,16 @@ fn usage_errors_are_status_2_and_refusals_status_1() {
     assert_eq!(nowhere.status.code(), Some(1));
     assert!(text(&nowhere.stderr).contains("slipway serve"), "{}", text(&nowhere.stderr));
 }
+
+#[test]
+fn a_name_that_is_none_is_refused_with_a_cure_on_the_command_line() {
+    for args in [&["repo", "create", "a b"][..], &["repo", "show", ".x"], &["user", "add", "a/b"]] {
+        let out = harness::run(std::process::Command::new(harness::program()).args(args));
+        let said = harness::text(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {said}");
+        assert!(
+            said.starts_with("slipway: The ") && said.contains(". Use letters, digits"),
+            "{args:?}: {said}"
+        );
+    }
+}

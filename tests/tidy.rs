@@ -185,3 +185,54 @@ fn functions_are_short() {
     });
     assert_none(&said, &format!("at most {FUNCTION_LINES_MAX} lines a function"));
 }
+
+/// What prints, and ends the thread where that fails.
+const PRINTING: [&str; 5] = ["println!(", "print!(", "eprintln!(", "eprint!(", "dbg!("];
+/// The one file that prints.
+const PRINTER: &str = "src/terminal.rs";
+
+#[test]
+fn one_place_prints() {
+    let said = look(|name, text, _| {
+        let program = name.split('/').all(|part| !["tests", "benches", "examples", "fuzz"].contains(&part));
+        if !program || name == PRINTER || name.ends_with("tests.rs") {
+            return Vec::new();
+        }
+        let prints = |line: &&str| PRINTING.iter().any(|word| line.trim_start().starts_with(word));
+        text.lines().filter(prints).map(|line| format!("{name}: {}", line.trim())).collect()
+    });
+    assert_none(&said, &format!("a stream that is full or closed must not end anything: print by {PRINTER}"));
+}
+
+/// Rooms whose words reach clients.
+const TOLD: [&str; 7] = ["core/", "store/", "repository/", "forge/", "jobs/", "git-server/", "web/"];
+/// Words for whoever stands at the server's own terminal.
+const AT_THE_SERVER: [&str; 4] = [
+    "git-server/src/pipe.rs",
+    "git-server/src/ssh/host_keys.rs",
+    "store/src/master_key.rs",
+    "store/src/salvage.rs",
+];
+
+/// An error carries its place beside its words (`RepoError::place`, `StoreError::place`): the log has it, and no client.
+#[test]
+fn no_words_for_clients_have_a_place_on_the_server() {
+    let said = look(|name, text, _| {
+        let told = TOLD.iter().any(|room| name.starts_with(room) && name[room.len()..].starts_with("src/"));
+        if !told || AT_THE_SERVER.contains(&name) || name.contains("/tests") || name.contains("/fuzzing") {
+            return Vec::new();
+        }
+        let shows = |line: &&str| {
+            let words = line.contains("#[error(") || line.contains("format!(") || line.contains("write!(");
+            words && line.contains(".display()")
+        };
+        let allowed = |line: &&str| {
+            line.contains("Some(place) =>")
+                || line.contains("\"Store({})\"")
+                || line.contains("The master key {}")
+        };
+        let found = text.lines().filter(shows).filter(|line| !allowed(line));
+        found.map(|line| format!("{name}: {}", line.trim())).collect()
+    });
+    assert_none(&said, "a path on the server in words that clients may see");
+}

@@ -197,7 +197,10 @@ impl Acceptance {
         }
         notices.append(&mut planned.notices);
         let (name, atomic) = (push.repo_name, push.atomic);
-        let event = self.ledger.intend(self.intention(push, wanted.clone(), planned.owed))?;
+        let repo = push.repo;
+        let intended = self.ledger.intend(self.intention(push, wanted.clone(), planned.owed));
+        // Whether it stands is not known where the disk failed: the refs tell, as long as they do not move.
+        let event = intended.inspect_err(|_| self.leave_unsettled(repo))?;
         let outcomes = self.move_refs(&event, atomic, refs, objects)?;
         let happened = allowed(&wanted, &outcomes);
         objects.narrow(&happened);
@@ -306,6 +309,26 @@ impl Acceptance {
         }
         self.unsettled().remove(&repo);
         Ok(())
+    }
+
+    /// Settles what could not be before, because a disk was full, say. `open` gives a repository's refs, or `None` if it is
+    /// gone. May be called at any time; says how many repositories are left.
+    pub fn settle_left<R: RefStore>(&self, open: impl Fn(RepoId) -> Result<Option<R>, Problem>) -> usize {
+        let repos = self.unsettled().clone();
+        for repo in repos {
+            let _turn = self.turn(repo);
+            let settled = open(repo).and_then(|refs| match refs {
+                Some(refs) => self.settle_before(repo, &refs),
+                // Its events went with it.
+                None => {
+                    self.unsettled().remove(&repo);
+                    Ok(())
+                }
+            });
+            // Its next push is told why.
+            drop(settled);
+        }
+        self.unsettled().len()
     }
 
     fn settle_one(&self, event: &Event, refs: &dyn RefStore) -> Result<(), Problem> {

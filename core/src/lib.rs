@@ -31,7 +31,7 @@ pub use self::git::{InvalidObjectFormat, ObjectFormat, Oid, RefName, RefUpdate};
 pub use self::id::{
     BuildNumber, DeliveryNumber, DeployNumber, Digest, EventId, RepoId, UnixMillis, WebhookNumber,
 };
-pub use self::name::{ClusterName, RegistryName, RepoName, UserName};
-pub use self::problem::{Problem, ProblemKind};
+pub use self::name::{ClusterName, InvalidName, RegistryName, RepoName, UserName};
+pub use self::problem::{Problem, ProblemKind, sentence};
 pub use self::secret::Secret;
 pub use self::ssh_key::SshKey;

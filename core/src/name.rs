@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{NAME_BYTES_MAX, REPO_NAME_BYTES_MAX};
-use crate::problem::{Problem, ProblemKind};
+use crate::problem::{Problem, ProblemKind, sentence};
 
 /// Names that the server's own addresses use; no repository can have them.
 const RESERVED: [&str; 4] = ["-", "v1", "robots.txt", "favicon.ico"];
@@ -70,13 +70,9 @@ pub enum InvalidName {
 
 impl From<InvalidName> for Problem {
     fn from(e: InvalidName) -> Self {
-        let text = e.to_string();
-        let mut what: String = text.chars().take(1).flat_map(char::to_uppercase).collect();
-        what.extend(text.chars().skip(1));
-        what.push('.');
         Problem::new(
             ProblemKind::Invalid,
-            what,
+            sentence(&e.to_string()),
             "Use letters, digits, '.', '_' and '-', starting with a letter or a digit.",
         )
     }

@@ -76,3 +76,39 @@ impl Problem {
         }
     }
 }
+
+/// The words of an error as a sentence: a full stop at its end, and its first letter raised, unless it begins with a name (a ref,
+/// a path, a quotation), which is never written otherwise than it is.
+pub fn sentence(words: &str) -> String {
+    let first = words.split(' ').next().unwrap_or_default();
+    let is_word = !first.is_empty() && first.chars().all(|c| c.is_alphabetic() || matches!(c, '\'' | ','));
+    let mut text = String::with_capacity(words.len() + 1);
+    let mut rest = words.chars();
+    if is_word {
+        text.extend(rest.next().into_iter().flat_map(char::to_uppercase));
+    }
+    text.extend(rest);
+    if !text.ends_with(['.', '!', '?']) {
+        text.push('.');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sentence;
+
+    #[test]
+    fn words_become_a_sentence_and_names_stay_as_they_are() {
+        for (words, wanted) in [
+            ("the ref x is gone", "The ref x is gone."),
+            ("refs/heads/x is gone", "refs/heads/x is gone."),
+            ("main.rs:3: it ends here.", "main.rs:3: it ends here."),
+            ("\"a b\" has ' '", "\"a b\" has ' '."),
+            ("it's over", "It's over."),
+            ("", "."),
+        ] {
+            assert_eq!(sentence(words), wanted);
+        }
+    }
+}

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
 use crate::limits::{RSA_BITS_MAX, RSA_BITS_MIN, SSH_KEY_BYTES_MAX};
-use crate::problem::{Problem, ProblemKind};
+use crate::problem::{Problem, ProblemKind, sentence};
 
 /// A public key that was read and found well-formed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,11 +58,7 @@ impl From<InvalidSshKey> for Problem {
             }
             _ => "Give one line as in ~/.ssh/id_ed25519.pub.",
         };
-        let text = e.to_string();
-        let mut what: String = text.chars().take(1).flat_map(char::to_uppercase).collect();
-        what.extend(text.chars().skip(1));
-        what.push('.');
-        Problem::new(ProblemKind::Invalid, what, cure)
+        Problem::new(ProblemKind::Invalid, sentence(&e.to_string()), cure)
     }
 }
 

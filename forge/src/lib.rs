@@ -51,5 +51,5 @@ pub mod webhooks;
 pub use self::caller::{Caller, Credential, Surface};
 pub use self::credential::{MintedToken, mint_token};
 pub use self::forge::{Forge, Parts};
-pub use self::outside::{Change, Check, Outside, Subject};
+pub use self::outside::{Change, Check, Outside, Round, Subject};
 pub use self::page::{Page, Rows, rows};

@@ -73,8 +73,20 @@ pub trait Outside: Send + Sync + 'static {
         &PUBLIC_ONLY
     }
 
+    /// Whether a push can be taken now: records, repositories and disk are asked. Blocking.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    fn check_ready(&self) -> Result<(), Problem> {
+        Ok(())
+    }
     /// Checks data folder, engine, registries, clusters, ports and clock.
     async fn doctor(&self) -> Vec<Check>;
+    /// Looks at repositories from the one after that on, as many as an answer has time for; and with `true`, puts right what
+    /// can be made anew.
+    async fn examine(&self, _: Option<RepoId>, _: bool) -> Result<Round, Problem> {
+        Ok(Round::default())
+    }
     /// All figures in Prometheus' text format.
     fn metrics(&self) -> String;
 }
@@ -95,6 +107,19 @@ pub enum Subject {
     Build(BuildNumber),
     /// A deploy's record.
     Deploy(DeployNumber),
+}
+
+/// A part of the doctor's round of all repositories.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Round {
+    /// What is wrong, and what was and has been put right.
+    pub checks: Vec<Check>,
+    /// How many repositories the round has come by, earlier parts counted.
+    pub looked: usize,
+    /// How many there are.
+    pub total: usize,
+    /// The last one it has come by, to go on after; `None` at the end.
+    pub next: Option<RepoId>,
 }
 
 /// One line of the doctor's report.

@@ -8,7 +8,7 @@ use crate::access::may;
 use crate::backup;
 use crate::caller::Caller;
 use crate::forge::{Forge, blocking};
-use crate::outside::Check;
+use crate::outside::{Check, Round};
 
 /// Checks data folder, engine, registries, clusters, ports and clock.
 ///
@@ -19,13 +19,31 @@ pub async fn doctor(forge: &Forge, caller: &Caller) -> Result<Vec<Check>, Proble
     Ok(forge.outside.doctor().await)
 }
 
-/// `Ok` if requests and pushes can be served. Everybody may ask.
+/// A part of the doctor's round of all repositories, from the one after `after` on; with `repair`, what can be made anew is.
+///
+/// # Errors
+/// `Denied` unless the caller is an owner.
+pub async fn examine(
+    forge: &Forge,
+    caller: &Caller,
+    after: Option<RepoId>,
+    repair: bool,
+) -> Result<Round, Problem> {
+    may(caller, Action::AdminServer)?;
+    forge.outside.examine(after, repair).await
+}
+
+/// `Ok` if requests can be served and pushes be taken. Everybody may ask.
 ///
 /// # Errors
 /// What stands in the way.
 pub async fn ready(forge: &Forge) -> Result<(), Problem> {
-    let store = forge.store.clone();
-    blocking(move || store.repo(RepoId(0)).map(drop)).await
+    let (store, outside) = (forge.store.clone(), forge.outside.clone());
+    blocking(move || {
+        store.repo(RepoId(0))?;
+        outside.check_ready()
+    })
+    .await
 }
 
 /// All figures in Prometheus' text format. They name no repository and no person, and are still the server's business:

@@ -78,7 +78,7 @@ impl BuildLogs {
         tokio::task::spawn_blocking(move || {
             let turn = live.turn.lock().unwrap_or_else(PoisonError::into_inner);
             let bytes = file.metadata().map_or(bytes, |meta| meta.len());
-            Writing { file, bytes, left_out: 0, broken: false, length: &live.length }.run(inbox);
+            Writing { file, bytes, left_out: 0, lost: 0, length: &live.length }.run(inbox);
             drop(turn);
         });
         Ok(BuildLog {
@@ -322,7 +322,8 @@ struct Writing<'a> {
     file: File,
     bytes: u64,
     left_out: u64,
-    broken: bool,
+    /// Bytes that the disk did not take since it last took some.
+    lost: u64,
     length: &'a watch::Sender<LogLength>,
 }
 
@@ -355,17 +356,33 @@ impl Writing<'_> {
     }
 
     fn write(&mut self, line: &[u8]) {
-        if self.broken {
-            return;
+        let lost = self.lost;
+        let told = match lost {
+            0 => Ok(()),
+            _ => self.append(
+                format!("[{lost} bytes of the log are lost: the disk did not take them]\n").as_bytes(),
+            ),
+        };
+        match told.and_then(|()| self.append(line)) {
+            Ok(()) => self.lost = 0,
+            Err(e) => {
+                if lost == 0 {
+                    tracing::warn!(error = %e, "a build log cannot be written; the build goes on without it");
+                }
+                self.lost += line.len() as u64;
+            }
         }
-        if let Err(e) = self.file.write_all(line) {
-            self.broken = true;
-            tracing::warn!(error = %e, "a build log cannot be written; the build goes on without it");
-        }
-        // A partial write counts as well: what is in the file can be read.
         self.bytes = self.file.metadata().map_or(self.bytes, |meta| meta.len());
         let bytes = self.bytes;
         self.length.send_modify(|length| length.bytes = bytes);
+    }
+
+    /// Appends all of it, or nothing: half a line would run into the next one that finds room.
+    fn append(&self, line: &[u8]) -> io::Result<()> {
+        (&self.file).write_all(line).inspect_err(|_| {
+            // What readers have seen of it they have; the file is opened for appending, so that nothing is overwritten.
+            drop(self.file.set_len(self.bytes));
+        })
     }
 }
 
@@ -442,7 +459,7 @@ mod tests {
         file.set_len(LOG_BYTES_MAX - 10).expect("sparse");
         let length = watch::Sender::default();
         let bytes = bytes + LOG_BYTES_MAX - 10;
-        let mut writing = Writing { file, bytes, left_out: 0, broken: false, length: &length };
+        let mut writing = Writing { file, bytes, left_out: 0, lost: 0, length: &length };
         writing.text(b"much too long a line\n", false);
         writing.text(b"again\n", false);
         writing.text(b"failed\n", true);

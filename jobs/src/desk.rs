@@ -96,8 +96,8 @@ impl<W: Machine> Desk<W> {
         self.0.gate.cancel();
     }
 
-    /// Takes up everything unfinished that is this node's own, or nobody's. Called once, before anything can order new
-    /// work: what is older must stand in its lane first.
+    /// Takes up everything unfinished that is this node's own, or nobody's, and not under way. Called before anything can
+    /// order new work (what is older must stand in its lane first), and when work may have been recorded that nobody was told of.
     ///
     /// # Errors
     /// Where the records cannot be read.

@@ -11,12 +11,13 @@ mod whole;
 pub(crate) use self::left_out::LeftOut;
 pub(crate) use self::looks::Looks;
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use slipway_core::Oid;
 
 use crate::bits::Bits;
-use crate::error::Result;
+use crate::error::{RepoError, Result};
 use crate::formats::{BitmapFile, Broken};
 use crate::mapped::Mapped;
 use crate::marks::Marks;
@@ -27,6 +28,8 @@ use crate::packs::{JointIndex, PackSet, gix_id};
 /// The bitmaps of a set of packs.
 pub(crate) struct Bitmaps {
     file: BitmapFile<Mapped>,
+    bytes: Mapped,
+    path: PathBuf,
     cover: Cover,
     kinds: [OnceLock<Bits>; 4],
 }
@@ -56,14 +59,26 @@ impl Bitmaps {
             }
         };
         let data = Mapped::open(&path).ok()?;
-        match BitmapFile::parse(data, hash_len, count) {
-            Ok(file) if file.checksum() == checksum => Some(Self { file, cover, kinds: Default::default() }),
+        match BitmapFile::parse(data.clone(), hash_len, count) {
+            Ok(file) if file.checksum() == checksum => {
+                Some(Self { file, bytes: data, path, cover, kinds: Default::default() })
+            }
             Ok(_) => None,
             Err(e) => {
                 tracing::warn!(path = %path.display(), "bitmaps are not used: {e}");
                 None
             }
         }
+    }
+
+    /// True if some of the file cannot be read.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.bytes.is_lost()
+    }
+
+    /// The error for a file of which some cannot be read.
+    pub(crate) fn unreadable(&self) -> RepoError {
+        RepoError::BrokenPack { path: self.path.clone(), why: "some of it cannot be read".into() }
     }
 
     /// How many commits have one.

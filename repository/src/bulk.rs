@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::durable::make_inner;
 use crate::error::{RepoError, Result};
 use crate::limits::{BUFFER_BYTES, BULK_MEMORY_BYTES_MAX, MEMORY_WAIT, SMALL_BYTES_MAX, SPOOLED_BYTES_MAX};
 use crate::sweep::SPOOL;
@@ -228,7 +229,7 @@ impl Drop for Spool {
 /// A file in the folder that is gone from it already.
 pub(crate) fn nameless(folder: &Path) -> Result<File> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
-    fs::create_dir_all(folder).map_err(RepoError::io("create", folder))?;
+    make_inner(folder).map_err(RepoError::io("create", folder))?;
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path = folder.join(format!("{SPOOL}{}-{number}", std::process::id()));
     let file = File::options().read(true).write(true).create(true).truncate(true).open(&path);

@@ -91,7 +91,7 @@ impl Received {
         }
         match boundary::retract(self.root(), self.snapshot.format, &surplus) {
             Ok(()) => self.ended.retain(|id| !surplus.contains(id)),
-            Err(e) => tracing::warn!("history goes on ending where a failed push had it: {e}"),
+            Err(e) => tracing::warn!("history goes on ending where a failed push had it: {}", e.located()),
         }
     }
 }

@@ -3,9 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use slipway_core::{Oid, Problem, ProblemKind, RefName};
+use slipway_core::{Oid, Problem, ProblemKind, RefName, sentence};
 
+use crate::doubt;
 use crate::object::Kind;
+use crate::place::shown;
 
 /// The result of everything here.
 pub type Result<T, E = RepoError> = std::result::Result<T, E>;
@@ -15,13 +17,13 @@ pub type Result<T, E = RepoError> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum RepoError {
     /// A repository's folder is not there.
-    #[error("the repository's folder {} is missing", path.display())]
+    #[error("the repository's folder is missing")]
     NoFolder {
         /// Where it should be.
         path: PathBuf,
     },
     /// Another repository's folder is in its place.
-    #[error("the folder {} {why}", path.display())]
+    #[error("the folder in the repository's place {why}")]
     NotIts {
         /// Which folder.
         path: PathBuf,
@@ -29,13 +31,13 @@ pub enum RepoError {
         why: String,
     },
     /// Something is in the place of a new repository.
-    #[error("a folder {} is there already and belongs to no repository", path.display())]
+    #[error("a folder that belongs to no repository is in the place of the new one")]
     FolderExists {
         /// Which.
         path: PathBuf,
     },
     /// The folder is a repository of a kind that is not served.
-    #[error("{} {why}", path.display())]
+    #[error("the repository {why}")]
     Unsupported {
         /// Its folder.
         path: PathBuf,
@@ -43,7 +45,7 @@ pub enum RepoError {
         why: String,
     },
     /// The disk refused.
-    #[error("cannot {doing} {}: {source}", path.display())]
+    #[error("the server cannot {doing} {}: {source}", shown(path))]
     Io {
         /// A verb: "read", "write", "rename".
         doing: &'static str,
@@ -77,7 +79,7 @@ pub enum RepoError {
         why: String,
     },
     /// A stored pack or its index cannot be read.
-    #[error("{} is broken: {why}", path.display())]
+    #[error("the file {} is broken: {why}", shown(path))]
     BrokenPack {
         /// Which file.
         path: PathBuf,
@@ -85,7 +87,7 @@ pub enum RepoError {
         why: String,
     },
     /// A file of refs cannot be read.
-    #[error("{} is broken: {why}", path.display())]
+    #[error("the file {} is broken: {why}", shown(path))]
     BrokenRef {
         /// Which file.
         path: PathBuf,
@@ -166,7 +168,7 @@ pub enum RepoError {
         what: &'static str,
     },
     /// A ref is not where the asker believed.
-    #[error("{name} has moved: it is at {is}, not at {expected}")]
+    #[error("the ref {name} has moved: it is at {is}, not at {expected}")]
     RefMoved {
         /// Which.
         name: RefName,
@@ -176,7 +178,7 @@ pub enum RepoError {
         expected: String,
     },
     /// `a` and `a/b` cannot both be refs.
-    #[error("{name} cannot be made beside {other}")]
+    #[error("the ref {name} cannot be made beside {other}")]
     RefConflict {
         /// The new ref.
         name: RefName,
@@ -187,13 +189,13 @@ pub enum RepoError {
     #[error("the update was atomic and another of its refs was refused")]
     NotAtomic,
     /// Another program holds the ref's lock.
-    #[error("{} is locked by another program", path.display())]
+    #[error("the ref is locked by another program, or one left its lock {}", shown(path))]
     RefLocked {
         /// The lock file.
         path: PathBuf,
     },
     /// A ref may not be moved as asked.
-    #[error("{name} {why}")]
+    #[error("the ref {name} {why}")]
     RefRefused {
         /// Which.
         name: RefName,
@@ -278,42 +280,42 @@ fn listed(ids: &[Oid]) -> String {
     ids.iter().map(Oid::short).collect::<Vec<_>>().join(", ")
 }
 
-/// The failure for people, most of whom may not know where this server keeps its files: paths begin with the repository's
-/// folder. The log has them whole.
-fn told(e: &RepoError) -> String {
-    let text = e.to_string();
-    match e {
-        RepoError::Io { path, .. }
-        | RepoError::Unsupported { path, .. }
-        | RepoError::BrokenPack { path, .. }
-        | RepoError::BrokenRef { path, .. }
-        | RepoError::FolderExists { path }
-        | RepoError::NoFolder { path }
-        | RepoError::NotIts { path, .. }
-        | RepoError::RefLocked { path } => text.replace(&path.display().to_string(), &shown(path)),
-        _ => text,
+impl RepoError {
+    /// The file or folder it is about, in full: for the log and for nobody else.
+    pub fn place(&self) -> Option<&Path> {
+        match self {
+            RepoError::Io { path, .. }
+            | RepoError::Unsupported { path, .. }
+            | RepoError::BrokenPack { path, .. }
+            | RepoError::BrokenRef { path, .. }
+            | RepoError::FolderExists { path }
+            | RepoError::NoFolder { path }
+            | RepoError::NotIts { path, .. }
+            | RepoError::RefLocked { path } => Some(path),
+            _ => None,
+        }
     }
-}
 
-fn shown(path: &Path) -> String {
-    let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-    let from = parts.iter().position(|part| part.ends_with(".git"));
-    // In a folder that is no repository's the last name says enough.
-    let from = from.unwrap_or(parts.len().saturating_sub(1));
-    parts.get(from..).unwrap_or_default().join("/")
+    /// What happened and where, for the log.
+    pub(crate) fn located(&self) -> String {
+        match self.place() {
+            Some(place) => format!("{self} ({})", place.display()),
+            None => self.to_string(),
+        }
+    }
 }
 
 impl From<RepoError> for Problem {
     fn from(e: RepoError) -> Problem {
         if let RepoError::Io { .. } | RepoError::BrokenPack { .. } | RepoError::BrokenRef { .. } = e {
-            tracing::warn!("{e}");
+            tracing::warn!("{}", e.located());
         }
-        let (kind, cure) = of_what_is_stored(&e).unwrap_or_else(|| of_what_was_asked(&e));
-        let text = told(&e);
-        let mut chars = text.chars();
-        let what: String =
-            chars.next().into_iter().flat_map(char::to_uppercase).chain(chars).chain(['.']).collect();
-        Problem::new(kind, what, cure)
+        let stored = of_what_is_stored(&e);
+        if let Some((ProblemKind::Broken, _)) = stored {
+            doubt::told();
+        }
+        let (kind, cure) = stored.unwrap_or_else(|| of_what_was_asked(&e));
+        Problem::new(kind, sentence(&e.to_string()), cure)
     }
 }
 
@@ -343,7 +345,7 @@ fn of_what_is_stored(e: &RepoError) -> Option<(ProblemKind, &'static str)> {
         | RepoError::BrokenRef { .. }
         | RepoError::LostRef { .. }
         | RepoError::WrongKind { .. } => {
-            (K::Broken, "Ask the administrator of this server to run git fsck on it and to look at the disk.")
+            (K::Broken, "Ask an owner of this server to run slipway doctor --repair and to look at the disk.")
         }
         RepoError::Maintained => (K::Busy, "Try again once that is done."),
         RepoError::Crowded => (K::Busy, "Try again in a minute."),
@@ -375,9 +377,12 @@ fn of_what_was_asked(e: &RepoError) -> (ProblemKind, &'static str) {
             (K::Invalid, "Push from a complete clone; if it is shallow, run git fetch --unshallow first.")
         }
         RepoError::RefMoved { .. } => (K::Conflict, "Fetch, then push again."),
-        RepoError::RefConflict { .. } => (K::Conflict, "Choose another name, or delete the other ref first."),
+        RepoError::RefConflict { .. } => (K::Conflict, "Delete the other ref first, or choose another name."),
         RepoError::NotAtomic => (K::Conflict, "See that ref's answer."),
-        RepoError::RefLocked { .. } => (K::Busy, "Try again in a moment."),
+        RepoError::RefLocked { .. } => (
+            K::Busy,
+            "Try again in a moment; if it stays so, ask an owner of this server to run slipway doctor --repair.",
+        ),
         RepoError::RefRefused { .. } => (K::Denied, "Push to another ref."),
         RepoError::Stopped => (K::Cancelled, "Start it again when you want it done."),
         RepoError::NoSuchPath { .. } => (K::NotFound, "Check the path and the revision."),
@@ -390,5 +395,44 @@ fn of_what_was_asked(e: &RepoError) -> (ProblemKind, &'static str) {
         RepoError::TooLong { .. } => (K::TooLarge, "Ask for less, or work in a clone."),
         RepoError::NotTaken { .. } => (K::Cancelled, "Ask for it again."),
         _ => (K::Invalid, "Check what you asked for."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_begins_with_a_word_and_shows_no_place() {
+        let place = || PathBuf::from("/srv/secret/repos/7.git/refs/heads/main.lock");
+        let name = || RefName::parse("refs/heads/feature/x").unwrap();
+        let io = || io::Error::from(io::ErrorKind::StorageFull);
+        let (id, why) = (Oid::ZERO_SHA1, || "is not as it should be".to_owned());
+        let (is, expected) = ("nothing".to_owned(), id.to_string());
+        for error in [
+            RepoError::NoFolder { path: place() },
+            RepoError::NotIts { path: place(), why: why() },
+            RepoError::FolderExists { path: place() },
+            RepoError::Unsupported { path: place(), why: why() },
+            RepoError::Io { doing: "write", path: place(), source: io() },
+            RepoError::BrokenPack { path: place(), why: why() },
+            RepoError::BrokenRef { path: place(), why: why() },
+            RepoError::RefLocked { path: place() },
+            RepoError::LostRef { name: name(), why: why() },
+            RepoError::RefMoved { name: name(), is, expected },
+            RepoError::RefConflict { name: name(), other: "refs/heads/feature".into() },
+            RepoError::RefRefused { name: name(), why: why() },
+            RepoError::Missing { id },
+            RepoError::Collision { id },
+            RepoError::NotConnected { id },
+            RepoError::Source { bytes: 1, source: io() },
+        ] {
+            let problem = Problem::from(error);
+            let first = problem.what.split(' ').next().unwrap_or_default().to_owned();
+            assert!(first.chars().all(char::is_alphabetic) && !first.contains('/'), "{problem}");
+            assert!(problem.what.starts_with(char::is_uppercase) && problem.what.ends_with('.'), "{problem}");
+            assert!(!problem.cure.is_empty() && problem.cure.ends_with('.'), "{problem}");
+            assert!(!problem.to_string().contains("secret"), "{problem}");
+        }
     }
 }

@@ -5,16 +5,18 @@
 //! Many walks read it at once: a commit is copied out under a short lock, and none is held while a walk thinks or an
 //! object is read.
 
+use std::cell::RefCell;
 use std::collections::BinaryHeap;
 use std::fs::File;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use slipway_core::{ObjectFormat, Oid};
 
 use crate::bits::Bits;
 use crate::boundary::Boundary;
+use crate::doubt::Doubt;
 use crate::error::{RepoError, Result};
 use crate::formats::commit_graph::{BrokenGraph, CommitGraph, chain};
 use crate::ids::IdMap;
@@ -33,6 +35,12 @@ pub(crate) struct Graph {
     /// Commits that have no parents here, whatever they say.
     boundary: Boundary,
     file: Option<CommitGraph<Mapped>>,
+    /// The file's bytes, of each layer.
+    layers: Vec<Mapped>,
+    /// Where the file is, for people.
+    place: PathBuf,
+    /// Something was found broken in the file.
+    doubt: Doubt,
     known: RwLock<Known>,
 }
 
@@ -114,14 +122,45 @@ impl Graph {
     pub(crate) fn open(objects: &Path, format: ObjectFormat) -> Result<Self> {
         let boundary = Boundary::read(objects.parent().unwrap_or(objects), format)?;
         if !boundary.is_empty() {
-            return Ok(Self { format, boundary, ..Self::default() });
+            return Ok(Self { format, boundary, ..Self::at(objects) });
         }
-        let map = |path: &Path| File::open(path).and_then(|file| Mapped::of(&file));
+        let layers: RefCell<Vec<Mapped>> = RefCell::default();
+        let map = |path: &Path| {
+            let bytes = File::open(path).and_then(|file| Mapped::of(&file))?;
+            RefCell::borrow_mut(&layers).push(bytes.clone());
+            Ok(bytes)
+        };
         let file = chain::open(objects, format.id_bytes(), map).unwrap_or_else(|e| {
             tracing::warn!("{e}; it is not used");
             None
         });
-        Ok(Self { format, boundary, file, known: RwLock::default() })
+        Ok(Self { format, boundary, file, layers: layers.into_inner(), ..Self::at(objects) })
+    }
+
+    fn at(objects: &Path) -> Self {
+        Self { place: chain::single_path(objects), ..Self::default() }
+    }
+
+    /// True if something was found broken in the file, or some of it cannot be read.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.doubt.is_raised() || self.is_lost()
+    }
+
+    fn is_lost(&self) -> bool {
+        self.layers.iter().any(Mapped::is_lost)
+    }
+
+    fn broken(&self, why: &str) -> RepoError {
+        self.doubt.raise();
+        RepoError::BrokenPack { path: self.place.clone(), why: why.into() }
+    }
+
+    /// Asks whether all of the file that was read could be.
+    ///
+    /// # Errors
+    /// [`RepoError::BrokenPack`] if it could not.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_lost() { Err(self.broken("some of it cannot be read")) } else { Ok(()) }
     }
 
     /// The boundary of a shallow repository.
@@ -192,14 +231,14 @@ impl Graph {
     }
 
     fn stored_commit(&self, node: Node) -> Result<Commit> {
-        let broken = |why: &str| RepoError::Invalid { what: format!("the commit-graph {why}") };
-        let file = self.file.as_ref().ok_or_else(|| broken("is gone"))?;
+        let file = self.file.as_ref().ok_or_else(|| self.broken("it is gone"))?;
         let mut parents = Vec::with_capacity(2);
         let mut read = || {
             file.parents(node, &mut parents)?;
             Ok((file.tree(node)?, file.date(node)?))
         };
-        let (tree, date) = read().map_err(|e: BrokenGraph| broken(e.0))?;
+        let (tree, date) = read().map_err(|e: BrokenGraph| self.broken(e.0))?;
+        self.check()?;
         Ok(Commit { tree, date: i64::try_from(date).unwrap_or(i64::MAX), parents: Parents::of(&parents) })
     }
 

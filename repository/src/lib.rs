@@ -17,8 +17,10 @@ mod check;
 mod connected;
 mod delta;
 mod digest;
+mod doubt;
 mod durable;
 mod error;
+mod examine;
 mod findings;
 // Readers are whole: what the server does not ask for, tests and fuzz targets do. In a build of the tests nothing is
 // unused.
@@ -43,6 +45,7 @@ mod negotiate;
 mod object;
 mod pack;
 mod packs;
+mod place;
 mod quarantine;
 mod reach;
 mod receive;
@@ -66,6 +69,7 @@ pub use browse::{
 pub use bulk::set_memory_max;
 pub use check::Checks;
 pub use error::{RepoError, Result};
+pub use examine::{Examined, Flaw};
 pub use maintain::{LastMaintenance, Maintained, RepackOptions, Repacked, Storage};
 pub use negotiate::{Deepen, ShallowAnswer};
 pub use object::{Kind, Object, Objects};

@@ -301,3 +301,16 @@ pub(crate) const DELTA_SEARCH_DEPTH_MAX: usize = 4095;
 pub(crate) const DELTA_SEARCH_THREADS_MAX: usize = 64;
 /// Fewest objects that a thread takes at once: between two such shares no deltas are found.
 pub(crate) const DELTA_SEARCH_SHARE_MIN: usize = 1000;
+
+/// Refs that lead to missing objects of which it is watched whether these come back.
+pub(crate) const WATCHED_LOST_MAX: usize = 100;
+/// How much is written to see whether something can be, in bytes.
+pub(crate) const PROBE_BYTES: usize = 64 << 10;
+/// Packs up to so many bytes are read whole when a repository is looked at; of larger ones head and end.
+pub(crate) const EXAMINED_PACK_BYTES_MAX: u64 = 256 << 20;
+/// Loose refs of which it is watched whether somebody writes into their file by hand.
+pub(crate) const WATCHED_REFS_MAX: usize = 512;
+/// How often that is looked at.
+pub(crate) const WATCH_REFS_EVERY: Duration = Duration::from_secs(1);
+/// After something stored was found broken, how often the files of a repository that is asked for are looked at.
+pub(crate) const DOUBT_EVERY: Duration = Duration::from_millis(500);

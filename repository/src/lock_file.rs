@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::durable::sync_folder;
+use crate::durable::{make_inner, sync_folder};
 use crate::error::{RepoError, Result};
 
 /// Names that marks start with; a process id, a dash and a number follow.
@@ -33,7 +33,7 @@ impl Drop for Mark {
 /// [`ErrorKind::AlreadyExists`] if somebody holds it.
 pub(crate) fn take(root: &Path, path: &Path) -> io::Result<(File, Mark)> {
     let folder = root.join("slipway");
-    fs::create_dir_all(&folder)?;
+    make_inner(&folder)?;
     let number = MARKS.fetch_add(1, Ordering::Relaxed);
     let mark = Mark(folder.join(format!("{MARK}{}-{number}", std::process::id())));
     // One of a process of this id that crashed must not pass for a lock that is held.

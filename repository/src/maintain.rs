@@ -33,6 +33,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use self::full::{RepackOptions, Repacked};
 use self::gc_lock::GcLock;
+pub(crate) use self::gc_lock::is_alive;
 pub use self::record::LastMaintenance;
 use self::record::Record;
 use crate::error::{RepoError, Result};

@@ -3,6 +3,8 @@
 //! The index is mapped, the pack is read with `pread`: a pack that another program cuts short gives an error, not a
 //! signal. Open handles outlive the files' names, so a retired pack stays readable. Knows nothing of other packs.
 
+mod header;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
@@ -15,12 +17,17 @@ use gix::hash::{ObjectId, oid};
 use gix::odb::pack::index;
 use slipway_core::Oid;
 
+pub(crate) use self::header::{
+    EntryHeader, EntryKind, HEADER_BYTES_MAX, parse_header, write_distance, write_type_and_size,
+};
+use crate::doubt::Doubt;
 use crate::error::{RepoError, Result};
 use crate::formats::ReverseFile;
 use crate::inflate::{InflateError, Source, inflate_exact, inflate_prefix};
 use crate::limits::{BUFFER_BYTES, DELTA_DEPTH_MAX, HEADERS_BYTES_MIN};
 use crate::mapped::Mapped;
 use crate::object::Kind;
+use crate::refs::Stamp;
 
 /// A number that nothing else of this process has or had: packs and their indexes are told apart by it.
 pub(crate) fn next_serial() -> u64 {
@@ -32,7 +39,13 @@ pub(crate) fn next_serial() -> u64 {
 pub(crate) struct Pack {
     serial: u64,
     path: PathBuf,
-    index: index::File<gix::odb::pack::MMap>,
+    index: index::File<Mapped>,
+    /// The index's bytes.
+    bytes: Mapped,
+    /// Something was found broken in it.
+    doubt: Doubt,
+    /// Of index and pack, as they were when opened.
+    stamps: [Option<Stamp>; 2],
     file: File,
     len: u64,
     hash_len: u64,
@@ -42,33 +55,16 @@ pub(crate) struct Pack {
 
 /// Index positions by offset.
 enum Order {
-    Stored(ReverseFile<Mapped>),
+    Stored(ReverseFile<Mapped>, Mapped),
     Built(Vec<u32>),
 }
 
-/// What an entry's header says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EntryKind {
-    /// A whole object.
-    Whole(Kind),
-    /// A delta against the entry at this offset.
-    OfsDelta(u64),
-    /// A delta against the object whose id starts at this offset.
-    RefDelta([u8; 32]),
-}
-
-/// An entry's header.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct EntryHeader {
-    pub(crate) kind: EntryKind,
-    /// Inflated size in bytes: of the object, or of the delta itself.
-    pub(crate) size: u64,
-    /// Where the compressed bytes start.
-    pub(crate) data_offset: u64,
-}
-
-/// Longest entry header: ten bytes of size, then ten of distance or 32 of id.
-pub(crate) const HEADER_BYTES_MAX: usize = 10 + 32;
+/// Bytes of an index of version 2 before its ids: magic, version, and how many ids begin with each byte.
+const INDEX_HEAD_BYTES: usize = 8 + 256 * 4;
+/// Marks an offset that stands in the index's table of 8-byte offsets.
+const FAR_OFFSET: u32 = 1 << 31;
+/// Of an index that is cut short, or whose disk fails.
+const UNREADABLE: &str = "some of it cannot be read";
 
 impl Pack {
     /// Adds the ids that begin with these hexadecimal digits to `found`, up to `max` in all.
@@ -86,11 +82,16 @@ impl Pack {
     pub(crate) fn open(index_path: &Path, hash: gix::hash::Kind) -> Result<Self> {
         let path = index_path.with_extension("pack");
         let broken = |path: &Path, why: String| RepoError::BrokenPack { path: path.to_owned(), why };
-        // Opened first: gone files are told apart from broken ones.
-        File::open(index_path).map_err(RepoError::io("open", index_path))?;
         let file = File::open(&path).map_err(RepoError::io("open", &path))?;
-        let index = index::File::at(index_path, hash).map_err(|e| broken(index_path, e.to_string()))?;
-        let len = file.metadata().map_err(RepoError::io("read", &path))?.len();
+        let bytes = Mapped::open(index_path)?;
+        let index = index::File::from_data(bytes.clone(), index_path.to_owned(), hash)
+            .map_err(|e| broken(index_path, e.to_string()))?;
+        // Read whole when it was parsed, and so may have been its loss.
+        if bytes.is_lost() {
+            return Err(broken(index_path, UNREADABLE.into()));
+        }
+        let facts = file.metadata().map_err(RepoError::io("read", &path))?;
+        let (len, stamps) = (facts.len(), [Stamp::of(index_path)?, Some(Stamp::told_by(&facts))]);
         let hash_len = hash.len_in_bytes() as u64;
         let mut head = [0u8; 12];
         file.read_exact_at(&mut head, 0)
@@ -107,7 +108,30 @@ impl Pack {
             ));
         }
         let serial = next_serial();
-        Ok(Self { serial, path, index, file, len, hash_len, order: OnceLock::new() })
+        let (doubt, order) = (Doubt::default(), OnceLock::new());
+        Ok(Self { serial, path, index, bytes, doubt, stamps, file, len, hash_len, order })
+    }
+
+    /// True if something was found broken in the pack or its indexes, or some of them cannot be read.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.doubt.is_raised() || self.is_lost()
+    }
+
+    /// True if the files under its names are those that are open, unchanged.
+    pub(crate) fn is_as_opened(&self) -> bool {
+        let now = [Stamp::of(&self.path.with_extension("idx")), Stamp::of(&self.path)];
+        now.iter().zip(&self.stamps).all(|(now, then)| matches!(now, Ok(now) if now == then))
+    }
+
+    /// True if some of its indexes cannot be read.
+    pub(crate) fn is_lost(&self) -> bool {
+        let of_order = |order: &Order| matches!(order, Order::Stored(_, bytes) if bytes.is_lost());
+        self.bytes.is_lost() || self.order.get().is_some_and(of_order)
+    }
+
+    /// The error for indexes that cannot be read.
+    pub(crate) fn unreadable(&self) -> RepoError {
+        RepoError::BrokenPack { path: self.path.with_extension("idx"), why: UNREADABLE.into() }
     }
 
     /// A number that no other open pack of this process has or had.
@@ -152,12 +176,29 @@ impl Pack {
 
     /// The entry's offset, by index position below [`Pack::count`].
     pub(crate) fn offset_at(&self, position: u32) -> u64 {
-        self.index.pack_offset_at_index(position)
+        if self.index.version() != index::Version::V2 {
+            return self.index.pack_offset_at_index(position);
+        }
+        let count = self.count() as usize;
+        let offsets = INDEX_HEAD_BYTES + count * (self.hash_len() + 4);
+        let near = self.index_number(offsets + position as usize * 4);
+        if near & FAR_OFFSET == 0 {
+            return u64::from(near);
+        }
+        // A place that a broken index tells wrong is beyond the last entry, where nothing is found.
+        let row = offsets + count * 4 + (near ^ FAR_OFFSET) as usize * 8;
+        u64::from(self.index_number(row)) << 32 | u64::from(self.index_number(row + 4))
+    }
+
+    /// The number at that byte of the index.
+    fn index_number(&self, at: usize) -> u32 {
+        let bytes = self.bytes.get(at..).and_then(|rest| rest.first_chunk());
+        bytes.map_or(u32::MAX >> 1, |bytes| u32::from_be_bytes(*bytes))
     }
 
     fn order(&self) -> &Order {
         self.order.get_or_init(|| match self.stored_order() {
-            Some(stored) => Order::Stored(stored),
+            Some((stored, bytes)) => Order::Stored(stored, bytes),
             None => {
                 let mut by_offset: Vec<(u64, u32)> =
                     (0..self.count()).map(|p| (self.offset_at(p), p)).collect();
@@ -168,10 +209,10 @@ impl Pack {
     }
 
     /// The reverse index, if there is one that belongs to this pack.
-    fn stored_order(&self) -> Option<ReverseFile<Mapped>> {
+    fn stored_order(&self) -> Option<(ReverseFile<Mapped>, Mapped)> {
         let data = Mapped::open(&self.path.with_extension("rev")).ok()?;
-        let stored = ReverseFile::parse(data, self.hash_len(), self.count()).ok()?;
-        (stored.pack_checksum() == self.checksum().as_bytes()).then_some(stored)
+        let stored = ReverseFile::parse(data.clone(), self.hash_len(), self.count()).ok()?;
+        (stored.pack_checksum() == self.checksum().as_bytes()).then_some((stored, data))
     }
 
     /// The pack's checksum, as its index tells it.
@@ -183,7 +224,7 @@ impl Pack {
     pub(crate) fn at_rank(&self, rank: usize) -> u32 {
         match self.order() {
             // A reverse index that tells a wrong position makes a wrong entry, which every reader notices.
-            Order::Stored(file) => {
+            Order::Stored(file, _) => {
                 file.position(rank as u32).filter(|position| *position < self.count()).unwrap_or_default()
             }
             Order::Built(order) => order[rank],
@@ -311,6 +352,7 @@ impl Pack {
 
     /// The error for whatever is wrong near `offset`.
     pub(crate) fn broken(&self, offset: u64, why: &str) -> RepoError {
+        self.doubt.raise();
         RepoError::BrokenPack { path: self.path.clone(), why: format!("at byte {offset}, {why}") }
     }
 }
@@ -386,112 +428,5 @@ pub(crate) fn read_now(file: &File, buffer: &mut [u8], offset: u64) -> io::Resul
         Ok(got) => Ok(Some(got)),
         Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(None),
         Err(e) => Err(e.into()),
-    }
-}
-
-/// Reads an entry's header from the bytes at `offset`.
-pub(crate) fn parse_header(raw: &[u8], offset: u64, hash_len: usize) -> Option<EntryHeader> {
-    let first = *raw.first()?;
-    let mut size = u64::from(first & 0x0f);
-    let mut at = 1;
-    let mut shift = 4;
-    let mut more = first & 0x80 != 0;
-    while more {
-        let byte = *raw.get(at)?;
-        let part = u64::from(byte & 0x7f);
-        if shift > 57 && part >> (64 - shift) != 0 {
-            return None;
-        }
-        size |= part << shift;
-        shift += 7;
-        at += 1;
-        more = byte & 0x80 != 0;
-        if more && shift > 63 {
-            return None;
-        }
-    }
-    let kind = match first >> 4 & 7 {
-        1 => EntryKind::Whole(Kind::Commit),
-        2 => EntryKind::Whole(Kind::Tree),
-        3 => EntryKind::Whole(Kind::Blob),
-        4 => EntryKind::Whole(Kind::Tag),
-        6 => {
-            let mut byte = *raw.get(at)?;
-            at += 1;
-            let mut distance = u64::from(byte & 0x7f);
-            while byte & 0x80 != 0 {
-                byte = *raw.get(at)?;
-                at += 1;
-                distance = distance.checked_add(1)?.checked_mul(128)?.checked_add(u64::from(byte & 0x7f))?;
-            }
-            if distance == 0 {
-                return None;
-            }
-            EntryKind::OfsDelta(offset.checked_sub(distance)?)
-        }
-        7 => {
-            let mut id = [0u8; 32];
-            id[..hash_len].copy_from_slice(raw.get(at..at + hash_len)?);
-            at += hash_len;
-            EntryKind::RefDelta(id)
-        }
-        _ => return None,
-    };
-    Some(EntryHeader { kind, size, data_offset: offset + at as u64 })
-}
-
-/// Appends an entry's type and size.
-pub(crate) fn write_type_and_size(code: u8, size: u64, out: &mut Vec<u8>) {
-    let mut byte = code << 4 | (size & 0x0f) as u8;
-    let mut rest = size >> 4;
-    while rest != 0 {
-        out.push(byte | 0x80);
-        byte = (rest & 0x7f) as u8;
-        rest >>= 7;
-    }
-    out.push(byte);
-}
-
-/// Appends the distance of an offset delta.
-pub(crate) fn write_distance(distance: u64, out: &mut Vec<u8>) {
-    let mut bytes = [0u8; 10];
-    let mut at = bytes.len() - 1;
-    let mut rest = distance;
-    bytes[at] = (rest & 0x7f) as u8;
-    rest >>= 7;
-    while rest != 0 {
-        rest -= 1;
-        at -= 1;
-        bytes[at] = 0x80 | (rest & 0x7f) as u8;
-        rest >>= 7;
-    }
-    out.extend_from_slice(&bytes[at..]);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_survive_their_bytes() {
-        for size in [0, 1, 15, 16, 2047, 2048, 1 << 20, 1 << 40, u64::MAX] {
-            let mut raw = Vec::new();
-            write_type_and_size(3, size, &mut raw);
-            let header = parse_header(&raw, 7, 20).expect("valid");
-            assert_eq!((header.kind, header.size), (EntryKind::Whole(Kind::Blob), size));
-            for distance in [1, 127, 128, 16511, 16512, 1 << 33] {
-                let mut raw = Vec::new();
-                write_type_and_size(6, size, &mut raw);
-                write_distance(distance, &mut raw);
-                let header = parse_header(&raw, 1 << 40, 20).expect("valid");
-                assert_eq!(header.kind, EntryKind::OfsDelta((1 << 40) - distance));
-                assert_eq!(header.data_offset, (1 << 40) + raw.len() as u64);
-                for cut in 0..raw.len() {
-                    assert!(parse_header(&raw[..cut], 1 << 40, 20).is_none());
-                }
-            }
-        }
-        assert!(parse_header(&[0x60, 9], 4, 20).is_none(), "a base before the file");
-        assert!(parse_header(&[0xff; 42], 4, 20).is_none());
     }
 }

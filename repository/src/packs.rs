@@ -48,13 +48,14 @@ pub(crate) struct JointIndex {
     pub(crate) file: Midx<Mapped>,
     /// The number in the set of each of its packs.
     pub(crate) numbers: Vec<u32>,
+    bytes: Mapped,
     serial: u64,
 }
 
 impl JointIndex {
-    /// This file, over the packs of a set that have these numbers there.
-    pub(crate) fn new(file: Midx<Mapped>, numbers: Vec<u32>) -> Self {
-        Self { file, numbers, serial: next_serial() }
+    /// This file with its bytes, over the packs of a set that have these numbers there.
+    pub(crate) fn new(file: Midx<Mapped>, bytes: Mapped, numbers: Vec<u32>) -> Self {
+        Self { file, numbers, bytes, serial: next_serial() }
     }
 }
 
@@ -119,6 +120,26 @@ impl PackSet {
     pub(crate) fn with_more(&self, more: impl IntoIterator<Item = Arc<Pack>>) -> Self {
         let packs = self.packs.iter().cloned().chain(more).collect();
         Self::with_index(packs, self.index.clone(), self.cache.clone())
+    }
+
+    /// True if something was found broken in a pack or an index, or some of them cannot be read.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.index.as_ref().is_some_and(|index| index.bytes.is_lost())
+            || self.packs.iter().any(|p| p.is_doubtful())
+    }
+
+    /// Asks whether all indexes can be read: before something is said not to be there.
+    ///
+    /// # Errors
+    /// The first that cannot.
+    pub(crate) fn check_indexes(&self) -> Result<()> {
+        if let Some(index) = self.index.as_ref().filter(|index| index.bytes.is_lost())
+            && let Some(first) = index.numbers.first().and_then(|number| self.packs.get(*number as usize))
+        {
+            let path = first.path().with_file_name("multi-pack-index");
+            return Err(RepoError::BrokenPack { path, why: "some of it cannot be read".into() });
+        }
+        self.packs.iter().find(|pack| pack.is_lost()).map_or(Ok(()), |pack| Err(pack.unreadable()))
     }
 
     /// The multi-pack index.

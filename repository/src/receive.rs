@@ -190,6 +190,19 @@ impl Repository {
         receive((snapshot, pass), checks, pack, limits, progress, stop)
     }
 
+    /// The same, judged by these rules.
+    pub(crate) fn receive_checked(
+        &self,
+        checks: Checks,
+        pack: &mut dyn Read,
+        limits: &ReceiveLimits,
+        stop: &AtomicBool,
+    ) -> Result<Received> {
+        let pass = self.gate().enter();
+        let snapshot = self.snapshot()?;
+        receive((snapshot, pass), Arc::new(checks), pack, limits, &|_| {}, stop)
+    }
+
     /// How what is pushed is to be checked.
     fn checks(&self) -> Result<Arc<Checks>> {
         let checks = &self.settings()?.receive.checks;

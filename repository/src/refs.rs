@@ -10,12 +10,16 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
 
 use slipway_core::{Oid, RefName};
 
 use crate::boundary;
 use crate::error::{RepoError, Result};
-use crate::limits::{PACKED_REFS_BYTES_MAX, PEEL_DEPTH_MAX, RACY_NS, REF_FOLDERS_DEEP_MAX};
+use crate::limits::{
+    PACKED_REFS_BYTES_MAX, PEEL_DEPTH_MAX, RACY_NS, REF_FOLDERS_DEEP_MAX, WATCH_REFS_EVERY, WATCHED_REFS_MAX,
+};
 
 /// One ref as advertised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,15 +68,20 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
+    /// That of an open file.
+    pub(crate) fn told_by(m: &fs::Metadata) -> Self {
+        Self {
+            mtime_ns: i128::from(m.mtime()) * 1_000_000_000 + i128::from(m.mtime_nsec()),
+            ctime_ns: i128::from(m.ctime()) * 1_000_000_000 + i128::from(m.ctime_nsec()),
+            inode: m.ino(),
+            size: m.size(),
+        }
+    }
+
     /// The stamp of what is at `path`; `None` if nothing is.
     pub(crate) fn of(path: &Path) -> Result<Option<Self>> {
         match fs::metadata(path) {
-            Ok(m) => Ok(Some(Self {
-                mtime_ns: i128::from(m.mtime()) * 1_000_000_000 + i128::from(m.mtime_nsec()),
-                ctime_ns: i128::from(m.ctime()) * 1_000_000_000 + i128::from(m.ctime_nsec()),
-                inode: m.ino(),
-                size: m.size(),
-            })),
+            Ok(m) => Ok(Some(Self::told_by(&m))),
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(RepoError::io("look at", path)(e)),
         }
@@ -82,6 +91,10 @@ impl Stamp {
 /// Stamps taken before reading.
 pub(crate) struct Stamps {
     of: Vec<(PathBuf, Option<Stamp>)>,
+    /// Files that whoever writes them replaces, which their folder shows; a person with an editor may not.
+    by_hand: Vec<(PathBuf, Option<Stamp>)>,
+    /// When these were looked at last.
+    watched: Mutex<Instant>,
     racy: bool,
     now_ns: i128,
     extra: Option<Option<Stamp>>,
@@ -91,7 +104,14 @@ impl Stamps {
     /// Starts a reading now.
     pub(crate) fn new() -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Self { of: Vec::new(), racy: false, now_ns: now.as_nanos() as i128, extra: None }
+        Self {
+            of: Vec::new(),
+            by_hand: Vec::new(),
+            watched: Mutex::new(Instant::now()),
+            racy: false,
+            now_ns: now.as_nanos() as i128,
+            extra: None,
+        }
     }
 
     /// Remembers the state of `path`, to be called before it is read. Returns whether it exists.
@@ -103,6 +123,31 @@ impl Stamps {
         }
         self.of.push((path, stamp));
         Ok(stamp.is_some())
+    }
+
+    /// Remembers the state of a file that only people would write into, to be called before it is read.
+    fn watch(&mut self, path: &Path) -> Result<()> {
+        if self.by_hand.len() < WATCHED_REFS_MAX {
+            self.by_hand.push((path.to_owned(), Stamp::of(path)?));
+        }
+        Ok(())
+    }
+
+    /// True if no file was written by hand; looked at now and then, so that those who ask all the time do not pay for it.
+    fn is_untouched(&self) -> Result<bool> {
+        if self.by_hand.is_empty() {
+            return Ok(true);
+        }
+        // Whoever is at it looks for all.
+        let Ok(mut watched) = self.watched.try_lock() else { return Ok(true) };
+        if watched.elapsed() < WATCH_REFS_EVERY {
+            return Ok(true);
+        }
+        let same = hold(&self.by_hand)?;
+        if same {
+            *watched = Instant::now();
+        }
+        Ok(same)
     }
 
     /// Remembers one more state, which changes nothing about whether they hold.
@@ -121,13 +166,18 @@ impl Stamps {
         if self.racy {
             return Ok(false);
         }
-        for (path, stamp) in &self.of {
-            if Stamp::of(path)? != *stamp {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(hold(&self.of)? && self.is_untouched()?)
     }
+}
+
+/// True if everything looks as it did.
+fn hold(stamps: &[(PathBuf, Option<Stamp>)]) -> Result<bool> {
+    for (path, stamp) in stamps {
+        if Stamp::of(path)? != *stamp {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 impl RawRefs {
@@ -217,11 +267,14 @@ fn read_folder(
             tracing::warn!(path = %path.display(), "a ref's name is not valid; it is not shown");
             continue;
         };
+        stamps.watch(&path)?;
         match read_file(&path) {
             Ok(Some(value)) => drop(loose.refs.insert(name, value)),
             Ok(None) => {}
             Err(e @ RepoError::BrokenRef { .. }) => {
-                tracing::warn!("{e}; the ref is not shown");
+                tracing::warn!("{}; the ref is not shown", e.located());
+                // Who mends it by hand may write into it: no folder shows that.
+                stamps.take(path.clone())?;
                 if let RepoError::BrokenRef { why, .. } = e {
                     loose.lost.push((name, format!("its file is broken: {why}")));
                 }

@@ -16,7 +16,7 @@ use slipway_core::{ObjectFormat, RepoId};
 
 use crate::durable::sync_folder;
 use crate::error::{RepoError, Result};
-use crate::limits::OPEN_REPOSITORIES_MAX;
+use crate::limits::{OPEN_REPOSITORIES_MAX, PROBE_BYTES};
 use crate::repository::{Repository, Shared};
 
 mod adopt;
@@ -136,10 +136,28 @@ impl Repositories {
                 && links::target(&path)?.is_none()
                 && let Err(e) = crate::sweep::sweep(&path)
             {
-                tracing::error!("what a crash may have left is not removed: {e}");
+                tracing::error!("what a crash may have left is not removed: {}", e.located());
             }
         }
         Ok(())
+    }
+
+    /// Asks whether something can be written in the folder of repositories, by doing it.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn check_writable(&self) -> Result<()> {
+        let aside = self.aside("probe");
+        let write = || {
+            fs::create_dir(&aside)?;
+            let mut file = File::create_new(aside.join("probe"))?;
+            file.write_all(&[0x5a; PROBE_BYTES])?;
+            file.sync_all()
+        };
+        let written = write().map_err(RepoError::io("write in", &self.root));
+        // What stays goes at the next start.
+        let _ = fs::remove_dir_all(&aside);
+        written
     }
 
     /// True if maintaining the repository may pay: a glance at its folder that opens nothing.

@@ -5,18 +5,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use slipway_core::{ObjectFormat, Oid, RefName};
 
 use crate::boundary;
+use crate::doubt;
 use crate::error::{RepoError, Result};
 use crate::findings::Answers;
 use crate::formats::commit_graph::chain;
 use crate::gate::Gate;
 use crate::graph::Graph;
-use crate::limits::PEEL_DEPTH_MAX;
+use crate::limits::{DOUBT_EVERY, PEEL_DEPTH_MAX, WATCHED_LOST_MAX};
+use crate::loose::path_of;
 use crate::object::Kind;
+use crate::pack::Pack;
 use crate::packs::{self, BaseCache, PackSet};
 use crate::refs::{RawRefs, Ref, Stamp, Stamps, Value, head_itself};
 use crate::send::cache::Recipes;
@@ -66,6 +70,37 @@ struct Generation {
     packs: Stamps,
     /// Of the commit-graph and the boundary: looked at only when something else has changed.
     graph: Stamps,
+    /// How many doubts had been raised when it was last seen that none is about this one.
+    doubts: AtomicU64,
+    /// When its files were last looked at for that.
+    looked: Mutex<Option<Instant>>,
+}
+
+impl Generation {
+    /// True if nothing of it was found broken since it was read, and where anything was, here or elsewhere, its files are still
+    /// those that are open.
+    fn is_trusted(&self) -> bool {
+        let raised = doubt::raised();
+        if self.doubts.load(Ordering::Acquire) == raised {
+            return true;
+        }
+        if self.snapshot.is_doubtful() {
+            return false;
+        }
+        // Whoever is at it looks for all, and one that is asked all the time is not looked at all the time.
+        let Ok(mut looked) = self.looked.try_lock() else { return true };
+        if looked.is_some_and(|at| at.elapsed() < DOUBT_EVERY) {
+            return true;
+        }
+        let packs = self.snapshot.packs.load();
+        let same =
+            packs.packs().iter().all(|pack| pack.is_as_opened()) && self.graph.still_hold().unwrap_or(false);
+        if same {
+            *looked = Some(Instant::now());
+            self.doubts.store(raised, Ordering::Release);
+        }
+        same
+    }
 }
 
 impl Repository {
@@ -150,7 +185,23 @@ impl Repository {
             return Ok(snapshot);
         }
         self.stale.store(false, Ordering::Release);
-        let previous = self.current.load_full();
+        let read = self.read(&mut peeled);
+        if read.is_err() {
+            // What lies there now has not been seen.
+            self.look_again();
+        }
+        read
+    }
+
+    /// Reads the generation that is there now.
+    fn read(&self, peeled: &mut HashMap<Oid, Option<Oid>>) -> Result<Arc<Snapshot>> {
+        let doubts = doubt::raised();
+        let previous = self.current.load_full().filter(|generation| generation.is_trusted());
+        if previous.is_none() {
+            // Nothing of one that is in doubt is kept: its files may have been put right.
+            self.answers.recipes.forget(self.answers.repository);
+            peeled.clear();
+        }
         // Refs first, packs second: objects are there before the refs that lead to them.
         let raw = RawRefs::read(&self.root)?;
         let (packs, pack_stamps) = self.read_packs(previous.as_deref())?;
@@ -171,7 +222,8 @@ impl Repository {
             graph,
             self.answers.clone(),
         );
-        (snapshot.refs, snapshot.lost) = advertised(&raw, &snapshot, &mut peeled)?;
+        (snapshot.refs, snapshot.lost) = advertised(&raw, &snapshot, peeled)?;
+        let pack_stamps = self.watch_lost(&raw, &snapshot, pack_stamps)?;
         let snapshot = match &previous {
             // Nothing changed: what was computed for it stays valid.
             Some(p)
@@ -197,9 +249,16 @@ impl Repository {
             refs: raw.stamps,
             packs: pack_stamps,
             graph: graph_stamps,
+            doubts: AtomicU64::new(doubts),
+            looked: Mutex::default(),
         };
         self.current.store(Some(Arc::new(generation)));
         Ok(snapshot)
+    }
+
+    /// Has the next who asks open every file anew, those that are open now included.
+    pub(crate) fn open_anew(&self) {
+        self.current.store(None);
     }
 
     /// Has the next who asks look at everything anew.
@@ -212,9 +271,27 @@ impl Repository {
             return Ok(None);
         }
         match &*self.current.load() {
-            Some(g) if g.refs.still_hold()? && g.packs.still_hold()? => Ok(Some(g.snapshot.clone())),
+            Some(g) if g.is_trusted() && g.refs.still_hold()? && g.packs.still_hold()? => {
+                Ok(Some(g.snapshot.clone()))
+            }
             _ => Ok(None),
         }
+    }
+
+    /// Where refs lead to nothing: says why if the objects lie elsewhere, and has whatever may bring them back watched.
+    fn watch_lost(&self, raw: &RawRefs, snapshot: &Snapshot, mut stamps: Stamps) -> Result<Stamps> {
+        if snapshot.lost.is_empty() {
+            return Ok(stamps);
+        }
+        check_alternates(&self.root)?;
+        stamps.take(alternates(&self.root))?;
+        for (name, _) in snapshot.lost.iter().take(WATCHED_LOST_MAX) {
+            let value = raw.refs.get(name).unwrap_or(&raw.head);
+            if let Some((target, _)) = raw.resolve(value) {
+                stamps.take(path_of(&snapshot.objects, &target))?;
+            }
+        }
+        Ok(stamps)
     }
 
     /// The packs on disk now; those already open are kept open, and the same set stays the same. Packs that were added go
@@ -226,14 +303,18 @@ impl Repository {
         let joint = Stamp::of(&folder.join("multi-pack-index"))?;
         let listed = packs::list(&folder)?;
         let Some(before) = previous.map(|p| p.snapshot.packs.load_full()) else {
-            let packs = arrange(open_packs(listed, self.format)?, &folder, self.cache.clone());
+            let opened = open_packs(listed.clone(), self.format)?;
+            watch_left_out(&listed, &opened, &mut stamps)?;
+            let packs = arrange(opened, &folder, self.cache.clone());
             return Ok((Arc::new(packs), stamps.with(joint)));
         };
         let same_index = previous.is_some_and(|p| p.packs.extra() == Some(joint));
         let (known, fresh): (Vec<_>, Vec<_>) = listed
             .into_iter()
             .partition(|path| before.packs().iter().any(|p| p.path().with_extension("idx") == *path));
-        let fresh = open_packs(fresh, self.format)?;
+        let opened = open_packs(fresh.clone(), self.format)?;
+        watch_left_out(&fresh, &opened, &mut stamps)?;
+        let fresh = opened;
         let all_there = known.len() == before.packs().len();
         if same_index && all_there {
             let packs = if fresh.is_empty() { before } else { Arc::new(before.with_more(fresh)) };
@@ -258,6 +339,19 @@ impl Repository {
         }
         Ok((Arc::new(Graph::open(&objects, self.format)?), stamps))
     }
+}
+
+/// Has the files of packs that could not be opened watched: one that is put right in its place changes no folder.
+fn watch_left_out(listed: &[PathBuf], opened: &[Arc<Pack>], stamps: &mut Stamps) -> Result<()> {
+    if listed.len() == opened.len() {
+        return Ok(());
+    }
+    let is_open = |index: &Path| opened.iter().any(|pack| pack.path().with_extension("idx") == index);
+    for index in listed.iter().filter(|index| !is_open(index)) {
+        stamps.take(index.clone())?;
+        stamps.take(index.with_extension("pack"))?;
+    }
+    Ok(())
 }
 
 /// Refs that can be read, and those that cannot.
@@ -351,8 +445,19 @@ fn check_format(root: &Path) -> Result<ObjectFormat> {
             _ => {}
         }
     }
-    if fs::read(root.join("objects/info/alternates")).is_ok_and(|text| !text.trim_ascii().is_empty()) {
-        return Err(unsupported("borrows objects from another repository (objects/info/alternates)"));
-    }
+    check_alternates(root)?;
     Ok(format)
+}
+
+fn alternates(root: &Path) -> PathBuf {
+    root.join("objects/info/alternates")
+}
+
+/// Refuses a repository that borrows objects.
+fn check_alternates(root: &Path) -> Result<()> {
+    if fs::read(alternates(root)).is_ok_and(|text| !text.trim_ascii().is_empty()) {
+        let why = "borrows objects from another repository (objects/info/alternates)".into();
+        return Err(RepoError::Unsupported { path: root.to_owned(), why });
+    }
+    Ok(())
 }

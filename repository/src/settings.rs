@@ -18,6 +18,7 @@ pub use self::hidden::Hidden;
 use crate::check::Checks;
 use crate::error::{RepoError, Result};
 use crate::limits::{CONFIG_BYTES_MAX, CONFIG_VALUES_MAX};
+use crate::place::shown;
 
 /// What to do with a change that git guards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -344,8 +345,9 @@ fn entries(path: &Path) -> Result<Vec<ConfigValue>> {
 
 /// [`entries`] of a text. `path` is for people.
 pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Vec<(String, Option<String>)>> {
-    let refuse =
-        |why: String| RepoError::Invalid { what: format!("{} cannot be obeyed: {why}", path.display()) };
+    let refuse = |why: String| RepoError::Invalid {
+        what: format!("the configuration {} cannot be obeyed: {why}", shown(path)),
+    };
     if text.len() as u64 > CONFIG_BYTES_MAX {
         return Err(refuse(format!("it is larger than {CONFIG_BYTES_MAX} bytes")));
     }

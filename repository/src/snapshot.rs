@@ -180,6 +180,28 @@ impl Snapshot {
         Ok(Loose::open(&self.objects, id)?.map(|loose| (loose.kind, loose.size)))
     }
 
+    /// True if something of it was found broken, or cannot be read: its files are worth a new look.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        let bitmaps = self.findings.bitmaps.get().and_then(Option::as_ref);
+        self.packs.load().is_doubtful()
+            || self.graph.is_doubtful()
+            || bitmaps.is_some_and(|bitmaps| bitmaps.is_lost())
+    }
+
+    /// Asks whether all that was read of the indexes, the commit-graph and the bitmaps could be read: before what was found
+    /// out from them leaves this server.
+    ///
+    /// # Errors
+    /// The first that could not.
+    pub(crate) fn check_ground(&self) -> Result<()> {
+        self.packs.load().check_indexes()?;
+        self.graph.check()?;
+        match self.findings.bitmaps.get() {
+            Some(Some(bitmaps)) if bitmaps.is_lost() => Err(bitmaps.unreadable()),
+            _ => Ok(()),
+        }
+    }
+
     /// True if there may be loose objects.
     pub(crate) fn has_loose(&self) -> bool {
         (0..=255u8).any(|n| self.objects.join(format!("{n:02x}")).is_dir())
@@ -208,6 +230,7 @@ impl Snapshot {
                 return visit(Found::Packed(&packs, place)).map(Some);
             }
         }
+        self.packs.load().check_indexes()?;
         Ok(None)
     }
 
@@ -282,7 +305,7 @@ pub(crate) fn open_packs(indexes: Vec<PathBuf>, format: ObjectFormat) -> Result<
         match Pack::open(&path, hash_kind(format)) {
             Ok(pack) => opened.push((modified, path, Arc::new(pack))),
             Err(RepoError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e @ RepoError::BrokenPack { .. }) => tracing::error!("{e}; it is left out"),
+            Err(e @ RepoError::BrokenPack { .. }) => tracing::error!("{}; it is left out", e.located()),
             Err(e) => return Err(e),
         }
     }
@@ -298,9 +321,9 @@ pub(crate) fn arrange(mut packs: Vec<Arc<Pack>>, folder: &Path, cache: Arc<BaseC
     }
     let Some(hash_len) = packs.first().map(|pack| pack.hash_len()) else { return PackSet::new(packs, cache) };
     let path = folder.join("multi-pack-index");
-    let file = match Mapped::open(&path) {
-        Ok(data) => match Midx::parse(data, hash_len) {
-            Ok(file) => file,
+    let (file, bytes) = match Mapped::open(&path) {
+        Ok(data) => match Midx::parse(data.clone(), hash_len) {
+            Ok(file) => (file, data),
             Err(e) => {
                 tracing::warn!(path = %path.display(), "the multi-pack index is not used: {e}");
                 return PackSet::new(packs, cache);
@@ -319,5 +342,5 @@ pub(crate) fn arrange(mut packs: Vec<Arc<Pack>>, folder: &Path, cache: Arc<BaseC
         packs[place..=place + at].rotate_right(1);
         numbers.push(place as u32);
     }
-    PackSet::with_index(packs, Some(Arc::new(JointIndex::new(file, numbers))), cache)
+    PackSet::with_index(packs, Some(Arc::new(JointIndex::new(file, bytes, numbers))), cache)
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use crate::error::{RepoError, Result};
 use crate::limits::REF_FOLDERS_DEEP_MAX;
 use crate::lock_file::{MARK, Marked};
+use crate::maintain::is_alive;
 
 /// Names that our quarantine folders start with; git's own, so that `git gc` removes them too.
 pub(crate) const QUARANTINE: &str = "tmp_objdir-incoming-";
@@ -59,9 +60,50 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
         let age_min = if name.starts_with("objects/") { GIT_LONG_AGE_MIN } else { LOCK_AGE_MIN };
         remove_stale(&root.join(name), &marked, age_min)?;
     }
-    sweep_locks(&root.join("refs"), &marked, 0)?;
+    let mut locks = Vec::new();
+    each_lock(&root.join("refs"), 0, &mut |path| locks.push(path.to_owned()))?;
+    locks.iter().try_for_each(|lock| remove_stale(lock, &marked, LOCK_AGE_MIN))?;
     // Last: after another crash they are needed again.
     marks.iter().try_for_each(|mark| remove(fs::remove_file(mark), mark))
+}
+
+/// Locks that nobody holds any more: marked by a process that is gone, or without a mark and old. For a server that runs, whose own
+/// locks are none of these.
+pub(crate) fn stale_locks(root: &Path) -> Result<Vec<PathBuf>> {
+    let (mut held, mut left) = (Marked::default(), Marked::default());
+    each(&root.join("slipway"), &mut |path, name| {
+        if let Some((process, _)) = name.strip_prefix(MARK).and_then(|rest| rest.split_once('-')) {
+            let alive = process.parse().is_ok_and(is_alive);
+            if alive { held.add(path) } else { left.add(path) }
+        }
+        Ok(())
+    })?;
+    let mut found = Vec::new();
+    let mut look = |path: &Path, age_min: Duration| {
+        let is_stale = !held.has(path) && (left.has(path) || is_older(path, age_min));
+        if is_stale && fs::symlink_metadata(path).is_ok() {
+            found.push(path.to_owned());
+        }
+    };
+    for name in LOCKS {
+        look(&root.join(name), if name.starts_with("objects/") { GIT_LONG_AGE_MIN } else { LOCK_AGE_MIN });
+    }
+    each_lock(&root.join("refs"), 0, &mut |path| look(path, LOCK_AGE_MIN))?;
+    Ok(found)
+}
+
+fn each_lock(folder: &Path, deep: usize, visit: &mut dyn FnMut(&Path)) -> Result<()> {
+    if deep > REF_FOLDERS_DEEP_MAX {
+        return Ok(());
+    }
+    each(folder, &mut |path, name| {
+        if path.is_dir() {
+            each_lock(path, deep + 1, visit)?;
+        } else if name.ends_with(".lock") {
+            visit(path);
+        }
+        Ok(())
+    })
 }
 
 /// The marks of locks that a crash left.
@@ -74,21 +116,6 @@ fn marks(root: &Path) -> Result<Vec<PathBuf>> {
         Ok(())
     })?;
     Ok(marks)
-}
-
-fn sweep_locks(folder: &Path, marked: &Marked, deep: usize) -> Result<()> {
-    if deep > REF_FOLDERS_DEEP_MAX {
-        return Ok(());
-    }
-    each(folder, &mut |path, name| {
-        if path.is_dir() {
-            sweep_locks(path, marked, deep + 1)
-        } else if name.ends_with(".lock") {
-            remove_stale(path, marked, LOCK_AGE_MIN)
-        } else {
-            Ok(())
-        }
-    })
 }
 
 fn remove_stale(path: &Path, marked: &Marked, age_min: Duration) -> Result<()> {

@@ -101,7 +101,7 @@ pub(crate) fn request(verb: Verb, files: &mut dyn Files) -> Result<Option<Reques
         Verb::Build(verb) => builds::request(verb),
         Verb::Deploy(verb) => deploy(verb),
         Verb::Webhook(verb) => super::webhooks::request(verb, files)?,
-        Verb::Doctor => call("GET", "/doctor", Shows::Checks),
+        Verb::Doctor { .. } => call("GET", "/doctor", Shows::Checks),
         Verb::Backup { to } if to == "-" => call("GET", "/backup", Shows::Stream),
         // A file of this machine: `recovery.rs` writes it.
         Verb::Backup { .. } => return Ok(None),

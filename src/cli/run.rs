@@ -4,9 +4,9 @@ use serde_json::Value;
 use slipway_core::{Problem, ProblemKind};
 
 use super::client::{Answer, Client};
-use super::output;
 use super::request::{Files, Request, Shows, request};
 use super::{Cli, Verb};
+use super::{doctor, output};
 
 /// Where a verb runs: what it may read, where it prints.
 pub(crate) struct Session<'a> {
@@ -25,7 +25,9 @@ pub(crate) trait Out {
 /// (the doctor).
 pub(crate) async fn run(cli: Cli, session: Session<'_>) -> Result<bool, Problem> {
     let json = cli.global.json;
-    let watches = matches!(cli.verb, Verb::Doctor);
+    if let Verb::Doctor { repair } = cli.verb {
+        return doctor::run(repair, json, session).await;
+    }
     let Some(request) = request(cli.verb, session.files)? else {
         return Err(Problem::new(
             ProblemKind::Invalid,
@@ -39,7 +41,7 @@ pub(crate) async fn run(cli: Cli, session: Session<'_>) -> Result<bool, Problem>
     }
     let answer = answer.json().await?;
     session.out.write(shown(&request, &answer, json).as_bytes()).await?;
-    Ok(!watches || answer["ok"].as_bool().unwrap_or(false))
+    Ok(true)
 }
 
 async fn stream(mut answer: Answer, out: &mut (dyn Out + Send)) -> Result<(), Problem> {

@@ -11,8 +11,10 @@
 //! * [`Disk::open`] gives back every change that was acknowledged, or refuses ([`StoreError::Damaged`]) and leaves the files as
 //!   they were: the records must add up to their seal (`seal.rs`), and the seal must be as new as the witness says
 //!   (`witness.rs`). A torn end, of a change that nobody was told of, is no damage.
-//! * After a failed write nothing more is written ([`StoreError::Halted`]): what is in memory may be ahead of the disk,
-//!   and a second `fsync` would claim success for pages that the kernel has already dropped.
+//! * After a failed write nothing more is written to these files ([`StoreError::Halted`]): what is in memory may be ahead of
+//!   the disk, and a second `fsync` would claim success for pages that the kernel has already dropped. Once there is room
+//!   again they are copied, and the copy is opened as at a start, within the process (`mend.rs`). Until then what is in
+//!   memory can be read.
 //!
 //! # What is not
 //! sled reuses a segment of its file once the records in it have newer copies elsewhere, and takes its own
@@ -43,44 +45,70 @@ use std::io::ErrorKind;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
 
+use self::mend::Trouble;
 use self::opening::{DATA_FILE, Folder, Refusal, open_sled};
 use self::seal::{SEAL_KEY, Seal};
 use self::witness::Witness;
 use crate::engine::{Batch, Tree};
 use crate::error::StoreError;
 use crate::keys::Key;
+use crate::limits::PROBE_EVERY;
 
+mod mend;
 mod opening;
+mod room;
 mod seal;
 #[cfg(test)]
 mod tests;
 mod verify;
 mod witness;
 
-/// An open database.
+/// The database's own fact that is written to see whether it can be.
+const PROBE_FACT: &str = "probe";
+
+/// A database.
 pub(crate) struct Disk {
     path: PathBuf,
+    /// Held for writing only while a change is applied, or while the files are opened anew; `None` if that has failed.
+    view: RwLock<Option<Arc<Open>>>,
+    /// What all records come to. Held from the first look of a change until it is applied.
+    writer: Mutex<Seal>,
+    /// How many changes are applied, facts included.
+    applied: AtomicU64,
+    /// How many changes of records are: what the seal says.
+    sealed: AtomicU64,
+    /// How many of those applied are durable. Held while flushing.
+    durable: Mutex<Durable>,
+    /// A write has failed since the files were opened.
+    halted: AtomicBool,
+    trouble: Mutex<Trouble>,
+    /// The last to go: what keeps other processes away.
+    folder: Option<Folder>,
+}
+
+/// Its open files.
+struct Open {
+    /// The how-manieth opening of this process this is.
+    opening: u64,
     database: sled::Db,
     records: sled::Tree,
     meta: sled::Tree,
     /// sled's own data file, for `fdatasync`.
     log: File,
     witness: Witness,
-    /// What all records come to. Held from the first look of a change until it is applied.
-    writer: Mutex<Seal>,
-    /// Held for writing only while a change is applied.
-    view: RwLock<()>,
-    /// How many changes are applied, facts included.
-    applied: AtomicU64,
-    /// How many changes of records are: what the seal says.
-    sealed: AtomicU64,
-    /// How many of those applied are durable. Held while flushing.
-    durable: Mutex<u64>,
-    halted: AtomicBool,
-    /// The last to go: what keeps other processes away.
-    _folder: Option<Folder>,
+}
+
+/// How far changes are on disk.
+#[derive(Default)]
+struct Durable {
+    /// Counts up when the files are opened anew: what was applied before that and is not durable is lost.
+    opening: u64,
+    changes: u64,
+    /// When the disk last took one.
+    at: Option<Instant>,
 }
 
 impl Disk {
@@ -93,17 +121,8 @@ impl Disk {
         if folder.is_new()? {
             return Err(StoreError::Damaged { path: path.to_owned(), cause: "it is missing".to_owned() });
         }
-        folder.set_aside()?;
-        let opened = Self::assemble(path, Origin::There).and_then(|disk| folder.keep().map(|()| disk));
-        match opened {
-            Ok(disk) => Ok(Self { _folder: Some(folder), ..disk }),
-            Err(error) => {
-                if let Err(e) = folder.put_back() {
-                    tracing::error!(path = %path.display(), error = %e, "the database's files cannot be put back as they were");
-                }
-                Err(error)
-            }
-        }
+        let (open, seal) = Open::carefully(&folder, path)?;
+        Ok(Self { folder: Some(folder), ..Self::of(path, open, seal) })
     }
 
     /// True if there is no database in `path`, nor anything of one.
@@ -126,7 +145,9 @@ impl Disk {
         if taken && aside.is_none() {
             return Err(StoreError::Taken { path: path.to_owned() });
         }
-        let disk = Self::assemble(&folder.draft()?, Origin::New)?;
+        let draft = folder.draft()?;
+        let (open, seal) = Open::assemble(&draft, Origin::New)?;
+        let disk = Self::of(&draft, open, seal);
         let made = fill(&disk)?;
         drop(disk);
         let moved = aside.filter(|_| taken).map(|suffix| folder.move_away(suffix)).transpose()?;
@@ -159,37 +180,18 @@ impl Disk {
         Ok(())
     }
 
-    /// Opens the files and looks at them.
-    fn assemble(path: &Path, origin: Origin) -> Result<Self, StoreError> {
-        let failed = |cause: String| StoreError::Disk { path: path.to_owned(), doing: "opened", cause };
-        let database = open_sled(path).map_err(|refusal| match refusal {
-            Refusal::Damaged(cause) => StoreError::Damaged { path: path.to_owned(), cause },
-            Refusal::System(cause) => failed(cause),
-        })?;
-        let tree = |name: &str| database.open_tree(name).map_err(|e| failed(plain(e)));
-        let (records, meta) = (tree("records")?, tree("meta")?);
-        let log = File::open(path.join(DATA_FILE)).map_err(|e| failed(e.to_string()))?;
-        let (seal, witness) =
-            verify::Files { path, database: &database, records: &records, meta: &meta, log: &log }
-                .check(origin)?;
-        let disk = Self {
+    fn of(path: &Path, open: Open, seal: Seal) -> Self {
+        Self {
             path: path.to_owned(),
-            database,
-            records,
-            meta,
-            log,
-            witness,
+            view: RwLock::new(Some(Arc::new(open))),
             writer: Mutex::new(seal),
-            view: RwLock::new(()),
-            applied: AtomicU64::new(1),
+            applied: AtomicU64::new(0),
             sealed: AtomicU64::new(seal.changes),
-            durable: Mutex::new(0),
+            durable: Mutex::default(),
             halted: AtomicBool::new(false),
-            _folder: None,
-        };
-        disk.settle()?;
-        sync_names(path).map_err(|e| failed(e.to_string()))?;
-        Ok(disk)
+            trouble: Mutex::default(),
+            folder: None,
+        }
     }
 
     /// Where it is.
@@ -202,8 +204,15 @@ impl Disk {
         &self,
         look: impl FnOnce(Records<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let _still = self.view.read().unwrap_or_else(PoisonError::into_inner);
-        look(Records { disk: self })
+        for _ in 0..2 {
+            let still = self.view.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(open) = &*still {
+                return look(Records { disk: self, open });
+            }
+            drop(still);
+            self.writable(&mut self.turn())?;
+        }
+        Err(self.halted())
     }
 
     /// Prepares a change and applies it, durable on return. Where `prepare` fails, nothing is changed. Also where it
@@ -212,16 +221,30 @@ impl Disk {
         &self,
         prepare: impl FnOnce(Records<'_>) -> Result<Batch, StoreError>,
     ) -> Result<(), StoreError> {
-        {
+        let opening = {
             let mut seal = self.turn();
-            self.check_halted()?;
-            let writes = prepare(Records { disk: self })?;
+            let open = self.writable(&mut seal)?;
+            let writes = prepare(Records { disk: self, open: &open })?;
             self.apply(
+                &open,
                 &mut seal,
                 writes.into_iter().map(|(key, value)| (key.into_bytes(), value)).collect(),
             )?;
+            open.opening
+        };
+        self.settle(opening)
+    }
+
+    /// Asks whether a change would be taken now: one was just now, or one is made that changes no record. Mends what an
+    /// earlier failure has left, if it is time to.
+    pub(crate) fn check_writable(&self) -> Result<(), StoreError> {
+        let fresh = |durable: &Durable| durable.at.is_some_and(|at| at.elapsed() < PROBE_EVERY);
+        if !self.halted.load(Ordering::SeqCst)
+            && fresh(&self.durable.lock().unwrap_or_else(PoisonError::into_inner))
+        {
+            return Ok(());
         }
-        self.settle()
+        self.put_fact(PROBE_FACT, b"")
     }
 
     /// The turn to change something. A thread that panicked with it has applied nothing, or has halted the database.
@@ -230,15 +253,23 @@ impl Disk {
     }
 
     /// Applies all of it or nothing, with the seal that it leads to.
-    fn apply(&self, seal: &mut Seal, writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<(), StoreError> {
+    fn apply(
+        &self,
+        open: &Open,
+        seal: &mut Seal,
+        writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    ) -> Result<(), StoreError> {
         if writes.is_empty() {
             return Ok(());
         }
+        room::check(&self.path, &writes).map_err(|e| self.no_room(&e))?;
         let mut next = *seal;
         next.changes += 1;
-        let mut batch = sled::Batch::default();
+        let (mut batch, mut keys) = (sled::Batch::default(), Vec::with_capacity(writes.len()));
         for (key, value) in writes {
-            if let Some(old) = self.records.get(&key).map_err(|e| self.unreadable(e))? {
+            let key = sled::IVec::from(key);
+            keys.push(key.clone());
+            if let Some(old) = open.records.get(&key).map_err(|e| self.unreadable(e))? {
                 next.take(&key, &old);
             }
             match value {
@@ -252,44 +283,56 @@ impl Disk {
         batch.insert(SEAL_KEY, next.to_bytes().as_slice());
         let _alone = self.view.write().unwrap_or_else(PoisonError::into_inner);
         let _half_done = HaltOnPanic(&self.halted);
-        self.records.apply_batch(batch).map_err(|e| self.halt(&plain(e)))?;
+        open.records.apply_batch(batch).map_err(|e| self.halt(&plain(e)))?;
+        // Pages that are too large now are split while they can be written: later readers would have to.
+        for key in keys {
+            open.records.contains_key(&key).map_err(|e| self.halt(&plain(e)))?;
+        }
         *seal = next;
         self.sealed.store(next.changes, Ordering::SeqCst);
         self.applied.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 
-    /// Makes every change that is applied by now durable: the one place that flushes.
-    fn settle(&self) -> Result<(), StoreError> {
+    /// Makes every change that is applied by now durable: the one place that flushes. `opening` is that of the files in which
+    /// the caller's was applied.
+    fn settle(&self, opening: u64) -> Result<(), StoreError> {
         let wanted = self.applied.load(Ordering::SeqCst);
         let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
-        if *durable >= wanted {
+        if durable.opening != opening {
+            return Err(self.halted());
+        }
+        if durable.changes >= wanted {
             return Ok(());
         }
-        self.check_halted()?;
+        // Taken under the lock: whoever opens the files anew holds it.
+        let open =
+            self.opened().filter(|_| !self.halted.load(Ordering::SeqCst)).ok_or_else(|| self.halted())?;
         let (covered, sealed) = (self.applied.load(Ordering::SeqCst), self.sealed.load(Ordering::SeqCst));
-        self.database.flush().map_err(|e| self.halt(&plain(e)))?;
-        self.log.sync_data().map_err(|e| self.halt(&e))?;
-        self.witness.write(sealed).map_err(|e| self.halt(&e))?;
-        *durable = covered;
+        open.settle(sealed).map_err(|e| self.halt(&e))?;
+        (durable.changes, durable.at) = (covered, Some(Instant::now()));
         Ok(())
     }
 
     /// One of the database's own facts.
     pub(crate) fn fact(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let found = self.meta.get(name).map_err(|e| self.unreadable(e))?;
-        Ok(found.map(|value| value.to_vec()))
+        self.look(|records| {
+            let found = records.open.meta.get(name).map_err(|e| self.unreadable(e))?;
+            Ok(found.map(|value| value.to_vec()))
+        })
     }
 
     /// Writes one of the database's own facts, durable on return.
     pub(crate) fn put_fact(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
-        {
-            let _turn = self.turn();
-            self.check_halted()?;
-            self.meta.insert(name, value).map_err(|e| self.halt(&plain(e)))?;
+        let opening = {
+            let mut seal = self.turn();
+            let open = self.writable(&mut seal)?;
+            room::for_bytes(&self.path, value.len()).map_err(|e| self.no_room(&e))?;
+            open.meta.insert(name, value).map_err(|e| self.halt(&plain(e)))?;
             self.applied.fetch_add(1, Ordering::SeqCst);
-        }
-        self.settle()
+            open.opening
+        };
+        self.settle(opening)
     }
 
     /// All facts and records as they lie there, pieces included and the seal left out; nothing is changed meanwhile.
@@ -297,11 +340,15 @@ impl Disk {
         &self,
         mut each: impl FnMut(Tree, &[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let _turn = self.turn();
-        for (which, tree) in [(Tree::Meta, &self.meta), (Tree::Records, &self.records)] {
+        let mut seal = self.turn();
+        let open = match self.opened() {
+            Some(open) => open,
+            None => self.writable(&mut seal)?,
+        };
+        for (which, tree) in [(Tree::Meta, &open.meta), (Tree::Records, &open.records)] {
             for pair in tree {
                 let (key, value) = pair.map_err(|e| self.unreadable(e))?;
-                if key != SEAL_KEY {
+                if key != SEAL_KEY && key != PROBE_FACT.as_bytes() {
                     each(which, &key, &value)?;
                 }
             }
@@ -312,7 +359,7 @@ impl Disk {
     /// Writes facts and records as they are, durable on return.
     pub(crate) fn put_raw(&self, pairs: Vec<(Tree, Vec<u8>, Vec<u8>)>) -> Result<(), StoreError> {
         let mut seal = self.turn();
-        self.check_halted()?;
+        let open = self.writable(&mut seal)?;
         let (mut records, mut meta) = (BTreeMap::new(), sled::Batch::default());
         for (tree, key, value) in pairs {
             match tree {
@@ -320,23 +367,32 @@ impl Disk {
                 Tree::Meta => meta.insert(key, value),
             }
         }
-        self.apply(&mut seal, records)?;
-        self.meta.apply_batch(meta).map_err(|e| self.halt(&plain(e)))?;
+        self.apply(&open, &mut seal, records)?;
+        open.meta.apply_batch(meta).map_err(|e| self.halt(&plain(e)))?;
         self.applied.fetch_add(1, Ordering::SeqCst);
-        drop(seal);
-        self.settle()
+        let opening = open.opening;
+        drop((open, seal));
+        self.settle(opening)
     }
 
-    fn check_halted(&self) -> Result<(), StoreError> {
-        if self.halted.load(Ordering::SeqCst) {
-            return Err(StoreError::Halted { path: self.path.clone() });
-        }
-        Ok(())
+    /// The open files, if they are.
+    fn opened(&self) -> Option<Arc<Open>> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn halted(&self) -> StoreError {
+        let cause = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).cause.clone();
+        StoreError::Halted { path: self.path.clone(), cause }
     }
 
     fn halt(&self, cause: &dyn std::fmt::Display) -> StoreError {
         self.halted.store(true, Ordering::SeqCst);
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).cause = cause.to_string();
         tracing::error!(path = %self.path.display(), %cause, "the database cannot be written");
+        StoreError::Disk { path: self.path.clone(), doing: "written", cause: cause.to_string() }
+    }
+
+    fn no_room(&self, cause: &std::io::Error) -> StoreError {
         StoreError::Disk { path: self.path.clone(), doing: "written", cause: cause.to_string() }
     }
 
@@ -356,21 +412,61 @@ impl Drop for HaltOnPanic<'_> {
     }
 }
 
+impl Open {
+    /// Opens a database so that what is not whole stays as it is; and says what its records come to.
+    fn carefully(folder: &Folder, path: &Path) -> Result<(Self, Seal), StoreError> {
+        folder.set_aside()?;
+        let opened = Self::assemble(path, Origin::There).and_then(|opened| folder.keep().map(|()| opened));
+        opened.inspect_err(|_| {
+            if let Err(e) = folder.put_back() {
+                tracing::error!(path = %path.display(), error = %e, "the database's files cannot be put back as they were");
+            }
+        })
+    }
+
+    /// Opens the files and looks at them.
+    fn assemble(path: &Path, origin: Origin) -> Result<(Self, Seal), StoreError> {
+        let failed = |cause: String| StoreError::Disk { path: path.to_owned(), doing: "opened", cause };
+        let database = open_sled(path).map_err(|refusal| match refusal {
+            Refusal::Damaged(cause) => StoreError::Damaged { path: path.to_owned(), cause },
+            Refusal::System(cause) => failed(cause),
+        })?;
+        let tree = |name: &str| database.open_tree(name).map_err(|e| failed(plain(e)));
+        let (records, meta) = (tree("records")?, tree("meta")?);
+        let log = File::open(path.join(DATA_FILE)).map_err(|e| failed(e.to_string()))?;
+        let (seal, witness) =
+            verify::Files { path, database: &database, records: &records, meta: &meta, log: &log }
+                .check(origin)?;
+        let open = Self { opening: 0, database, records, meta, log, witness };
+        open.settle(seal.changes).map_err(failed)?;
+        sync_names(path).map_err(|e| failed(e.to_string()))?;
+        Ok((open, seal))
+    }
+
+    /// Makes all that is applied durable, and says so to the witness. An error says why that cannot be.
+    fn settle(&self, changes: u64) -> Result<(), String> {
+        self.database.flush().map_err(plain)?;
+        self.log.sync_data().map_err(|e| e.to_string())?;
+        self.witness.write(changes).map_err(|e| e.to_string())
+    }
+}
+
 /// The records as applied.
 #[derive(Clone, Copy)]
 pub(crate) struct Records<'a> {
     disk: &'a Disk,
+    open: &'a Open,
 }
 
 impl<'a> Records<'a> {
     /// The value of that key.
     pub(crate) fn value(self, key: &Key) -> Result<Option<sled::IVec>, StoreError> {
-        self.disk.records.get(key.bytes()).map_err(|e| self.disk.unreadable(e))
+        self.open.records.get(key.bytes()).map_err(|e| self.disk.unreadable(e))
     }
 
     /// True if the key is there.
     pub(crate) fn there(self, key: &Key) -> Result<bool, StoreError> {
-        self.disk.records.contains_key(key.bytes()).map_err(|e| self.disk.unreadable(e))
+        self.open.records.contains_key(key.bytes()).map_err(|e| self.disk.unreadable(e))
     }
 
     /// The keys between two bounds with their values.
@@ -379,7 +475,7 @@ impl<'a> Records<'a> {
         bounds: (Bound<Vec<u8>>, Bound<Vec<u8>>),
     ) -> impl DoubleEndedIterator<Item = Result<(Key, Vec<u8>), StoreError>> + use<'a> {
         let disk = self.disk;
-        disk.records.range::<Vec<u8>, _>(bounds).map(move |pair| {
+        self.open.records.range::<Vec<u8>, _>(bounds).map(move |pair| {
             let (key, value) = pair.map_err(|e| disk.unreadable(e))?;
             Ok((Key::from_bytes(&key), value.to_vec()))
         })

@@ -46,6 +46,11 @@ pub(crate) trait Engine: Send + Sync {
 
     /// All facts and records as of one moment, for backups.
     fn each(&self, take: Taker<'_>) -> Result<(), StoreError>;
+    /// Whether a change would be taken now; what keeps it from being taken is mended where that can be.
+    fn check_writable(&self) -> Result<(), StoreError>;
+    /// Mends what an earlier failure has left, if there is any, and says how often that was done: changes that were not
+    /// acknowledged before may have been lost then, or made.
+    fn mend(&self) -> Result<u64, StoreError>;
     /// The folder it lies in, for people and for files of a moment.
     fn folder(&self) -> &Path;
 }

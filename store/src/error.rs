@@ -1,6 +1,7 @@
-//! What goes wrong in the store, with the facts, and how each is told to people.
+//! What goes wrong in the store, with the facts, and how each is told to people. Where the database lies is told to whoever starts
+//! a server ([`StoreError::place`]), and never in the words, which clients see.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use slipway_core::{Problem, ProblemKind};
 
@@ -11,13 +12,13 @@ use crate::codec::CodecError;
 #[non_exhaustive]
 pub enum StoreError {
     /// Another process has the database open.
-    #[error("The database in {} is in use by another process.", path.display())]
+    #[error("The database is in use by another process.")]
     Locked {
         /// Its folder.
         path: PathBuf,
     },
     /// The database cannot be opened, read or written.
-    #[error("The database in {} cannot be {doing}: {cause}.", path.display())]
+    #[error("The database cannot be {doing}: {cause}.")]
     Disk {
         /// Its folder.
         path: PathBuf,
@@ -27,7 +28,7 @@ pub enum StoreError {
         cause: String,
     },
     /// The database is not all that was acknowledged.
-    #[error("The database in {} is damaged: {cause}.", path.display())]
+    #[error("The database is damaged: {cause}.")]
     Damaged {
         /// Its folder.
         path: PathBuf,
@@ -35,19 +36,21 @@ pub enum StoreError {
         cause: String,
     },
     /// There is a database where one was to be made.
-    #[error("There is a database in {} already.", path.display())]
+    #[error("There is a database already.")]
     Taken {
         /// Its folder.
         path: PathBuf,
     },
-    /// An earlier write failed, so what is in memory may differ from what is on disk.
-    #[error("The database in {} takes no more changes, because an earlier one could not be written.", path.display())]
+    /// An earlier write failed, and its files cannot be opened anew yet.
+    #[error("The database cannot be written: {cause}.")]
     Halted {
         /// Its folder.
         path: PathBuf,
+        /// What the disk said.
+        cause: String,
     },
     /// The database was written by a newer Slipway.
-    #[error("The database in {} has format {found}; this program reads up to {known}.", path.display())]
+    #[error("The database has format {found}; this program reads up to {known}.")]
     TooNew {
         /// Its folder.
         path: PathBuf,
@@ -75,7 +78,7 @@ pub enum StoreError {
         max: usize,
     },
     /// The database's secrets were encrypted with another key.
-    #[error("The master key does not fit the database in {}: its secrets were encrypted with another key.", path.display())]
+    #[error("The master key does not fit the database: its secrets were encrypted with another key.")]
     WrongMasterKey {
         /// The database's folder.
         path: PathBuf,
@@ -109,6 +112,22 @@ pub enum StoreError {
     Refused(#[from] Problem),
 }
 
+impl StoreError {
+    /// Where the database lies, if it is about that.
+    pub fn place(&self) -> Option<&Path> {
+        match self {
+            Self::Locked { path }
+            | Self::Disk { path, .. }
+            | Self::Damaged { path, .. }
+            | Self::Taken { path }
+            | Self::Halted { path, .. }
+            | Self::TooNew { path, .. }
+            | Self::WrongMasterKey { path } => Some(path),
+            _ => None,
+        }
+    }
+}
+
 /// The cure for damage.
 const RESTORE: &str = "Check the disk's health, then bring a backup back with `slipway restore FILE`; if there is none, \
                        `slipway restore --salvage` takes over what can still be read.";
@@ -124,14 +143,14 @@ impl From<StoreError> for Problem {
             ),
             StoreError::Disk { .. } => (
                 ProblemKind::Broken,
-                "Check the disk's space and health and the folder's permissions, then restart the server."
+                "Check the disk's space and health and the folder's permissions, then try again."
                     .to_owned(),
             ),
             StoreError::Damaged { .. } => (ProblemKind::Broken, RESTORE.to_owned()),
             StoreError::Taken { .. } => (ProblemKind::Conflict, "Name another data folder.".to_owned()),
             StoreError::Halted { .. } => (
                 ProblemKind::Broken,
-                "Check the disk's space and health, then restart the server.".to_owned(),
+                "Free space on the server's disk and see to its health, then try again; no restart is needed.".to_owned(),
             ),
             StoreError::TooNew { .. } => {
                 (ProblemKind::Broken, "Run the Slipway that wrote it, or a newer one.".to_owned())

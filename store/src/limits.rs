@@ -1,5 +1,7 @@
 //! Every bound of this crate in one place.
 
+use std::time::Duration;
+
 /// Memory that sled may use for pages it has read, in bytes. Its default is 1 GiB, the whole of a small server.
 pub(crate) const CACHE_BYTES: u64 = 8 << 20;
 /// How often sled's own thread looks for segments to clean, in milliseconds. Durability does not depend on it.
@@ -13,6 +15,20 @@ pub(crate) const PIECE_BYTES: usize = 3 << 10;
 pub(crate) const RECORD_BYTES_MAX: usize = 16 << 20;
 /// How long to wait for another process (an old server that is ending) to let go of the database, in milliseconds.
 pub(crate) const LOCK_WAIT_MS: u64 = 1_000;
+
+/// What the disk took so recently it is not asked again whether it takes it.
+pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// Room that there must be before a database whose write failed is opened anew, beside that for its copy, in bytes: some segments of
+/// its log.
+pub(crate) const MEND_ROOM_BYTES: usize = 4 * SEGMENT_BYTES;
+/// Room that is left to changes that remove something, in bytes.
+pub(crate) const RESERVED_BYTES: u64 = 256 << 10;
+/// First and longest pause between two tries to open a database anew.
+pub(crate) const MEND_PAUSE_MIN: Duration = Duration::from_millis(500);
+/// See [`MEND_PAUSE_MIN`].
+pub(crate) const MEND_PAUSE_MAX: Duration = Duration::from_secs(15);
+/// How long the engine may take to let go of its files.
+pub(crate) const CLOSE_MAX: Duration = Duration::from_secs(20);
 
 /// How long the engine may take to open, in seconds, for a small database.
 pub(crate) const OPEN_SECONDS_MIN: u64 = 60;

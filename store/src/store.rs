@@ -107,6 +107,23 @@ impl Store {
 }
 
 impl Store {
+    /// Asks whether a change would be taken now: one just was, or a small one is that changes no record.
+    ///
+    /// # Errors
+    /// A [`Problem`] that says what the disk says.
+    pub fn check_writable(&self) -> Result<(), Problem> {
+        Ok(self.engine.check_writable()?)
+    }
+
+    /// Opens the database anew if a write has failed and there is room again, and says how often that was done within this
+    /// process. Where that has grown, what was answered with an error before may stand in the records, or not.
+    ///
+    /// # Errors
+    /// A [`Problem`] where it still cannot be written.
+    pub fn mend(&self) -> Result<u64, Problem> {
+        Ok(self.engine.mend()?)
+    }
+
     /// Writes all records to a file beside the database, in place of the one of last time: what [`crate::salvage`] falls back on. Says
     /// how many lines.
     ///

@@ -65,6 +65,8 @@
 //! | POST /clusters/{name}/test | | `{ok:true, what}` |
 //! | DELETE /clusters/{name} | | 204 |
 //! | GET /doctor | | `{ok, checks:[{name, ok, what, cure}]}` |
+//! | GET /doctor/repositories | ?after | `{checks:[…], looked, total, next}`: a part of the round, to go on after `next` |
+//! | POST /doctor/repositories | `{after?}`; makes anew what can be | the same |
 //! | GET /backup | | `application/octet-stream` |
 //!
 //! `Repo` is `{id, name, description, public, object_format="sha1"|"sha256", created, http, ssh}`; `http` and `ssh` are its clone addresses.

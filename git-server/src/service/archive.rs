@@ -82,7 +82,7 @@ fn open(snapshot: &Snapshot, args: &ArchiveArgs) -> Result<Archive, Problem> {
     };
     for path in &args.paths {
         if snapshot.entry(&id, path.trim_end_matches('/')).map_err(Problem::from)?.is_none() {
-            let what = format!("pathspec '{}' did not match any files", one_line(path));
+            let what = format!("There is nothing at {:?}.", one_line(path));
             return Err(Problem::new(ProblemKind::NotFound, what, "Check the path."));
         }
     }
@@ -94,7 +94,7 @@ fn open(snapshot: &Snapshot, args: &ArchiveArgs) -> Result<Archive, Problem> {
 fn named(snapshot: &Snapshot, treeish: &str) -> Result<Oid, Problem> {
     let (name, path) = treeish.split_once(':').map_or((treeish, None), |(name, path)| (name, Some(path)));
     let unknown = || {
-        let what = format!("no such ref: {}", one_line(name));
+        let what = format!("There is no ref {:?} here.", one_line(name));
         Problem::new(ProblemKind::NotFound, what, "Name a branch or a tag; ids are not taken here.")
     };
     let id = find_rev(snapshot, name).ok_or_else(unknown)?;

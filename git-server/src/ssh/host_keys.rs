@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, HashAlg, PrivateKey};
-use slipway_core::{Problem, ProblemKind};
+use slipway_core::{Problem, ProblemKind, sentence};
 
 /// The file's name within the folder of keys.
 const FILE: &str = "ssh_host_ed25519";
@@ -58,9 +58,7 @@ impl From<HostKeysError> for Problem {
                 format!("Put the right file back, or move {} away to have a new key made.", path.display())
             }
         };
-        let text = e.to_string();
-        let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
-        Problem::new(ProblemKind::Broken, format!("{}{rest}.", first.to_uppercase()), cure)
+        Problem::new(ProblemKind::Broken, sentence(&e.to_string()), cure)
     }
 }
 

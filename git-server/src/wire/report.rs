@@ -28,10 +28,15 @@ pub(crate) fn put_report<'a>(
     band.put(out, Band::Data, &report);
 }
 
-/// What fits behind `! [remote rejected] main -> main (…)`: the first sentence, without its full stop.
+/// What fits behind `! [remote rejected] main -> main (…)`: what happened and what to do, without the last full stop; git's own
+/// words, which are no sentences, alone.
 fn reason(problem: &Problem) -> String {
     let line = one_line(&problem.what);
-    line.strip_suffix('.').unwrap_or(&line).to_owned()
+    if !line.ends_with('.') {
+        return line.to_string();
+    }
+    let all = one_line(&problem.to_string());
+    all.trim_end().trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
@@ -49,7 +54,7 @@ mod tests {
         put_report(SideBand::None, Ok(()), answers.into_iter(), &mut out);
         assert_eq!(
             out,
-            b"000eunpack ok\n0014ok refs/heads/a\n0029ng refs/heads/main main is protected\n0000"
+            b"000eunpack ok\n0014ok refs/heads/a\n002eng refs/heads/main main is protected. Ask\n0000"
         );
         let mut banded = Vec::new();
         put_report(SideBand::Large, Ok(()), answers.into_iter(), &mut banded);

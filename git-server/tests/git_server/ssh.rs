@@ -225,10 +225,10 @@ fn archives_are_gits_and_of_refs_alone() {
     assert_eq!(listed, "tar\ntgz\ntar.gz\n");
     dev.git(&path, &["config", "uploadpack.hideRefs", "refs/tags"]);
     for (args, why) in [
-        (&[id.as_str()][..], "no such ref"),
-        (&["nothing"], "no such ref"),
-        (&["v1"], "no such ref"),
-        (&["main", "nothing"], "did not match any files"),
+        (&[id.as_str()][..], "There is no ref"),
+        (&["nothing"], "There is no ref \"nothing\" here. Name a branch"),
+        (&["v1"], "There is no ref"),
+        (&["main", "nothing"], "There is nothing at \"nothing\"."),
     ] {
         let out = dev.try_git(&tree, &[&["archive", &remote, "--format=tar"], args].concat());
         assert!(!out.status.success() && text(&out.stderr).contains(why), "{args:?}: {}", text(&out.stderr));

@@ -1,6 +1,6 @@
 //! The two sentences of every failure: what happened, and what to do. The same on every surface.
 
-use slipway_core::Problem;
+use slipway_core::{Problem, sentence};
 
 use super::HookError;
 
@@ -81,7 +81,7 @@ impl HookError {
                 format!("Name a stage with `FROM … AS {stage}`, or correct slipway.toml."),
             ),
             _ => (
-                format!("{}.", capital(&self.to_string())),
+                sentence(&self.to_string()),
                 "The log has the engine's words; mend it and push again.".into(),
             ),
         }
@@ -111,7 +111,7 @@ impl HookError {
             Self::RegistrySettings { name, why } => {
                 (format!("The registry {name} {why}."), format!("Record it again: slipway registry remove {name}, then slipway registry add."))
             }
-            _ => (format!("{}.", capital(&self.to_string())), "Look at the registry's own log; it is tried again by itself.".into()),
+            _ => (sentence(&self.to_string()), "Look at the registry's own log; it is tried again by itself.".into()),
         }
     }
 
@@ -124,7 +124,7 @@ impl HookError {
             Self::NoManifest { repo, path } => {
                 (format!("{repo} has no file or folder {path:?}."), "Correct `path` of the [deploy.*] table, or add it.".into())
             }
-            _ => (format!("{}.", capital(&self.to_string())), "Set `path` of the [deploy.*] table to the file that names the image.".into()),
+            _ => (sentence(&self.to_string()), "Set `path` of the [deploy.*] table to the file that names the image.".into()),
         }
     }
 
@@ -183,7 +183,7 @@ impl HookError {
                 let problem = Problem::from(e.clone());
                 (problem.what, problem.cure)
             }
-            _ => (format!("{}.", capital(&self.to_string())), "Look at the server's log.".into()),
+            _ => (sentence(&self.to_string()), "Look at the server's log.".into()),
         }
     }
 }

@@ -15,6 +15,7 @@ use slipway_core::Oid;
 
 use crate::error::{RepoError, Result};
 use crate::limits::{SKIP_LIST_BYTES_MAX, SKIP_LISTS_MAX};
+use crate::place::shown;
 
 /// What may be done with a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +131,11 @@ pub struct Checks {
 }
 
 impl Checks {
+    /// As few rules as there can be: for objects that are the repository's own.
+    pub(crate) fn none() -> Self {
+        Self { receive: Some(false), ..Self::default() }
+    }
+
     /// True if every rule holds for every object.
     pub(crate) fn are_all(&self) -> bool {
         self.is_on() && self.levels.values().all(|level| *level == Level::Error) && self.skip_lists.is_empty()
@@ -226,7 +232,7 @@ impl Checks {
 /// An id a line; `#` starts a comment.
 fn read_list(path: &Path) -> Result<Vec<Oid>> {
     let wrong = |why: String| RepoError::Invalid {
-        what: format!("the repository's receive.fsck.skipList {} cannot be obeyed: {why}", path.display()),
+        what: format!("the repository's receive.fsck.skipList {} cannot be obeyed: {why}", shown(path)),
     };
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(SKIP_LIST_BYTES_MAX + 1).read_to_string(&mut text));

@@ -12,7 +12,7 @@ use slipway_core::Oid;
 
 use super::go_on;
 use crate::digest::Digest;
-use crate::durable::sync_folder;
+use crate::durable::{make_inner, sync_folder};
 use crate::error::{RepoError, Result};
 use crate::formats::{IndexEntry, write_index, write_mtimes, write_reverse};
 use crate::limits::RECEIVE_BUFFER_BYTES;
@@ -203,7 +203,7 @@ pub(super) fn durable(path: &Path, fill: impl FnOnce(&mut File) -> std::io::Resu
 
 /// Moves the files to where they are found, the index last.
 pub(super) fn publish(from: &Path, folder: &Path, sum: &Oid) -> Result<PathBuf> {
-    fs::create_dir_all(folder).map_err(RepoError::io("create", folder))?;
+    make_inner(folder).map_err(RepoError::io("create", folder))?;
     let target = folder.join(format!("pack-{sum}.pack"));
     for extension in ["mtimes", "pack", "rev", "idx"] {
         let (from, to) = (from.with_extension(extension), target.with_extension(extension));

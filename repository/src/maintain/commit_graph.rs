@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::changes::{Change, each_change};
 use super::go_on;
-use crate::durable::sync_folder;
+use crate::durable::{make_inner, sync_folder};
 use crate::error::{RepoError, Result};
 use crate::formats::commit_graph::bloom::{ChangedPaths, Settings};
 use crate::formats::commit_graph::write::Writer;
@@ -48,7 +48,7 @@ impl Repository {
         let path = chain::single_path(&snapshot.objects);
         let folder = path.parent().unwrap_or(&snapshot.objects);
         let lock = path.with_extension("lock");
-        std::fs::create_dir_all(folder).map_err(RepoError::io("create", folder))?;
+        make_inner(folder).map_err(RepoError::io("create", folder))?;
         let (file, _mark) = match crate::lock_file::take(self.root(), &lock) {
             Ok(taken) => taken,
             // A git that writes one now, or that ended before it could take its lock away: the next time will do, and one

@@ -74,7 +74,8 @@ fn is_held(path: &Path) -> bool {
     of != host() || (process != u64::from(std::process::id()) && is_alive(process))
 }
 
-fn is_alive(process: u64) -> bool {
+/// True if a process of that id exists.
+pub(crate) fn is_alive(process: u64) -> bool {
     let process = i32::try_from(process).ok().and_then(Pid::from_raw);
     process.is_some_and(|process| !matches!(test_kill_process(process), Err(e) if e != Errno::PERM))
 }

@@ -89,8 +89,9 @@ impl Repository {
         let hash_len = self.object_format().id_bytes();
         let sum = write(&mut file, &packs, preferred, hash_len).map_err(RepoError::io("write", &lock))?;
         file.sync_all().map_err(RepoError::io("flush", &lock))?;
-        let index = Midx::parse(Mapped::open(&lock)?, hash_len).map_err(|e| e.in_file(&lock))?;
-        let set = joint_set(index, packs, self)?;
+        let bytes = Mapped::open(&lock)?;
+        let index = Midx::parse(bytes.clone(), hash_len).map_err(|e| e.in_file(&lock))?;
+        let set = joint_set((index, bytes), packs, self)?;
         let bitmap = folder.join(format!("multi-pack-index-{}.bitmap", hex::encode(&sum)));
         let part = folder.join(format!("tmp_bitmap_{}", std::process::id()));
         super::remove(&part)?;
@@ -130,7 +131,11 @@ fn write(
 }
 
 /// The packs with their new index.
-fn joint_set(file: Midx<Mapped>, packs: Vec<Arc<Pack>>, repository: &Repository) -> Result<Arc<PackSet>> {
+fn joint_set(
+    (file, bytes): (Midx<Mapped>, Mapped),
+    packs: Vec<Arc<Pack>>,
+    repository: &Repository,
+) -> Result<Arc<PackSet>> {
     let mut ordered = Vec::with_capacity(packs.len());
     for n in 0..file.packs() {
         let found = packs.iter().find(|p| Some(index_name(p).as_str()) == file.pack_name(n));
@@ -139,7 +144,7 @@ fn joint_set(file: Midx<Mapped>, packs: Vec<Arc<Pack>>, repository: &Repository)
         ordered.push(found.ok_or_else(lost)?.clone());
     }
     let numbers = (0..file.packs()).collect();
-    let index = Arc::new(JointIndex::new(file, numbers));
+    let index = Arc::new(JointIndex::new(file, bytes, numbers));
     Ok(Arc::new(PackSet::with_index(ordered, Some(index), repository.bases())))
 }
 

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::durable::make_inner;
 use crate::error::{RepoError, Result};
 use crate::limits::MAINTENANCE_RECORD_BYTES_MAX;
 
@@ -95,7 +96,7 @@ impl Record {
         let path = path(root);
         let part = path.with_extension("part");
         let folder = path.parent().unwrap_or(root);
-        fs::create_dir_all(folder).map_err(RepoError::io("create", folder))?;
+        make_inner(folder).map_err(RepoError::io("create", folder))?;
         fs::write(&part, text).map_err(RepoError::io("write", &part))?;
         fs::rename(&part, &path).map_err(RepoError::io("rename", &path))
     }

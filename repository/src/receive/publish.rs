@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use super::IncomingPack;
-use crate::durable::sync_folder;
+use crate::durable::{make_inner, sync_folder};
 use crate::error::{RepoError, Result};
 use crate::sweep::KEEP_WORDS;
 
@@ -75,8 +75,25 @@ impl Drop for Keep {
 }
 
 impl IncomingPack {
-    /// Moves the pack into the repository, durable on return.
+    /// Moves the pack into the repository, durable on return; where that fails, nothing of it stays there.
     pub(super) fn publish(&mut self) -> Result<()> {
+        self.move_in().inspect_err(|_| self.take_back())
+    }
+
+    /// A pack without its index exists for nobody, and takes room on a disk that may be full. The same pack may have been
+    /// here before: then it has its index.
+    fn take_back(&self) {
+        let target = self.objects.join("pack").join(&self.name);
+        if target.exists() {
+            return;
+        }
+        for extension in ["pack", "rev"] {
+            // Not there is what is wanted.
+            drop(fs::remove_file(target.with_extension(extension)));
+        }
+    }
+
+    fn move_in(&mut self) -> Result<()> {
         let again = RepoError::Fault { what: "a pack that could not be published was to be published again" };
         self.flush.take().ok_or(again)?.finish()?;
         let folder = self.objects.join("pack");
@@ -90,7 +107,7 @@ impl IncomingPack {
             if folder.is_dir() {
                 return Err(e);
             }
-            fs::create_dir_all(&folder).map_err(RepoError::io("create", &folder))?;
+            make_inner(&folder).map_err(RepoError::io("create", &folder))?;
             sync_folder(&self.objects)?;
             move_over("pack")?;
         }

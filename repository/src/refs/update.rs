@@ -294,7 +294,7 @@ impl Writer<'_> {
             match lock.rename() {
                 Ok(()) => drop(folders.insert(target.parent().unwrap_or(self.root).to_owned())),
                 Err(e) if target.is_dir() => {
-                    tracing::debug!("{e}");
+                    tracing::debug!("{}", e.located());
                     outcomes[number] = Err(in_the_way(raw, moves[&number]));
                 }
                 Err(e) => outcomes[number] = Err(e),

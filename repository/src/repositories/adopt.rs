@@ -35,14 +35,14 @@ impl Repositories {
         for stem in self.folders()? {
             match identity::owner(&self.folder(&stem)) {
                 Ok(owner) => drop(folders.insert(stem, owner)),
-                Err(e) => tracing::error!("a folder is left alone: {e}"),
+                Err(e) => tracing::error!("a folder is left alone: {}", e.located()),
             }
         }
         let names: BTreeMap<&str, RepoId> = records.iter().map(|(id, name)| (name.as_str(), *id)).collect();
         for (id, name) in records {
             let Some(stem) = self.found(*id, name, &folders, &names)? else { continue };
             if let Err(e) = self.take(*id, &stem) {
-                tracing::error!(repo = %name, "its folder cannot be brought under its id: {e}");
+                tracing::error!(repo = %name, "its folder cannot be brought under its id: {}", e.located());
                 adopted.failed.insert(*id);
             }
             folders.remove(&stem);

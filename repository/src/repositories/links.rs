@@ -75,6 +75,19 @@ impl Repositories {
         Ok(in_the_way)
     }
 
+    /// The names whose link is missing or leads elsewhere than wanted, and links that nobody wants.
+    pub fn misled_links(&self, wanted: &BTreeMap<RepoName, RepoId>) -> Result<Vec<String>> {
+        let mut found: BTreeMap<String, RepoId> = self.links()?.into_iter().collect();
+        let mut misled = Vec::new();
+        for (name, id) in wanted.iter().filter(|(name, _)| has_link(name)) {
+            if found.remove(name.as_str()) != Some(*id) {
+                misled.push(name.to_string());
+            }
+        }
+        misled.extend(found.into_keys());
+        Ok(misled)
+    }
+
     fn links(&self) -> Result<Vec<(String, RepoId)>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.root).map_err(RepoError::io("list", &self.root))? {

@@ -52,6 +52,7 @@ pub(crate) fn prepare(snapshot: &Snapshot, plan: &Plan<'_>, stop: &AtomicBool) -
     let Kitchen { mut made, pieces, begun, len, .. } = kitchen;
     made.close()?;
     let trailer = whole_pack(plan).transpose()?.flatten();
+    snapshot.check_ground()?;
     let content = Content { made, pieces, objects: plan.count, len };
     Ok((Recipe::new(plan.packs.clone(), snapshot.format, content, trailer), begun))
 }

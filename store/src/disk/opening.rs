@@ -7,7 +7,7 @@
 //! two of them is answered by [`Folder::take`] at the next start.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::StoreError;
 use crate::limits::{
-    CACHE_BYTES, CLEAN_EVERY_MS, LOCK_WAIT_MS, OPEN_BYTES_PER_SECOND, OPEN_SECONDS_MIN, SEGMENT_BYTES,
+    CACHE_BYTES, CLEAN_EVERY_MS, LOCK_WAIT_MS, MEND_ROOM_BYTES, OPEN_BYTES_PER_SECOND, OPEN_SECONDS_MIN,
+    SEGMENT_BYTES,
 };
 
 /// sled's own data file in the folder.
@@ -57,11 +58,53 @@ impl Folder {
         for name in ["copying", "new", "discarded"] {
             remove(&beside(&self.path, name))?;
         }
+        drop(fs::remove_file(beside(&self.path, "probe")));
         if beside(&self.path, "opening").exists() {
             tracing::warn!(path = %self.path.display(), "an opening of the database was cut off; its files are put back");
             self.put_back()?;
         }
         Ok(())
+    }
+
+    /// Waits until the engine, whose last threads may still end, has let go of its file.
+    pub(super) fn wait_until_closed(&self) -> Result<(), StoreError> {
+        self.wait_for_older_server()
+    }
+
+    /// Whether there is room to open the database anew, which takes two copies of it, and whether the disk takes a write.
+    pub(super) fn has_room(&self) -> Result<(), StoreError> {
+        let probe = beside(&self.path, "probe");
+        let room = || {
+            if super::room::free(parent(&self.path))? < 2 * size_of(&self.path)? + MEND_ROOM_BYTES as u64 {
+                return Err(io::Error::from(ErrorKind::StorageFull));
+            }
+            let mut file = File::create(&probe)?;
+            file.write_all(&vec![0x5a; SEGMENT_BYTES])?;
+            file.sync_all()
+        };
+        let room = room();
+        // Whatever came of it, its room is needed for better things.
+        drop(fs::remove_file(&probe));
+        room.map_err(|e| StoreError::Disk { path: self.path.clone(), doing: "written", cause: e.to_string() })
+    }
+
+    /// Puts a fresh copy of the files in their place, every byte of it written and synced.
+    pub(super) fn renew(&self) -> Result<(), StoreError> {
+        let failed = |e: io::Error| StoreError::Disk {
+            path: self.path.clone(),
+            doing: "written",
+            cause: e.to_string(),
+        };
+        let copying = beside(&self.path, "copying");
+        let copied = remove(&copying)
+            .and_then(|()| copy(&self.path, &copying))
+            .and_then(|()| fs::rename(&copying, beside(&self.path, "opening")))
+            .and_then(|()| sync(parent(&self.path)));
+        if let Err(e) = copied {
+            drop(remove(&copying));
+            return Err(failed(e));
+        }
+        self.put_back().map_err(failed)
     }
 
     /// True if there is no database yet, nor anything of one.
@@ -273,6 +316,16 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// The bytes of all files of a folder.
+fn size_of(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        bytes += if entry.file_type()?.is_dir() { size_of(&entry.path())? } else { entry.metadata()?.len() };
+    }
+    Ok(bytes)
 }
 
 /// Copies a folder, each file synced.

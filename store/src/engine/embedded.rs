@@ -30,6 +30,14 @@ impl Engine for Disk {
         self.raw(take)
     }
 
+    fn check_writable(&self) -> Result<(), StoreError> {
+        Disk::check_writable(self)
+    }
+
+    fn mend(&self) -> Result<u64, StoreError> {
+        Disk::mend(self)
+    }
+
     fn folder(&self) -> &Path {
         self.path()
     }

@@ -84,6 +84,14 @@ impl Engine for Memory {
         map.iter().try_for_each(|(key, value)| take(Tree::Records, key.bytes(), value))
     }
 
+    fn check_writable(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn mend(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
     fn folder(&self) -> &Path {
         &self.folder
     }

@@ -124,6 +124,8 @@ fn api_routes() -> Vec<Route> {
         row(&delete, "/repos/{repo}/bindings/registry", "/repos/app/bindings/registry", None, AdminRepo),
         row(&delete, "/repos/{repo}/bindings/cluster", "/repos/app/bindings/cluster", None, AdminRepo),
         row(&get, "/doctor", "/doctor", None, Owner),
+        row(&get, "/doctor/repositories", "/doctor/repositories", None, Owner),
+        row(&post, "/doctor/repositories", "/doctor/repositories", Some(json!({})), Owner),
         row(&get, "/backup", "/backup", None, Owner),
     ]
     .into_iter()

@@ -16,7 +16,10 @@ fn refs_move_by_compare_and_swap_beside_git() {
         let name = format!("refs/heads/x{packed}");
         set(&repository, &name, None, Some(a)).unwrap();
         let e = set(&repository, &name, None, Some(b)).unwrap_err();
-        assert!(e.starts_with(&format!("Refs/heads/x{packed} has moved: it is at {}", a.short())), "{e}");
+        assert!(
+            e.starts_with(&format!("The ref refs/heads/x{packed} has moved: it is at {}", a.short())),
+            "{e}"
+        );
         assert!(set(&repository, &name, Some(c), Some(b)).is_err());
         set(&repository, &name, Some(a), Some(b)).unwrap();
         assert_eq!(git(&path, &["rev-parse", &name]), b.to_string());
