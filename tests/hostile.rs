@@ -293,7 +293,7 @@ fn a_delta_bomb_costs_its_sender_time_and_the_server_no_memory() {
         text(&sent.stdout)
     };
     std::thread::scope(|scope| {
-        let pushes: Vec<_> = (0..3).map(|n| scope.spawn(move || push(n))).collect();
+        let pushes: Vec<_> = (0..2).map(|n| scope.spawn(move || push(n))).collect();
         for push in pushes {
             let told = push.join().expect("pushed");
             assert!(told.contains("unpack ok"), "{told}");
@@ -309,7 +309,7 @@ fn a_delta_bomb_costs_its_sender_time_and_the_server_no_memory() {
 fn files_of_any_size_are_sent_whole_in_part_and_in_archives() {
     let server = Slipway::start();
     let (owner, folder) = served(&server, &[("a", "a")]);
-    let bytes = 300u64 << 20;
+    let bytes = 48u64 << 20;
     std::fs::File::create(folder.join("zero.bin")).and_then(|file| file.set_len(bytes)).expect("zeros");
     owner.commit(&folder, &[], "large");
     owner.git(&folder, &["push", "-q", &owner.http_url("pub"), "main"]);
@@ -325,17 +325,17 @@ fn files_of_any_size_are_sent_whole_in_part_and_in_archives() {
     let (head, got) = fetch(&[&raw]);
     assert!(head.contains("200 ok") && head.contains("accept-ranges: bytes") && got == bytes, "{head}");
     let tag = head.lines().find_map(|l| l.strip_prefix("etag: ")).expect("a tag").trim().to_owned();
-    let (head, got) = fetch(&["-r", "100000000-100000009", &raw]);
+    let (head, got) = fetch(&["-r", "40000000-40000009", &raw]);
     assert!(head.contains("206 partial") && got == 10, "{head}");
-    assert!(head.contains("content-range: bytes 100000000-100000009/314572800"), "{head}");
+    assert!(head.contains("content-range: bytes 40000000-40000009/50331648"), "{head}");
     let (head, _) = fetch(&["-H", &format!("If-None-Match: {tag}"), &raw]);
     assert!(head.contains("304 not modified"), "{head}");
-    let (head, _) = fetch(&["-r", "400000000-", &raw]);
-    assert!(head.contains("416 ") && head.contains("content-range: bytes */314572800"), "{head}");
+    let (head, _) = fetch(&["-r", "60000000-", &raw]);
+    assert!(head.contains("416 ") && head.contains("content-range: bytes */50331648"), "{head}");
     fetch(&[&format!("http://{}/pub/archive/main.tar.gz", server.http)]);
     let listed = run(std::process::Command::new("tar").arg("-tvzf").arg(&out));
     assert!(
-        listed.status.success() && text(&listed.stdout).contains("314572800"),
+        listed.status.success() && text(&listed.stdout).contains("50331648"),
         "{}",
         text(&listed.stdout)
     );
