@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use slipway_core::{InvalidName, Problem, RepoName, Role, UserName};
 
+mod bind;
 mod builds;
 mod client;
 mod doctor;
@@ -17,12 +18,13 @@ mod run;
 mod targets;
 mod webhooks;
 
+pub(crate) use self::bind::{Bind, Unbind};
 pub(crate) use self::builds::BuildVerb;
 pub(crate) use self::client::Client;
 pub(crate) use self::repos::RepoVerb;
 pub(crate) use self::request::Files;
 pub(crate) use self::run::{Out, Session, run};
-pub(crate) use self::targets::{Bind, ClusterVerb, DryRunName, KindName, RegistryVerb, Unbind};
+pub(crate) use self::targets::{ClusterVerb, KindName, RegistryVerb};
 pub(crate) use self::webhooks::WebhookVerb;
 
 /// One program from git push to a healthy rollout.
@@ -111,7 +113,7 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Cluster(ClusterVerb),
     /// Let a repository use a registry or a cluster
-    Bind(Bind),
+    Bind(Box<Bind>),
     /// Take that away
     Unbind(Unbind),
     /// Builds of a repository

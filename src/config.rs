@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use slipway_core::ceilings::Ceilings;
 use slipway_core::{Problem, ProblemKind};
 use slipway_forge::networks::Networks;
 use slipway_forge::origin::TrustedProxies;
@@ -12,6 +13,9 @@ use slipway_forge::origin::TrustedProxies;
 use crate::cli::Serve;
 use crate::http::Front;
 use crate::upkeep;
+
+mod isolation;
+use self::isolation::Clusters;
 
 /// config.toml.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,6 +43,12 @@ pub(crate) struct Config {
     pub(crate) maintenance: Maintenance,
     /// `[webhooks]`.
     pub(crate) webhooks: Webhooks,
+    /// `[clusters]`.
+    pub(crate) clusters: Clusters,
+    /// `[builds]`: the most that builds may have.
+    pub(crate) builds: Ceilings,
+    /// `[tests]`: the most that tests may have.
+    pub(crate) tests: Ceilings,
 }
 
 /// One of the two public listeners.
@@ -102,6 +112,9 @@ impl Default for Config {
             proxy_protocol: Vec::new(),
             maintenance: Maintenance::default(),
             webhooks: Webhooks::default(),
+            clusters: Clusters::default(),
+            builds: Ceilings::default(),
+            tests: Ceilings::default(),
         }
     }
 }
@@ -220,6 +233,37 @@ mod tests {
         assert!(good.webhooks.networks().reach("10.1.1.1".parse().expect("address")));
         let bad = load("[webhooks]\nallowed_networks = [\"intranet\"]\n").expect_err("refused");
         assert!(bad.what.contains("\"intranet\""), "{bad}");
+    }
+
+    #[test]
+    fn what_is_no_ceiling_no_program_and_no_file_is_refused_with_its_line() {
+        let folder = tempfile::tempdir().expect("temp");
+        let load = |text: &str| {
+            std::fs::write(folder.path().join("config.toml"), text).expect("write");
+            Config::load(folder.path(), &Serve::default())
+        };
+        let good = "[builds]\nnetwork = \"none\"\n[tests]\nmemory = \"2GiB\"\ncpus = 2\npids = 100\n[clusters]\n\
+                    exec = [\"/usr/bin/aws eks get-token\"]\nexec_env = [\"HOME\"]\nfiles = [\"/etc/ca.pem\"]\n";
+        let good = load(good).expect("valid");
+        assert_eq!(
+            (good.builds.said().as_str(), good.tests.said().as_str()),
+            ("network=none", "memory=2GiB cpus=2 pids=100")
+        );
+        assert_eq!(good.clusters.rules().exec, ["/usr/bin/aws eks get-token"]);
+        assert_eq!(load("").expect("valid").clusters.rules(), slipway_deployer::KubeconfigRules::default());
+        for (line, want) in [
+            ("[tests]\n\nmemory = \"lots\"", ":3: \"lots\" is not a size"),
+            ("[tests]\nmemory = \"100000GiB\"", ":2: \"100000GiB\" is not a size"),
+            ("[tests]\ncpus = 4096", ":2: 4096 is not a number"),
+            ("[builds]\nnetwork = \"host\"", ":2: unknown variant `host`"),
+            ("[builds]\nmomery = \"1GiB\"", ":2: unknown field `momery`"),
+            ("[clusters]\nexec = [\"aws\"]", ":2: \"aws\" is not an absolute path"),
+            ("[clusters]\nfiles = [\"/a/../b\"]", ":2: \"/a/../b\" is not an absolute path"),
+            ("[clusters]\nexec_env = [\"A=B\"]", ":2: \"A=B\" is not the name"),
+        ] {
+            let problem = load(line).expect_err("refused");
+            assert!(problem.what.contains(&format!("config.toml{want}")), "{line}: {problem}");
+        }
     }
 
     #[test]

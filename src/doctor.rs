@@ -14,6 +14,7 @@ use crate::operations;
 use crate::rooms::Rooms;
 use crate::supervisor::blocking;
 
+mod isolation;
 pub(crate) mod repositories;
 
 /// How long one part may take to answer.
@@ -31,6 +32,7 @@ pub(crate) async fn examine(rooms: &Rooms, data: &DataFolder, ready: Vec<Check>)
         checks.push(port(name, data.address(name)).await);
     }
     checks.push(engine(rooms).await);
+    checks.push(isolation::builds(rooms).await);
     let store = rooms.store.clone();
     match blocking(move || Ok((store.registries()?, store.clusters()?))).await {
         Ok((registries, clusters)) => {

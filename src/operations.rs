@@ -82,7 +82,7 @@ impl Outside for ServerOperations {
     }
 
     fn api_address(&self, kubeconfig: &Secret, context: Option<&str>) -> Result<String, Problem> {
-        Ok(slipway_deployer::summarise(kubeconfig, context)?.server)
+        Ok(slipway_deployer::summarise(kubeconfig, context, self.rooms.clusters.rules())?.server)
     }
 
     fn begin(&self, orders: &Orders) {

@@ -39,8 +39,10 @@ impl Preflight for ClusterPreflight {
         };
         // In one look: credentials are for the address that they were recorded with.
         let name = &binding.cluster;
-        let (cluster, kubeconfig) =
-            self.store.read(|records| Ok((records.cluster(name)?, records.kubeconfig(name)?)))?;
+        let (cluster, kubeconfig, inventory) = self.store.read(|records| {
+            let inventory = records.inventory(binding.repo, name)?;
+            Ok((records.cluster(name)?, records.kubeconfig(name)?, inventory))
+        })?;
         let (Some(cluster), Some(kubeconfig)) = (cluster, kubeconfig) else {
             return Err(Problem::new(
                 ProblemKind::NotFound,
@@ -50,7 +52,7 @@ impl Preflight for ClusterPreflight {
         };
         let ask = async {
             let connection = self.clusters.connect(&cluster, &kubeconfig).await?;
-            connection.dry_run(binding, manifests).await
+            connection.dry_run(binding, manifests, &inventory).await
         };
         // Accepting runs on a thread that may block, inside the runtime.
         let answer = tokio::runtime::Handle::current().block_on(tokio::time::timeout(PATIENCE, ask));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use slipway_core::Problem;
 use slipway_core::accept::Acceptance;
+use slipway_core::ceilings::Ceilings;
 use slipway_deployer::Clusters;
 use slipway_forge::networks::Networks;
 use slipway_hooks::{BuildLogs, Engine, Hooks, Marks};
@@ -27,6 +28,14 @@ pub(crate) struct Rooms {
     pub(crate) clusters: Arc<Clusters>,
     /// Where webhooks may reach.
     pub(crate) networks: Arc<Networks>,
+    /// The most that builds and tests may have, by the server's settings.
+    pub(crate) ceilings: Arc<Most>,
+}
+
+/// `[builds]` and `[tests]` of config.toml.
+pub(crate) struct Most {
+    pub(crate) builds: Ceilings,
+    pub(crate) tests: Ceilings,
 }
 
 /// What lies in the data folder, open.
@@ -70,7 +79,8 @@ impl Rooms {
         let Disk { store, repositories, key } = disk;
         let installation = key.installation_id();
         let marks = Marks::new(&installation, &key.secret_for("names in the engine"));
-        let clusters = Arc::new(Clusters::new(installation.clone(), slipway_deployer::Timing::default()));
+        let clusters = Clusters::new(installation.clone(), slipway_deployer::Timing::default());
+        let clusters = Arc::new(clusters.allowing(config.clusters.rules()));
         let preflight = Arc::new(ClusterPreflight::new(store.clone(), clusters.clone()));
         let engine = Engine::connect(config.docker_host.as_deref())?;
         Ok(Self {
@@ -85,6 +95,7 @@ impl Rooms {
             logs: Arc::new(BuildLogs::new(data.builds())),
             clusters,
             networks: Arc::new(config.webhooks.networks()),
+            ceilings: Arc::new(Most { builds: config.builds.clone(), tests: config.tests.clone() }),
         })
     }
 }

@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::rooms::Rooms;
 use crate::supervisor::blocking;
 
+mod permit;
+
 /// Builds on the Docker Engine.
 pub(crate) struct EngineBuilds {
     rooms: Rooms,
@@ -119,9 +121,10 @@ impl EngineBuilds {
             };
             let snapshot = rooms.repositories.get(record.id)?.snapshot()?;
             let logins = target(&rooms, &record)?.into_iter().collect::<Vec<_>>();
-            Ok((record, build, snapshot, logins))
+            let permit = Arc::new(permit::of(&rooms, record.id)?);
+            Ok((record, build, snapshot, logins, permit))
         });
-        let (record, build, snapshot, logins) =
+        let (record, build, snapshot, logins, permit) =
             found.await.map_err(|problem| failed(FailureClass::Infra, problem))?;
         let secrets: Vec<_> = logins.iter().filter_map(|l: &RegistryTarget| l.password.clone()).collect();
         let log = self.rooms.logs.writer(record.id, build.number, &secrets).await.map_err(|e| {
@@ -131,7 +134,7 @@ impl EngineBuilds {
                 Problem::new(ProblemKind::Broken, what, "Check the space on the server's disk."),
             )
         })?;
-        let job = Job { repo: record.name.clone(), build, snapshot, log, logins };
+        let job = Job { repo: record.name.clone(), build, snapshot, log, logins, permit };
         Ok((record, job))
     }
 

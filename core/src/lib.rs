@@ -7,12 +7,14 @@
 pub mod accept;
 pub mod access;
 pub mod build;
+pub mod ceilings;
 pub mod delivery;
 pub mod deploy;
 pub mod event;
 pub mod files;
 pub mod git;
 pub mod id;
+pub mod kind_rules;
 pub mod limits;
 pub mod name;
 mod nearest;

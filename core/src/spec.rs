@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use globset::{GlobBuilder, GlobMatcher};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::git::RefName;
 use crate::limits::{DEPLOY_TARGETS_MAX, IMAGE_TAGS_MAX, PATTERNS_SAID_MAX};
@@ -74,7 +74,7 @@ pub struct TestSpec {
     pub run: Option<Vec<String>>,
     /// A line for the built image's `/bin/sh`.
     pub shell: Option<String>,
-    /// `none` or `bridge`.
+    /// `none`, `internal` or `bridge`.
     pub network: Network,
     /// Memory for the test, in bytes.
     #[serde(rename = "memory", deserialize_with = "size_bytes")]
@@ -87,14 +87,27 @@ pub struct TestSpec {
 }
 
 /// What network a test container has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
     /// Loopback only.
     #[default]
     None,
+    /// One that leads nowhere: no other machine, and not this one.
+    Internal,
     /// The engine's bridge.
     Bridge,
+}
+
+impl Network {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Internal => "internal",
+            Self::Bridge => "bridge",
+        }
+    }
 }
 
 /// `[push]`.
@@ -326,10 +339,29 @@ impl Spec {
         if self.deploy.len() > DEPLOY_TARGETS_MAX {
             return Err(("deploy", format!("there are more than {DEPLOY_TARGETS_MAX} [deploy.*] targets")));
         }
+        if let Some(arg) = self.build.args.keys().find(|arg| is_reserved_arg(arg)) {
+            return Err(("args", format!("build.args cannot set {arg}: {ARGS_RESERVED}")));
+        }
         check_path("dockerfile", &self.build.dockerfile)?;
         check_path("context", &self.build.context)?;
         self.deploy.values().try_for_each(|d| check_path("path", &d.path))
     }
+}
+
+const ARGS_RESERVED: &str = "the builder reads it itself, outside the Dockerfile; write ENV in the Dockerfile for what its steps need";
+
+/// True for a build argument that is a switch of the builder, or, as the proxies are, changes what a step does without
+/// being part of what the step is known by in the cache that all repositories share.
+fn is_reserved_arg(name: &str) -> bool {
+    const FREE: [&str; 4] = [
+        "BUILDKIT_INLINE_CACHE",
+        "BUILDKIT_MULTI_PLATFORM",
+        "BUILDKIT_SANDBOX_HOSTNAME",
+        "BUILDKIT_DOCKERFILE_CHECK",
+    ];
+    const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+    let upper = name.to_ascii_uppercase();
+    (upper.starts_with("BUILDKIT_") && !FREE.contains(&upper.as_str())) || PROXIES.contains(&upper.as_str())
 }
 
 fn check_path(key: &'static str, path: &str) -> Result<(), (&'static str, String)> {
@@ -437,6 +469,18 @@ mod tests {
             ("[test]\nrun = [\"a\"]\nshell = \"b\"\n", "slipway.toml:1:1: [test] has more than one"),
             ("[build]\ncontext = \"../x\"\n", "slipway.toml:2:1: \"../x\" must be a path inside"),
             ("[deploy.prod]\npath = \"a\"\n", "slipway.toml:1:1: missing field `repo`"),
+            (
+                "[build]\nargs = { BUILDKIT_SYNTAX = \"evil/frontend\" }\n",
+                "slipway.toml:2:1: build.args cannot set BUILDKIT_SYNTAX",
+            ),
+            (
+                "[build]\nargs = { BUILDKIT_CACHE_MOUNT_NS = \"other\" }\n",
+                "slipway.toml:2:1: build.args cannot set BUILDKIT_CACHE_MOUNT_NS",
+            ),
+            (
+                "[build]\nargs = { http_proxy = \"x\" }\n",
+                "slipway.toml:2:1: build.args cannot set http_proxy",
+            ),
             ("a = \n", "slipway.toml:1:"),
         ] {
             let got = error(text);

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ceilings::Ceilings;
 use crate::git::{ObjectFormat, RefName};
 use crate::id::{RepoId, UnixMillis};
+use crate::kind_rules::KindRules;
 use crate::name::{ClusterName, RegistryName, RepoName};
 
 /// A repository as recorded; its objects live in `DATA/repos/NAME.git`.
@@ -90,6 +92,33 @@ pub struct RegistryBinding {
     pub registry: RegistryName,
     /// Image path below the registry's prefix.
     pub image: String,
+    /// Whose build caches it shares; `None`: nobody's. Records from before there was a choice share with nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_group: Option<String>,
+    /// Further repositories whose images its builds may use.
+    #[serde(default)]
+    pub may_pull: BTreeSet<RepoId>,
+    /// Whether a Dockerfile may name another frontend than Docker's own (`# syntax=`).
+    #[serde(default)]
+    pub any_frontend: bool,
+    /// Whether a Dockerfile may have the engine fetch addresses (`ADD https://…`).
+    #[serde(default)]
+    pub remote_add: bool,
+    /// The most that its builds may have.
+    #[serde(default)]
+    pub builds: Ceilings,
+    /// The most that its tests may have.
+    #[serde(default)]
+    pub tests: Ceilings,
+}
+
+impl RegistryBinding {
+    /// A binding to that image that grants nothing besides.
+    pub fn plain(repo: RepoId, registry: RegistryName, image: String) -> Self {
+        let (cache_group, may_pull, any_frontend, remote_add) = Default::default();
+        let (builds, tests) = Default::default();
+        Self { repo, registry, image, cache_group, may_pull, any_frontend, remote_add, builds, tests }
+    }
 }
 
 /// Whether a push to a bound manifest repository is first shown to the cluster.
@@ -103,6 +132,38 @@ pub enum DryRun {
     Warn,
     /// Yes; what the cluster refuses is refused.
     Enforce,
+}
+
+/// What pods may ask of their node: the levels of Kubernetes' Pod Security Standards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PodSecurity {
+    /// Everything, the node itself included.
+    Privileged,
+    /// Nothing that is known to lead out of a container.
+    #[default]
+    Baseline,
+    /// What hardened pods need, and no more.
+    Restricted,
+}
+
+impl PodSecurity {
+    /// All levels, the widest first.
+    pub const ALL: [Self; 3] = [Self::Privileged, Self::Baseline, Self::Restricted];
+
+    /// Its name, as Kubernetes writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Privileged => "privileged",
+            Self::Baseline => "baseline",
+            Self::Restricted => "restricted",
+        }
+    }
+
+    /// The level of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.as_str() == name)
+    }
 }
 
 /// Lets a repository's commits be applied to a cluster.
@@ -126,6 +187,15 @@ pub struct ClusterBinding {
     pub allow_namespaces: BTreeSet<String>,
     /// Whether objects of no namespace are allowed.
     pub cluster_scoped: bool,
+    /// Which kinds of objects are allowed. Records from before there was a choice have the default.
+    #[serde(flatten)]
+    pub kinds: KindRules,
+    /// What pods may ask of their node. Records from before there was a choice have the default.
+    #[serde(default)]
+    pub pod_security: PodSecurity,
+    /// Whether objects that somebody else made are taken over.
+    #[serde(default)]
+    pub adopt: bool,
 }
 
 impl ClusterBinding {

@@ -215,11 +215,11 @@ fn to_main(old: u8, new: u8) -> RefUpdate {
 }
 fn bound() -> Bindings {
     Bindings {
-        registry: Some(RegistryBinding {
-            repo: RepoId(1),
-            registry: RegistryName::parse("local").expect("valid"),
-            image: "app".into(),
-        }),
+        registry: Some(RegistryBinding::plain(
+            RepoId(1),
+            RegistryName::parse("local").expect("valid"),
+            "app".into(),
+        )),
         cluster: None,
     }
 }
@@ -317,17 +317,7 @@ fn the_cluster_s_refusal_warns_or_refuses_as_bound() {
     for (mode, refused) in [(DryRun::Off, false), (DryRun::Warn, false), (DryRun::Enforce, true)] {
         let bindings = Bindings {
             registry: None,
-            cluster: Some(ClusterBinding {
-                repo: RepoId(1),
-                cluster: ClusterName::parse("lab").expect("valid"),
-                branch: main_branch(),
-                path: ".".into(),
-                namespace: "default".into(),
-                prune: true,
-                dry_run: mode,
-                allow_namespaces: Default::default(),
-                cluster_scoped: false,
-            }),
+            cluster: Some(ClusterBinding { branch: main_branch(), dry_run: mode, ..idle::cluster() }),
         };
         let books = Arc::new(Books { bindings: Mutex::new(bindings), ..Books::default() });
         let cluster = Arc::new(Cluster(vec!["deployment.yaml:3: no.".into()]));
@@ -505,6 +495,9 @@ fn a_rollback_is_recorded_as_one_with_who_asked_for_it() {
         dry_run: DryRun::Off,
         allow_namespaces: BTreeSet::new(),
         cluster_scoped: false,
+        kinds: Default::default(),
+        pod_security: Default::default(),
+        adopt: false,
     };
     let bindings = Bindings { registry: None, cluster: Some(binding) };
     let books = Arc::new(Books { bindings: Mutex::new(bindings), ..Books::default() });

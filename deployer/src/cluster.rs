@@ -10,7 +10,8 @@ use slipway_core::{ClusterName, Secret};
 
 use crate::error::DeployError;
 use crate::kinds::Kinds;
-use crate::kubeconfig;
+use crate::kubeconfig::rules::KubeconfigRules;
+use crate::kubeconfig::{Source, no_client};
 use crate::limits::CLUSTERS_MAX;
 use crate::run::Timing;
 use crate::wire::{Answer, Call, CallError, Wire};
@@ -19,6 +20,7 @@ use crate::wire::{Answer, Call, CallError, Wire};
 pub struct Clusters {
     server: String,
     timing: Timing,
+    rules: Arc<KubeconfigRules>,
     kept: Mutex<HashMap<ClusterName, Kept>>,
 }
 
@@ -49,12 +51,24 @@ impl Clusters {
     /// store, a host key's fingerprint). The marks on objects carry it; with another one, this server does not know
     /// its own objects again.
     pub fn new(server: impl Into<String>, timing: Timing) -> Self {
-        Self { server: server.into(), timing, kept: Mutex::default() }
+        Self { server: server.into(), timing, rules: Arc::default(), kept: Mutex::default() }
+    }
+
+    /// What kubeconfigs may make this server do; without this, nothing.
+    #[must_use]
+    pub fn allowing(mut self, rules: KubeconfigRules) -> Self {
+        self.rules = Arc::new(rules);
+        self
+    }
+
+    /// See [`Clusters::allowing`].
+    pub fn rules(&self) -> &KubeconfigRules {
+        &self.rules
     }
 
     /// The connection of a cluster: the one that is there, or a new one where there is none, its kubeconfig has
-    /// changed, its client certificate has run out, or the cluster refused its credentials. Makes no call to the
-    /// cluster, but may run the kubeconfig's exec plugin.
+    /// changed, or the cluster refused its credentials. Makes no call to the cluster, but may run the kubeconfig's exec
+    /// plugin, if the rules allow it.
     pub async fn connect(
         &self,
         cluster: &Cluster,
@@ -64,14 +78,17 @@ impl Clusters {
         if let Some(there) = self.there(&cluster.name, fingerprint) {
             return Ok(there);
         }
-        let client = kubeconfig::client(kubeconfig, cluster.context.as_deref())
-            .await
-            .map_err(|why| DeployError::Kubeconfig { cluster: cluster.name.to_string(), why })?;
+        let source = Source {
+            kubeconfig: kubeconfig.clone(),
+            context: cluster.context.clone(),
+            rules: self.rules.clone(),
+        };
+        let wire = Wire::open(source).await.map_err(|why| no_client(cluster.name.as_str(), why))?;
         let connection = Arc::new(Connection {
             name: cluster.name.clone(),
             server: self.server.clone(),
             timing: self.timing,
-            wire: Wire::new(client),
+            wire,
             kinds: Kinds::default(),
             stale: AtomicBool::new(false),
         });
@@ -94,7 +111,7 @@ impl Clusters {
     fn there(&self, name: &ClusterName, fingerprint: [u8; 32]) -> Option<Arc<Connection>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let there = kept.get(name).filter(|k| k.fingerprint == fingerprint)?;
-        let fresh = !there.connection.stale.load(Ordering::Relaxed) && !there.connection.wire.expired();
+        let fresh = !there.connection.stale.load(Ordering::Relaxed);
         fresh.then(|| there.connection.clone())
     }
 }

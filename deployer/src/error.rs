@@ -84,6 +84,14 @@ pub enum DeployError {
         /// Why; never a part of the secret.
         why: String,
     },
+    /// The kubeconfig asks of this host what the server's settings do not allow.
+    #[error("the kubeconfig of cluster {cluster} asks for what is not allowed: {why}")]
+    KubeconfigDenied {
+        /// Which cluster.
+        cluster: String,
+        /// What, and what would allow it; never a part of the secret.
+        why: String,
+    },
     /// The cluster does not answer, or not with sense.
     #[error("cluster {cluster} does not answer: {why}")]
     Unreachable {
@@ -129,7 +137,7 @@ impl DeployError {
             Self::Render(_) | Self::Placement(_) | Self::Foreign(_) | Self::Refused(_) | Self::Rollout(_) => {
                 FailureClass::User
             }
-            Self::Empty { .. } | Self::NotAllowed(_) => FailureClass::Policy,
+            Self::Empty { .. } | Self::NotAllowed(_) | Self::KubeconfigDenied { .. } => FailureClass::Policy,
             Self::RolloutTimeout { .. } => FailureClass::Timeout,
             Self::Kubeconfig { .. } | Self::Unreachable { .. } | Self::Unauthorised { .. } => {
                 FailureClass::Infra
@@ -137,11 +145,39 @@ impl DeployError {
             Self::Journal(_) | Self::Stopped => FailureClass::Infra,
         }
     }
+
+    /// What there is to say of a cluster that cannot be used: kind, what, cure.
+    fn of_cluster(&self, cluster: &str, why: &str) -> (ProblemKind, String, &'static str) {
+        use ProblemKind::{Denied, Unavailable};
+        match self {
+            Self::KubeconfigDenied { .. } => (
+                Denied,
+                format!("The kubeconfig of cluster {cluster} asks for what is not allowed: {why}."),
+                "Give the cluster another kubeconfig with slipway cluster add NAME --kubeconfig FILE, or have who runs the \
+                 server allow it and start it anew.",
+            ),
+            Self::Kubeconfig { .. } => (
+                Unavailable,
+                format!("The kubeconfig of cluster {cluster} cannot be used: {why}."),
+                "Give the cluster a working kubeconfig with: slipway cluster add NAME --kubeconfig FILE.",
+            ),
+            Self::Unauthorised { .. } => (
+                Unavailable,
+                format!("Cluster {cluster} does not accept Slipway's credentials: {why}."),
+                "Renew the kubeconfig with: slipway cluster add NAME --kubeconfig FILE.",
+            ),
+            _ => (
+                Unavailable,
+                format!("Cluster {cluster} does not answer: {why}."),
+                "It is tried again by itself; check the cluster with: slipway cluster test NAME.",
+            ),
+        }
+    }
 }
 
 impl From<DeployError> for Problem {
     fn from(error: DeployError) -> Problem {
-        use ProblemKind::{Cancelled, Conflict, Denied, Invalid, TimedOut, Unavailable};
+        use ProblemKind::{Cancelled, Conflict, Denied, Invalid, TimedOut};
         let (kind, what, cure) = match &error {
             DeployError::Journal(problem) => return problem.clone(),
             DeployError::Render(e) => (
@@ -157,8 +193,8 @@ impl From<DeployError> for Problem {
             DeployError::NotAllowed(e) => (
                 Denied,
                 format!("The binding does not allow {}: {}.", count(e.len(), "object", "objects"), list(e)),
-                "Change the manifests, or ask an admin of the repository to widen the binding as the sentence says; \
-                 nothing was applied.",
+                "Change the manifests, or ask an owner of the server to widen the binding as the sentence says; nothing was \
+                 applied.",
             ),
             DeployError::Foreign(e) => (
                 Conflict,
@@ -167,7 +203,8 @@ impl From<DeployError> for Problem {
                     count(e.len(), "object belongs", "objects belong"),
                     list(e)
                 ),
-                "Take them out of one of the repositories; nothing was applied.",
+                "Take them out of one of the repositories, or have an owner let the binding adopt what nobody applies; \
+                 nothing was applied.",
             ),
             DeployError::Empty { applied } => (
                 Conflict,
@@ -191,21 +228,10 @@ impl From<DeployError> for Problem {
                 format!("Not healthy after {after_s} seconds: {}.", list(waiting)),
                 "Look at the named objects, then deploy again or roll back; nothing was pruned.",
             ),
-            DeployError::Kubeconfig { cluster, why } => (
-                Unavailable,
-                format!("The kubeconfig of cluster {cluster} cannot be used: {why}."),
-                "Give the cluster a working kubeconfig with: slipway cluster add NAME --kubeconfig FILE.",
-            ),
-            DeployError::Unreachable { cluster, why } => (
-                Unavailable,
-                format!("Cluster {cluster} does not answer: {why}."),
-                "It is tried again by itself; check the cluster with: slipway cluster test NAME.",
-            ),
-            DeployError::Unauthorised { cluster, why } => (
-                Unavailable,
-                format!("Cluster {cluster} does not accept Slipway's credentials: {why}."),
-                "Renew the kubeconfig with: slipway cluster add NAME --kubeconfig FILE.",
-            ),
+            DeployError::Kubeconfig { cluster, why }
+            | DeployError::KubeconfigDenied { cluster, why }
+            | DeployError::Unreachable { cluster, why }
+            | DeployError::Unauthorised { cluster, why } => error.of_cluster(cluster, why),
             DeployError::Stopped => (Cancelled, "The deploy was stopped.".to_owned(), ""),
         };
         Problem::new(kind, what.replace("..", "."), cure)

@@ -29,8 +29,16 @@ pub const INVENTORY_MAX: usize = 20_000;
 pub const KUBECONFIG_BYTES_MAX: usize = 512 * 1024;
 /// Most clusters whose connection pool is kept.
 pub const CLUSTERS_MAX: usize = 64;
-/// Longest time until a client is made: an exec plugin of the kubeconfig may run.
+/// Longest time until a client is made: files of the kubeconfig may be read.
 pub const CLIENT_BUILD_MS_MAX: u64 = 30_000;
+/// Longest time that an exec plugin of a kubeconfig may run.
+pub const EXEC_MS_MAX: u64 = 20_000;
+/// Most bytes that an exec plugin may write to its standard output.
+pub const EXEC_OUTPUT_BYTES_MAX: u64 = 256 * 1024;
+/// Most bytes of an exec plugin's standard error that are read.
+pub const EXEC_ERRORS_BYTES_MAX: u64 = 16 * 1024;
+/// A credential that ends within this time is fetched anew, in seconds.
+pub const CREDENTIAL_REST_S: i64 = 60;
 /// Longest time until a TCP and TLS connection stands.
 pub const CONNECT_MS_MAX: u64 = 5_000;
 /// Longest single call; the API server itself stops at 34 s on a server-side apply.
@@ -90,6 +98,8 @@ pub const MESSAGE_BYTES_MAX: usize = 1_000;
 pub const NOTE_BYTES_MAX: usize = 500;
 /// Most notes of one deploy.
 pub const NOTES_MAX: usize = 50;
+/// Most fields of one object that a refusal by the Pod Security level names.
+pub const VIOLATIONS_TOLD_MAX: usize = 6;
 /// Most failures that one error tells.
 pub const FAILURES_MAX: usize = 20;
 /// Shortest time between two reports of progress.

@@ -16,6 +16,7 @@ use crate::manifest::Manifest;
 use crate::order::barrier;
 use crate::owner::{Key, Owner};
 use crate::payload::payload;
+use crate::policy;
 
 /// An object on its way to the cluster.
 #[derive(Clone, Debug)]
@@ -55,13 +56,18 @@ impl Wanted {
     }
 }
 
-/// Finds every manifest's place, or all that stands against it.
+/// Finds every manifest's place, or all that stands against it. What the binding does not let manifests be is told before
+/// the cluster is asked anything.
 pub(crate) async fn place(
     connection: &Connection,
     binding: &ClusterBinding,
     owner: &Owner,
     manifests: &[Manifest],
 ) -> Result<Vec<Wanted>, DeployError> {
+    let refusals = policy::refusals(binding, manifests);
+    if !refusals.is_empty() {
+        return Err(DeployError::NotAllowed(refusals));
+    }
     let brought = brought_kinds(manifests);
     let served = serve(connection, manifests, &brought).await?;
     let namespaces: BTreeSet<&str> = manifests

@@ -15,11 +15,11 @@ use crate::error::{DeployError, Trouble};
 use crate::journal::{Board, Silence};
 use crate::limits::{DIFF_PATHS_MAX, MESSAGE_BYTES_MAX, cut};
 use crate::manifest::Manifest;
-use crate::owner::{APPLIED, Claim, Owner};
+use crate::owner::{APPLIED, Owner};
 use crate::place::place;
 use crate::prune::{Fate, PruneConfirmation, within_budget};
 use crate::reconcile::{Reconcile, key_of};
-use crate::run::Run;
+use crate::run::{Known, Run};
 use crate::wire::{Call, JSON};
 
 /// What a deploy would do with one object.
@@ -46,15 +46,16 @@ pub struct ObjectDiff {
 
 impl Connection {
     /// What the cluster would refuse of these manifests, a sentence each with `file:line`; empty if nothing. Writes
-    /// nothing. Objects whose kind or namespace comes with the same push are not shown to it. `Err` only where the
-    /// cluster does not answer.
+    /// nothing. Objects whose kind or namespace comes with the same push are not shown to it. `inventory` is what was
+    /// applied before. `Err` only where the cluster does not answer.
     pub async fn dry_run(
         &self,
         binding: &ClusterBinding,
         manifests: Vec<Manifest>,
+        inventory: &[InventoryEntry],
     ) -> Result<Vec<String>, DeployError> {
         let owner = Owner::new(&self.server, binding.repo, "", &binding.cluster);
-        let diffs = match self.diffs(owner, binding, &manifests, Vec::new(), PruneConfirmation::None).await {
+        let diffs = match self.diffs(owner, binding, &manifests, inventory, None).await {
             Ok(diffs) => diffs,
             Err(DeployError::Placement(told) | DeployError::NotAllowed(told)) => return Ok(told),
             Err(error) => return Err(error),
@@ -66,28 +67,32 @@ impl Connection {
     /// What a deploy would do to each object, deletes included. Writes nothing.
     pub async fn diff(&self, r: Reconcile<'_>) -> Result<Vec<ObjectDiff>, DeployError> {
         let owner = Owner::new(&self.server, r.repo, r.repo_name.as_str(), &r.binding.cluster);
-        self.diffs(owner, r.binding, &r.manifests, r.inventory, r.prune).await
+        self.diffs(owner, r.binding, &r.manifests, &r.inventory, Some(r.prune)).await
     }
 
+    /// `prune` is what was said about deletes; without it they are not looked at.
     async fn diffs(
         &self,
         owner: Owner,
         binding: &ClusterBinding,
         manifests: &[Manifest],
-        inventory: Vec<InventoryEntry>,
-        prune: PruneConfirmation,
+        inventory: &[InventoryEntry],
+        prune: Option<PruneConfirmation>,
     ) -> Result<Vec<ObjectDiff>, DeployError> {
         let wanted = place(self, binding, &owner, manifests).await?;
         let stop = CancellationToken::new();
         let board = Board::new(&Silence, &wanted);
-        let run = Run { connection: self, owner, binding, wanted, board, stop: &stop, timing: self.timing };
+        let (known, timing) = (Known::of(inventory), self.timing);
+        let run = Run { connection: self, owner, binding, wanted, known, board, stop: &stop, timing };
         let (seen, refused) =
             run.each((0..run.wanted.len()).collect(), async |i| run.diff_one(i).await).await?;
         let refused = refused.into_iter().map(|(i, why)| (i, run.line(i, Change::Refused, Vec::new(), why)));
         let mut diffs: Vec<(usize, ObjectDiff)> = seen.into_iter().chain(refused).collect();
         diffs.sort_by_key(|(i, _)| *i);
         let mut diffs: Vec<ObjectDiff> = diffs.into_iter().map(|(_, d)| d).collect();
-        diffs.extend(run.diff_left(&inventory, prune).await?);
+        if let Some(prune) = prune {
+            diffs.extend(run.diff_left(inventory, prune).await?);
+        }
         Ok(diffs)
     }
 
@@ -163,10 +168,11 @@ impl Run<'_> {
             Err(e) if e.code() == 404 => None,
             Err(e) => return Err(self.connection.trouble(wanted, "read", &e)),
         };
-        if let Some(live) = &before
-            && let Claim::Other(who) = self.owner.claim(&wanted.key, live)
-        {
-            return Err(Trouble::Refused(format!("it is applied by {who}")));
+        if let Some(live) = &before {
+            let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+            if let Some(why) = self.foreign(wanted, &self.owner.claim(&wanted.key, live), uid) {
+                return Err(Trouble::Refused(format!("it {why}")));
+            }
         }
         let after = match self.connection.send(wanted, true, true).await {
             Ok(answer) => answer.object().map_err(infra)?,

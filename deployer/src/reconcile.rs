@@ -30,7 +30,7 @@ use crate::order::BARRIERS;
 use crate::owner::{Claim, Key, Owner};
 use crate::place::{Wanted, place};
 use crate::prune::PruneConfirmation;
-use crate::run::Run;
+use crate::run::{Known, Run};
 use crate::words;
 
 /// What is to be done.
@@ -71,8 +71,8 @@ impl Connection {
         tracing::debug!(cluster = %self.name, repo = %r.repo_name, commit = %r.commit, objects = wanted.len(), "reconcile");
         let board = Board::new(journal, &wanted);
         note_hooks(&board, &r.manifests);
-        let run =
-            Run { connection: self, owner, binding: r.binding, wanted, board, stop, timing: self.timing };
+        let (known, timing) = (Known::of(&r.inventory), self.timing);
+        let run = Run { connection: self, owner, binding: r.binding, wanted, known, board, stop, timing };
         let done = run.all(r.inventory, r.prune).await;
         run.board.tell_now().await;
         done.map(|()| run.board.reports())
@@ -157,8 +157,8 @@ impl Run<'_> {
         let mut foreign = Vec::new();
         for (wanted, live) in self.wanted.iter().zip(live) {
             let Some(live) = live else { continue };
-            if let Claim::Other(who) = &live.claim {
-                foreign.push(format!("{} is applied by {who}", wanted.title()));
+            if let Some(why) = self.foreign(wanted, &live.claim, &live.uid) {
+                foreign.push(format!("{} {why}", wanted.title()));
             } else if live.claim == Claim::Free
                 && let Some(tool) = live.other_tool
             {

@@ -1,13 +1,18 @@
 //! One look at a cluster or one reconcile under way: what all its steps work with. Knows no step.
 
+use std::collections::HashMap;
+
+use slipway_core::deploy::InventoryEntry;
 use slipway_core::target::ClusterBinding;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Connection;
 use crate::journal::Board;
 use crate::limits::{CRASH_GRACE_MS, IMAGE_GRACE_MS, ROLLOUT_MS};
-use crate::owner::Owner;
+use crate::owner::{Claim, Key, Owner};
 use crate::place::Wanted;
+use crate::policy::by_flag;
+use crate::reconcile::key_of;
 
 /// How long a rollout may take; [`Default`] takes the figures of [`crate::limits`]. All in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +37,34 @@ pub(crate) struct Run<'a> {
     pub(crate) owner: Owner,
     pub(crate) binding: &'a ClusterBinding,
     pub(crate) wanted: Vec<Wanted>,
+    /// What was applied before, by uid: ours also where somebody has taken the marks off.
+    pub(crate) known: Known,
     pub(crate) board: Board<'a>,
     pub(crate) stop: &'a CancellationToken,
     pub(crate) timing: Timing,
+}
+
+/// The uids of objects that this repository has applied to this cluster.
+pub(crate) struct Known(HashMap<Key, String>);
+
+impl Known {
+    pub(crate) fn of(inventory: &[InventoryEntry]) -> Self {
+        Self(inventory.iter().filter_map(|e| Some((key_of(e), e.uid.clone()?))).collect())
+    }
+}
+
+impl Run<'_> {
+    /// Why an object that is there may not be written: somebody else applies it, or made it. A clause after its name.
+    pub(crate) fn foreign(&self, wanted: &Wanted, claim: &Claim, uid: &str) -> Option<String> {
+        match claim {
+            Claim::Ours => None,
+            Claim::Other(who) => Some(format!("is applied by {who}")),
+            Claim::Free if self.binding.adopt || self.known.0.get(&wanted.key).is_some_and(|u| u == uid) => {
+                None
+            }
+            Claim::Free => {
+                Some(format!("is there already, made by somebody else; {}", by_flag(self.binding, "--adopt")))
+            }
+        }
+    }
 }

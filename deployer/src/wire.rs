@@ -5,6 +5,7 @@
 //! deletes bound to a uid, JSON patches bound to a resourceVersion.
 
 use std::error::Error as StdError;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,9 +17,10 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::kubeconfig::{Made, NoClient, Source};
 use crate::limits::{
     ANSWER_BYTES_MAX, CALL_ATTEMPTS_MAX, CALL_MS_MAX, CALL_PAUSE_MS_MAX, CALL_PAUSE_MS_MIN,
-    CALL_RETRY_MS_MAX, CALLS_IN_FLIGHT_MAX, MESSAGE_BYTES_MAX, cut,
+    CALL_RETRY_MS_MAX, CALLS_IN_FLIGHT_MAX, CREDENTIAL_REST_S, MESSAGE_BYTES_MAX, cut,
 };
 
 /// The media type of a server-side apply. JSON is YAML.
@@ -147,20 +149,46 @@ impl CallError {
 
 /// A cluster's API behind one pool and one limit of calls in flight.
 pub(crate) struct Wire {
-    client: kube::Client,
+    source: Source,
+    current: Mutex<Made>,
+    /// Held by whoever fetches new credentials.
+    renewing: tokio::sync::Mutex<()>,
     slots: Semaphore,
 }
 
 impl Wire {
-    pub(crate) fn new(client: kube::Client) -> Self {
-        Self { client, slots: Semaphore::new(CALLS_IN_FLIGHT_MAX) }
+    /// Makes the client; its credentials may be fetched by an exec plugin.
+    pub(crate) async fn open(source: Source) -> Result<Self, NoClient> {
+        let current = Mutex::new(source.client().await?);
+        Ok(Self {
+            source,
+            current,
+            renewing: tokio::sync::Mutex::default(),
+            slots: Semaphore::new(CALLS_IN_FLIGHT_MAX),
+        })
     }
 
-    /// The client's certificate is valid until then (exec plugins that give certificates).
-    pub(crate) fn expired(&self) -> bool {
-        let Some(until) = self.client.valid_until() else { return false };
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        until.as_second() <= i64::try_from(now.as_secs()).unwrap_or(i64::MAX).saturating_add(60)
+    /// The client, or a new one where its credentials are about to end: a deploy may take longer than they live.
+    async fn client(&self) -> Result<kube::Client, CallError> {
+        let current = || {
+            let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            is_fresh(current.until_s).then(|| current.client.clone())
+        };
+        if let Some(client) = current() {
+            return Ok(client);
+        }
+        let _turn = self.renewing.lock().await;
+        if let Some(client) = current() {
+            return Ok(client);
+        }
+        let made = self.source.client().await.map_err(|e| match e {
+            NoClient::Denied(why) | NoClient::Unusable(why) => {
+                CallError::Down(format!("of the kubeconfig: {why}"))
+            }
+        })?;
+        let client = made.client.clone();
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = made;
+        Ok(client)
     }
 
     /// Calls, and tries again on silence, 429 and 5xx: at most [`CALL_ATTEMPTS_MAX`] times and for
@@ -200,7 +228,8 @@ impl Wire {
             .body(Body::from(call.body.to_vec()))
             .map_err(|e| CallError::Nonsense { why: format!("the request cannot be made: {e}") })?;
         let exchange = async {
-            let response = self.client.send(request).await.map_err(|e| CallError::Down(cause_of(&e)))?;
+            let client = self.client().await?;
+            let response = client.send(request).await.map_err(|e| CallError::Down(cause_of(&e)))?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX)
                 .collect()
@@ -217,6 +246,13 @@ impl Wire {
         }
         Err(CallError::Api(Box::new(refusal(&head, &body))))
     }
+}
+
+/// False where credentials end within [`CREDENTIAL_REST_S`].
+fn is_fresh(until_s: Option<i64>) -> bool {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    until_s.is_none_or(|until| until > now.saturating_add(CREDENTIAL_REST_S))
 }
 
 fn worth_another(error: &CallError) -> bool {
@@ -267,15 +303,6 @@ fn cause_of(error: &kube::Error) -> String {
 pub(crate) fn auth_words(error: &kube::client::AuthError) -> String {
     use kube::client::AuthError as E;
     match error {
-        E::AuthExecRun { out, .. } => {
-            let said = String::from_utf8_lossy(&out.stderr);
-            let said = said.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("nothing");
-            format!("the kubeconfig's exec plugin ended with {} and said: {}", out.status, cut(said, 300))
-        }
-        E::AuthExecStart(e) => format!("the kubeconfig's exec plugin cannot be started: {e}"),
-        E::AuthExecParse(_) | E::ExecPluginFailed => {
-            "the kubeconfig's exec plugin did not answer with an ExecCredential".to_owned()
-        }
         E::ReadTokenFile(e, path) => format!("the token file {} cannot be read: {e}", path.display()),
         _ => "the kubeconfig's credentials cannot be used".to_owned(),
     }

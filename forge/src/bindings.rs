@@ -4,16 +4,39 @@
 use std::collections::BTreeSet;
 
 use slipway_core::accept::Bindings;
-use slipway_core::target::{ClusterBinding, DryRun, RegistryBinding};
-use slipway_core::{Action, ClusterName, Problem, RefName, RegistryName, RepoId};
+use slipway_core::ceilings::Ceilings;
+use slipway_core::kind_rules::KindRules;
+use slipway_core::target::{ClusterBinding, DryRun, PodSecurity, RegistryBinding};
+use slipway_core::{Action, ClusterName, Problem, RefName, RegistryName, RepoId, RepoName};
 
 use crate::access::{may, repo_in};
 use crate::address::{default_image, is_dns_label, is_image_part, read_folder};
 use crate::caller::Caller;
 use crate::default_branch;
 use crate::forge::Forge;
-use crate::limits::{ADDRESS_BYTES_MAX, NAMESPACES_MAX};
+use crate::limits::{ADDRESS_BYTES_MAX, KIND_RULES_MAX, MAY_PULL_MAX, NAMESPACES_MAX};
 use crate::refusal::{cut, invalid, no_cluster, no_registry};
+
+/// Which registry a repository shall push to, and what its builds may use. What is empty or absent is the default.
+#[derive(Clone, Debug)]
+pub struct NewRegistryBinding {
+    /// Which registry.
+    pub registry: RegistryName,
+    /// Image path; the repository's own name in lower case.
+    pub image: Option<String>,
+    /// Whose build caches it shares; nobody's.
+    pub cache_group: Option<String>,
+    /// Further repositories, by name, whose images its builds may use.
+    pub may_pull: BTreeSet<String>,
+    /// Whether a Dockerfile may name another frontend than Docker's own.
+    pub any_frontend: bool,
+    /// Whether a Dockerfile may have the engine fetch addresses.
+    pub remote_add: bool,
+    /// The most that its builds may have.
+    pub builds: Ceilings,
+    /// The most that its tests may have.
+    pub tests: Ceilings,
+}
 
 /// Which cluster shall follow a repository, and how. What is empty or absent is the default.
 #[derive(Clone, Debug)]
@@ -34,6 +57,12 @@ pub struct NewClusterBinding {
     pub allow_namespaces: BTreeSet<String>,
     /// Whether objects of no namespace are allowed.
     pub cluster_scoped: bool,
+    /// Which kinds of objects are allowed.
+    pub kinds: KindRules,
+    /// What pods may ask of their node.
+    pub pod_security: PodSecurity,
+    /// Whether objects that somebody else made are taken over.
+    pub adopt: bool,
 }
 
 /// What a repository is bound to.
@@ -55,20 +84,59 @@ pub fn bind_registry(
     forge: &Forge,
     caller: &Caller,
     name: &str,
-    registry: RegistryName,
-    image: Option<String>,
+    new: NewRegistryBinding,
 ) -> Result<RegistryBinding, Problem> {
     may(caller, Action::AdminServer)?;
-    let wanted = image.filter(|i| !i.is_empty());
     forge.store.transact(|tx| {
         let record = repo_in(tx.view(), caller, name, Action::AdminRepo)?;
-        let image = wanted.clone().unwrap_or_else(|| default_image(&record.name));
+        let wanted = new.image.clone().filter(|i| !i.is_empty());
+        let image = wanted.unwrap_or_else(|| default_image(&record.name));
         check_image(&image)?;
-        tx.view().registry(&registry)?.ok_or_else(|| no_registry(&registry))?;
-        let binding = RegistryBinding { repo: record.id, registry: registry.clone(), image };
+        tx.view().registry(&new.registry)?.ok_or_else(|| no_registry(&new.registry))?;
+        if new.may_pull.len() > MAY_PULL_MAX {
+            return Err(
+                invalid(format!("More than {MAY_PULL_MAX} repositories are named."), "Name fewer.").into()
+            );
+        }
+        let mut may_pull = BTreeSet::new();
+        for other in &new.may_pull {
+            may_pull.insert(repo_in(tx.view(), caller, other, Action::ReadRepo)?.id);
+        }
+        let binding = RegistryBinding {
+            cache_group: read_cache_group(new.cache_group.clone())?,
+            may_pull,
+            any_frontend: new.any_frontend,
+            remote_add: new.remote_add,
+            builds: new.builds.clone(),
+            tests: new.tests.clone(),
+            ..RegistryBinding::plain(record.id, new.registry.clone(), image)
+        };
         tx.bind_registry(&binding)?;
         Ok(binding)
     })
+}
+
+/// The names of the repositories whose images a binding lets builds use. For owners alone: private ones may be among them.
+///
+/// # Errors
+/// `Denied` unless the caller is an owner.
+pub fn may_pull(forge: &Forge, caller: &Caller, binding: &RegistryBinding) -> Result<Vec<RepoName>, Problem> {
+    may(caller, Action::AdminServer)?;
+    forge.store.read(|records| {
+        let found = binding.may_pull.iter().map(|id| Ok(records.repo(*id)?.map(|r| r.name)));
+        found.filter_map(Result::transpose).collect()
+    })
+}
+
+fn read_cache_group(group: Option<String>) -> Result<Option<String>, Problem> {
+    let group = group.filter(|g| !g.is_empty());
+    match group {
+        Some(bad) if !is_dns_label(&bad) => Err(invalid(
+            format!("{:?} cannot be the name of a cache group.", cut(&bad)),
+            "Use up to 63 lower-case letters, digits and dashes.",
+        )),
+        group => Ok(group),
+    }
 }
 
 fn check_image(image: &str) -> Result<(), Problem> {
@@ -141,6 +209,7 @@ fn read(new: NewClusterBinding, repo: RepoId, default: Option<&RefName>) -> Resu
             "Use up to 63 lower-case letters, digits and dashes, as Kubernetes does.",
         ));
     }
+    check_kinds(&new.kinds)?;
     Ok(ClusterBinding {
         repo,
         cluster: new.cluster,
@@ -151,5 +220,22 @@ fn read(new: NewClusterBinding, repo: RepoId, default: Option<&RefName>) -> Resu
         dry_run: new.dry_run,
         allow_namespaces: new.allow_namespaces,
         cluster_scoped: new.cluster_scoped,
+        kinds: new.kinds,
+        pod_security: new.pod_security,
+        adopt: new.adopt,
     })
+}
+
+fn check_kinds(kinds: &KindRules) -> Result<(), Problem> {
+    let mut all = kinds.allow.iter().chain(&kinds.deny);
+    if kinds.allow.len() + kinds.deny.len() > KIND_RULES_MAX {
+        return Err(invalid(format!("More than {KIND_RULES_MAX} rules on kinds are given."), "Name fewer."));
+    }
+    match all.find(|rule| !KindRules::is_rule(rule)) {
+        None => Ok(()),
+        Some(bad) => Err(invalid(
+            format!("{:?} names no kind of objects.", cut(bad)),
+            "Write KIND, KIND.GROUP, *.GROUP or *, such as RoleBinding.rbac.authorization.k8s.io",
+        )),
+    }
 }

@@ -22,6 +22,7 @@ mod folders;
 pub mod follow;
 mod forge;
 pub mod grants;
+pub mod images;
 pub mod keys;
 pub mod limits;
 pub mod logs;

@@ -18,6 +18,10 @@ pub const ADDRESS_BYTES_MAX: usize = 255;
 pub const KUBECONFIG_BYTES_MAX: usize = 512 * 1024;
 /// Further namespaces of a binding.
 pub const NAMESPACES_MAX: usize = 64;
+/// Most rules on kinds that a cluster binding has.
+pub const KIND_RULES_MAX: usize = 100;
+/// Most repositories whose images another's builds may use.
+pub const MAY_PULL_MAX: usize = 64;
 /// Rows of a list where nobody says how many.
 pub const PAGE_ROWS: usize = 100;
 /// Rows of a list at most.

@@ -124,7 +124,8 @@ impl ContextPlan {
         self.inside(&self.dockerfile).map_or_else(|| ".slipway.Dockerfile".to_owned(), str::to_owned)
     }
 
-    fn inside<'a>(&self, path: &'a str) -> Option<&'a str> {
+    /// The path within the context, if it lies there.
+    pub(crate) fn inside<'a>(&self, path: &'a str) -> Option<&'a str> {
         if self.folder.is_empty() {
             Some(path)
         } else {

@@ -17,6 +17,7 @@ pub(crate) mod build;
 pub(crate) mod container;
 pub(crate) mod failure;
 pub(crate) mod image;
+pub(crate) mod network;
 pub(crate) mod progress;
 pub(crate) mod session;
 
@@ -39,6 +40,8 @@ const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 pub struct Engine {
     host: String,
     docker: OnceLock<Docker>,
+    /// Its processors, once it has told.
+    processors: OnceLock<f64>,
 }
 
 /// What an engine says of itself.
@@ -81,7 +84,7 @@ impl Engine {
             let why = "the address must begin with unix://, tcp:// or https://".to_owned();
             return Err(HookError::EngineDown { address: host, why });
         }
-        Ok(Self { host, docker: OnceLock::new() })
+        Ok(Self { host, docker: OnceLock::new(), processors: OnceLock::new() })
     }
 
     /// The address.
@@ -108,6 +111,16 @@ impl Engine {
         let buildkit = !podman && os == "linux" && api_at_least(&api, (1, 39));
         let platform = format!("{os}/{}", said.arch.unwrap_or_default());
         Ok(EngineVersion { version: said.version.unwrap_or_default(), api, platform, buildkit })
+    }
+
+    /// How many processors its machine has: no container can have more. Asked once.
+    pub(crate) async fn processors(&self) -> Result<f64, HookError> {
+        if let Some(known) = self.processors.get() {
+            return Ok(*known);
+        }
+        let info = self.must("asking for its processors", self.docker()?.info()).await?;
+        let told = info.ncpu.filter(|n| *n > 0).map_or(f64::INFINITY, |n| n as f64);
+        Ok(*self.processors.get_or_init(|| told))
     }
 
     /// The connection.
@@ -199,7 +212,7 @@ fn deepest(e: &dyn std::error::Error) -> String {
     one_line(&inner.to_string())
 }
 
-fn api_at_least(api: &str, wanted: (u32, u32)) -> bool {
+pub(crate) fn api_at_least(api: &str, wanted: (u32, u32)) -> bool {
     let mut numbers = api.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= wanted
 }

@@ -66,6 +66,14 @@ pub enum HookError {
         /// The engine's words.
         message: String,
     },
+    /// The repository may not use what its commit asks for.
+    #[error("{what}")]
+    NotAllowed {
+        /// What it asks for: a clause that begins a sentence.
+        what: String,
+        /// What to do: a sentence.
+        cure: String,
+    },
     /// COPY or ADD names what is not in the context.
     #[error("COPY source {path} is not in the build context")]
     CopySource {
@@ -297,7 +305,9 @@ impl HookError {
     pub fn class(&self) -> FailureClass {
         match self {
             Self::TimedOut { .. } | Self::Silent { .. } => FailureClass::Timeout,
-            Self::RegistryDenied { .. } | Self::RegistrySettings { .. } => FailureClass::Policy,
+            Self::RegistryDenied { .. } | Self::RegistrySettings { .. } | Self::NotAllowed { .. } => {
+                FailureClass::Policy
+            }
             Self::Aws { passing, .. } => {
                 if *passing {
                     FailureClass::Infra
@@ -328,7 +338,7 @@ impl HookError {
         match self {
             Self::TimedOut { .. } | Self::Silent { .. } => ProblemKind::TimedOut,
             Self::Stopped => ProblemKind::Cancelled,
-            Self::RegistryDenied { .. } => ProblemKind::Denied,
+            Self::RegistryDenied { .. } | Self::NotAllowed { .. } => ProblemKind::Denied,
             Self::ContextTooLarge { .. } | Self::TooManyManifests { .. } => ProblemKind::TooLarge,
             Self::TagImmutable { .. } => ProblemKind::Conflict,
             Self::Internal { .. } => ProblemKind::Broken,

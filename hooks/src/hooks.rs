@@ -10,7 +10,7 @@ use std::time::Duration;
 use slipway_core::RepoName;
 use slipway_core::build::{Build, Stage, TestVerdict};
 use slipway_core::limits::SPEC_BYTES_MAX;
-use slipway_core::spec::{Network, Spec, Test};
+use slipway_core::spec::{Network, Spec, Test, TestSpec};
 use slipway_repository::{Mode, Snapshot};
 use tokio_util::sync::CancellationToken;
 
@@ -19,8 +19,10 @@ use crate::engine::build::ImageBuild;
 use crate::engine::container::TestRun;
 use crate::engine::{Engine, EngineVersion, LABEL_BUILD, LABEL_ORIGIN, LABEL_SERVER, Labels};
 use crate::error::HookError;
+use crate::limits::TEST_PIDS;
 use crate::log::BuildLog;
 use crate::mark::{BuildId, Marks};
+use crate::permit::Permit;
 use crate::registry::{Registries, RegistryTarget};
 
 mod clean;
@@ -41,6 +43,8 @@ pub struct Job {
     pub log: BuildLog,
     /// Registries whose logins the build may use for its base images: those the repository is bound to.
     pub logins: Vec<RegistryTarget>,
+    /// What it may use of what is not its own.
+    pub permit: Arc<Permit>,
 }
 
 /// What a commit asks for.
@@ -141,8 +145,12 @@ impl Hooks {
         job.log.stage(Stage::Build).await;
         let spec = self.spec(job).await?;
         let target = spec.build.target.clone();
-        let timeout = Duration::from_millis(spec.build.timeout_ms);
-        let build = self.image_build(job, &spec, target, self.private_tag(job, ""), timeout).await;
+        let (build_ms, told) = job.permit.build_ms(&spec);
+        if let Some(told) = told {
+            job.log.line(&told).await;
+        }
+        let timeout = Duration::from_millis(build_ms);
+        let build = self.image_build(job, &spec, target, self.private_tag(job, ""), timeout).await?;
         // Where an earlier attempt got this far, its image goes with its name; without it nobody could tell whose it was.
         self.untag(&build.tag).await?;
         let id = self.engine.build(&build, &job.log, stop).await?;
@@ -162,44 +170,66 @@ impl Hooks {
     ) -> Result<TestVerdict, HookError> {
         job.log.stage(Stage::Test).await;
         let spec = self.spec(job).await?;
-        let timeout = Duration::from_millis(spec.test.timeout_ms);
-        match spec.test.test() {
+        let (test, told) = job.permit.lower(&spec.test)?;
+        for line in told {
+            job.log.line(&line).await;
+        }
+        match test.test() {
             Test::None => {
                 job.log.line("no test is declared in slipway.toml").await;
                 return Ok(TestVerdict::None);
             }
             Test::Target(stage) => {
                 let tag = self.private_tag(job, "-test");
-                let mut build = self.image_build(job, &spec, stage, tag, timeout).await;
+                let timeout = Duration::from_millis(test.timeout_ms);
+                let mut build = self.image_build(job, &spec, stage, tag, timeout).await?;
                 (build.what, build.setting) = ("the test", "test.timeout");
                 self.untag(&build.tag).await?;
                 self.engine.build(&build, &job.log, stop).await?;
             }
-            Test::Run(argv) => {
-                let network = match spec.test.network {
-                    Network::None => "none",
-                    Network::Bridge => "bridge",
-                };
-                let (memory_bytes, cpus) = (spec.test.memory_bytes, spec.test.cpus);
-                let run = TestRun {
-                    image: image.into(),
-                    argv,
-                    network,
-                    memory_bytes,
-                    cpus,
-                    timeout,
-                    name: self.marks.container(job.id()),
-                    labels: labels([
-                        (LABEL_BUILD, job.label()),
-                        (LABEL_SERVER, self.marks.installation().to_owned()),
-                    ]),
-                };
-                job.log.line(&format!("$ {}", run.command())).await;
-                self.engine.run_test(&run, &job.log, stop).await?;
-            }
+            Test::Run(argv) => self.run_test(job, image, argv, &test, stop).await?,
         }
         job.log.line("test passed").await;
         Ok(TestVerdict::Passed)
+    }
+
+    /// Runs the command in a container, in a network of its own where it is to have one that leads nowhere.
+    async fn run_test(
+        &self,
+        job: &Job,
+        image: &str,
+        argv: Vec<String>,
+        test: &TestSpec,
+        stop: &CancellationToken,
+    ) -> Result<(), HookError> {
+        let labels =
+            labels([(LABEL_BUILD, job.label()), (LABEL_SERVER, self.marks.installation().to_owned())]);
+        let own = (test.network == Network::Internal).then(|| self.marks.network(job.id()));
+        if let Some(name) = &own {
+            self.engine.make_internal_network(name, &labels).await?;
+        }
+        let ceilings = &job.permit.tests;
+        let run = TestRun {
+            image: image.into(),
+            argv,
+            network: own.clone().unwrap_or_else(|| test.network.as_str().to_owned()),
+            memory_bytes: test.memory_bytes,
+            cpus: test.cpus.min(self.engine.processors().await?),
+            pids: ceilings.pids.map_or(TEST_PIDS, |pids| pids.0),
+            disk_bytes: ceilings.disk.map(|disk| disk.0),
+            timeout: Duration::from_millis(test.timeout_ms),
+            name: self.marks.container(job.id()),
+            labels,
+        };
+        job.log.line(&format!("$ {}", run.command())).await;
+        let outcome = self.engine.run_test(&run, &job.log, stop).await;
+        if let Some(name) = own
+            && let Err(e) = self.engine.remove_network(&name).await
+        {
+            // The end of the build, or the next start, finds it by its name.
+            tracing::warn!(network = %name, error = %e, "a test's network is left over");
+        }
+        outcome
     }
 
     /// Asks the engine who it is, for `slipway doctor`.
@@ -229,7 +259,13 @@ impl Hooks {
         target: String,
         tag: String,
         timeout: Duration,
-    ) -> ImageBuild {
+    ) -> Result<ImageBuild, HookError> {
+        let plan = ContextPlan::new(&spec.build.context, &spec.build.dockerfile);
+        let args: HashMap<String, String> =
+            spec.build.args.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let (permit, files) = (job.permit.clone(), job.files());
+        let (asked, given) = (plan.clone(), args.clone());
+        blocking(move || permit.check(files.as_ref(), &asked, &given)).await?;
         let mut logins = HashMap::new();
         for target in &job.logins {
             match self.registries.login(target).await {
@@ -244,18 +280,24 @@ impl Hooks {
         }
         // Without the build's number: the same commit built again shall be the same image, and no new rollout.
         let origin = format!("{}/{}", self.marks.installation(), job.build.repo);
-        ImageBuild {
+        let most = &job.permit.builds;
+        Ok(ImageBuild {
             files: job.files(),
-            plan: ContextPlan::new(&spec.build.context, &spec.build.dockerfile),
+            plan,
             target,
-            args: spec.build.args.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            args,
+            caches: self.marks.caches(job.build.repo, job.permit.cache_group.as_deref()),
+            network: most.network.unwrap_or(Network::Bridge),
+            memory: most.memory,
+            cpus: most.cpus,
+            forbidden: job.permit.forbidden(),
             labels: labels([(LABEL_ORIGIN, origin)]),
             tag,
             timeout,
             setting: "build.timeout",
             what: "the image build",
             logins,
-        }
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod bump;
 mod context;
+mod dockerfile;
 mod engine;
 mod error;
 mod hooks;
@@ -13,6 +14,7 @@ mod ignore;
 mod limits;
 mod log;
 mod mark;
+mod permit;
 mod registry;
 
 pub use self::engine::{Engine, EngineVersion};
@@ -20,4 +22,5 @@ pub use self::error::HookError;
 pub use self::hooks::{Hooks, Job, Prepared, Swept};
 pub use self::log::{BuildLog, BuildLogs, LogFollower, LogLength};
 pub use self::mark::Marks;
+pub use self::permit::Permit;
 pub use self::registry::RegistryTarget;

@@ -18,6 +18,14 @@ pub(crate) const IGNORE_BYTES_MAX: u64 = 1 << 20;
 pub(crate) const IGNORE_PATTERNS_MAX: usize = 10_000;
 /// Longest pattern of a .dockerignore, in bytes.
 pub(crate) const IGNORE_PATTERN_BYTES_MAX: usize = 4096;
+/// Largest Dockerfile.
+pub(crate) const DOCKERFILE_BYTES_MAX: u64 = 1 << 20;
+/// Most bytes of a Dockerfile's instructions, each counted with all lines that continue it.
+pub(crate) const DOCKERFILE_JOINED_BYTES_MAX: usize = 32 << 20;
+/// Deepest nesting of variables in an image's name that is filled in.
+pub(crate) const DOCKERFILE_BRACES_MAX: usize = 16;
+/// Most links that lead to a Dockerfile.
+pub(crate) const DOCKERFILE_LINKS_MAX: usize = 8;
 /// Largest file that may be a Git LFS pointer (the pointer format's own limit is 1024 bytes).
 pub(crate) const LFS_POINTER_BYTES_MAX: usize = 1024;
 
@@ -46,8 +54,8 @@ pub(crate) const ENGINE_HEADERS: Duration = Duration::from_secs(2 * 3600);
 pub(crate) const SESSION_OPEN: Duration = Duration::from_secs(15);
 /// A build that says nothing for this long is ended, even within its own time limit.
 pub(crate) const BUILD_SILENCE: Duration = Duration::from_secs(15 * 60);
-/// Most processes in a test container.
-pub(crate) const TEST_PIDS_MAX: i64 = 512;
+/// Most processes in a test container where no ceiling says another number.
+pub(crate) const TEST_PIDS: u32 = 512;
 /// Longest wait for the rest of a test's output once its process has ended.
 pub(crate) const TEST_OUTPUT_REST: Duration = Duration::from_secs(5);
 /// Time for pushing one tag.

@@ -15,6 +15,9 @@ const SEAL_DIGITS: usize = 32;
 /// What the names of containers begin with.
 pub(crate) const CONTAINER: &str = "slipway-b";
 
+/// What the names of networks begin with.
+pub(crate) const NETWORK: &str = "slipway-n";
+
 /// What names one build among all of an installation; a repository's name can change under it.
 pub(crate) type BuildId = (RepoId, BuildNumber);
 
@@ -65,6 +68,22 @@ impl Marks {
         self.image_text(tag)
             .and_then(|text| text.split_once(':'))
             .is_some_and(|(_, tag)| tag == image_of(build))
+    }
+
+    /// A name for the network of one test. Never the same twice.
+    pub(crate) fn network(&self, build: BuildId) -> String {
+        self.sealed(format!("{NETWORK}{}.{}-{}", build.0, build.1, unlike_others()))
+    }
+
+    /// True for a name that [`Marks::network`] gave, to `build` if one is named.
+    pub(crate) fn is_network(&self, name: &str, build: Option<BuildId>) -> bool {
+        let beginning = build.map_or_else(|| NETWORK.to_owned(), |(repo, n)| format!("{NETWORK}{repo}.{n}-"));
+        self.opened(name).is_some_and(|text| text.starts_with(&beginning))
+    }
+
+    /// Under which the cache mounts of a repository lie, or those of its group. Nobody can write it who is not told.
+    pub(crate) fn caches(&self, repo: RepoId, group: Option<&str>) -> String {
+        self.sealed(group.map_or_else(|| format!("slipway-r{repo}"), |group| format!("slipway-g-{group}")))
     }
 
     fn image_text<'a>(&self, tag: &'a str) -> Option<&'a str> {

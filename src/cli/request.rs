@@ -5,8 +5,7 @@ use slipway_core::spec::parse_duration_ms;
 use slipway_core::{Problem, ProblemKind, Role};
 
 use super::{
-    Bind, ClusterVerb, DeployVerb, DryRunName, KeyVerb, KindName, RegistryVerb, TokenVerb, Unbind, UserVerb,
-    Verb, builds, repos,
+    ClusterVerb, DeployVerb, KeyVerb, KindName, RegistryVerb, TokenVerb, UserVerb, Verb, builds, repos,
 };
 
 /// One call of the API.
@@ -96,8 +95,8 @@ pub(crate) fn request(verb: Verb, files: &mut dyn Files) -> Result<Option<Reques
         ),
         Verb::Registry(verb) => registry(verb, files)?,
         Verb::Cluster(verb) => cluster(verb, files)?,
-        Verb::Bind(bind) => bind_request(bind),
-        Verb::Unbind(unbind) => unbind_request(&unbind),
+        Verb::Bind(bind) => super::bind::bind(*bind)?,
+        Verb::Unbind(unbind) => super::bind::unbind(&unbind),
         Verb::Build(verb) => builds::request(verb),
         Verb::Deploy(verb) => deploy(verb),
         Verb::Webhook(verb) => super::webhooks::request(verb, files)?,
@@ -226,41 +225,6 @@ fn cluster(verb: ClusterVerb, files: &mut dyn Files) -> Result<Request, Problem>
     })
 }
 
-fn bind_request(bind: Bind) -> Request {
-    let repo = &bind.repo;
-    if let Some(registry) = &bind.registry {
-        let mut body = json!({"registry": registry});
-        if let Some(image) = &bind.image {
-            body["image"] = json!(image);
-        }
-        let sentence = format!("{repo} is bound to registry {registry}.");
-        return send("PUT", format!("/repos/{repo}/bindings/registry"), body, says(sentence));
-    }
-    let cluster = bind.cluster.as_ref().map(|c| c.as_str()).unwrap_or_default();
-    let dry_run = match bind.dry_run {
-        DryRunName::Off => "off",
-        DryRunName::Warn => "warn",
-        DryRunName::Enforce => "enforce",
-    };
-    let body = json!({
-        "cluster": cluster, "branch": bind.branch, "path": bind.path, "namespace": bind.namespace,
-        "prune": !bind.no_prune, "dry_run": dry_run, "allow_namespaces": bind.allow_namespace,
-        "cluster_scoped": bind.cluster_scoped,
-    });
-    let sentence = format!("{repo} is bound to cluster {cluster}, namespace {}.", bind.namespace);
-    send("PUT", format!("/repos/{repo}/bindings/cluster"), body, says(sentence))
-}
-
-fn unbind_request(unbind: &Unbind) -> Request {
-    let repo = &unbind.repo;
-    let what = if unbind.registry { "registry" } else { "cluster" };
-    call(
-        "DELETE",
-        format!("/repos/{repo}/bindings/{what}"),
-        says(format!("{repo} is bound to no {what} any more.")),
-    )
-}
-
 fn deploy(verb: DeployVerb) -> Request {
     const COLUMNS: &[&str] = &["number", "state", "phase", "cluster", "commit", "title", "actor", "created"];
     match verb {
@@ -339,6 +303,30 @@ mod tests {
             assert!(parsed.is_err(), "{wrong}");
         }
         assert_eq!(request_of("build start app v1").body, Some(json!({"ref": "v1"})));
+    }
+
+    #[test]
+    fn a_binding_grants_what_is_named_and_nothing_else() {
+        let body = |line: &str| request_of(line).body.expect("a body");
+        let plain = body("bind m --cluster lab");
+        assert_eq!((&plain["pod_security"], &plain["adopt"]), (&json!("baseline"), &json!(false)));
+        assert_eq!((&plain["allow_kinds"], &plain["deny_kinds"]), (&json!([]), &json!([])));
+        let wide =
+            body("bind m --cluster lab --adopt --pod-security privileged --allow-kind Role --deny-kind Pod");
+        assert_eq!((&wide["pod_security"], &wide["adopt"]), (&json!("privileged"), &json!(true)));
+        assert_eq!((&wide["allow_kinds"], &wide["deny_kinds"]), (&json!(["Role"]), &json!(["Pod"])));
+        let plain = body("bind app --registry local");
+        assert_eq!((&plain["may_pull"], &plain["builds"]), (&json!([]), &json!({})));
+        let wide = body(
+            "bind app --registry local --cache-group team --may-pull base --any-frontend --remote-add \
+             --build-limit network=none --test-limit memory=4GiB --test-limit network=bridge",
+        );
+        assert_eq!((&wide["cache_group"], &wide["may_pull"]), (&json!("team"), &json!(["base"])));
+        assert_eq!((&wide["any_frontend"], &wide["remote_add"]), (&json!(true), &json!(true)));
+        assert_eq!(wide["builds"], json!({"network": "none"}));
+        assert_eq!(wide["tests"], json!({"memory": "4GiB", "network": "bridge"}));
+        let wrong = Cli::try_parse_from("slipway bind app --registry r --test-limit cpus=many".split(' '));
+        assert!(request(wrong.expect("parses").verb, &mut NoFiles).is_err());
     }
 
     #[test]

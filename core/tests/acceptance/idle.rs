@@ -24,6 +24,9 @@ pub(super) fn cluster() -> ClusterBinding {
         dry_run: DryRun::Off,
         allow_namespaces: BTreeSet::new(),
         cluster_scoped: false,
+        kinds: Default::default(),
+        pod_security: Default::default(),
+        adopt: false,
     }
 }
 

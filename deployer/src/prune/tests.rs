@@ -14,6 +14,9 @@ fn binding(prune: bool) -> ClusterBinding {
         dry_run: slipway_core::target::DryRun::Off,
         allow_namespaces: Default::default(),
         cluster_scoped: true,
+        kinds: Default::default(),
+        pod_security: Default::default(),
+        adopt: false,
     }
 }
 

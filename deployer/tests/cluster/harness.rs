@@ -87,6 +87,9 @@ impl Repo {
             dry_run: DryRun::Off,
             allow_namespaces: Default::default(),
             cluster_scoped: false,
+            kinds: Default::default(),
+            pod_security: Default::default(),
+            adopt: false,
         };
         let (notebook, prune, stop) =
             (Notebook::default(), PruneConfirmation::None, CancellationToken::new());

@@ -325,7 +325,7 @@ async fn what_the_cluster_refuses_is_refused_whole_with_its_place() {
     // The same words before a push.
     let refused = repo
         .connection
-        .dry_run(&repo.binding, manifests(&[("good.yaml", &good), ("bad.yaml", &bad)]))
+        .dry_run(&repo.binding, manifests(&[("good.yaml", &good), ("bad.yaml", &bad)]), &[])
         .await
         .expect("answers");
     assert!(refused.len() == 1 && refused[0].starts_with("bad.yaml:1: Deployment"), "{refused:?}");
@@ -337,14 +337,44 @@ async fn what_the_cluster_refuses_is_refused_whole_with_its_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_kubectl_applied_is_taken_over_with_all_its_fields() {
     let lab = Lab::new();
-    let repo = lab.repo(1).await;
+    let mut repo = lab.repo(1).await;
     let theirs = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: '1', dropped: 'x'}\n";
     lab.feed(&["apply", "-f", "-"], theirs);
-    let ours = config_map("a", "1");
+    let (ours, new) = (config_map("a", "1"), config_map("b", "1"));
+    // Not before somebody says so, and then nothing else is written either; the gate says the same.
+    let told =
+        repo.connection.dry_run(&repo.binding, manifests(&[("a.yaml", &ours)]), &[]).await.expect("asked");
+    assert!(told.len() == 1 && told[0].contains("a.yaml:1") && told[0].contains("--adopt"), "{told:?}");
+    let refused = repo.deploy(&[("a.yaml", &ours), ("b.yaml", &new)]).await.expect_err("somebody else's");
+    assert!(
+        matches!(refused, DeployError::Foreign(_)) && refused.to_string().contains("--adopt"),
+        "{refused}"
+    );
+    assert!(!lab.has("cm/b") && lab.here(&["get", "cm", "a", "-o", "jsonpath={.data.dropped}"]) == "x");
+    assert!(repo.notebook.inventory().is_empty(), "what is not ours is not written down as ours");
+    repo.binding.adopt = true;
     assert_eq!(repo.deployed(&[("a.yaml", &ours)]).await, ["ConfigMap/a Configured Healthy"]);
     assert_eq!(lab.here(&["get", "cm", "a", "-o", "jsonpath={.data}"]), r#"{"a":"1"}"#);
     let annotations = lab.here(&["get", "cm", "a", "-o", "jsonpath={.metadata.annotations}"]);
     assert!(!annotations.contains("last-applied"), "{annotations}");
+}
+
+/// Who takes the marks off does not take the object away from the repository that made it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_this_repository_made_stays_its_own_without_its_marks() {
+    let lab = Lab::new();
+    let repo = lab.repo(1).await;
+    let ours = config_map("a", "1");
+    repo.deployed(&[("a.yaml", &ours)]).await;
+    lab.here(&["annotate", "cm", "a", "slipway.dev/owned-by-"]);
+    let known = repo.notebook.inventory();
+    let gate = repo.connection.dry_run(&repo.binding, manifests(&[("a.yaml", &ours)]), &known);
+    assert!(gate.await.expect("asked").is_empty());
+    assert_eq!(repo.deployed(&[("a.yaml", &ours)]).await, ["ConfigMap/a Configured Healthy"]);
+    // Made anew by somebody else, it is theirs.
+    lab.here(&["delete", "cm", "a"]);
+    lab.here(&["create", "configmap", "a", "--from-literal=theirs=1"]);
+    assert!(matches!(repo.deploy(&[("a.yaml", &ours)]).await, Err(DeployError::Foreign(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

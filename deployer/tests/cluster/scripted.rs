@@ -19,6 +19,8 @@ use slipway_deployer::{Clusters, DeployError, Journal, PruneConfirmation, Timing
 
 use crate::harness::{Repo, cluster, config_map};
 
+mod policy;
+
 /// What happens to a request instead of its answer.
 #[derive(Clone)]
 enum Fault {
@@ -505,7 +507,7 @@ const _: fn() = || {
     #[allow(unused)]
     fn a_reconcile_can_be_spawned(repo: &'static Repo) {
         spawnable(repo.connection.reconcile(repo.work(&[]), &repo.notebook, &repo.stop));
-        spawnable(repo.connection.dry_run(&repo.binding, Vec::new()));
+        spawnable(repo.connection.dry_run(&repo.binding, Vec::new(), &[]));
         spawnable(repo.connection.diff(repo.work(&[])));
     }
 };

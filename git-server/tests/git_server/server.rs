@@ -205,9 +205,7 @@ impl Server {
             created: now(),
         };
         self.store.put_registry(&registry, None).expect("recorded");
-        self.store
-            .bind_registry(&RegistryBinding { repo: repo.id, registry: name, image: "app".into() })
-            .expect("bound");
+        self.store.bind_registry(&RegistryBinding::plain(repo.id, name, "app".into())).expect("bound");
     }
 
     /// A user with a fresh key.

@@ -14,6 +14,8 @@ use bollard::models::{BuildInfo, BuildInfoAux};
 use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
 use bollard::{BollardRequest, Docker};
 use futures_util::StreamExt;
+use slipway_core::ceilings::{Bytes, Cpus};
+use slipway_core::spec::Network;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +29,7 @@ use crate::error::HookError;
 use crate::limits::{BUILD_SILENCE, LOG_LINE_BYTES_MAX};
 use crate::log::BuildLog;
 use crate::log::mask::Lines;
+use crate::permit::{self, Names};
 
 /// What to build.
 pub(crate) struct ImageBuild {
@@ -44,6 +47,15 @@ pub(crate) struct ImageBuild {
     /// "the image build" or "the test".
     pub(crate) what: &'static str,
     pub(crate) logins: Logins,
+    /// Under which its cache mounts lie.
+    pub(crate) caches: String,
+    /// What `RUN` steps reach.
+    pub(crate) network: Network,
+    /// Memory and processors, where the builder bounds them.
+    pub(crate) memory: Option<Bytes>,
+    pub(crate) cpus: Option<Cpus>,
+    /// Images that it may not use, whoever names them.
+    pub(crate) forbidden: Names,
 }
 
 impl Engine {
@@ -107,6 +119,9 @@ impl Engine {
                     Some(Ok(info)) => {
                         silent_since = Instant::now();
                         watching.take(info).await;
+                        if let Some(image) = watching.forbidden(&build.forbidden) {
+                            break Err(permit::not_yours("a base image or its triggers", &image));
+                        }
                     }
                 },
             }
@@ -141,7 +156,9 @@ impl Engine {
             dockerfile: build.plan.dockerfile_in_context(),
             t: Some(build.tag.clone()),
             target: build.target.clone(),
-            buildargs: (!build.args.is_empty()).then(|| build.args.clone()),
+            buildargs: Some(build.arguments(buildkit)).filter(|args| !args.is_empty()),
+            // BuildKit knows no other networks than none and its own.
+            networkmode: (build.network < Network::Bridge).then(|| "none".to_owned()),
             labels: Some(build.labels.clone()),
             rm: true,
             forcerm: true,
@@ -163,7 +180,11 @@ impl Engine {
                 options.session = Some(session_id());
                 (docker, options, logins)
             }
-            (false, _) => (docker.with_request_modifier(url_safe_login), options, logins),
+            (false, _) => {
+                let bounds = build.bounds();
+                let docker = docker.with_request_modifier(move |r| with_bounds(url_safe_login(r), &bounds));
+                (docker, options, logins)
+            }
         }
     }
 
@@ -174,6 +195,24 @@ impl Engine {
             DockerError::DockerResponseServerError { message, .. } => failure::read(&message, known),
             other => self.failure("the image build", other),
         }
+    }
+}
+
+impl ImageBuild {
+    /// The build's arguments, and for BuildKit ours: the namespace of cache mounts is no argument that slipway.toml can set.
+    fn arguments(&self, buildkit: bool) -> HashMap<String, String> {
+        let mut args = self.args.clone();
+        if buildkit {
+            args.insert("BUILDKIT_CACHE_MOUNT_NS".to_owned(), self.caches.clone());
+        }
+        args
+    }
+
+    /// What the classic builder bounds its steps by; BuildKit passes over it.
+    fn bounds(&self) -> String {
+        let memory = self.memory.map(|m| format!("&memory={0}&memswap={0}", m.0)).unwrap_or_default();
+        let cpus = self.cpus.map(|c| format!("&cpuperiod=100000&cpuquota={}", u64::from(c.0) * 100));
+        format!("{memory}{}", cpus.unwrap_or_default())
     }
 }
 
@@ -245,6 +284,12 @@ impl<'a> Watching<'a> {
         }
     }
 
+    /// An image that the builder has begun to look for, and that is not to be used: a trigger (`ONBUILD`) of a base image
+    /// can name one that the Dockerfile does not.
+    fn forbidden(&self, names: &Names) -> Option<String> {
+        self.progress.images().iter().find(|image| names.has(image)).cloned()
+    }
+
     fn known(&self) -> Known<'_> {
         Known { step: self.progress.failed_step(), target: self.target, dockerfile: self.dockerfile }
     }
@@ -286,6 +331,19 @@ fn with_query(mut request: BollardRequest, from: &str, to: &str) -> BollardReque
     let query = parts.path_and_query.as_ref().and_then(|p| p.query()).unwrap_or_default();
     let mended: Vec<&str> = query.split('&').map(|pair| if pair == from { to } else { pair }).collect();
     if let Ok(path) = format!("{path}?{}", mended.join("&")).parse() {
+        parts.path_and_query = Some(path);
+        if let Ok(uri) = http::Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
+}
+
+/// The request with more in its query. (bollard's own fields end at 2 GiB.)
+fn with_bounds(mut request: BollardRequest, bounds: &str) -> BollardRequest {
+    let mut parts = request.uri().clone().into_parts();
+    let before = parts.path_and_query.as_ref().map(|p| p.as_str().to_owned()).unwrap_or_default();
+    if let Ok(path) = format!("{before}{bounds}").parse() {
         parts.path_and_query = Some(path);
         if let Ok(uri) = http::Uri::from_parts(parts) {
             *request.uri_mut() = uri;

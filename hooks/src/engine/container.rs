@@ -1,11 +1,12 @@
 //! One test container: made from an image id, watched, and always removed.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error as DockerError;
-use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::models::{ContainerCreateBody, ContainerCreateResponse, HostConfig};
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, KillContainerOptionsBuilder,
     RemoveContainerOptionsBuilder,
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Engine, Labels, is_missing};
 use crate::error::{HookError, one_line};
-use crate::limits::{ENGINE_CALL, LOG_LINE_BYTES_MAX, TEST_OUTPUT_REST, TEST_PIDS_MAX};
+use crate::limits::{ENGINE_CALL, LOG_LINE_BYTES_MAX, TEST_OUTPUT_REST};
 use crate::log::BuildLog;
 use crate::log::mask::Lines;
 
@@ -28,10 +29,13 @@ pub(crate) struct TestRun {
     /// The image's id: never a tag, which can move.
     pub(crate) image: String,
     pub(crate) argv: Vec<String>,
-    /// `none` or `bridge`.
-    pub(crate) network: &'static str,
+    /// `none`, `bridge`, or the name of a network.
+    pub(crate) network: String,
     pub(crate) memory_bytes: u64,
     pub(crate) cpus: f64,
+    pub(crate) pids: u32,
+    /// What it may write to its own file system, in bytes.
+    pub(crate) disk_bytes: Option<u64>,
     pub(crate) timeout: Duration,
     /// The container's name, by which it is found again after a crash.
     pub(crate) name: String,
@@ -58,9 +62,15 @@ impl Engine {
         log: &BuildLog,
         stop: &CancellationToken,
     ) -> Result<(), HookError> {
-        let options = CreateContainerOptionsBuilder::default().name(&run.name).build();
-        let creating = self.docker()?.create_container(Some(options), self.body(run));
-        let created = self.call("the test", creating).await?;
+        let created = match self.create_test(run).await? {
+            // Only some of the engine's storage drivers can bound a container's disk.
+            Err(e) if run.disk_bytes.is_some() && is_no_storage_bound(&e) => {
+                log.line("note: the engine's storage cannot bound what a test writes; it is not bounded")
+                    .await;
+                self.create_test(&TestRun { disk_bytes: None, ..run.clone() }).await?
+            }
+            created => created,
+        };
         let id = match created {
             Ok(created) => created.id,
             Err(e) if is_missing(&e) => return Err(HookError::ImageGone { image: run.image.clone() }),
@@ -74,6 +84,14 @@ impl Engine {
         }
         guard.docker = None;
         outcome
+    }
+
+    async fn create_test(
+        &self,
+        run: &TestRun,
+    ) -> Result<Result<ContainerCreateResponse, DockerError>, HookError> {
+        let options = CreateContainerOptionsBuilder::default().name(&run.name).build();
+        self.call("the test", self.docker()?.create_container(Some(options), self.body(run))).await
     }
 
     fn body(&self, run: &TestRun) -> ContainerCreateBody {
@@ -94,8 +112,9 @@ impl Engine {
                 memory: Some(memory),
                 memory_swap: Some(memory),
                 nano_cpus: Some((run.cpus * 1e9) as i64),
-                pids_limit: Some(TEST_PIDS_MAX),
-                network_mode: Some(run.network.to_owned()),
+                pids_limit: Some(i64::from(run.pids)),
+                network_mode: Some(run.network.clone()),
+                storage_opt: run.disk_bytes.map(|b| HashMap::from([("size".to_owned(), b.to_string())])),
                 cap_drop: Some(vec!["ALL".to_owned()]),
                 security_opt: Some(vec!["no-new-privileges".to_owned()]),
                 init: Some(true),
@@ -202,6 +221,12 @@ impl Engine {
             Err(e) => Err(self.failure("removing a container", e)),
         }
     }
+}
+
+/// True where the engine's storage driver has no bound for a container.
+fn is_no_storage_bound(e: &DockerError) -> bool {
+    matches!(e, DockerError::DockerResponseServerError { message, .. }
+        if message.contains("storage-opt") || message.contains("storage option") || message.contains("StorageOpt"))
 }
 
 /// True where the engine is removing it at this moment.

@@ -15,6 +15,8 @@ pub(crate) struct Progress {
     steps: HashMap<String, Step>,
     numbers: usize,
     failed: Option<String>,
+    /// The images that the last message tells of.
+    images: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -38,9 +40,15 @@ impl Progress {
         self.failed.as_deref()
     }
 
+    /// The images that the builder looks for, by the last message.
+    pub(crate) fn images(&self) -> &[String] {
+        &self.images
+    }
+
     /// Takes one message, gives the lines it makes.
     pub(crate) fn take(&mut self, status: &StatusResponse) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
+        self.images = status.vertexes.iter().filter_map(|v| image_of(&v.name)).map(str::to_owned).collect();
         for vertex in &status.vertexes {
             self.vertex(vertex, &mut out);
         }
@@ -145,6 +153,18 @@ impl Progress {
     }
 }
 
+/// The image that a step of this name is about: `[internal] load metadata for IMAGE`, `[2/3] FROM IMAGE`, `FROM IMAGE`.
+fn image_of(step: &str) -> Option<&str> {
+    let rest = match step.strip_prefix("[internal] load metadata for ") {
+        Some(rest) => rest,
+        None => {
+            let bare = step.strip_prefix('[').and_then(|s| s.split_once("] ")).map_or(step, |(_, rest)| rest);
+            bare.strip_prefix("FROM ")?
+        }
+    };
+    rest.split_whitespace().next()
+}
+
 fn with_head(head: &str, line: &[u8]) -> Vec<u8> {
     [head.as_bytes(), line].concat()
 }
@@ -201,6 +221,20 @@ mod tests {
             ["#2 0.000 hello", "#2 end", "#2 DONE 2.0s"]
         );
         assert_eq!(progress.failed_step(), None);
+    }
+
+    #[test]
+    fn images_that_are_looked_for_are_told() {
+        let mut progress = Progress::default();
+        let names = [
+            "[internal] load metadata for h:5/a:1",
+            "[x 2/3] FROM h/b@sha256:0",
+            "FROM c",
+            "[2/2] RUN echo FROM d",
+        ];
+        let vertexes = names.iter().map(|n| vertex(n, false, false)).collect();
+        shown(&mut progress, StatusResponse { vertexes, ..StatusResponse::default() });
+        assert_eq!(progress.images(), ["h:5/a:1", "h/b@sha256:0", "c"]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ impl HookError {
             | Self::Context { .. }
             | Self::ContextTooLarge { .. }
             | Self::Dockerfile { .. }
+            | Self::NotAllowed { .. }
             | Self::CopySource { .. }
             | Self::BaseImage { .. }
             | Self::BaseImageUnreachable { .. }
@@ -60,6 +61,7 @@ impl HookError {
             Self::Dockerfile { line: None, message } => {
                 (format!("The Dockerfile is wrong: {message}."), "Mend it and push again.".into())
             }
+            Self::NotAllowed { what, cure } => (format!("{what}."), cure.clone()),
             Self::CopySource { path } => (
                 format!("The Dockerfile copies {path:?}, which is not in the build context."),
                 "Commit it, correct the path, or take it out of .dockerignore.".into(),

@@ -16,12 +16,14 @@ use crate::mark::{BuildId, CONTAINER};
 pub struct Swept {
     /// Containers.
     pub containers: usize,
+    /// Networks.
+    pub networks: usize,
     /// Private tags, and the images that had no other and that nobody uses.
     pub images: usize,
 }
 
 impl Hooks {
-    /// Removes what the build left in the engine: its containers and its private tags. The cache stays.
+    /// Removes what the build left in the engine: its containers, networks and private tags. The cache stays.
     ///
     /// # Errors
     /// Where the engine does not answer; the next [`Hooks::sweep`] does the rest.
@@ -30,13 +32,16 @@ impl Hooks {
         for id in self.containers(Some(job.id())).await? {
             self.engine.remove_container(&id).await?;
         }
+        for name in self.networks(Some(job.id())).await? {
+            self.engine.remove_network(&name).await?;
+        }
         for purpose in ["", "-test"] {
             self.untag(&self.private_tag(job, purpose)).await?;
         }
         Ok(())
     }
 
-    /// At start: removes every container of this installation (no test outlives its server) and the private tags of all builds but
+    /// At start: removes every container and network of this installation (no test outlives its server) and the private tags of all builds but
     /// the unfinished ones.
     ///
     /// # Errors
@@ -46,6 +51,10 @@ impl Hooks {
         for id in self.containers(None).await? {
             self.engine.remove_container(&id).await?;
             swept.containers += 1;
+        }
+        for name in self.networks(None).await? {
+            self.engine.remove_network(&name).await?;
+            swept.networks += 1;
         }
         let docker = self.engine.docker()?;
         let images = self.engine.must("the sweep", docker.list_images(None::<ListImagesOptions>)).await?;
@@ -69,6 +78,12 @@ impl Hooks {
             .into_iter()
             .filter(|c| c.names.iter().flatten().any(|name| self.marks.is_container(name, build)));
         Ok(ours.filter_map(|c| c.id).collect())
+    }
+
+    /// The names of our networks: all, or those of one build.
+    async fn networks(&self, build: Option<BuildId>) -> Result<Vec<String>, HookError> {
+        let found = self.engine.networks().await?;
+        Ok(found.into_iter().filter(|name| self.marks.is_network(name, build)).collect())
     }
 
     /// Takes a name of ours away, and the image with its last one, unless somebody needs it.

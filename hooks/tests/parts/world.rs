@@ -48,7 +48,8 @@ impl World {
         let logs = Arc::new(BuildLogs::new(folder.path().join("builds")));
         let build = build(commit);
         let log = logs.writer(REPO, build.number, &[Secret::new("top-secret-word")]).await.expect("log");
-        let job = Job { repo, build, snapshot, log, logins: Vec::new() };
+        let permit = Arc::default();
+        let job = Job { repo, build, snapshot, log, logins: Vec::new(), permit };
         Self { hooks: hooks(marks(&server)), job, logs, server, _folder: folder }
     }
 

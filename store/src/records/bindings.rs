@@ -2,9 +2,10 @@
 
 use slipway_core::accept::Bindings;
 use slipway_core::target::{ClusterBinding, RegistryBinding};
-use slipway_core::{Problem, RepoId};
+use slipway_core::{Problem, RegistryName, RepoId};
 
 use super::refusal;
+use crate::engine::Scan;
 use crate::error::StoreError;
 use crate::keys;
 use crate::limits::TEXT_BYTES_MAX;
@@ -19,6 +20,13 @@ impl View<'_> {
             registry: self.get(&keys::registry_binding(repo))?,
             cluster: self.get(&keys::cluster_binding(repo))?,
         })
+    }
+
+    /// The repositories that are bound to a registry.
+    pub fn bound_to_registry(&self, registry: &RegistryName) -> Result<Vec<RepoId>, StoreError> {
+        let marks = self.keys(&keys::bound_to_registry(registry), Scan::Up);
+        let ids = marks.map(|mark| Ok(mark?.last_number().map(RepoId)));
+        ids.filter_map(Result::transpose).collect()
     }
 }
 

@@ -110,7 +110,7 @@ pub(crate) fn cluster(name: &str) -> Cluster {
 }
 
 pub(crate) fn registry_binding(repo: RepoId, name: &str) -> RegistryBinding {
-    RegistryBinding { repo, registry: registry_name(name), image: "app".into() }
+    RegistryBinding::plain(repo, registry_name(name), "app".into())
 }
 
 pub(crate) fn cluster_binding(repo: RepoId, name: &str) -> ClusterBinding {
@@ -124,6 +124,9 @@ pub(crate) fn cluster_binding(repo: RepoId, name: &str) -> ClusterBinding {
         dry_run: DryRun::Warn,
         allow_namespaces: BTreeSet::from(["other".to_owned()]),
         cluster_scoped: false,
+        kinds: Default::default(),
+        pod_security: Default::default(),
+        adopt: false,
     }
 }
 

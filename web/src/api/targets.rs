@@ -8,9 +8,13 @@ use axum::routing::{delete, get, post, put};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use slipway_core::target::{Cluster, ClusterBinding, DryRun, Registry, RegistryBinding, RegistryKind};
+use slipway_core::ceilings::Ceilings;
+use slipway_core::kind_rules::KindRules;
+use slipway_core::target::{
+    Cluster, ClusterBinding, DryRun, PodSecurity, Registry, RegistryBinding, RegistryKind,
+};
 use slipway_core::{ClusterName, RegistryName, Secret};
-use slipway_forge::bindings::NewClusterBinding;
+use slipway_forge::bindings::{NewClusterBinding, NewRegistryBinding};
 use slipway_forge::targets::NewRegistry;
 use slipway_forge::{Page, bindings, targets};
 
@@ -163,6 +167,17 @@ async fn show_bindings(visit: Visit, Path(repo): Path<String>) -> Answer<Json<Va
 struct RegistryBindingBody {
     registry: RegistryName,
     image: Option<String>,
+    cache_group: Option<String>,
+    #[serde(default)]
+    may_pull: BTreeSet<String>,
+    #[serde(default)]
+    any_frontend: bool,
+    #[serde(default)]
+    remote_add: bool,
+    #[serde(default)]
+    builds: Ceilings,
+    #[serde(default)]
+    tests: Ceilings,
 }
 
 async fn bind_registry(
@@ -170,9 +185,17 @@ async fn bind_registry(
     Path(repo): Path<String>,
     Body(new): Body<RegistryBindingBody>,
 ) -> Answer<Json<RegistryBinding>> {
-    let bind =
-        move |forge: &_, caller: &_| bindings::bind_registry(forge, caller, &repo, new.registry, new.image);
-    visit.ask(bind).await.map(Json)
+    let new = NewRegistryBinding {
+        registry: new.registry,
+        image: new.image,
+        cache_group: new.cache_group,
+        may_pull: new.may_pull,
+        any_frontend: new.any_frontend,
+        remote_add: new.remote_add,
+        builds: new.builds,
+        tests: new.tests,
+    };
+    visit.ask(move |forge, caller| bindings::bind_registry(forge, caller, &repo, new)).await.map(Json)
 }
 
 async fn unbind_registry(visit: Visit, Path(repo): Path<String>) -> Answer<StatusCode> {
@@ -195,6 +218,14 @@ struct ClusterBindingBody {
     allow_namespaces: BTreeSet<String>,
     #[serde(default)]
     cluster_scoped: bool,
+    #[serde(default)]
+    allow_kinds: BTreeSet<String>,
+    #[serde(default)]
+    deny_kinds: BTreeSet<String>,
+    #[serde(default)]
+    pod_security: PodSecurity,
+    #[serde(default)]
+    adopt: bool,
 }
 
 fn yes() -> bool {
@@ -215,6 +246,9 @@ async fn bind_cluster(
         dry_run: new.dry_run,
         allow_namespaces: new.allow_namespaces,
         cluster_scoped: new.cluster_scoped,
+        kinds: KindRules { allow: new.allow_kinds, deny: new.deny_kinds },
+        pod_security: new.pod_security,
+        adopt: new.adopt,
     };
     visit.ask(move |forge, caller| bindings::bind_cluster(forge, caller, &repo, new)).await.map(Json)
 }

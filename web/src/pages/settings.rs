@@ -4,9 +4,11 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use slipway_core::accept::Bindings;
-use slipway_core::target::{ClusterBinding, DryRun, RegistryBinding, RepoRecord};
+use slipway_core::ceilings::Ceilings;
+use slipway_core::kind_rules::KindRules;
+use slipway_core::target::{ClusterBinding, DryRun, PodSecurity, RegistryBinding, RepoRecord};
 use slipway_core::{Action, ClusterName, RegistryName, RepoName, Role, UserName};
-use slipway_forge::bindings::NewClusterBinding;
+use slipway_forge::bindings::{NewClusterBinding, NewRegistryBinding};
 use slipway_forge::repositories::RepoChange;
 use slipway_forge::{Page, bindings, default_branch, grants, repositories, targets};
 
@@ -32,6 +34,13 @@ struct SettingsPage {
     cluster_branch: String,
     cluster_dry_run: &'static str,
     cluster_allows: String,
+    kinds_allowed: String,
+    kinds_denied: String,
+    pod_security: &'static str,
+    /// Names of repositories whose images builds may use, for owners; how many, for others.
+    may_pull: String,
+    builds_said: String,
+    tests_said: String,
     /// What an owner can bind to; empty for everybody else.
     registries: Vec<RegistryName>,
     clusters: Vec<ClusterName>,
@@ -43,7 +52,7 @@ struct SettingsPage {
 pub(crate) async fn show(visit: Visit, Path(repo): Path<String>) -> Answer<Response> {
     let seen = visit.see(&repo).await?;
     let owner = visit.is_owner();
-    let (head, (grants, bindings), registries, clusters, (webhooks, deliveries)) = visit
+    let (head, (grants, bindings, may_pull), registries, clusters, (webhooks, deliveries)) = visit
         .ask(move |forge, caller| {
             let (all, mut registries, mut clusters) = (Page::whole(), Vec::new(), Vec::new());
             let head = default_branch::show(forge, caller, &repo).ok().flatten();
@@ -53,8 +62,16 @@ pub(crate) async fn show(visit: Visit, Path(repo): Path<String>) -> Answer<Respo
                 clusters = targets::clusters(forge, caller, &all)?.rows;
             }
             let told = webhooks::rows(forge, caller, &repo)?;
-            let shown = (grants, bindings::show(forge, caller, &repo)?);
-            Ok((head, shown, registries, clusters, told))
+            let bound = bindings::show(forge, caller, &repo)?;
+            let may_pull = match &bound.registry {
+                Some(binding) if owner => {
+                    let names = bindings::may_pull(forge, caller, binding)?;
+                    names.iter().map(RepoName::as_str).collect::<Vec<_>>().join(" ")
+                }
+                Some(binding) if !binding.may_pull.is_empty() => format!("{} others", binding.may_pull.len()),
+                _ => String::new(),
+            };
+            Ok((head, (grants, bound, may_pull), registries, clusters, told))
         })
         .await?;
     let Bindings { registry, cluster } = bindings;
@@ -67,6 +84,12 @@ pub(crate) async fn show(visit: Visit, Path(repo): Path<String>) -> Answer<Respo
         cluster_branch: bound.map_or_else(|| "main".to_owned(), |b| b.branch.short().to_owned()),
         cluster_dry_run: bound.map_or("warn", |b| dry_run_word(b.dry_run)),
         cluster_allows: bound.map(|b| join(&b.allow_namespaces)).unwrap_or_default(),
+        kinds_allowed: bound.map(|b| join(&b.kinds.allow)).unwrap_or_default(),
+        kinds_denied: bound.map(|b| join(&b.kinds.deny)).unwrap_or_default(),
+        pod_security: bound.map(|b| b.pod_security).unwrap_or_default().as_str(),
+        may_pull,
+        builds_said: registry.as_ref().map(|r| r.builds.said()).unwrap_or_default(),
+        tests_said: registry.as_ref().map(|r| r.tests.said()).unwrap_or_default(),
         registries: registries.into_iter().map(|r| r.name).collect(),
         clusters: clusters.into_iter().map(|c| c.name).collect(),
         record: seen.record,
@@ -149,10 +172,8 @@ async fn change_grant(visit: &Visit, repo: String, fields: &Fields) -> Answer<()
 async fn change_binding(visit: &Visit, repo: String, fields: &Fields) -> Answer<()> {
     match fields.verb() {
         "bind-registry" => {
-            let (registry, image) = (RegistryName::parse(fields.text("registry"))?, fields.filled("image"));
-            let bind =
-                move |forge: &_, caller: &_| bindings::bind_registry(forge, caller, &repo, registry, image);
-            visit.ask(bind).await.map(drop)
+            let new = registry_form(fields)?;
+            visit.ask(move |forge, caller| bindings::bind_registry(forge, caller, &repo, new)).await.map(drop)
         }
         "unbind-registry" => {
             visit.ask(move |forge, caller| bindings::unbind_registry(forge, caller, &repo)).await
@@ -168,6 +189,33 @@ async fn change_binding(visit: &Visit, repo: String, fields: &Fields) -> Answer<
     }
 }
 
+fn registry_form(fields: &Fields) -> Answer<NewRegistryBinding> {
+    Ok(NewRegistryBinding {
+        registry: RegistryName::parse(fields.text("registry"))?,
+        image: fields.filled("image"),
+        cache_group: fields.filled("cache_group"),
+        may_pull: words(fields.text("may_pull")),
+        any_frontend: fields.ticked("any_frontend"),
+        remote_add: fields.ticked("remote_add"),
+        builds: ceilings(fields.text("builds"))?,
+        tests: ceilings(fields.text("tests"))?,
+    })
+}
+
+fn words(text: &str) -> std::collections::BTreeSet<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+fn ceilings(text: &str) -> Answer<Ceilings> {
+    let mut all = Ceilings::default();
+    for one in text.split_whitespace() {
+        all.set(one).map_err(|why| {
+            invalid(format!("The limit cannot be read: {why}."), "Write it as memory=4GiB.")
+        })?;
+    }
+    Ok(all)
+}
+
 fn cluster_form(fields: &Fields) -> Answer<NewClusterBinding> {
     let dry_run = match fields.text("dry_run") {
         "off" => DryRun::Off,
@@ -175,6 +223,8 @@ fn cluster_form(fields: &Fields) -> Answer<NewClusterBinding> {
         "enforce" => DryRun::Enforce,
         _ => return Err(invalid("There is no such kind of dry run.", "Choose off, warn or enforce.")),
     };
+    let pod_security = PodSecurity::parse(fields.text("pod_security"))
+        .ok_or_else(|| invalid("There is no such level.", "Choose privileged, baseline or restricted."))?;
     Ok(NewClusterBinding {
         cluster: ClusterName::parse(fields.text("cluster"))?,
         branch: fields.filled("branch"),
@@ -182,7 +232,10 @@ fn cluster_form(fields: &Fields) -> Answer<NewClusterBinding> {
         namespace: fields.filled("namespace"),
         prune: fields.ticked("prune"),
         dry_run,
-        allow_namespaces: fields.text("allow_namespaces").split_whitespace().map(str::to_owned).collect(),
+        allow_namespaces: words(fields.text("allow_namespaces")),
         cluster_scoped: fields.ticked("cluster_scoped"),
+        kinds: KindRules { allow: words(fields.text("allow_kinds")), deny: words(fields.text("deny_kinds")) },
+        pod_security,
+        adopt: fields.ticked("adopt"),
     })
 }

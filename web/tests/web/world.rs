@@ -239,9 +239,7 @@ impl World {
 
     fn bind_and_run(&self) {
         let registry = RegistryName::parse("local").expect("a name");
-        self.store
-            .bind_registry(&RegistryBinding { repo: self.app, registry, image: "app".into() })
-            .expect("bound");
+        self.store.bind_registry(&RegistryBinding::plain(self.app, registry, "app".into())).expect("bound");
         self.store
             .bind_cluster(&ClusterBinding {
                 repo: self.app,
@@ -253,6 +251,9 @@ impl World {
                 dry_run: DryRun::Warn,
                 allow_namespaces: ["other".to_owned()].into(),
                 cluster_scoped: false,
+                kinds: Default::default(),
+                pod_security: Default::default(),
+                adopt: false,
             })
             .expect("bound");
         for state in [BuildState::Succeeded, BuildState::Failed, BuildState::Running] {
