@@ -222,6 +222,27 @@ pub(crate) enum UserVerb {
     },
     /// List the accounts
     List,
+    /// Make an account an owner of the server, or no owner any more
+    Set {
+        /// The account's name
+        name: UserName,
+        /// Owner of the server: may do everything
+        #[arg(long, conflicts_with = "no_owner", required_unless_present = "no_owner")]
+        owner: bool,
+        /// No owner any more
+        #[arg(long)]
+        no_owner: bool,
+    },
+    /// List the signed-in browsers of an account
+    Sessions {
+        /// The account's name
+        name: UserName,
+    },
+    /// Sign an account out everywhere: end all its sessions
+    SignOut {
+        /// The account's name
+        name: UserName,
+    },
     /// Remove an account with its keys, tokens and grants
     Remove {
         /// The account's name

@@ -38,6 +38,7 @@ mod retry;
 mod rollback;
 pub mod runs;
 pub mod server;
+pub mod sessions;
 pub mod shares;
 pub mod sign_in;
 mod start;

@@ -4,10 +4,12 @@
 mod admission;
 mod channel;
 pub(crate) mod exec;
+mod greeting;
 mod host_keys;
 mod listen;
 mod offer;
 mod session;
+mod strangers;
 mod stream;
 
 pub use self::host_keys::{HostKeys, HostKeysError};

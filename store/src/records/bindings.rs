@@ -2,7 +2,7 @@
 
 use slipway_core::accept::Bindings;
 use slipway_core::target::{ClusterBinding, RegistryBinding};
-use slipway_core::{Problem, RepoId};
+use slipway_core::{Problem, RegistryName, RepoId};
 
 use super::refusal;
 use crate::error::StoreError;
@@ -19,6 +19,12 @@ impl View<'_> {
             registry: self.get(&keys::registry_binding(repo))?,
             cluster: self.get(&keys::cluster_binding(repo))?,
         })
+    }
+
+    /// The repositories that are bound to a registry.
+    pub fn repos_bound_to_registry(&self, registry: &RegistryName) -> Result<Vec<RepoId>, StoreError> {
+        let marks = self.all_keys(&keys::bound_to_registry(registry))?;
+        Ok(marks.iter().filter_map(|mark| mark.last_number()).map(RepoId).collect())
     }
 }
 
