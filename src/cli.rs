@@ -179,6 +179,9 @@ pub(crate) struct Serve {
     /// Address for HTTP [default: 127.0.0.1:8080]
     #[arg(long, env = "SLIPWAY_HTTP", hide_env_values = true, value_name = "ADDR")]
     pub(crate) http: Option<SocketAddr>,
+    /// Address for HTTPS; needs [tls] in the configuration [default with it: 127.0.0.1:8443]
+    #[arg(long, env = "SLIPWAY_HTTPS", hide_env_values = true, value_name = "ADDR")]
+    pub(crate) https: Option<SocketAddr>,
     /// Address for SSH [default: 127.0.0.1:2222]
     #[arg(long, env = "SLIPWAY_SSH", hide_env_values = true, value_name = "ADDR")]
     pub(crate) ssh: Option<SocketAddr>,

@@ -84,7 +84,10 @@ fn need_own_image(records: Records<'_>, binding: &RegistryBinding) -> Result<(),
             let name = records.repo(other)?.map(|record| record.name.to_string()).unwrap_or_default();
             return Err(Problem::new(
                 ProblemKind::Conflict,
-                format!("The images of {name} have the path {:?} in {} already.", binding.image, binding.registry),
+                format!(
+                    "The images of {name} have the path {:?} in {} already.",
+                    binding.image, binding.registry
+                ),
                 "Name another path with --image, or the same one if they shall share it.",
             ));
         }

@@ -32,6 +32,7 @@ pub mod origin;
 mod outside;
 pub mod pace;
 mod page;
+mod probes;
 mod refusal;
 pub mod repositories;
 mod retry;

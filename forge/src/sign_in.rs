@@ -200,7 +200,8 @@ fn fits(records: Records<'_>, named: Option<&str>, user: &UserName) -> Result<bo
 /// Counts a failure, tells the log, and says what the client is told.
 fn failed(forge: &Forge, account: &str, reason: Reason, at: At) -> Problem {
     // A token in the place of the account is a secret; its public part is none.
-    let account = if account.trim_start().starts_with("slp_") { public_id(account.trim_start()) } else { account };
+    let account =
+        if account.trim_start().starts_with("slp_") { public_id(account.trim_start()) } else { account };
     let account: String = account.chars().take(100).collect::<String>().to_ascii_lowercase();
     let why = match &reason {
         Reason::Unknown => "no such token",

@@ -37,8 +37,8 @@ pub(crate) const REF_PREFIXES_MAX: usize = 65_536;
 pub(crate) const REF_PREFIX_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of one request or negotiation (everything but packs), decompressed.
 pub(crate) const REQUEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Bytes of the command list of one push.
-pub(crate) const COMMAND_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of the command list of one push: half a million refs with names of usual length.
+pub(crate) const COMMAND_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one push certificate.
 pub(crate) const CERTIFICATE_BYTES_MAX: usize = COMMAND_BYTES_MAX;
 /// Bytes of the signature in it.
@@ -115,6 +115,10 @@ pub(crate) const CONNECTION_WAIT: Duration = Duration::from_secs(10);
 /// How long a client that is turned away is given to read why, and how many at once are.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
 pub(crate) const FAREWELLS_MAX: usize = 64;
+/// Refs beyond which new names are not compared with the others' by upper and lower case.
+pub(crate) const ODD_NAMES_LOOKED_AT_MAX: usize = 10_000;
+/// Most new names of a kind that a pusher is warned of.
+pub(crate) const ODD_NAMES_TOLD_MAX: usize = 5;
 /// How long an SSH client that has said what it is may take to say what it offers before it is taken for one that lets the
 /// server speak first.
 pub(crate) const SSH_LISTS_WAIT: Duration = Duration::from_secs(1);

@@ -12,4 +12,6 @@ mod session;
 mod strangers;
 mod stream;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::greeting::first_words;
 pub use self::host_keys::{HostKeys, HostKeysError};

@@ -120,6 +120,18 @@ fn openssh(id: &[u8]) -> Option<u32> {
     Some(digits.fold(0, |number, digit| number * 10 + u32::from(digit - b'0')))
 }
 
+/// Everything here that reads what a client says, for fuzzers.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn first_words(heard: &[u8]) {
+    let Some((line, length)) = id(heard) else { return };
+    let _ = openssh(line);
+    if let Packet::Whole(payload) = packet(heard.get(length..).unwrap_or_default())
+        && let Some(lists) = lists(payload)
+    {
+        let _ = (lists.has_kex("a"), lists.has_key("a"), lists.has_cipher("a"));
+    }
+}
+
 enum Packet<'a> {
     /// More of it has to come.
     Short,

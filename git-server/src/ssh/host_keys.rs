@@ -1,12 +1,13 @@
 //! The keys that prove this server to its clients: made once, kept in DATA/keys, readable by the owner alone.
 //!
-//! Three, so that every client of today finds one that it takes: Ed25519, which all but clients under FIPS rules do;
-//! ECDSA with P-256 for those; RSA for what is left. Which of them a client is shown: `offer.rs`.
+//! Every client of today finds one that it takes: Ed25519, which all but clients under FIPS rules do; ECDSA with P-256 for
+//! those; and RSA, made only once a client comes that knows nothing else. Which of them a client is shown: `offer.rs`.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
@@ -28,9 +29,6 @@ enum Kind {
 }
 
 impl Kind {
-    /// The one that clients are shown first comes first.
-    const ALL: [Self; 3] = [Self::Ed25519, Self::Ecdsa, Self::Rsa];
-
     /// The file's name within the folder of keys.
     fn file(self) -> &'static str {
         match self {
@@ -74,10 +72,14 @@ impl Kind {
     }
 }
 
-/// The host keys, one of each kind, Ed25519 first.
+/// The host keys, one of each kind.
 #[derive(Clone)]
 pub struct HostKeys {
-    pub(super) keys: Vec<PrivateKey>,
+    folder: PathBuf,
+    /// Ed25519 and ECDSA.
+    usual: [PrivateKey; 2],
+    rsa: Arc<OnceLock<PrivateKey>>,
+    making: Arc<Mutex<()>>,
 }
 
 /// Why there is no host key.
@@ -127,31 +129,66 @@ impl From<HostKeysError> for Problem {
 }
 
 impl HostKeys {
-    /// Reads the keys in `folder`; makes the folder, and each key that is not there. Blocking, for a second where the
-    /// RSA key is to be made.
+    /// Reads the keys in `folder`; makes the folder, and an Ed25519 and an ECDSA key where there is none. Blocking.
     ///
     /// # Errors
     /// [`HostKeysError`] where a file cannot be read, written or trusted.
     pub fn load_or_create(folder: &Path) -> Result<Self, HostKeysError> {
-        let load = |kind: Kind| {
-            let path = folder.join(kind.file());
-            match fs::read_to_string(&path) {
-                Ok(text) => read(kind, &path, &text),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => create(kind, folder, &path),
-                Err(cause) => Err(HostKeysError::Disk { what: "read", path, cause }),
-            }
-        };
-        Ok(Self { keys: Kind::ALL.into_iter().map(load).collect::<Result<_, _>>()? })
+        let usual = |kind: Kind| load(kind, folder)?.map_or_else(|| create(kind, folder), Ok);
+        let rsa = OnceLock::new();
+        if let Some(key) = load(Kind::Rsa, folder)? {
+            rsa.get_or_init(|| key);
+        }
+        Ok(Self {
+            folder: folder.into(),
+            usual: [usual(Kind::Ed25519)?, usual(Kind::Ecdsa)?],
+            rsa: Arc::new(rsa),
+            making: Arc::default(),
+        })
+    }
+
+    /// The keys that are there now, Ed25519 first.
+    pub(super) fn now(&self) -> impl Iterator<Item = &PrivateKey> {
+        self.usual.iter().chain(self.rsa.get())
+    }
+
+    /// True if there is an RSA key.
+    pub(super) fn has_rsa(&self) -> bool {
+        self.rsa.get().is_some()
+    }
+
+    /// Makes the RSA key if there is none. Blocking, for a second.
+    ///
+    /// # Errors
+    /// [`HostKeysError`] where it cannot be written.
+    pub(super) fn make_rsa(&self) -> Result<(), HostKeysError> {
+        // Nothing is guarded but the turn: who comes meanwhile waits for the same key.
+        let _turn = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.has_rsa() {
+            let key = create(Kind::Rsa, &self.folder)?;
+            self.rsa.get_or_init(|| key);
+        }
+        Ok(())
     }
 
     /// The public halves as known_hosts lines want them: `ssh-ed25519 AAAA…`, Ed25519 first.
     pub fn public(&self) -> Vec<String> {
-        self.keys.iter().map(|key| key.public_key().to_openssh().unwrap_or_default()).collect()
+        self.now().map(|key| key.public_key().to_openssh().unwrap_or_default()).collect()
     }
 
     /// `SHA256:…` of each, as clients show it.
     pub fn fingerprints(&self) -> Vec<String> {
-        self.keys.iter().map(|key| key.public_key().fingerprint(HashAlg::Sha256).to_string()).collect()
+        self.now().map(|key| key.public_key().fingerprint(HashAlg::Sha256).to_string()).collect()
+    }
+}
+
+/// The key of that kind, if there is one.
+fn load(kind: Kind, folder: &Path) -> Result<Option<PrivateKey>, HostKeysError> {
+    let path = folder.join(kind.file());
+    match fs::read_to_string(&path) {
+        Ok(text) => read(kind, &path, &text).map(Some),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(HostKeysError::Disk { what: "read", path, cause }),
     }
 }
 
@@ -171,7 +208,8 @@ fn read(kind: Kind, path: &Path, text: &str) -> Result<PrivateKey, HostKeysError
 }
 
 /// Written aside and renamed, so that a crash leaves either no key or a whole one.
-fn create(kind: Kind, folder: &Path, path: &Path) -> Result<PrivateKey, HostKeysError> {
+fn create(kind: Kind, folder: &Path) -> Result<PrivateKey, HostKeysError> {
+    let path = &folder.join(kind.file());
     let unreadable =
         |cause: String| HostKeysError::Unreadable { path: path.into(), kind: kind.name(), cause };
     let key = kind.make().map_err(unreadable)?;
@@ -199,11 +237,15 @@ impl std::fmt::Debug for HostKeys {
 mod tests {
     use super::*;
 
+    const ALL: [Kind; 3] = [Kind::Ed25519, Kind::Ecdsa, Kind::Rsa];
+
     #[test]
     fn keys_are_made_once_and_for_the_owner_alone() {
         let dir = tempfile::tempdir().expect("a folder");
         let keys = dir.path().join("keys");
         let first = HostKeys::load_or_create(&keys).expect("made");
+        assert!(!first.has_rsa() && !keys.join(Kind::Rsa.file()).exists(), "nobody needs it yet");
+        std::thread::scope(|all| (0..3).for_each(|_| drop(all.spawn(|| first.make_rsa().expect("made")))));
         let again = HostKeys::load_or_create(&keys).expect("read");
         assert_eq!(first.public(), again.public());
         for (line, kind) in first.public().iter().zip(["ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa"]) {
@@ -211,7 +253,7 @@ mod tests {
         }
         // 3072 bits are 384 bytes, and what is around them.
         assert!(first.public()[2].len() > 540, "{}", first.public()[2]);
-        for kind in Kind::ALL {
+        for kind in ALL {
             let file = keys.join(kind.file());
             let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
             assert_eq!(mode(&file), 0o600);
@@ -223,22 +265,23 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_with_the_first_key_alone_keeps_it_and_gets_the_others() {
+    fn a_folder_with_the_first_key_alone_keeps_it_and_gets_the_other() {
         let dir = tempfile::tempdir().expect("a folder");
+        create(Kind::Ed25519, dir.path()).expect("made");
         let path = dir.path().join(Kind::Ed25519.file());
-        create(Kind::Ed25519, dir.path(), &path).expect("made");
         let before = fs::read(&path).expect("there");
-        assert_eq!(HostKeys::load_or_create(dir.path()).expect("loaded").keys.len(), 3);
+        assert_eq!(HostKeys::load_or_create(dir.path()).expect("loaded").now().count(), 2);
         assert_eq!(fs::read(&path).expect("still there"), before);
     }
 
     #[test]
     fn a_damaged_key_or_one_of_another_kind_is_never_replaced() {
-        for kind in Kind::ALL {
+        for kind in ALL {
             let dir = tempfile::tempdir().expect("a folder");
             let path = dir.path().join(kind.file());
             let other = if kind == Kind::Ed25519 { Kind::Ecdsa } else { Kind::Ed25519 };
-            create(other, dir.path(), &path).expect("made");
+            create(other, dir.path()).expect("made");
+            fs::rename(dir.path().join(other.file()), &path).expect("renamed");
             for text in [fs::read(&path).expect("there"), b"nonsense".to_vec()] {
                 fs::write(&path, &text).expect("written");
                 let refused = HostKeys::load_or_create(dir.path()).expect_err("no such key");

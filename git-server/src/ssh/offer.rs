@@ -13,13 +13,15 @@
 //! change them, and every algorithm here is a strong one.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::server::Config;
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
+use slipway_core::Problem;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::warn;
 
 use super::HostKeys;
 use super::greeting::Client;
@@ -27,6 +29,7 @@ use super::strangers::Strangers;
 use crate::limits::{
     SSH_CHANNEL_PACKETS, SSH_DEAD, SSH_FINITE_MAX, SSH_KEEPALIVE, SSH_PACKET_BYTES, SSH_WINDOW_BYTES,
 };
+use crate::service::blocking;
 
 /// What the server says to be.
 pub(super) const SERVER_ID: &str = concat!("SSH-2.0-Slipway_", env!("CARGO_PKG_VERSION"));
@@ -47,15 +50,18 @@ const FINITE: [kex::Name; 1] = [kex::DH_G14_SHA256];
 const EXTENSIONS: [kex::Name; 2] =
     [kex::EXTENSION_SUPPORT_AS_SERVER, kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER];
 
+const ECDSA: &str = "ecdsa-sha2-nistp256";
+const RSA: [&str; 2] = ["rsa-sha2-512", "rsa-sha2-256"];
+
 const GCM: [cipher::Name; 2] = [cipher::AES_256_GCM, cipher::AES_128_GCM];
 const CTR: [cipher::Name; 3] = [cipher::AES_256_CTR, cipher::AES_192_CTR, cipher::AES_128_CTR];
 const CHACHA: [cipher::Name; 1] = [cipher::CHACHA20_POLY1305];
 
 /// The ways to speak with a client.
 pub(super) struct Offer {
-    host_keys: Vec<PrivateKey>,
-    /// That of nearly all connections.
-    fast: (Way, Arc<Config>),
+    host_keys: HostKeys,
+    /// That of nearly all connections: without an RSA key, and with one.
+    fast: [OnceLock<Arc<Config>>; 2],
     fast_aes: bool,
     finite: Arc<Semaphore>,
     pub(super) strangers: Strangers,
@@ -68,15 +74,19 @@ struct Way {
     ciphers: Vec<cipher::Name>,
     /// The Ed25519 key alone.
     first_key: bool,
+    /// The client takes no other key than RSA's.
+    rsa_alone: bool,
 }
 
 impl Offer {
     pub(super) fn new(host_keys: &HostKeys) -> Self {
-        let host_keys = host_keys.keys.clone();
-        let way = Way { kex: &CURVES, ciphers: GCM.to_vec(), first_key: false };
-        let fast = (way.clone(), Arc::new(config(&host_keys, &way)));
-        let finite = Arc::new(Semaphore::new(SSH_FINITE_MAX));
-        Self { host_keys, fast, fast_aes: has_aes_instructions(), finite, strangers: Strangers::default() }
+        Self {
+            host_keys: host_keys.clone(),
+            fast: Default::default(),
+            fast_aes: has_aes_instructions(),
+            finite: Arc::new(Semaphore::new(SSH_FINITE_MAX)),
+            strangers: Strangers::default(),
+        }
     }
 
     /// The way for that client, and its turn if the key exchange is a dear one: to be held until that is over.
@@ -86,11 +96,27 @@ impl Offer {
             true => Arc::clone(&self.finite).acquire_owned().await.ok(),
             false => None,
         };
-        let config = match way == self.fast.0 {
-            true => Arc::clone(&self.fast.1),
+        if way.rsa_alone && !self.host_keys.has_rsa() {
+            let keys = self.host_keys.clone();
+            let made = blocking(move || keys.make_rsa().map_err(Problem::from)).await;
+            if let Err(problem) = made {
+                warn!(%problem, "there is no RSA host key");
+            }
+        }
+        let config = match way == Way::fast() {
+            true => {
+                let fast = &self.fast[usize::from(self.host_keys.has_rsa())];
+                Arc::clone(fast.get_or_init(|| Arc::new(config(&self.host_keys, &way))))
+            }
             false => Arc::new(config(&self.host_keys, &way)),
         };
         (config, turn)
+    }
+}
+
+impl Way {
+    fn fast() -> Self {
+        Self { kex: &CURVES, ciphers: GCM.to_vec(), first_key: false, rsa_alone: false }
     }
 }
 
@@ -103,7 +129,7 @@ fn way(client: &Client, fast_aes: bool) -> Way {
             Some(_) if fast_aes => GCM.to_vec(),
             _ => all(),
         };
-        return Way { kex: &CURVES, ciphers, first_key: client.openssh.is_none() };
+        return Way { ciphers, first_key: client.openssh.is_none(), ..Way::fast() };
     };
     let has = |ciphers: &[cipher::Name]| ciphers.iter().any(|name| lists.has_cipher(name.as_ref()));
     let ciphers = match client.openssh {
@@ -113,8 +139,10 @@ fn way(client: &Client, fast_aes: bool) -> Way {
     };
     let curves = CURVES.iter().any(|name| lists.has_kex(name.as_ref()));
     let finite = !curves && FINITE.iter().any(|name| lists.has_kex(name.as_ref()));
-    let first_key = client.openssh.is_none() && lists.has_key(Algorithm::Ed25519.as_str());
-    Way { kex: if finite { &FINITE } else { &CURVES }, ciphers, first_key }
+    let ed25519 = lists.has_key(Algorithm::Ed25519.as_str());
+    let rsa_alone = !ed25519 && !lists.has_key(ECDSA) && RSA.iter().any(|name| lists.has_key(name));
+    let first_key = client.openssh.is_none() && ed25519;
+    Way { kex: if finite { &FINITE } else { &CURVES }, ciphers, first_key, rsa_alone }
 }
 
 /// True where the processor has instructions for AES and for GCM's multiplication, which is all of x86-64 since 2013
@@ -129,7 +157,7 @@ fn has_aes_instructions() -> bool {
     false
 }
 
-fn config(host_keys: &[PrivateKey], way: &Way) -> Config {
+fn config(host_keys: &HostKeys, way: &Way) -> Config {
     let key = vec![
         Algorithm::Ed25519,
         Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
@@ -144,7 +172,7 @@ fn config(host_keys: &[PrivateKey], way: &Way) -> Config {
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
         auth_rejection_time: Duration::from_millis(20),
         auth_rejection_time_initial: Some(Duration::ZERO),
-        keys: host_keys.iter().take(if way.first_key { 1 } else { host_keys.len() }).cloned().collect(),
+        keys: host_keys.now().take(if way.first_key { 1 } else { usize::MAX }).cloned().collect(),
         window_size: SSH_WINDOW_BYTES,
         maximum_packet_size: SSH_PACKET_BYTES,
         channel_buffer_size: SSH_CHANNEL_PACKETS,
@@ -183,7 +211,15 @@ mod tests {
         let kex = if way.kex == FINITE { "finite" } else { "curves" };
         let ciphers: Vec<_> =
             way.ciphers.iter().map(|c| c.as_ref().split('@').next().unwrap_or("")).collect();
-        format!("{kex} {} {}", ciphers.join(","), if way.first_key { "ed25519" } else { "all" })
+        format!(
+            "{kex} {} {}",
+            ciphers.join(","),
+            match way {
+                Way { first_key: true, .. } => "ed25519",
+                Way { rsa_alone: true, .. } => "rsa",
+                _ => "all",
+            }
+        )
     }
 
     #[test]
@@ -204,7 +240,7 @@ mod tests {
                 "curves aes256-ctr,aes192-ctr,aes128-ctr all".into(),
             ),
             (Some(9), Some((curve, "ssh-ed25519", list(&[chacha]))), format!("curves {all} all")),
-            (Some(9), Some((group, "rsa-sha2-256", list(&[gcm]))), "finite aes256-gcm,aes128-gcm all".into()),
+            (Some(9), Some((group, "rsa-sha2-256", list(&[gcm]))), "finite aes256-gcm,aes128-gcm rsa".into()),
             (Some(9), None, "curves aes256-gcm,aes128-gcm all".into()),
             (Some(10), None, "curves aes256-gcm,aes128-gcm,aes256-ctr,aes192-ctr,aes128-ctr all".into()),
             (None, None, format!("curves {all} ed25519")),

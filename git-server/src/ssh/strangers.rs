@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing::warn;
+use tracing::info;
 
 use crate::limits::SSH_STRANGERS_TOLD_MAX;
 
@@ -23,7 +23,7 @@ impl Strangers {
             return;
         }
         let offers: String = theirs.join(",").chars().take(OFFER_CHARS_MAX).collect();
-        warn!(
+        info!(
             kind = ?kind,
             ?offers,
             "an SSH client was turned away: it is too old, or set to, offer nothing of this kind that is spoken here. \

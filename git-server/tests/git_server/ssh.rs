@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use slipway_core::Role;
@@ -136,10 +136,26 @@ fn agreed(person: &crate::server::Person, options: &[&str]) -> String {
     format!("{kex} {key} {cipher} {mac}")
 }
 
+/// Asks for the RSA key as a client does that knows no other kind, has it made so, and lets `person` know it.
+fn learn_rsa_key(server: &Server, person: &crate::server::Person) {
+    let (host, port) = (server.ssh.ip().to_string(), server.ssh.port().to_string());
+    let scan = || {
+        let scanned =
+            Command::new("ssh-keyscan").args(["-T", "30", "-t", "rsa", "-p", &port, &host]).output();
+        text(&scanned.expect("ssh-keyscan runs").stdout)
+    };
+    let (first, again) = (scan(), scan());
+    assert!(first.contains(" ssh-rsa AAAA") && first == again, "{first}");
+    let known = person.home.join("known_hosts");
+    let before = std::fs::read_to_string(&known).expect("there");
+    std::fs::write(known, before + &first).expect("written");
+}
+
 #[test]
 fn openssh_agrees_on_what_is_strong_whatever_its_settings_leave() {
     let server = Server::start();
     let ann = server.person("ann", true);
+    learn_rsa_key(&server, &ann);
     let usual = agreed(&ann, &[]);
     assert!(usual.contains(" ssh-ed25519 ") && usual.ends_with("-gcm@openssh.com <implicit>"), "{usual}");
     let etm = "hmac-sha2-256-etm@openssh.com";

@@ -24,7 +24,9 @@ pub(crate) fn taken(what: &str, name: impl Display) -> StoreError {
 pub(crate) fn alike(what: &str, name: impl Display, other: &str) -> StoreError {
     refuse(
         ProblemKind::Conflict,
-        format!("There is already a {what} {other}, and {name} differs from it in upper and lower case alone."),
+        format!(
+            "There is already a {what} {other}, and {name} differs from it in upper and lower case alone."
+        ),
         "Use another one, or remove that one first.",
     )
 }

@@ -27,9 +27,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .gives(200, "Users"),
     Endpoint::new("POST", "/users", "Add a user", || post(add_user)).takes("NewUser").gives(201, "AddedUser"),
     Endpoint::new("GET", "/users/{user}", "Show a user", || get(show_user)).gives(200, "User"),
-    Endpoint::new("PATCH", "/users/{user}", "Make a user an owner of the server, or no owner any more", || {
-        patch(change_user)
-    })
+    Endpoint::new(
+        "PATCH",
+        "/users/{user}",
+        "Make a user an owner of the server, or no owner any more",
+        || patch(change_user),
+    )
     .takes("UserChange")
     .gives(200, "User"),
     Endpoint::new("GET", "/users/{user}/sessions", "List a user's signed-in browsers", || get(list_sessions))
@@ -106,9 +109,9 @@ async fn change_user(
 async fn list_sessions(visit: Visit, Path(user): Path<String>) -> Answer<Json<Value>> {
     let name = UserName::parse(&user)?;
     let found = visit.ask(move |forge, caller| sessions::list(forge, caller, &name)).await?;
-    let rows = found.into_iter().map(
-        |s| json!({"id": s.id, "expires": s.expires, "parent": s.parent, "current": s.current}),
-    );
+    let rows = found
+        .into_iter()
+        .map(|s| json!({"id": s.id, "expires": s.expires, "parent": s.parent, "current": s.current}));
     Ok(Json(json!({"sessions": rows.collect::<Vec<_>>()})))
 }
 
