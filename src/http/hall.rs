@@ -49,7 +49,7 @@ impl Hall {
 
     /// Whom a connection counts against before anything is read of it.
     pub(super) fn party(&self, peer: SocketAddr) -> Party {
-        let Front { connections, requests } = &self.front;
+        let Front { connections, requests, tls: _ } = &self.front;
         let is_proxy = connections.has(peer.ip()) || requests.has(peer.ip());
         if is_proxy { Party::Proxy } else { Party::at(peer.ip()) }
     }
