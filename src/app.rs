@@ -79,12 +79,12 @@ impl App {
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (git, web) = surfaces(&rooms, &forge, &doors, connections.ssh);
-        let (http, ssh, base_url) = (doors.http, doors.ssh, doors.base_url.clone());
+        let (at, ssh, base_url) = (doors.addresses.clone(), doors.ssh, doors.base_url.clone());
         doors.open(&config, &data, (&git, &web), (&tasks, &stop), connections.http).await?;
         tasks.spawn(keep_records(disk.store, stop.clone()));
         tasks.spawn(mend(rooms.clone(), supervisor.clone(), stop.clone()));
         tasks.spawn(sweep_engine(rooms.clone(), supervisor.clone()));
-        tracing::info!(%http, %ssh, data = %data.root().display(), ms = began.elapsed().as_millis() as u64, "serving");
+        tracing::info!(?at, data = %data.root().display(), ms = began.elapsed().as_millis() as u64, "serving");
         let drain = Duration::from_secs(config.drain_s);
         Ok(Self { ssh, base_url, rooms, forge, git, supervisor, upkeep, stop, tasks, data, drain })
     }

@@ -181,6 +181,9 @@ pub(crate) struct Serve {
     /// Address for HTTP [default: 127.0.0.1:8080]
     #[arg(long, env = "SLIPWAY_HTTP", hide_env_values = true, value_name = "ADDR")]
     pub(crate) http: Option<SocketAddr>,
+    /// Address for HTTPS; needs [tls] in the configuration [default with it: 127.0.0.1:8443]
+    #[arg(long, env = "SLIPWAY_HTTPS", hide_env_values = true, value_name = "ADDR")]
+    pub(crate) https: Option<SocketAddr>,
     /// Address for SSH [default: 127.0.0.1:2222]
     #[arg(long, env = "SLIPWAY_SSH", hide_env_values = true, value_name = "ADDR")]
     pub(crate) ssh: Option<SocketAddr>,
@@ -224,6 +227,27 @@ pub(crate) enum UserVerb {
     },
     /// List the accounts
     List,
+    /// Make an account an owner of the server, or no owner any more
+    Set {
+        /// The account's name
+        name: UserName,
+        /// Owner of the server: may do everything
+        #[arg(long, conflicts_with = "no_owner", required_unless_present = "no_owner")]
+        owner: bool,
+        /// No owner any more
+        #[arg(long)]
+        no_owner: bool,
+    },
+    /// List the signed-in browsers of an account
+    Sessions {
+        /// The account's name
+        name: UserName,
+    },
+    /// Sign an account out everywhere: end all its sessions
+    SignOut {
+        /// The account's name
+        name: UserName,
+    },
     /// Remove an account with its keys, tokens and grants
     Remove {
         /// The account's name

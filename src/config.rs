@@ -12,6 +12,7 @@ use slipway_forge::origin::TrustedProxies;
 
 use crate::cli::Serve;
 use crate::http::Front;
+use crate::http::tls::Files;
 use crate::upkeep;
 
 mod isolation;
@@ -25,8 +26,13 @@ pub(crate) struct Config {
     pub(crate) http: SocketAddr,
     /// Address for SSH.
     pub(crate) ssh: SocketAddr,
-    /// How people reach the pages, for links; absent is `http://` and the bound address.
+    /// Address for HTTPS; absent is none, or port 8443 of 127.0.0.1 where there is a certificate.
+    pub(crate) https: Option<SocketAddr>,
+    /// How people reach the pages, for links; absent is `http://`, or `https://` where that is served, and the bound
+    /// address.
     pub(crate) base_url: Option<String>,
+    /// Names by which it may be asked besides that of `base_url`.
+    pub(crate) hosts: Vec<String>,
     /// Docker Engine; absent is `DOCKER_HOST` or the usual socket.
     pub(crate) docker_host: Option<String>,
     /// Builds at once.
@@ -39,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) trusted_proxies: Vec<String>,
     /// The listeners (`http`, `ssh`) to which those speak the PROXY protocol, version 2.
     pub(crate) proxy_protocol: Vec<Listener>,
+    /// `[tls]`.
+    pub(crate) tls: Option<Tls>,
     /// `[maintenance]`.
     pub(crate) maintenance: Maintenance,
     /// `[webhooks]`.
@@ -59,6 +67,32 @@ pub(crate) enum Listener {
     Http,
     /// SSH.
     Ssh,
+}
+
+/// The certificate, and what stays of plain HTTP beside it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    /// The certificate with those that sign it; PEM. A relative path counts from the configuration's folder.
+    pub(crate) cert: PathBuf,
+    /// Its private key; PEM.
+    pub(crate) key: PathBuf,
+    /// What is answered at the address for HTTP.
+    #[serde(default)]
+    pub(crate) plain: Plain,
+}
+
+/// What is answered over plain HTTP where there is HTTPS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Plain {
+    /// Where the same is over HTTPS.
+    #[default]
+    Redirect,
+    /// The same.
+    Serve,
+    /// Nothing: the address is not bound.
+    Off,
 }
 
 /// How repositories are kept fast.
@@ -103,13 +137,16 @@ impl Default for Config {
         Self {
             http: SocketAddr::from(([127, 0, 0, 1], 8080)),
             ssh: SocketAddr::from(([127, 0, 0, 1], 2222)),
+            https: None,
             base_url: None,
+            hosts: Vec::new(),
             docker_host: None,
             builds_max: 2,
             deploys_max: 8,
             drain_s: 30,
             trusted_proxies: Vec::new(),
             proxy_protocol: Vec::new(),
+            tls: None,
             maintenance: Maintenance::default(),
             webhooks: Webhooks::default(),
             clusters: Clusters::default(),
@@ -131,6 +168,7 @@ impl Config {
         };
         config.http = serve.http.unwrap_or(config.http);
         config.ssh = serve.ssh.unwrap_or(config.ssh);
+        config.https = serve.https.or(config.https);
         config.check()
     }
 
@@ -139,11 +177,28 @@ impl Config {
             let what = format!("The configuration {} cannot be read: {e}.", file.display());
             Problem::new(ProblemKind::Invalid, what, "Check the path and its permissions.")
         })?;
-        toml::from_str(&text).map_err(|e| {
+        let mut config: Self = toml::from_str(&text).map_err(|e| {
             let line = e.span().map_or(1, |s| text[..s.start].matches('\n').count() + 1);
             let what = format!("{}:{line}: {}.", file.display(), e.message());
             Problem::new(ProblemKind::Invalid, what, "Mend the configuration and start again.")
-        })
+        })?;
+        if let (Some(tls), Some(folder)) = (&mut config.tls, file.parent()) {
+            tls.cert = folder.join(&tls.cert);
+            tls.key = folder.join(&tls.key);
+        }
+        Ok(config)
+    }
+
+    /// Where HTTPS is served, and with which files, if it is.
+    pub(crate) fn secure(&self) -> Option<(SocketAddr, Files)> {
+        let tls = self.tls.as_ref()?;
+        let address = self.https.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8443)));
+        Some((address, Files { cert: tls.cert.clone(), key: tls.key.clone() }))
+    }
+
+    /// What is answered over plain HTTP.
+    pub(crate) fn plain(&self) -> Plain {
+        self.tls.as_ref().map_or(Plain::Serve, |tls| tls.plain)
     }
 
     /// The proxies that speak the PROXY protocol to that listener.
@@ -153,7 +208,7 @@ impl Config {
 
     /// The proxies in front of HTTP.
     pub(crate) fn front(&self) -> Front {
-        Front { connections: self.proxies_of(Listener::Http), requests: self.proxies() }
+        Front { connections: self.proxies_of(Listener::Http), requests: self.proxies(), tls: None }
     }
 
     fn proxies(&self) -> TrustedProxies {
@@ -186,8 +241,23 @@ impl Config {
                 "proxy_protocol needs trusted_proxies: from whom else would it be believed?",
             ));
         }
-        if self.base_url.as_ref().is_some_and(|u| !u.starts_with("http://") && !u.starts_with("https://")) {
-            return Err(invalid("base_url must start with http:// or https://."));
+        let is_url = |url: &String| {
+            let uri =
+                url.parse::<http::Uri>().ok().filter(|uri| uri.host().is_some_and(|host| !host.is_empty()));
+            uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")))
+        };
+        if self.base_url.as_ref().is_some_and(|url| !is_url(url)) {
+            return Err(invalid("base_url must be an address that starts with http:// or https://."));
+        }
+        if self.https.is_some() && self.tls.is_none() {
+            return Err(invalid("https needs a certificate: [tls] with cert and key."));
+        }
+        let is_name = |name: &String| name.parse::<http::uri::Authority>().is_ok_and(|a| a.host() == name);
+        if let Some(wrong) = self.hosts.iter().find(|name| !is_name(name)) {
+            return Err(invalid(&format!("hosts: {wrong:?} is no name of a host.")));
+        }
+        if !self.hosts.is_empty() && self.base_url.is_none() {
+            return Err(invalid("hosts needs base_url: without it every name is answered."));
         }
         Ok(self)
     }
@@ -263,6 +333,33 @@ mod tests {
         ] {
             let problem = load(line).expect_err("refused");
             assert!(problem.what.contains(&format!("config.toml{want}")), "{line}: {problem}");
+        }
+    }
+
+    #[test]
+    fn what_tls_and_names_need_is_said() {
+        let folder = tempfile::tempdir().expect("temp");
+        let load = |text: &str| {
+            std::fs::write(folder.path().join("config.toml"), text).expect("write");
+            Config::load(folder.path(), &Serve::default())
+        };
+        let tls = "[tls]\ncert = \"c.pem\"\nkey = \"/k.pem\"\n";
+        let good = load(tls).expect("valid");
+        let (address, files) = good.secure().expect("https");
+        assert_eq!((address.port(), good.plain()), (8443, Plain::Redirect));
+        assert_eq!((files.cert, files.key), (folder.path().join("c.pem"), PathBuf::from("/k.pem")));
+        assert_eq!(load("").expect("valid").plain(), Plain::Serve);
+        for (text, said) in [
+            ("https = \"127.0.0.1:1\"\n", "https needs a certificate"),
+            ("[tls]\ncert = \"c\"\n", "config.toml:1: missing field `key`"),
+            (&format!("{tls}plain = \"no\"\n"), "config.toml:4: unknown variant `no`"),
+            ("hosts = [\"a\"]\n", "hosts needs base_url"),
+            ("base_url = \"http://a\"\nhosts = [\"a:1\"]\n", "hosts: \"a:1\""),
+            ("base_url = \"a.example\"\n", "base_url must be"),
+            ("base_url = \"https://\"\n", "base_url must be"),
+        ] {
+            let problem = load(text).expect_err("refused");
+            assert!(problem.what.contains(said), "{text}: {problem}");
         }
     }
 

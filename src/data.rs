@@ -125,16 +125,17 @@ impl DataFolder {
 
     /// Removes what an earlier server left in `run`. Call it only with the store open: that is the lock.
     pub(crate) fn clear_run(&self) {
-        for name in ["http", "ssh", "pid", "admin.sock"] {
+        for name in ["http", "https", "ssh", "pid", "admin.sock"] {
             // Not there is what is wanted.
             drop(fs::remove_file(self.root.join("run").join(name)));
         }
     }
 
     /// Writes the bound addresses, one `host:port` line each, and the process id last.
-    pub(crate) fn write_run(&self, http: SocketAddr, ssh: SocketAddr) -> Result<(), Problem> {
-        self.write_line("http", &http.to_string())?;
-        self.write_line("ssh", &ssh.to_string())?;
+    pub(crate) fn write_run(&self, addresses: &[(&str, SocketAddr)]) -> Result<(), Problem> {
+        for (name, address) in addresses {
+            self.write_line(name, &address.to_string())?;
+        }
         self.write_line("pid", &std::process::id().to_string())
     }
 

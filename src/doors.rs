@@ -1,26 +1,31 @@
-//! The listeners, bound before anything is served, and what is served at each.
+//! The doors of the server: its public listeners for HTTP, HTTPS and SSH, and the admin socket.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use slipway_core::{Problem, ProblemKind};
 use slipway_git_server::{GitServer, HostKeys};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, Plain};
 use crate::data::DataFolder;
 use crate::http;
+use crate::http::host::{Names, guarded, led_to_https};
+use crate::http::tls::Tls;
 use crate::supervisor::blocking;
 
 /// The bound listeners.
 pub(crate) struct Doors {
-    http_listener: TcpListener,
+    http_listener: Option<TcpListener>,
+    https_listener: Option<(TcpListener, Tls)>,
     ssh_listener: TcpListener,
     admin_listener: UnixListener,
-    pub(crate) http: SocketAddr,
+    /// Each by its name (`http`, `https`, `ssh`) with its address.
+    pub(crate) addresses: Vec<(&'static str, SocketAddr)>,
     pub(crate) ssh: SocketAddr,
     /// How people reach the pages, without a slash at its end.
     pub(crate) base_url: String,
@@ -29,13 +34,29 @@ pub(crate) struct Doors {
 impl Doors {
     /// Binds them all.
     pub(crate) async fn bind(config: &Config, data: &DataFolder) -> Result<Self, Problem> {
-        let http_listener = http::bind(config.http, "HTTP", "--http").await?;
+        let (mut addresses, mut own) = (Vec::new(), String::new());
+        let mut http_listener = None;
+        if config.plain() != Plain::Off {
+            let listener = http::bind(config.http, "HTTP", "--http").await?;
+            addresses.push(("http", local(&listener)?));
+            own = format!("http://{}", local(&listener)?);
+            http_listener = Some(listener);
+        }
+        let mut https_listener = None;
+        if let Some((address, files)) = config.secure() {
+            // Before anything is bound there: who cannot prove the server is not to speak for it.
+            let tls = blocking(move || Tls::load(files)).await?;
+            let listener = http::bind(address, "HTTPS", "--https").await?;
+            addresses.push(("https", local(&listener)?));
+            own = format!("https://{}", local(&listener)?);
+            https_listener = Some((listener, tls));
+        }
         let ssh_listener = http::bind(config.ssh, "SSH", "--ssh").await?;
         let admin_listener = http::bind_admin(&data.admin_socket())?;
-        let (http, ssh) = (local(&http_listener)?, local(&ssh_listener)?);
-        let base_url = config.base_url.clone().unwrap_or_else(|| format!("http://{http}"));
-        let base_url = base_url.trim_end_matches('/').to_owned();
-        Ok(Self { http_listener, ssh_listener, admin_listener, http, ssh, base_url })
+        let ssh = local(&ssh_listener)?;
+        addresses.push(("ssh", ssh));
+        let base_url = config.base_url.clone().unwrap_or(own).trim_end_matches('/').to_owned();
+        Ok(Self { http_listener, https_listener, ssh_listener, admin_listener, addresses, ssh, base_url })
     }
 
     /// Opens them: Git, pages and API to the public, pages and API at the admin socket.
@@ -43,20 +64,35 @@ impl Doors {
         self,
         config: &Config,
         data: &DataFolder,
-        (git, web): (&GitServer, &axum::Router),
+        (git, web): (&GitServer, &Router),
         (tasks, stop): (&TaskTracker, &CancellationToken),
         connections: usize,
     ) -> Result<(), Problem> {
         let keys = data.keys();
         let host_keys = blocking(move || HostKeys::load_or_create(&keys).map_err(Problem::from)).await?;
-        let (public, drain) = (git.router().merge(web.clone()), Duration::from_secs(config.drain_s));
-        let limits = http::Limits { connections, ..http::Limits::default() };
-        let end = (stop.clone(), drain);
-        tasks.spawn(http::serve(self.http_listener, public, config.front(), limits, end));
+        // Each listener has its share of the connections that the process may hold.
+        let listeners =
+            usize::from(self.http_listener.is_some()) + usize::from(self.https_listener.is_some());
+        let limits = http::Limits { connections: connections / listeners.max(1), ..http::Limits::default() };
+        let end = || (stop.clone(), Duration::from_secs(config.drain_s));
+        let names = Names::new(config.base_url.as_deref(), &config.hosts);
+        let public = guarded(git.router().merge(web.clone()), names);
+        if let Some(listener) = self.http_listener {
+            let plain = match config.plain() {
+                Plain::Redirect => led_to_https(public.clone(), &self.base_url),
+                Plain::Serve | Plain::Off => public.clone(),
+            };
+            tasks.spawn(http::serve(listener, plain, config.front(), limits, end()));
+        }
+        if let Some((listener, tls)) = self.https_listener {
+            tasks.spawn(tls.clone().keep_current(stop.clone()));
+            let front = http::Front { tls: Some(tls), ..config.front() };
+            tasks.spawn(http::serve(listener, public, front, limits, end()));
+        }
         tasks.spawn(http::serve_admin(self.admin_listener, web.clone(), stop.clone()));
         let proxies = config.proxies_of(Listener::Ssh);
         tasks.spawn(git.clone().serve_ssh(self.ssh_listener, host_keys, proxies, stop.clone()));
-        data.write_run(self.http, self.ssh)
+        data.write_run(&self.addresses)
     }
 
     /// For links in what git clients are told.

@@ -3,7 +3,10 @@
 mod flow;
 mod guest;
 mod hall;
+pub(crate) mod host;
 mod limits;
+pub(crate) mod tls;
+mod validity;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -28,6 +31,7 @@ use tower::ServiceExt;
 use self::hall::Hall;
 pub(crate) use self::limits::Limits;
 use self::limits::{ACCEPT_PAUSE, BUFFER_BYTES, SWEEP_EVERY};
+use self::tls::Tls;
 
 /// Binds an address.
 pub(crate) async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, Problem> {
@@ -47,6 +51,8 @@ pub(crate) struct Front {
     pub(crate) connections: TrustedProxies,
     /// Those whose headers on requests are believed.
     pub(crate) requests: TrustedProxies,
+    /// What makes TLS of its connections, if it is the one for HTTPS.
+    pub(crate) tls: Option<Tls>,
 }
 
 /// Serves `router` until `stop`; then lets running requests end within `grace`.

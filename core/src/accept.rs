@@ -19,12 +19,13 @@ use crate::target::DryRun;
 
 mod checks;
 mod default_branch;
+mod groups;
 mod idle;
 mod options;
 mod plan;
 mod ports;
 
-use self::checks::{allowed, check_size, look_again, protected, refuse_rest_if_atomic};
+use self::checks::{allowed, look_again, protected, refuse_rest_if_atomic};
 pub use self::default_branch::default_branch_cure;
 pub use self::idle::Idle;
 use self::plan::{Plan, plan};
@@ -143,18 +144,13 @@ impl Acceptance {
         self
     }
 
-    /// Takes a push in, or says per ref why not. Blocking.
-    ///
-    /// # Errors
-    /// A [`Problem`] where nothing could be judged or recorded at all; then no ref has moved, or the event is still
-    /// *intended* and is settled before the repository's next push, or at the next start.
-    pub fn accept(
+    /// Takes in a push that one event can tell of.
+    fn accept_group(
         &self,
         push: Proposal<'_>,
         refs: &dyn RefStore,
         objects: &mut dyn Incoming,
     ) -> Result<Verdict, Problem> {
-        check_size(&push)?;
         let bindings = self.ledger.bindings(push.repo)?;
         let head = refs.default_branch()?;
         let mut answers: Vec<Result<(), Problem>> =

@@ -10,8 +10,12 @@ pub const REF_NAME_BYTES_MAX: usize = 1024;
 pub const DESCRIPTION_BYTES_MAX: usize = 1000;
 /// Largest slipway.toml that is read, in bytes.
 pub const SPEC_BYTES_MAX: u64 = 64 * 1024;
-/// Most ref updates in one push.
-pub const PUSH_UPDATES_MAX: usize = 10_000;
+/// Most ref updates in one push: more than any repository that is known of has refs.
+pub const PUSH_UPDATES_MAX: usize = 500_000;
+/// Most ref updates in one event, and most bytes of them as they are recorded: a push of more is recorded in several.
+pub const EVENT_UPDATES_MAX: usize = 10_000;
+/// See [`EVENT_UPDATES_MAX`].
+pub const EVENT_UPDATE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most push options in one push, and the longest one in bytes.
 pub const PUSH_OPTIONS_MAX: usize = 64;
 /// Longest push option, in bytes.

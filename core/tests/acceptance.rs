@@ -21,6 +21,8 @@ use slipway_core::{
 
 #[path = "acceptance/branches.rs"]
 mod branches;
+#[path = "acceptance/groups.rs"]
+mod groups;
 #[path = "acceptance/idle.rs"]
 mod idle;
 

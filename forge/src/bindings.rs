@@ -7,7 +7,8 @@ use slipway_core::accept::Bindings;
 use slipway_core::ceilings::Ceilings;
 use slipway_core::kind_rules::KindRules;
 use slipway_core::target::{ClusterBinding, DryRun, PodSecurity, RegistryBinding};
-use slipway_core::{Action, ClusterName, Problem, RefName, RegistryName, RepoId, RepoName};
+use slipway_core::{Action, ClusterName, Problem, ProblemKind, RefName, RegistryName, RepoId, RepoName};
+use slipway_store::View as Records;
 
 use crate::access::{may, repo_in};
 use crate::address::{default_image, is_dns_label, is_image_part, read_folder};
@@ -79,7 +80,8 @@ pub fn show(forge: &Forge, caller: &Caller, name: &str) -> Result<Bindings, Prob
 /// Lets a repository push images to a registry, under `image` or its own name in lower case.
 ///
 /// # Errors
-/// `Denied` unless the caller is an owner; `Invalid` for what cannot be an image's path; `NotFound`.
+/// `Denied` unless the caller is an owner; `Invalid` for what cannot be an image's path; `Conflict` where no path is named
+/// and another repository has the own one; `NotFound`.
 pub fn bind_registry(
     forge: &Forge,
     caller: &Caller,
@@ -90,6 +92,7 @@ pub fn bind_registry(
     forge.store.transact(|tx| {
         let record = repo_in(tx.view(), caller, name, Action::AdminRepo)?;
         let wanted = new.image.clone().filter(|i| !i.is_empty());
+        let chosen = wanted.is_some();
         let image = wanted.unwrap_or_else(|| default_image(&record.name));
         check_image(&image)?;
         tx.view().registry(&new.registry)?.ok_or_else(|| no_registry(&new.registry))?;
@@ -111,6 +114,9 @@ pub fn bind_registry(
             tests: new.tests.clone(),
             ..RegistryBinding::plain(record.id, new.registry.clone(), image)
         };
+        if !chosen {
+            need_own_image(tx.view(), &binding)?;
+        }
         tx.bind_registry(&binding)?;
         Ok(binding)
     })
@@ -137,6 +143,25 @@ fn read_cache_group(group: Option<String>) -> Result<Option<String>, Problem> {
         )),
         group => Ok(group),
     }
+}
+
+/// Refuses an image path that nobody chose and that another repository has: their builds would move one another's tags.
+fn need_own_image(records: Records<'_>, binding: &RegistryBinding) -> Result<(), Problem> {
+    for other in records.bound_to_registry(&binding.registry)? {
+        let taken = records.bindings(other)?.registry.is_some_and(|b| b.image == binding.image);
+        if other != binding.repo && taken {
+            let name = records.repo(other)?.map(|record| record.name.to_string()).unwrap_or_default();
+            return Err(Problem::new(
+                ProblemKind::Conflict,
+                format!(
+                    "The images of {name} have the path {:?} in {} already.",
+                    binding.image, binding.registry
+                ),
+                "Name another path with --image, or the same one if they shall share it.",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check_image(image: &str) -> Result<(), Problem> {

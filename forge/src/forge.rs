@@ -9,6 +9,7 @@ use slipway_repository::Repositories;
 use slipway_store::Store;
 
 use crate::outside::Outside;
+use crate::probes::Probes;
 use crate::sign_in::Throttle;
 
 /// What a [`Forge`] is made of.
@@ -32,6 +33,7 @@ pub struct Forge {
     pub(crate) acceptance: Arc<Acceptance>,
     pub(crate) outside: Arc<dyn Outside>,
     pub(crate) throttle: Throttle,
+    pub(crate) probes: Probes,
     clock: fn() -> UnixMillis,
 }
 
@@ -39,7 +41,8 @@ impl Forge {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         let Parts { store, repositories, acceptance, outside, clock } = parts;
-        Self { store, repositories, acceptance, outside, throttle: Throttle::default(), clock }
+        let (throttle, probes) = (Throttle::default(), Probes::default());
+        Self { store, repositories, acceptance, outside, throttle, probes, clock }
     }
 
     /// The moment that everything which happens now is recorded with.

@@ -59,3 +59,9 @@ pub const FOLLOW_MAX: Duration = Duration::from_secs(3 * 3600);
 pub const PLACE_WAITERS_MAX: usize = 4096;
 /// Repositories that are there of those that one account made, an owner's aside.
 pub const REPOS_MADE_MAX: usize = 100;
+/// Names of users and repositories that are taken, or not there, of which an account is told within [`PROBE_WINDOW_MS`].
+pub const PROBES_MAX: u32 = 20;
+/// How long such an answer is remembered.
+pub const PROBE_WINDOW_MS: u64 = 60_000;
+/// Accounts of which they are remembered.
+pub const PROBES_KEPT_MAX: usize = 10_000;

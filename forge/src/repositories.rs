@@ -15,6 +15,7 @@ use crate::folders;
 use crate::forge::{Forge, blocking};
 use crate::limits::REPOS_MADE_MAX;
 use crate::page::{Page, Rows};
+use crate::probes;
 use crate::refusal::plain_line;
 
 /// A repository to be made.
@@ -104,12 +105,14 @@ pub fn events(
 /// authoriser says.
 pub async fn create(forge: &Arc<Forge>, caller: &Caller, new: NewRepo) -> Result<RepoRecord, Problem> {
     may(caller, Action::CreateRepo)?;
+    probes::check(forge, caller)?;
     let about = description(&new.description)?;
     let branch = new.default_branch.as_deref().map(default_branch::parse).transpose()?;
     let new = NewRepo { description: about, ..new };
     let (floor, maker) = (Arc::clone(forge), caller.user().cloned());
     let most = if is_owner(caller) { usize::MAX } else { REPOS_MADE_MAX };
-    let record = blocking(move || folders::make(&floor, &new, maker.as_ref(), most)).await?;
+    let made = blocking(move || folders::make(&floor, &new, maker.as_ref(), most)).await;
+    let record = probes::told(forge, caller, made)?;
     choose(forge, caller, &record, branch).await?;
     Ok(record)
 }
@@ -134,8 +137,12 @@ pub async fn change(
     }
     let wanted = RepoChange { description: about, ..wanted };
     let renames = wanted.name.is_some();
-    let (floor, caller, name) = (Arc::clone(forge), caller.clone(), name.to_owned());
-    let record = blocking(move || rewrite(&floor, &caller, &name, &wanted)).await?;
+    if renames {
+        probes::check(forge, caller)?;
+    }
+    let (floor, who, name) = (Arc::clone(forge), caller.clone(), name.to_owned());
+    let rewritten = blocking(move || rewrite(&floor, &who, &name, &wanted)).await;
+    let record = probes::told(forge, caller, rewritten)?;
     if renames {
         let (floor, repo) = (Arc::clone(forge), record.id);
         blocking(move || folders::link(&floor, repo)).await?;

@@ -4,6 +4,7 @@
 //! comes: only failures are slowed, each pair of account and address by itself, so that nobody can lock out anybody but
 //! himself. Every failure is told to the log, without the secret.
 
+mod claim;
 mod throttle;
 
 use std::net::IpAddr;
@@ -12,7 +13,9 @@ use std::sync::Arc;
 use slipway_core::people::{Parent, Session, Token};
 use slipway_core::token::TokenValue;
 use slipway_core::{Action, Actor, Problem, ProblemKind, Secret, UserName, authorise};
+use slipway_store::View as Records;
 
+pub use self::claim::{Claim, claim};
 use crate::caller::{Caller, Credential, Surface};
 use crate::credential::{random_cookie, sha256};
 use crate::forge::Forge;
@@ -42,7 +45,8 @@ pub struct NewSession {
     pub life_ms: u64,
 }
 
-/// The user whose token has that value. `account`, where a name was given with it, must be that user's.
+/// The user whose token has that value. `account`, where a name was given with it, must be that user's, whatever its case,
+/// or one of those that programs send for want of one ([`Claim`]) and that no account has.
 ///
 /// # Errors
 /// `Unauthenticated` for a value that is unknown or another account's, in the same words, or expired; `Busy` instead where
@@ -54,7 +58,10 @@ pub fn by_token(forge: &Forge, account: Option<&str>, value: &str, at: At) -> Re
                 Credential::Token { id: token.id, sha256: sha256(value.as_bytes()), expires: token.expires };
             Ok(Caller { actor, credential, surface: at.surface, from: at.from })
         }
-        Err(reason) => Err(failed(forge, account.unwrap_or_else(|| public_id(value)), reason, at)),
+        Err(reason) => {
+            let named = account.filter(|name| !claim::is_placeholder(name));
+            Err(failed(forge, named.unwrap_or_else(|| public_id(value)), reason, at))
+        }
     }
 }
 
@@ -161,13 +168,14 @@ fn token(
 ) -> Result<Result<(Token, Actor), Reason>, Problem> {
     let parsed = TokenValue::parse(value).filter(|_| value.len() <= CREDENTIAL_BYTES_MAX);
     let Some(parsed) = parsed else { return Ok(Err(Reason::Unknown)) };
-    let (token, user) = forge.store.read(|records| {
-        let token = records.token_by_value(&parsed.sha256())?;
-        let user = token.as_ref().map(|token| records.user(&token.user)).transpose()?.flatten();
-        Ok((token, user))
+    let (found, fits) = forge.store.read(|records| {
+        let Some(token) = records.token_by_value(&parsed.sha256())? else { return Ok((None, false)) };
+        let fits = fits(records, account, &token.user)?;
+        let user = records.user(&token.user)?;
+        Ok((user.map(|user| (token, user)), fits))
     })?;
-    let (Some(token), Some(user)) = (token, user) else { return Ok(Err(Reason::Unknown)) };
-    if account.is_some_and(|name| name != token.user.as_str()) {
+    let Some((token, user)) = found else { return Ok(Err(Reason::Unknown)) };
+    if !fits {
         return Ok(Err(Reason::OtherAccount));
     }
     if token.expired(forge.now()) {
@@ -177,9 +185,24 @@ fn token(
     Ok(Ok((token, actor)))
 }
 
+/// Whether the name that came with a token may be meant for its user. An account's own name never means another.
+fn fits(records: Records<'_>, named: Option<&str>, user: &UserName) -> Result<bool, Problem> {
+    let Some(named) = named.filter(|named| *named != user.as_str()) else { return Ok(true) };
+    if !named.eq_ignore_ascii_case(user.as_str()) && !claim::is_placeholder(named) {
+        return Ok(false);
+    }
+    Ok(match UserName::parse(named) {
+        Ok(name) => records.user(&name)?.is_none(),
+        Err(_) => true,
+    })
+}
+
 /// Counts a failure, tells the log, and says what the client is told.
 fn failed(forge: &Forge, account: &str, reason: Reason, at: At) -> Problem {
-    let account: String = account.chars().take(100).collect();
+    // A token in the place of the account is a secret; its public part is none.
+    let account =
+        if account.trim_start().starts_with("slp_") { public_id(account.trim_start()) } else { account };
+    let account: String = account.chars().take(100).collect::<String>().to_ascii_lowercase();
     let why = match &reason {
         Reason::Unknown => "no such token",
         Reason::OtherAccount => "another account's token",

@@ -69,6 +69,18 @@ pub fn add(forge: &Forge, caller: &Caller, new: &NewUser) -> Result<(User, Vec<P
     Ok((user, keys))
 }
 
+/// Makes a user an owner of the server, or no owner any more. Sessions, keys and tokens are good for what their user may do
+/// at each moment, so it holds at once.
+///
+/// # Errors
+/// `Denied` unless the caller is an owner; `Conflict` for the last owner; `NotFound`.
+pub fn set_owner(forge: &Forge, caller: &Caller, name: &UserName, owner: bool) -> Result<User, Problem> {
+    may(caller, Action::AdminServer)?;
+    let user = forge.store.transact(|tx| tx.set_owner(name, owner))?;
+    tracing::info!(user = %name, owner, by = caller.actor.label(), "who owns the server was changed");
+    Ok(user)
+}
+
 /// Removes a user with their keys, tokens, sessions and roles.
 ///
 /// # Errors

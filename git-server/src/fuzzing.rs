@@ -4,7 +4,7 @@
 
 use crate::http::body::inflate_all;
 use crate::limits::{GZIP_FREE_BYTES, GZIP_RATIO_MAX};
-use crate::ssh::exec;
+use crate::ssh::{exec, first_words};
 use crate::wire::Version;
 use crate::wire::advertise::Offer;
 use crate::wire::archive::ArchiveReader;
@@ -19,11 +19,12 @@ use crate::wire::upload_v2::CommandReader;
 pub type Target = fn(&[u8]);
 
 /// All of them, by name: that of the fuzz target and of the folder of its seeds.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("archive", archive),
     ("certificate", certificate),
     ("exec", command_line),
     ("filter", filter),
+    ("greeting", greeting),
     ("gzip", gzip),
     ("pktline", pktline),
     ("push", push),
@@ -133,6 +134,10 @@ fn command_line(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = Version::read(text);
     }
+}
+
+fn greeting(data: &[u8]) {
+    first_words(data);
 }
 
 fn filter(data: &[u8]) {

@@ -37,8 +37,8 @@ pub(crate) const REF_PREFIXES_MAX: usize = 65_536;
 pub(crate) const REF_PREFIX_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of one request or negotiation (everything but packs), decompressed.
 pub(crate) const REQUEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Bytes of the command list of one push.
-pub(crate) const COMMAND_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of the command list of one push: half a million refs with names of usual length.
+pub(crate) const COMMAND_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one push certificate.
 pub(crate) const CERTIFICATE_BYTES_MAX: usize = COMMAND_BYTES_MAX;
 /// Bytes of the signature in it.
@@ -106,8 +106,6 @@ pub(crate) const DRAIN_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Up to how many ref updates are blamed one by one when a push is not connected.
 pub(crate) const BLAME_UPDATES_MAX: usize = 16;
 
-/// How long a new SSH client is given to say what it is before it is taken for one that lets the server speak first.
-pub(crate) const SSH_ID_WAIT: Duration = Duration::from_millis(200);
 /// How long a push whose client sends nothing keeps its place while others wait for one.
 pub(crate) const PUSH_PATIENCE: Duration = Duration::from_secs(5);
 /// The same for an SSH connection on which nobody has signed in.
@@ -117,6 +115,21 @@ pub(crate) const CONNECTION_WAIT: Duration = Duration::from_secs(10);
 /// How long a client that is turned away is given to read why, and how many at once are.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
 pub(crate) const FAREWELLS_MAX: usize = 64;
+/// Refs beyond which new names are not compared with the others' by upper and lower case.
+pub(crate) const ODD_NAMES_LOOKED_AT_MAX: usize = 10_000;
+/// Most new names of a kind that a pusher is warned of.
+pub(crate) const ODD_NAMES_TOLD_MAX: usize = 5;
+/// How long an SSH client that has said what it is may take to say what it offers before it is taken for one that lets the
+/// server speak first.
+pub(crate) const SSH_LISTS_WAIT: Duration = Duration::from_secs(1);
+/// Longest line with which an SSH client says what it is, in bytes (RFC 4253, 4.2).
+pub(crate) const SSH_ID_BYTES_MAX: usize = 255;
+/// Longest packet in which it says what it offers, in bytes (RFC 4253, 6.1).
+pub(crate) const SSH_LISTS_BYTES_MAX: usize = 35_000;
+/// Key exchanges in finite fields under way at once: each costs milliseconds of a processor.
+pub(crate) const SSH_FINITE_MAX: usize = 1;
+/// Lines a minute in the log about clients with which no algorithm is shared.
+pub(crate) const SSH_STRANGERS_TOLD_MAX: u32 = 30;
 /// How long an SSH client may take to prove who it is.
 pub(crate) const LOGIN_GRACE: Duration = Duration::from_secs(20);
 /// How long an SSH channel may wait for its command.

@@ -4,10 +4,14 @@
 mod admission;
 mod channel;
 pub(crate) mod exec;
+mod greeting;
 mod host_keys;
 mod listen;
 mod offer;
 mod session;
+mod strangers;
 mod stream;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::greeting::first_words;
 pub use self::host_keys::{HostKeys, HostKeysError};

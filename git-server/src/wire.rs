@@ -20,6 +20,7 @@ pub(crate) mod text;
 pub(crate) mod upload_v0;
 pub(crate) mod upload_v2;
 
+use slipway_core::limits::PUSH_UPDATES_MAX;
 use slipway_core::{Oid, Problem, ProblemKind};
 
 use crate::limits::SESSION_ID_BYTES_MAX;
@@ -109,6 +110,12 @@ pub(crate) enum WireError {
         /// The bound.
         max: usize,
     },
+    /// A push of too many refs.
+    #[error("The push updates too many refs at once (more than {max}, or their names are too long)", max = PUSH_UPDATES_MAX)]
+    TooManyRefs,
+    /// `git archive` in a format that is not made here.
+    #[error("Archives are not made here in the format {0:?}")]
+    ArchiveFormat(String),
     /// The same thing twice.
     #[error("{0} was given twice")]
     Twice(&'static str),
@@ -166,6 +173,11 @@ impl WireError {
         Self::Unexpected { expected, found: cut(found) }
     }
 
+    /// For formats of archives.
+    pub(crate) fn archive_format(found: &[u8]) -> Self {
+        Self::ArchiveFormat(cut(found))
+    }
+
     /// For arguments that a command does not have.
     pub(crate) fn argument(found: &[u8]) -> Self {
         Self::NoSuchArgument(cut(found))
@@ -181,6 +193,10 @@ impl From<WireError> for Problem {
     fn from(e: WireError) -> Self {
         let cure = match &e {
             WireError::TooMany { .. } => "Ask for less at once.",
+            WireError::TooManyRefs => {
+                "Push them in groups, such as: git push REMOTE 'refs/pull/1*:refs/pull/1*'"
+            }
+            WireError::ArchiveFormat(_) => "Ask for tar, tgz or tar.gz.",
             WireError::ObjectFormat { .. } => {
                 "Clone it anew, or push into a repository that was made with the same --object-format."
             }
@@ -192,7 +208,7 @@ impl From<WireError> for Problem {
             _ => "Use a current git client, and look at what lies between it and this server.",
         };
         let kind = match &e {
-            WireError::TooMany { .. } => ProblemKind::TooLarge,
+            WireError::TooMany { .. } | WireError::TooManyRefs => ProblemKind::TooLarge,
             WireError::NotOurRef(_) | WireError::UnknownRef(_) => ProblemKind::NotFound,
             _ => ProblemKind::Invalid,
         };

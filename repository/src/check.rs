@@ -1,5 +1,6 @@
 //! Whether a received object obeys git's format: the checks of `git fsck` that are errors, and those of its warnings
-//! that protect a checkout (names such as `.git`). Zero-padded modes and odd time zones of old histories pass.
+//! that protect a checkout (names such as `.git`). Zero-padded modes and odd time zones of old histories pass unless the
+//! repository's config minds them.
 //!
 //! The rules are those listed in git-fsck(1), "FSCK MESSAGES". What a broken one leads to is decided by whoever asks, by
 //! what the repository's config says ([`rules`]). Pure.
@@ -13,7 +14,7 @@ use slipway_core::Oid;
 
 use self::ident::ident;
 pub use self::rules::Checks;
-pub(crate) use self::rules::{Flaw, Level, Rule};
+pub(crate) use self::rules::{Flaw, Level, MEND, Rule};
 use crate::links::{TreeEntries, TreeEntry, commit_head, tag_target};
 use crate::object::Kind;
 
@@ -45,7 +46,10 @@ fn tree(data: &[u8], hash_len: usize, judge: &mut dyn Judge) -> Result<(), Flaw>
     // File `a`, file `a-b`, folder `a` are in order and yet have a name twice. Kept here: the files that begin the name
     // at hand, each the start of the next.
     let mut files: Vec<&[u8]> = Vec::new();
-    for entry in TreeEntries::new(data, hash_len) {
+    let (mut entries, mut padded) = (TreeEntries::new(data, hash_len), false);
+    loop {
+        padded |= data.get(data.len() - entries.left()) == Some(&b'0');
+        let Some(entry) = entries.next() else { break };
         let entry = entry.map_err(|why| Flaw::new(Rule::BadTree, why))?;
         match name(&entry) {
             Ok(true) => judge.gitmodules(entry.id),
@@ -68,6 +72,9 @@ fn tree(data: &[u8], hash_len: usize, judge: &mut dyn Judge) -> Result<(), Flaw>
             files.push(entry.name);
         }
         previous = Some(entry);
+    }
+    if padded {
+        judge.flaw(Flaw::new(Rule::ZeroPaddedFilemode, "a mode in it starts with a zero"))?;
     }
     Ok(())
 }
@@ -186,9 +193,13 @@ fn commit(data: &[u8], hash_len: usize, judge: &mut dyn Judge) -> Result<(), Fla
         _ => judge.flaw(Flaw::new(Rule::MultipleAuthors, "it has two authors"))?,
     }
     match line.strip_prefix(b"committer ") {
-        Some(committer) => ident(committer, "committer").or_else(|flaw| judge.flaw(flaw)),
-        None => judge.flaw(Flaw::new(Rule::MissingCommitter, "it has no committer")),
+        Some(committer) => ident(committer, "committer").or_else(|flaw| judge.flaw(flaw))?,
+        None => judge.flaw(Flaw::new(Rule::MissingCommitter, "it has no committer"))?,
     }
+    if data.contains(&0) {
+        judge.flaw(Flaw::new(Rule::NulInCommit, "its message has a NUL byte"))?;
+    }
+    Ok(())
 }
 
 /// Why a commit's head cannot be read.
@@ -252,17 +263,17 @@ fn header(data: &[u8]) -> Result<impl Iterator<Item = &[u8]>, Flaw> {
 
 /// The error for an object that is refused for a flaw.
 pub(crate) fn refuse(id: Oid, kind: Kind, flaw: &Flaw) -> crate::RepoError {
-    crate::RepoError::BadObject { id, kind, why: flaw.to_string() }
+    crate::RepoError::BadObject { id, kind, why: flaw.to_string(), cure: flaw.rule.cure() }
 }
 
-/// Lets nothing pass.
+/// Lets nothing pass but what old histories are full of, as without a word in the config.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) struct Strict;
 
 #[cfg(any(test, feature = "fuzzing"))]
 impl Judge for Strict {
     fn flaw(&mut self, flaw: Flaw) -> Result<(), Flaw> {
-        Err(flaw)
+        if flaw.rule.is_old() { Ok(()) } else { Err(flaw) }
     }
 
     fn gitmodules(&mut self, _: Oid) {}

@@ -131,6 +131,8 @@ pub enum RepoError {
         kind: Kind,
         /// The rule it breaks.
         why: String,
+        /// What can be done.
+        cure: &'static str,
     },
     /// Two different contents with one id.
     #[error("object {id} is here already with other content")]
@@ -364,9 +366,7 @@ fn of_what_was_asked(e: &RepoError) -> (ProblemKind, &'static str) {
         RepoError::BadPack { .. } | RepoError::Truncated { .. } | RepoError::Source { .. } => {
             (K::Invalid, "Push again; if it stays so, run git fsck where you push from.")
         }
-        RepoError::BadObject { .. } => {
-            (K::Invalid, "Mend the history where you push from (git fsck shows it), then push again.")
-        }
+        RepoError::BadObject { cure, .. } => (K::Invalid, cure),
         RepoError::Collision { .. } => {
             (K::Denied, "Do not trust the history that you push from; ask its authors.")
         }

@@ -117,6 +117,20 @@ fn user(verb: UserVerb, files: &mut dyn Files) -> Result<Request, Problem> {
         UserVerb::List => {
             call("GET", "/users?limit=1000", Shows::Rows("users", &["name", "owner", "created"]))
         }
+        UserVerb::Set { name, owner, no_owner: _ } => {
+            let is = if owner { "is an owner of the server" } else { "is no owner of the server" };
+            let sentence = format!("{name} {is} now.");
+            send("PATCH", format!("/users/{name}"), json!({"owner": owner}), says(sentence))
+        }
+        UserVerb::Sessions { name } => call(
+            "GET",
+            format!("/users/{name}/sessions"),
+            Shows::Rows("sessions", &["id", "expires", "current"]),
+        ),
+        UserVerb::SignOut { name } => {
+            let sentence = format!("{name} is signed out everywhere; keys and tokens stay.");
+            call("DELETE", format!("/users/{name}/sessions"), says(sentence))
+        }
         UserVerb::Remove { name } => {
             call("DELETE", format!("/users/{name}"), says(format!("User {name} is removed.")))
         }

@@ -49,7 +49,7 @@ impl Hall {
 
     /// Whom a connection counts against before anything is read of it.
     pub(super) fn party(&self, peer: SocketAddr) -> Party {
-        let Front { connections, requests } = &self.front;
+        let Front { connections, requests, tls: _ } = &self.front;
         let is_proxy = connections.has(peer.ip()) || requests.has(peer.ip());
         if is_proxy { Party::Proxy } else { Party::at(peer.ip()) }
     }
@@ -79,7 +79,15 @@ impl Hall {
         {
             return self.turn_away(stream, &problem).await;
         }
-        self.talk(stream, peer, place, watcher).await;
+        let Some(tls) = &self.front.tls else { return self.talk(stream, peer, place, watcher).await };
+        let met = tokio::select! {
+            met = tls.accept(stream) => met,
+            () = gone.cancelled() => return,
+        };
+        // Who makes mistakes in a handshake is told so by it.
+        if let Ok(stream) = met {
+            self.talk(stream, peer, place, watcher).await;
+        }
     }
 
     /// Speaks HTTP over `stream` with `peer`.
@@ -139,6 +147,10 @@ impl Hall {
 
     /// Tells a client that finds no place why, before anything is read of it.
     pub(super) async fn turn_away(&self, mut stream: TcpStream, problem: &Problem) {
+        if self.front.tls.is_some() {
+            // Words would have to come behind a handshake.
+            return;
+        }
         // Too many for words: the rest is closed at once.
         let Ok(_farewell) = self.farewells.try_acquire() else { return };
         let text = format!("{problem}\n");

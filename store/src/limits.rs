@@ -70,6 +70,8 @@ pub(crate) const PRUNED_PER_WRITE: usize = 16;
 pub(crate) const PRUNE_LOOKS: usize = 64;
 /// Most events, builds or deploys in one answer: a full page, and one more that tells whether there is another.
 pub(crate) const LIST_MAX: usize = 1_001;
+/// First letters of a name that others must share, but for their case, to be compared with it.
+pub(crate) const ALIKE_LETTERS: usize = 3;
 /// Most sessions that one sweep ends in one transaction.
 pub(crate) const SWEEP_BATCH: usize = 1_000;
 

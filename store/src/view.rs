@@ -2,6 +2,7 @@
 //! told in `records/`, subject by subject. Inside a change a view sees what the change has staged so far.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::iter::Peekable;
 
 use serde::de::DeserializeOwned;
@@ -10,7 +11,7 @@ use crate::codec::{self, CodecError, Framed};
 use crate::engine::{Batch, Look, Pairs, Scan, Span};
 use crate::error::StoreError;
 use crate::keys::{self, Key};
-use crate::limits::{PIECE_BYTES, RECORD_BYTES_MAX};
+use crate::limits::{ALIKE_LETTERS, PIECE_BYTES, RECORD_BYTES_MAX};
 use crate::vault::Vault;
 
 /// The records at one moment.
@@ -75,6 +76,31 @@ impl<'a> View<'a> {
         let after = after.map(|name| prefix.followed_by(name));
         let scan = after.as_ref().map_or(Scan::Up, Scan::UpAfter);
         self.records(prefix, scan).take(limit).collect()
+    }
+
+    /// A name among the keys below `prefix` that differs from `name` in upper and lower case alone; not `but`. Looks only at
+    /// names with the same first letters.
+    pub(crate) fn alike(
+        &self,
+        prefix: &Key,
+        name: &str,
+        but: Option<&str>,
+    ) -> Result<Option<String>, StoreError> {
+        let mut starts = vec![String::new()];
+        for letter in name.chars().take(ALIKE_LETTERS) {
+            let cases = BTreeSet::from([letter.to_ascii_lowercase(), letter.to_ascii_uppercase()]);
+            starts = starts.iter().flat_map(|s| cases.iter().map(move |case| format!("{s}{case}"))).collect();
+        }
+        for start in starts {
+            for key in self.keys(&prefix.followed_by(&start), Scan::Up) {
+                let key = key?;
+                let Some(other) = key.text_after(prefix) else { continue };
+                if other != name && Some(other) != but && other.eq_ignore_ascii_case(name) {
+                    return Ok(Some(other.to_owned()));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// The same of what keys lead to by the name that ends them.

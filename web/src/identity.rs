@@ -8,14 +8,12 @@ use std::sync::Arc;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use slipway_core::Problem;
 use slipway_forge::limits::CREDENTIAL_BYTES_MAX;
 use slipway_forge::shares::Party;
-use slipway_forge::sign_in::{self, At};
+use slipway_forge::sign_in::{self, At, Claim};
 use slipway_forge::{Caller, Surface};
 
 use crate::csrf;
@@ -31,11 +29,10 @@ pub(crate) struct Visitor {
 }
 
 /// What a request says about its sender, before anything was looked up.
-enum Claim {
-    Nobody,
-    Token { account: Option<String>, value: String },
+enum Said {
+    Nothing,
+    Claim(Claim),
     Session(String),
-    Unreadable,
 }
 
 /// The layer that finds out who asks and leaves a [`Visitor`] for the handlers.
@@ -69,14 +66,14 @@ async fn recognise(shared: &Arc<Shared>, headers: &HeaderMap, at: At) -> Result<
     let forge = Arc::clone(&shared.parts.forge);
     let nobody = move || Caller::anonymous(at.surface, at.from);
     let party = Party::of(&nobody());
-    match read_claim(headers, shared.https()) {
-        Claim::Nobody => Ok(Visitor { caller: nobody(), csrf: None }),
-        Claim::Unreadable => Err(sign_in::unreadable(&forge, at)),
-        Claim::Token { account, value } => {
-            let work = move || sign_in::by_token(&forge, account.as_deref(), &value, at);
+    match read(headers, shared.https()) {
+        Said::Nothing => Ok(Visitor { caller: nobody(), csrf: None }),
+        Said::Claim(Claim::Unreadable) => Err(sign_in::unreadable(&forge, at)),
+        Said::Claim(Claim::Token { account, value }) => {
+            let work = move || sign_in::by_token(&forge, account.as_deref(), value.expose(), at);
             Ok(Visitor { caller: shared.door.sign_in(party, work).await?, csrf: None })
         }
-        Claim::Session(cookie) => {
+        Said::Session(cookie) => {
             let csrf = csrf::token_for(&cookie);
             let work = move || sign_in::by_session(&forge, &cookie, at);
             Ok(match shared.door.sign_in(party, work).await? {
@@ -88,29 +85,14 @@ async fn recognise(shared: &Arc<Shared>, headers: &HeaderMap, at: At) -> Result<
     }
 }
 
-fn read_claim(headers: &HeaderMap, https: bool) -> Claim {
+fn read(headers: &HeaderMap, https: bool) -> Said {
     if let Some(value) = headers.get(AUTHORIZATION) {
-        let claim =
-            value.to_str().ok().filter(|v| v.len() <= CREDENTIAL_BYTES_MAX).and_then(read_authorization);
-        return claim.unwrap_or(Claim::Unreadable);
+        return Said::Claim(sign_in::claim(value.as_bytes()));
     }
     match cookie(headers, cookie_name(https)) {
-        Some(value) => Claim::Session(value.to_owned()),
-        None => Claim::Nobody,
+        Some(value) => Said::Session(value.to_owned()),
+        None => Said::Nothing,
     }
-}
-
-fn read_authorization(value: &str) -> Option<Claim> {
-    let (scheme, rest) = value.split_once(' ')?;
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return Some(Claim::Token { account: None, value: rest.trim().to_owned() });
-    }
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let plain = String::from_utf8(STANDARD.decode(rest.trim()).ok()?).ok()?;
-    let (account, value) = plain.split_once(':')?;
-    Some(Claim::Token { account: Some(account.to_owned()), value: value.to_owned() })
 }
 
 /// The session cookie's name; over https the `__Host-` prefix makes browsers refuse one set by a neighbour.

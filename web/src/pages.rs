@@ -27,6 +27,7 @@ mod raw;
 mod refs;
 mod revision;
 mod search;
+mod sessions;
 mod settings;
 mod webhooks;
 
@@ -47,6 +48,7 @@ fn server() -> Router<Arc<Shared>> {
         .route("/-/logout", post(account::logout))
         .route("/-/keys", get(account::keys_page).post(account::change_keys))
         .route("/-/tokens", get(account::tokens_page).post(account::change_tokens))
+        .route("/-/sessions", get(sessions::show).post(sessions::change))
         .route("/-/admin", get(admin::admin).post(admin::change))
         .route("/-/admin/doctor", get(admin::doctor))
 }

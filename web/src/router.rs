@@ -37,6 +37,7 @@ pub fn router(parts: Parts) -> Router {
     let people = dressed(pages::routes(), &shared, Surface::Pages)
         .layer(from_fn_with_state(Arc::clone(&shared), pages::as_page));
     let machines = dressed(machines, &shared, Surface::Api).layer(from_fn(refusal::as_json));
+    let (people, machines) = (people.layer(map_response(fresh)), machines.layer(map_response(kept_nowhere)));
     people.merge(machines).layer(map_response(guard)).with_state(shared)
 }
 
@@ -56,6 +57,20 @@ async fn guard(mut response: Response) -> Response {
     ] {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
+    response
+}
+
+/// What is for whoever asks, and of this moment: no cache keeps it unless its handler says so.
+async fn kept_nowhere(mut response: Response) -> Response {
+    let rule = HeaderValue::from_static("private, no-store");
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(rule);
+    response
+}
+
+/// The same for pages, which a browser may keep to go back to, and asks anew otherwise.
+async fn fresh(mut response: Response) -> Response {
+    let rule = HeaderValue::from_static("private, no-cache");
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(rule);
     response
 }
 

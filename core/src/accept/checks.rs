@@ -8,13 +8,18 @@ use crate::limits::{PUSH_OPTION_BYTES_MAX, PUSH_OPTIONS_MAX, PUSH_UPDATES_MAX};
 use crate::name::RepoName;
 use crate::problem::{Problem, ProblemKind};
 
+/// What to do about a push of too many refs.
+pub(super) const PUSH_IN_GROUPS: &str =
+    "Push them in groups, such as: git push REMOTE 'refs/pull/1*:refs/pull/1*'";
+
 pub(super) fn check_size(push: &Proposal<'_>) -> Result<(), Problem> {
-    let too_large = |what: String| Problem::new(ProblemKind::TooLarge, what, "Split the push.");
+    let too_large = |what: String| Problem::new(ProblemKind::TooLarge, what, "Give fewer or shorter ones.");
     if push.updates.len() > PUSH_UPDATES_MAX {
-        return Err(too_large(format!(
-            "The push updates {} refs; {PUSH_UPDATES_MAX} are allowed at once.",
-            push.updates.len()
-        )));
+        return Err(Problem::new(
+            ProblemKind::TooLarge,
+            format!("The push updates more than {PUSH_UPDATES_MAX} refs at once."),
+            PUSH_IN_GROUPS,
+        ));
     }
     if push.options.len() > PUSH_OPTIONS_MAX || push.options.iter().any(|o| o.len() > PUSH_OPTION_BYTES_MAX) {
         return Err(too_large(format!(

@@ -10,15 +10,14 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use slipway_core::{Problem, ProblemKind, RepoName};
-use slipway_forge::{Caller, Surface, sign_in};
+use slipway_forge::sign_in::{self, Claim};
+use slipway_forge::{Caller, Surface};
 use tracing::{Instrument, Span, info, info_span};
 
 use super::answer::{plain, refused, uncached};
@@ -266,17 +265,8 @@ fn check_headers(headers: &HeaderMap, service: Service) -> Result<bool, Box<Resp
 /// Who asks, as far as the request tells: nothing is looked up yet.
 struct Asker {
     peer: Option<IpAddr>,
-    credentials: Credentials,
-}
-
-/// What a request says of its sender.
-enum Credentials {
-    /// Nothing: nobody in particular asks.
-    None,
-    /// The account, if one is named, and the token.
-    Token { account: Option<String>, value: String },
-    /// Something that is neither.
-    Unreadable,
+    /// What it says of its sender; nothing: nobody in particular asks.
+    claim: Option<Claim>,
 }
 
 async fn open(shared: &Arc<Shared>, asker: Asker, repo: &str, service: Service) -> Result<Opened, Problem> {
@@ -293,36 +283,20 @@ fn open_blocking(shared: &Shared, asker: Asker, repo: &str, service: Service) ->
         ));
     }
     let at = sign_in::At { surface: Surface::GitHttp, from: asker.peer };
-    let caller = match asker.credentials {
-        Credentials::None => Caller::anonymous(at.surface, at.from),
-        Credentials::Token { account, value } => {
-            sign_in::by_token(&shared.forge, account.as_deref(), &value, at)?
+    let caller = match asker.claim {
+        None => Caller::anonymous(at.surface, at.from),
+        Some(Claim::Token { account, value }) => {
+            sign_in::by_token(&shared.forge, account.as_deref(), value.expose(), at)?
         }
-        Credentials::Unreadable => return Err(sign_in::unreadable(&shared.forge, at)),
+        Some(Claim::Unreadable) => return Err(sign_in::unreadable(&shared.forge, at)),
     };
     shared.open_blocking(caller, stem(repo), service)
 }
 
 fn asker(request: &Request) -> Asker {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
-    let credentials = match request.headers().get(AUTHORIZATION) {
-        None => Credentials::None,
-        Some(header) => header.to_str().ok().and_then(credentials).unwrap_or(Credentials::Unreadable),
-    };
-    Asker { peer, credentials }
-}
-
-fn credentials(header: &str) -> Option<Credentials> {
-    let (scheme, value) = header.split_once(' ')?;
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return Some(Credentials::Token { account: None, value: value.trim().to_owned() });
-    }
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let text = String::from_utf8(STANDARD.decode(value.trim()).ok()?).ok()?;
-    let (account, value) = text.split_once(':')?;
-    Some(Credentials::Token { account: Some(account.to_owned()), value: value.to_owned() })
+    let claim = request.headers().get(AUTHORIZATION).map(|value| sign_in::claim(value.as_bytes()));
+    Asker { peer, claim }
 }
 
 fn version(headers: &HeaderMap) -> Version {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use futures_util::StreamExt;
 use slipway_core::accept::Verdict;
-use slipway_core::{EventId, Problem, ProblemKind};
+use slipway_core::{EventId, Problem, ProblemKind, RepoId};
 use slipway_repository::View;
 
 use self::job::{Job, Outcome};
@@ -40,8 +40,8 @@ impl Conversation {
         if refused && self.stateless {
             input.drain(DRAIN_TIME).await;
         }
-        if let Outcome::Judged { verdict, .. } = &outcome {
-            self.remark(verdict, &push).await?;
+        if let Outcome::Judged { verdict, answers } = &outcome {
+            self.remark(verdict, &push, answers).await?;
         }
         let mut out = Vec::new();
         if push.report {
@@ -132,7 +132,12 @@ impl Conversation {
     }
 
     /// Tells the pusher what will happen and where to watch; with `-o wait` also how it goes, until the verdict.
-    async fn remark(&self, verdict: &Verdict, push: &Push) -> Result<(), Stop> {
+    async fn remark(
+        &self,
+        verdict: &Verdict,
+        push: &Push,
+        answers: &[Result<(), Problem>],
+    ) -> Result<(), Stop> {
         if push.band == SideBand::None {
             return Ok(());
         }
@@ -142,6 +147,9 @@ impl Conversation {
         lines.extend(builds.map(|n| format!("build {n} → {base}/{name}/builds/{n}")));
         let deploys = verdict.orders.deploys.iter().map(|d| d.number);
         lines.extend(deploys.map(|n| format!("deploy {n} → {base}/{name}/deploys/{n}")));
+        if builds_and_deploys(verdict) == 0 {
+            lines.extend(self.place_to_look(push, answers));
+        }
         let waits = push.has_option("wait");
         if let Some(idle) = verdict.idle.as_ref().filter(|idle| !idle.expected && !waits) {
             lines.extend_from_slice(&idle.whys);
@@ -161,6 +169,22 @@ impl Conversation {
             (Some(event), None) if waits => self.follow(event, push.band).await,
             _ => Ok(()),
         }
+    }
+
+    /// The page of what was pushed: the commit of a branch, or all refs where there are several.
+    fn place_to_look(&self, push: &Push, answers: &[Result<(), Problem>]) -> Option<String> {
+        if push.quiet || self.opened.id == RepoId(0) {
+            return None;
+        }
+        let moved = push.commands.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
+        let mut moved =
+            moved.filter_map(|(command, _)| command.update.as_ref().ok()).filter(|u| !u.is_delete());
+        let (first, more) = (moved.next()?, moved.next().is_some());
+        let page = format!("{}/{}", self.engine.base_url.trim_end_matches('/'), self.opened.name);
+        Some(match first.name.as_branch() {
+            Some(branch) if !more => format!("{branch} → {page}/commit/{}", first.new),
+            _ => format!("refs → {page}/refs"),
+        })
     }
 
     async fn say(&self, band: SideBand, line: &str) -> Result<(), Stop> {
@@ -200,6 +224,10 @@ fn gave_way() -> Problem {
         "Nothing came for some time, and other pushes waited.",
         "Check the network and push again.",
     )
+}
+
+fn builds_and_deploys(verdict: &Verdict) -> usize {
+    verdict.orders.builds.len() + verdict.orders.deploys.len()
 }
 
 fn put_outcome(push: &Push, outcome: &Outcome, out: &mut Vec<u8>) {

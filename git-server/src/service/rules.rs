@@ -8,6 +8,7 @@ use slipway_core::event::{PushCertificate, Signed};
 use slipway_core::{Oid, Problem, ProblemKind, RefName, RefUpdate};
 use slipway_repository::{Guard, Kind, Objects, Received, View};
 
+use crate::limits::{ODD_NAMES_LOOKED_AT_MAX, ODD_NAMES_TOLD_MAX};
 use crate::wire::push::Push;
 
 /// Judges one update.
@@ -20,6 +21,12 @@ pub(super) fn check(view: &View, received: &Received, update: &RefUpdate) -> Res
         return Err(denied("deny updating a hidden ref", "Push to another ref."));
     }
     let is_branch = update.name.as_branch().is_some();
+    if update.name.as_branch() == Some("HEAD") && update.is_create() && !update.is_delete() {
+        return Err(denied(
+            "a branch cannot be called HEAD",
+            "Choose another name: git takes that one for HEAD itself.",
+        ));
+    }
     let is_current = view.whole.head() == &update.name;
     if update.is_delete() {
         if settings.deny_deletes && is_branch && !update.is_create() {
@@ -88,6 +95,34 @@ pub(super) fn warning(view: &View, update: &RefUpdate) -> Option<String> {
     }
     let moves = view.settings.has_work_tree && is_current && settings.current_branch == Guard::Warn;
     moves.then(|| "warning: updating the current branch".to_owned())
+}
+
+/// What the pusher is told of new branches that trip people up: names that differ from another branch's in upper and lower
+/// case alone (some file systems have one file for both), and names that commands take for an option.
+pub(super) fn odd_names(view: &View, made: &[&RefName]) -> Vec<String> {
+    let branches = made.iter().filter_map(|name| name.as_branch());
+    let mut remarks: Vec<String> =
+        (branches.clone().filter(|name| name.starts_with('-')).take(ODD_NAMES_TOLD_MAX))
+            .map(|name| format!("warning: many commands take the branch {name} for an option"))
+            .collect();
+    let known = view.whole.refs();
+    if branches.clone().next().is_none() || known.len() + made.len() > ODD_NAMES_LOOKED_AT_MAX {
+        return remarks;
+    }
+    let all =
+        known.iter().map(|known| &known.name).chain(made.iter().copied()).filter_map(RefName::as_branch);
+    let mut folded: HashMap<String, &str> = HashMap::new();
+    let mut twins = Vec::new();
+    for name in all {
+        let other = *folded.entry(name.to_lowercase()).or_insert(name);
+        if other != name && made.iter().any(|m| m.as_branch() == Some(name)) {
+            twins.push(format!(
+                "warning: the branches {other} and {name} differ in upper and lower case alone"
+            ));
+        }
+    }
+    remarks.extend(twins.into_iter().take(ODD_NAMES_TOLD_MAX));
+    remarks
 }
 
 /// What the pusher is told of a certificate that is good for little.

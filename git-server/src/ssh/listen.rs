@@ -16,6 +16,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::HostKeys;
 use super::admission::{Admitted, admit, turn_away};
+use super::greeting::greet;
 use super::offer::Offer;
 use super::session::{Session, Watch};
 use super::stream::Cuttable;
@@ -80,7 +81,7 @@ impl GitServer {
 async fn connection(
     shared: Arc<Shared>,
     offer: Arc<Offer>,
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     place: Place,
 ) {
@@ -91,15 +92,19 @@ async fn connection(
     let cut = CancellationToken::new();
     let _cut_at_end = cut.clone().drop_guard();
     let watch = Arc::new(Watch::default());
-    let session = Session::new(Arc::clone(&shared), Arc::clone(&watch), peer.ip());
-    let config = offer.to(&stream).await;
-    let stream = Cuttable::new(stream, &cut);
     let grace = tokio::time::sleep(LOGIN_GRACE);
     tokio::pin!(grace);
     let gone = place.notice();
+    let begun = async {
+        let greeting = greet(&mut stream).await?;
+        let (config, turn) = offer.to(&greeting.client).await;
+        let session = Session::new(Arc::clone(&shared), Arc::clone(&watch), (peer.ip(), turn));
+        let stream = Cuttable::new(stream, (greeting.heard, greeting.said), &cut);
+        russh::server::run_stream(config, stream, session).await
+    };
     let running = tokio::select! {
         () = gone.cancelled() => return debug!("gave way to others"),
-        running = russh::server::run_stream(config, stream, session) => running,
+        running = begun => running,
         () = &mut grace => return debug!("said nothing in time"),
     };
     let mut running = match running {
@@ -108,7 +113,7 @@ async fn connection(
     };
     let handle = running.handle();
     tokio::select! {
-        _ = &mut running => {}
+        ended = &mut running => if let Err(error) = ended { offer.strangers.turned_away(&error) },
         () = watch.signed_in() => {}
         () = gone.cancelled() => {}
         () = &mut grace => {}

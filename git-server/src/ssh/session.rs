@@ -11,7 +11,7 @@ use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Verif
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use slipway_forge::shares::Party;
 use slipway_forge::{Caller, Surface, sign_in};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tracing::{Instrument, debug};
 
 use super::channel::serve;
@@ -78,11 +78,18 @@ pub(super) struct Session {
     peer: IpAddr,
     fingerprint: Option<Arc<str>>,
     commanded: HashSet<ChannelId>,
+    /// Held until the first key exchange is over.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Session {
-    pub(super) fn new(shared: Arc<Shared>, watch: Arc<Watch>, peer: IpAddr) -> Self {
-        Self { shared, watch, peer, fingerprint: None, commanded: HashSet::new() }
+    /// A client at that address, with its turn if it has to have one for the key exchange.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        watch: Arc<Watch>,
+        (peer, turn): (IpAddr, Option<OwnedSemaphorePermit>),
+    ) -> Self {
+        Self { shared, watch, peer, fingerprint: None, commanded: HashSet::new(), turn }
     }
 
     /// Whose key it is. The login name does not matter: `git`, an id as on CodeCommit, or anything else.
@@ -109,15 +116,22 @@ impl Session {
 impl Handler for Session {
     type Error = russh::Error;
 
+    async fn auth_none(&mut self, _: &str) -> Result<Auth, Self::Error> {
+        self.turn = None;
+        Ok(Auth::reject())
+    }
+
     async fn auth_publickey_offered(
         &mut self,
         login: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Self::Error> {
+        self.turn = None;
         Ok(if self.owner_of(login, offer.public_key).await.is_some() { Auth::Accept } else { Auth::reject() })
     }
 
     async fn auth_publickey(&mut self, login: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+        self.turn = None;
         let Some((fingerprint, caller)) = self.owner_of(login, key.public_key).await else {
             return Ok(Auth::reject());
         };

@@ -9,6 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -17,14 +18,21 @@ use crate::limits::SSH_READ_BYTES;
 
 /// A buffered TCP stream without delayed acknowledgements that fails once its token is cancelled.
 pub(super) struct Cuttable {
+    /// What was read before, which comes first.
+    heard: Bytes,
+    /// How many bytes were sent before, which are not sent again.
+    said: usize,
     stream: BufReader<TcpStream>,
     read_cut: Pin<Box<WaitForCancellationFutureOwned>>,
     write_cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Cuttable {
-    pub(super) fn new(stream: TcpStream, cut: &CancellationToken) -> Self {
+    /// After that much was heard and said on `stream`.
+    pub(super) fn new(stream: TcpStream, (heard, said): (Vec<u8>, usize), cut: &CancellationToken) -> Self {
         Self {
+            heard: heard.into(),
+            said,
             stream: BufReader::with_capacity(SSH_READ_BYTES, stream),
             read_cut: Box::pin(cut.clone().cancelled_owned()),
             write_cut: Box::pin(cut.clone().cancelled_owned()),
@@ -55,6 +63,11 @@ impl AsyncRead for Cuttable {
         if self.read_cut.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
+        if !self.heard.is_empty() {
+            let length = self.heard.len().min(buf.remaining());
+            buf.put_slice(&self.heard.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if read.is_pending() {
             self.acknowledge();
@@ -66,6 +79,11 @@ impl AsyncRead for Cuttable {
 impl AsyncWrite for Cuttable {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_cut(cx)?;
+        if self.said > 0 {
+            let length = self.said.min(buf.len());
+            self.said -= length;
+            return Poll::Ready(Ok(length));
+        }
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -92,7 +110,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let mut peer = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
         let (stream, _) = listener.accept().await.expect("accepted");
-        let mut stream = Cuttable::new(stream, &CancellationToken::new());
+        let mut stream = Cuttable::new(stream, (b"hea".to_vec(), 2), &CancellationToken::new());
+        let mut heard = [0; 3];
+        stream.read_exact(&mut heard).await.expect("read");
+        assert_eq!(&heard, b"hea");
+        stream.write_all(b"sa").await.expect("left out");
         let mut word = [0; 4];
         for _ in 0..3 {
             peer.write_all(b"ping").await.expect("sent");

@@ -76,10 +76,7 @@ fn parse(words: Vec<String>) -> Result<ArchiveArgs, WireError> {
                         "tar" => Format::Tar,
                         "tgz" | "tar.gz" => Format::TarGz,
                         _ => {
-                            return Err(WireError::unexpected(
-                                "the format tar, tgz or tar.gz",
-                                format.as_bytes(),
-                            ));
+                            return Err(WireError::archive_format(format.as_bytes()));
                         }
                     };
                 } else if let Some(prefix) = flag.strip_prefix("--prefix=") {

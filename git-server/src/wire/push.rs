@@ -111,7 +111,7 @@ impl PushReader {
             (stage, Packet::Data(data)) => {
                 self.bytes = self.bytes.saturating_add(data.len());
                 if self.bytes > COMMAND_BYTES_MAX {
-                    return Err(WireError::TooMany { what: "bytes of commands", max: COMMAND_BYTES_MAX });
+                    return Err(WireError::TooManyRefs);
                 }
                 let line = packet.line().unwrap_or_default();
                 match stage {
@@ -160,7 +160,15 @@ impl PushReader {
             return Err(WireError::unexpected("no command beside those of the push certificate", line));
         }
         let command = self.read_command(line)?;
-        push_bounded(&mut self.push.commands, command, "ref updates", PUSH_UPDATES_MAX)
+        self.add(command)
+    }
+
+    fn add(&mut self, command: Command) -> Result<(), WireError> {
+        if self.push.commands.len() >= PUSH_UPDATES_MAX {
+            return Err(WireError::TooManyRefs);
+        }
+        self.push.commands.push(command);
+        Ok(())
     }
 
     fn read_command(&mut self, line: &[u8]) -> Result<Command, WireError> {
@@ -178,7 +186,7 @@ impl PushReader {
     fn take_certificate(&mut self, certificate: Certificate) -> Result<(), WireError> {
         for line in &certificate.commands {
             let command = self.read_command(line)?;
-            push_bounded(&mut self.push.commands, command, "ref updates", PUSH_UPDATES_MAX)?;
+            self.add(command)?;
         }
         self.push.certificate = Some(Box::new(certificate));
         Ok(())
@@ -369,7 +377,9 @@ mod tests {
         let lines: Vec<String> =
             (0..=PUSH_UPDATES_MAX).map(|n| format!("{ZERO} {ONE} refs/heads/{n}")).collect();
         let lines: Vec<Option<&[u8]>> = lines.iter().map(|l| Some(l.as_bytes())).collect();
-        assert!(matches!(read(&lines, b""), Err(WireError::TooMany { .. })));
+        assert!(matches!(read(&lines, b""), Err(WireError::TooManyRefs)));
+        let told = Problem::from(WireError::TooManyRefs).to_string();
+        assert!(told.contains("in groups, such as: git push"), "{told}");
         let first = format!("{ZERO} {ONE} refs/heads/a\0push-options");
         let mut lines: Vec<Option<&[u8]>> = vec![Some(first.as_bytes()), None];
         lines.extend((0..=PUSH_OPTIONS_MAX).map(|_| Some(b"x".as_slice())));

@@ -77,7 +77,7 @@ pub(crate) struct Server {
     pub(crate) repositories: Arc<Repositories>,
     pub(crate) http: SocketAddr,
     pub(crate) ssh: SocketAddr,
-    host_key: String,
+    host_keys: Vec<String>,
     folder: tempfile::TempDir,
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -96,7 +96,7 @@ impl Server {
         let repositories =
             Arc::new(Repositories::open(&data.join("repos")).expect("a folder of repositories"));
         let host_keys = HostKeys::load_or_create(&data.join("keys")).expect("a host key");
-        let host_key = host_keys.public();
+        let public = host_keys.public();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
         let (http_listener, ssh_listener) = runtime.block_on(async {
             let bind = || TcpListener::bind("127.0.0.1:0");
@@ -127,7 +127,7 @@ impl Server {
             Default::default(),
             CancellationToken::new(),
         ));
-        Self { git, store, repositories, http, ssh, host_key, folder, runtime: Some(runtime) }
+        Self { git, store, repositories, http, ssh, host_keys: public, folder, runtime: Some(runtime) }
     }
 
     pub(crate) fn block_on<T>(&self, job: impl Future<Output = T>) -> T {
@@ -222,7 +222,9 @@ impl Server {
             home,
             ssh: self.ssh,
             http: self.http,
-            known_hosts: format!("[{}]:{} {}\n", self.ssh.ip(), self.ssh.port(), self.host_key),
+            known_hosts: (self.host_keys.iter())
+                .map(|key| format!("[{}]:{} {key}\n", self.ssh.ip(), self.ssh.port()))
+                .collect(),
             git: gits().remove(0),
             format: ObjectFormat::Sha1,
         };

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use slipway_core::Role;
@@ -111,26 +111,133 @@ fn several_channels_share_one_connection() {
     master.wait().expect("reaped");
 }
 
+/// What OpenSSH tells of a connection with these options: the key exchange, host key and cipher that were agreed on, or
+/// the end of it.
+fn agreed(person: &crate::server::Person, options: &[&str]) -> String {
+    let mut all = vec!["-v"];
+    for option in options {
+        all.extend(["-o", option]);
+    }
+    let told = person.ssh(&all, &["x"]).output().expect("ssh runs");
+    let text = text(&told.stderr);
+    let word = |start: &str| {
+        let line = text.lines().find_map(|line| line.split_once(start)).map_or("?", |(_, rest)| rest);
+        line.split_whitespace().next().unwrap_or_default().to_owned()
+    };
+    if !told.status.success() {
+        return format!(
+            "no {}",
+            text.split_once("no matching ")
+                .map_or(text.as_str(), |(_, rest)| rest.split_once(" found").map_or(rest, |(kind, _)| kind))
+        );
+    }
+    let (kex, key) = (word("kex: algorithm: "), word("kex: host key algorithm: "));
+    let (cipher, mac) = (word("server->client cipher: "), word(" MAC: "));
+    format!("{kex} {key} {cipher} {mac}")
+}
+
+/// Asks for the RSA key as a client does that knows no other kind, has it made so, and lets `person` know it.
+fn learn_rsa_key(server: &Server, person: &crate::server::Person) {
+    let (host, port) = (server.ssh.ip().to_string(), server.ssh.port().to_string());
+    let scan = || {
+        let scanned =
+            Command::new("ssh-keyscan").args(["-T", "30", "-t", "rsa", "-p", &port, &host]).output();
+        text(&scanned.expect("ssh-keyscan runs").stdout)
+    };
+    let (first, again) = (scan(), scan());
+    assert!(first.contains(" ssh-rsa AAAA") && first == again, "{first}");
+    let known = person.home.join("known_hosts");
+    let before = std::fs::read_to_string(&known).expect("there");
+    std::fs::write(known, before + &first).expect("written");
+}
+
 #[test]
-fn only_strong_algorithms_are_spoken() {
+fn openssh_agrees_on_what_is_strong_whatever_its_settings_leave() {
     let server = Server::start();
     let ann = server.person("ann", true);
-    for weak in [
-        "Ciphers=aes256-ctr",
-        "KexAlgorithms=diffie-hellman-group14-sha256",
-        "Ciphers=aes128-cbc",
-        "MACs=hmac-sha1",
+    learn_rsa_key(&server, &ann);
+    let usual = agreed(&ann, &[]);
+    assert!(usual.contains(" ssh-ed25519 ") && usual.ends_with("-gcm@openssh.com <implicit>"), "{usual}");
+    let etm = "hmac-sha2-256-etm@openssh.com";
+    for (options, want) in [
+        // As RHEL's FIPS policy leaves it, and a stricter one of older hardening guides.
+        (
+            &[
+                "KexAlgorithms=ecdh-sha2-nistp256,ecdh-sha2-nistp384,diffie-hellman-group14-sha256",
+                "HostKeyAlgorithms=ecdsa-sha2-nistp256,rsa-sha2-256,rsa-sha2-512",
+                "Ciphers=aes256-gcm@openssh.com,aes256-ctr,aes128-ctr",
+            ][..],
+            "ecdh-sha2-nistp256 ecdsa-sha2-nistp256 aes256-gcm@openssh.com <implicit>".to_owned(),
+        ),
+        (&["Ciphers=aes256-ctr,aes192-ctr,aes128-ctr"], format!("* ssh-ed25519 aes256-ctr {etm}")),
+        (
+            &[
+                "KexAlgorithms=ecdh-sha2-nistp384",
+                "HostKeyAlgorithms=rsa-sha2-256",
+                "Ciphers=aes256-ctr",
+                "MACs=hmac-sha2-512-etm@openssh.com",
+            ],
+            "ecdh-sha2-nistp384 rsa-sha2-256 aes256-ctr hmac-sha2-512-etm@openssh.com".into(),
+        ),
+        (
+            &["KexAlgorithms=ecdh-sha2-nistp521"],
+            "ecdh-sha2-nistp521 ssh-ed25519 *-gcm@openssh.com <implicit>".into(),
+        ),
+        (
+            &["KexAlgorithms=diffie-hellman-group14-sha256", "HostKeyAlgorithms=rsa-sha2-512"],
+            "diffie-hellman-group14-sha256 rsa-sha2-512 *-gcm@openssh.com <implicit>".into(),
+        ),
+        (
+            &["HostKeyAlgorithms=ecdsa-sha2-nistp256,ssh-ed25519"],
+            "* ecdsa-sha2-nistp256 *-gcm@openssh.com <implicit>".into(),
+        ),
+        (&["Ciphers=aes128-ctr,chacha20-poly1305@openssh.com"], format!("* ssh-ed25519 aes128-ctr {etm}")),
+        (&["Ciphers=chacha20-poly1305@openssh.com,aes128-ctr"], format!("* ssh-ed25519 aes128-ctr {etm}")),
+        (
+            &["Ciphers=chacha20-poly1305@openssh.com"],
+            "* ssh-ed25519 chacha20-poly1305@openssh.com <implicit>".into(),
+        ),
+        (&["Ciphers=aes256-gcm@openssh.com"], "* ssh-ed25519 aes256-gcm@openssh.com <implicit>".into()),
+        (
+            &["Ciphers=aes128-gcm@openssh.com", "MACs=hmac-sha1"],
+            "* ssh-ed25519 aes128-gcm@openssh.com <implicit>".into(),
+        ),
+        (&["Ciphers=aes128-cbc"], "no cipher".into()),
+        (&["Ciphers=aes256-ctr", "MACs=hmac-sha1,umac-128-etm@openssh.com"], "no MAC".into()),
+        (&["KexAlgorithms=diffie-hellman-group14-sha1"], "no key exchange method".into()),
+        (
+            &["KexAlgorithms=diffie-hellman-group1-sha1,diffie-hellman-group-exchange-sha1"],
+            "no key exchange method".into(),
+        ),
+        (&["HostKeyAlgorithms=ssh-rsa"], "no host key type".into()),
     ] {
-        let out = ann.ssh(&["-o", weak], &["x"]).output().expect("ssh runs");
-        let spoken = out.status.success();
-        // With an AEAD cipher no MAC is negotiated, so the last one goes through.
-        assert_eq!(spoken, weak.starts_with("MACs"), "{weak}");
-    }
-    for good in ["Ciphers=aes256-gcm@openssh.com", "Ciphers=aes128-gcm@openssh.com"] {
-        assert!(ann.ssh(&["-o", good], &["x"]).output().expect("ssh runs").status.success(), "{good}");
+        let got = agreed(&ann, options);
+        let fits =
+            |(got, want): (&str, &str)| want.strip_prefix('*').map_or(got == want, |end| got.ends_with(end));
+        let same = got.split(' ').count() == want.split(' ').count()
+            && got.split(' ').zip(want.split(' ')).all(fits);
+        assert!(same, "{options:?}: {got}, not {want}");
     }
     let password = ann.ssh(&["-o", "PubkeyAuthentication=no"], &["x"]).output().expect("ssh runs");
     assert!(text(&password.stderr).contains("Permission denied (publickey)"), "{}", text(&password.stderr));
+}
+
+#[test]
+fn strict_key_exchange_is_kept_in_every_way() {
+    let server = Server::start();
+    for id in ["SSH-2.0-OpenSSH_9.9\r\n", "SSH-2.0-OpenSSH_10.1\r\n", "SSH-2.0-PuTTY_Release_0.83\r\n"] {
+        assert!(lists_for(&server, id).contains("kex-strict-s-v00@openssh.com"), "{id}");
+    }
+}
+
+#[test]
+fn other_clients_are_shown_the_key_they_know_and_the_choice_of_ciphers() {
+    let server = Server::start();
+    // One that lets the server speak first.
+    let said = lists_for(&server, "SSH-2.0-libssh_0.8.9\r\n");
+    assert!(said.contains("ssh-ed25519") && !said.contains("rsa-sha2-512,"), "{said}");
+    assert!(said.contains("aes256-gcm@openssh.com,aes128-gcm@openssh.com,chacha20"), "{said}");
+    assert!(said.contains("aes256-ctr"), "{said}");
 }
 
 /// What the server answers to a client that says `id`: its own line and the plain text of its key exchange lists.
@@ -146,21 +253,6 @@ fn lists_for(server: &Server, id: &str) -> String {
         said.extend_from_slice(&piece[..length]);
     }
     text(&said)
-}
-
-#[test]
-fn openssh_is_offered_the_fast_cipher_alone_and_others_a_choice() {
-    let server = Server::start();
-    let ann = server.person("ann", true);
-    let told = ann.ssh(&["-v"], &["x"]).output().expect("ssh runs");
-    let told = text(&told.stderr);
-    assert!(told.contains("-gcm@openssh.com MAC: <implicit>"), "{told}");
-    assert!(!told.contains("cipher: chacha20"), "{told}");
-    for other in ["SSH-2.0-PuTTY_Release_0.78\r\n", "SSH-2.0-Go\n", "SSH-2.0-OpenSS\r\n"] {
-        let said = lists_for(&server, other);
-        assert!(said.contains("aes256-gcm@openssh.com,aes128-gcm@openssh.com,chacha20"), "{other}: {said}");
-    }
-    assert!(!lists_for(&server, "SSH-2.0-OpenSSH_7.4\r\n").contains("chacha20"));
 }
 
 #[test]

@@ -2,8 +2,21 @@
 
 use super::{Flaw, Rule, flawed};
 
+/// A sign and four digits.
+const ZONE_BYTES: usize = 5;
+
 /// `Name <email> seconds zone`
 pub(super) fn ident(who: &[u8], role: &str) -> Result<(), Flaw> {
+    form(who, role)?;
+    // Old programs wrote zones of other lengths.
+    let zone = who.rsplit(|&b| b == b' ').next().unwrap_or_default();
+    if zone.len() != ZONE_BYTES {
+        return flawed(Rule::OddTimezone, format!("its {role}'s time zone has not four digits"));
+    }
+    Ok(())
+}
+
+fn form(who: &[u8], role: &str) -> Result<(), Flaw> {
     let Some(open) = who.iter().position(|&b| b == b'<') else {
         return flawed(Rule::MissingEmail, format!("its {role} has no email"));
     };

@@ -2,9 +2,10 @@
 //! repository's config makes of them (git-config(1): `receive.fsckObjects`, `receive.fsck.<msg-id>`,
 //! `receive.fsck.skipList`).
 //!
-//! Without a word in the config every rule is an error, those that are mere warnings for git too. Three sorts of rules:
-//! those of *form* can be lowered; those that *protect* who checks out what was pushed can not, but an object that the
-//! skip list names is let through; what cannot be *read* is never taken.
+//! Without a word in the config every rule is an error, those that are mere warnings for git too, but for a few that *old*
+//! histories break by the thousand and that harm nobody: those count where the config names them, or says
+//! `receive.fsckObjects = true`. Of the others, those of *form* can be lowered; those that *protect* who checks out what
+//! was pushed can not, but an object that the skip list names is let through; what cannot be *read* is never taken.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -20,6 +21,7 @@ use crate::place::shown;
 /// What may be done with a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sort {
+    Old,
     Form,
     Protects,
     Reading,
@@ -47,6 +49,9 @@ macro_rules! rules {
 }
 
 rules! {
+    NulInCommit = "nulInCommit", Old;
+    OddTimezone = "badTimezone", Old;
+    ZeroPaddedFilemode = "zeroPaddedFilemode", Old;
     BadDate = "badDate", Form;
     BadDateOverflow = "badDateOverflow", Form;
     BadEmail = "badEmail", Form;
@@ -88,6 +93,31 @@ rules! {
     NulInHeader = "nulInHeader", Reading;
     UnterminatedHeader = "unterminatedHeader", Reading;
 }
+
+impl Rule {
+    /// One that old histories break, and that holds only where it is asked for.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn is_old(self) -> bool {
+        self.sort() == Sort::Old
+    }
+
+    /// What can be done where an object that breaks it is refused.
+    pub(crate) fn cure(self) -> &'static str {
+        match self.sort() {
+            Sort::Reading => MEND,
+            Sort::Protects => SKIP,
+            Sort::Form | Sort::Old => LOWER,
+        }
+    }
+}
+
+/// What to do about what cannot be taken in any way.
+pub(crate) const MEND: &str = "Mend the history where you push from (git fsck shows it), then push again.";
+const SKIP: &str = "Mend the history where you push from (git fsck shows it), or have whoever runs the server name the \
+                    objects in a file that receive.fsck.skipList of the repository's config names.";
+const LOWER: &str = "Mend the history where you push from (git fsck shows it), or have whoever runs the server set \
+                     receive.fsck.RULE to warn or ignore in the repository's config, or name the objects in its \
+                     receive.fsck.skipList.";
 
 /// A rule that is broken, and in which way: a sentence's core that speaks of the object as "it".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,9 +166,10 @@ impl Checks {
         Self { receive: Some(false), ..Self::default() }
     }
 
-    /// True if every rule holds for every object.
+    /// True if every rule but those of old histories holds for every object, and those for none.
     pub(crate) fn are_all(&self) -> bool {
-        self.is_on() && self.levels.values().all(|level| *level == Level::Error) && self.skip_lists.is_empty()
+        let all = |(rule, level): (&Rule, &Level)| *level == Level::Error || rule.sort() == Sort::Old;
+        self.is_on() && !self.minds_old() && self.levels.iter().all(all) && self.skip_lists.is_empty()
     }
 
     fn is_on(&self) -> bool {
@@ -151,9 +182,20 @@ impl Checks {
             Sort::Reading => Level::Error,
             _ if self.skipped.contains(id) => Level::Ignore,
             Sort::Protects => Level::Error,
-            Sort::Form if !self.is_on() => Level::Ignore,
-            Sort::Form => self.levels.get(&rule).copied().unwrap_or(Level::Error),
+            Sort::Old if self.receive != Some(true) => {
+                self.levels.get(&rule).copied().filter(|_| self.is_on()).unwrap_or(Level::Ignore)
+            }
+            Sort::Form | Sort::Old if !self.is_on() => Level::Ignore,
+            Sort::Form | Sort::Old => self.levels.get(&rule).copied().unwrap_or(Level::Error),
         }
+    }
+
+    /// True if the rules of old histories are looked for.
+    fn minds_old(&self) -> bool {
+        let named = Rule::ALL.iter().filter(|rule| rule.sort() == Sort::Old);
+        self.is_on()
+            && (self.receive == Some(true)
+                || named.filter_map(|rule| self.levels.get(rule)).any(|level| *level != Level::Ignore))
     }
 
     /// Takes a key of the config, in lower case, with its value; `yes` reads that as a truth. False if the key is none of
@@ -198,12 +240,20 @@ impl Checks {
             Some("error") => Level::Error,
             _ => return Err("is none of error, warn and ignore".into()),
         };
-        let Some(rule) = Rule::ALL.iter().find(|rule| rule.name().eq_ignore_ascii_case(name)) else {
+        let mut known = false;
+        for rule in Rule::ALL.iter().filter(|rule| rule.name().eq_ignore_ascii_case(name)) {
+            known = true;
+            self.set_rule(*rule, level, name);
+        }
+        if !known {
             tracing::warn!("receive.fsck.{name} is no rule that pushed objects are checked by");
-            return Ok(());
-        };
+        }
+        Ok(())
+    }
+
+    fn set_rule(&mut self, rule: Rule, level: Level, name: &str) {
         match rule.sort() {
-            Sort::Form => drop(self.levels.insert(*rule, level)),
+            Sort::Form | Sort::Old => drop(self.levels.insert(rule, level)),
             _ if level == Level::Error => {}
             Sort::Protects => {
                 let cure = "list the objects in receive.fsck.skipList instead";
@@ -213,7 +263,6 @@ impl Checks {
                 tracing::warn!("receive.fsck.{name} stays an error: without it objects cannot be read");
             }
         }
-        Ok(())
     }
 
     /// The same with the skip lists read; relative paths count from the repository's folder.
@@ -264,19 +313,42 @@ mod tests {
         let (one, other) = (Oid::Sha1([1; 20]), Oid::Sha1([2; 20]));
         let checks = Checks::default();
         assert!(checks.are_all());
-        assert!(Rule::ALL.iter().all(|rule| checks.level(&one, *rule) == Level::Error));
+        let old = |rule: &Rule| rule.sort() == Sort::Old;
+        for rule in Rule::ALL {
+            let want = if old(rule) { Level::Ignore } else { Level::Error };
+            assert_eq!(checks.level(&one, *rule), want, "{rule:?}");
+        }
+        let all = of(&[("receive.fsckobjects", "true")]).unwrap();
+        assert!(Rule::ALL.iter().all(|rule| all.level(&one, *rule) == Level::Error) && !all.are_all());
+        for (name, rule) in [
+            ("zeropaddedfilemode", Rule::ZeroPaddedFilemode),
+            ("badtimezone", Rule::OddTimezone),
+            ("nulincommit", Rule::NulInCommit),
+        ] {
+            for (value, level) in [("error", Level::Error), ("warn", Level::Warn), ("ignore", Level::Ignore)]
+            {
+                let some = of(&[(&format!("receive.fsck.{name}"), value)]).unwrap();
+                assert_eq!(some.level(&one, rule), level, "{name} {value}");
+            }
+            let asked = of(&[(&format!("receive.fsck.{name}"), "error"), ("transfer.fsckobjects", "false")]);
+            assert_eq!(asked.unwrap().level(&one, rule), Level::Ignore, "nothing is checked");
+        }
+        assert_eq!(
+            of(&[("receive.fsck.badtimezone", "ignore")]).unwrap().level(&one, Rule::BadTimezone),
+            Level::Ignore
+        );
         let off = of(&[("receive.fsckobjects", "false"), ("transfer.fsckobjects", "true")]).unwrap();
         assert_eq!(off.level(&one, Rule::MissingEmail), Level::Ignore);
         assert_eq!(off.level(&one, Rule::HasDotgit), Level::Error);
         assert!(!of(&[("transfer.fsckobjects", "false")]).unwrap().is_on());
-        assert!(of(&[("transfer.fsckobjects", "false"), ("receive.fsckobjects", "true")]).unwrap().are_all());
+        assert!(of(&[("transfer.fsckobjects", "false"), ("receive.fsckobjects", "true")]).unwrap().is_on());
         let some = of(&[("receive.fsck.missingemail", "WARN"), ("receive.fsck.baddate", "ignore")]).unwrap();
         assert_eq!(some.level(&one, Rule::MissingEmail), Level::Warn);
         assert_eq!(some.level(&one, Rule::BadDate), Level::Ignore);
         assert_eq!(some.level(&one, Rule::BadName), Level::Error);
         assert!(!some.are_all());
         // Not checked here, or not known to git either.
-        assert!(of(&[("receive.fsck.zeropaddedfilemode", "error"), ("receive.fsck.x", "warn")]).is_ok());
+        assert!(of(&[("receive.fsck.badfilemode", "error"), ("receive.fsck.x", "warn")]).is_ok());
         // What protects and what is needed to read stays an error, whatever is asked for.
         for (key, value) in [
             ("receive.fsck.hasdotgit", "error"),

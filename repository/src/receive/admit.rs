@@ -75,7 +75,8 @@ struct OfRepository<'a> {
 impl Judge for OfRepository<'_> {
     fn flaw(&mut self, flaw: Flaw) -> Result<(), Flaw> {
         match self.links.checks().level(self.id, flaw.rule) {
-            Level::Error => return Err(flaw),
+            // The rest is looked at all the same: an old history is not mended one push at a time.
+            Level::Error => return self.links.refuse(self.id, self.kind, flaw),
             Level::Warn => self.links.remark(&format!("{} {}: {flaw}", self.kind, self.id)),
             Level::Ignore => {}
         }

@@ -58,6 +58,7 @@ impl Ingest<'_> {
         let came = entries.len() as u32;
         let mut end = End::new(self.file, self.path, end, arrived.small);
         self.resolve_all(&mut entries, &links, &mut end, inflated)?;
+        links.check_refused()?;
         drop_twins(&mut entries, came, &mut end, self.limits.depth_max)?;
         let bases: Vec<Oid> = (came..entries.len() as u32).map(|n| entries.id(n)).collect();
         let mut trailer = arrived.trailer;

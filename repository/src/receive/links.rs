@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slipway_core::Oid;
 
-use crate::check::Checks;
+use crate::check::{Checks, Flaw};
 use crate::error::{RepoError, Result};
 use crate::limits::{
     FLAWS_TOLD_MAX, GITMODULES_FILES_MAX, LINK_SHARDS, LINKS_MAX, OUTSIDE_LINKS_MAX, RECENT_LINKS,
@@ -35,6 +35,8 @@ pub(crate) struct Links {
     checks: Arc<Checks>,
     /// What the pusher is told of objects that are let through.
     remarks: Mutex<Vec<String>>,
+    /// Objects that are refused, with the rules that they break.
+    refused: Mutex<Vec<(Oid, Kind, Flaw)>>,
 }
 
 enum Shard {
@@ -79,6 +81,7 @@ impl Links {
             gitmodules: Mutex::default(),
             checks: Arc::default(),
             remarks: Mutex::default(),
+            refused: Mutex::default(),
         }
     }
 
@@ -101,6 +104,27 @@ impl Links {
             Ordering::Equal => remarks.push("warning: and more of that kind".to_owned()),
             Ordering::Greater => {}
         }
+    }
+
+    /// Keeps an object that is refused, so that others are found too; gives the flaw back once there are enough.
+    pub(crate) fn refuse(&self, id: &Oid, kind: Kind, flaw: Flaw) -> Result<(), Flaw> {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.len() >= FLAWS_TOLD_MAX {
+            return Err(flaw);
+        }
+        refused.push((*id, kind, flaw));
+        Ok(())
+    }
+
+    /// Refuses the pack if any of its objects is.
+    pub(crate) fn check_refused(&self) -> Result<()> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(((id, kind, flaw), others)) = refused.split_first() else { return Ok(()) };
+        let mut why = flaw.to_string();
+        for (id, kind, flaw) in others {
+            why.push_str(&format!("; {kind} {id}: {flaw}"));
+        }
+        Err(RepoError::BadObject { id: *id, kind: *kind, why, cure: flaw.rule.cure() })
     }
 
     /// The remarks for the pusher.
@@ -220,6 +244,7 @@ impl Links {
             gitmodules: Mutex::default(),
             checks: Arc::default(),
             remarks: Mutex::default(),
+            refused: Mutex::default(),
         };
         Ok(Rest::Prints(Leftover { links: empty, prints }))
     }
@@ -320,7 +345,12 @@ fn kind_of(slot: u64) -> Kind {
 
 /// The error for an object used as what it is not.
 pub(crate) fn two_kinds(id: &Oid, is: Kind, used_as: Kind) -> RepoError {
-    RepoError::BadObject { id: *id, kind: is, why: format!("another object uses it as a {used_as}") }
+    RepoError::BadObject {
+        id: *id,
+        kind: is,
+        why: format!("another object uses it as a {used_as}"),
+        cure: crate::check::MEND,
+    }
 }
 
 #[cfg(test)]

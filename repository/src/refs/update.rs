@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use slipway_core::{Oid, RefName, RefUpdate};
 
-use super::{RawRefs, Value, read_packed};
+use super::{RawRefs, Stamp, Value, read_packed};
 use crate::durable::sync_folder;
 use crate::error::{RepoError, Result};
 use crate::limits::{PACK_REFS_FROM, PEEL_DEPTH_MAX};
@@ -39,7 +39,7 @@ pub(crate) fn update(
     moves.retain(|m| outcomes[m.number].is_ok());
     // Deletes go first: they may make room.
     let (deletes, sets): (Vec<Move>, Vec<Move>) = moves.into_iter().partition(|m| m.new.is_none());
-    let mut writer = Writer { root, locks: Vec::new(), atomic };
+    let mut writer = Writer { root, locks: Vec::new(), atomic, packed: None };
     if atomic {
         // All locks before anything moves: what can fail fails here.
         for one in deletes.iter().chain(&sets) {
@@ -174,6 +174,8 @@ struct Writer<'a> {
     root: &'a Path,
     locks: Vec<Lock>,
     atomic: bool,
+    /// `packed-refs` as it was last read, and the file's state before.
+    packed: Option<(Option<Stamp>, BTreeMap<RefName, Value>)>,
 }
 
 impl Writer<'_> {
@@ -200,8 +202,7 @@ impl Writer<'_> {
             None => match raw.refs.get(&one.name) {
                 // It was loose when the refs were read: gone now, or packed.
                 Some(_) => {
-                    let packed = read_packed(&self.root.join("packed-refs"))?;
-                    packed.get(&one.name).and_then(|value| raw.resolve(value)).map(|(id, _)| id)
+                    self.packed_value(&one.name)?.and_then(|value| raw.resolve(&value)).map(|(id, _)| id)
                 }
                 None => None,
             },
@@ -216,6 +217,19 @@ impl Writer<'_> {
         }
         self.locks.push(lock);
         Ok(())
+    }
+
+    /// What `packed-refs` says of a ref now. Read anew only when it was replaced: a push may ask of very many.
+    fn packed_value(&mut self, name: &RefName) -> Result<Option<Value>> {
+        let path = self.root.join("packed-refs");
+        let stamp = Stamp::of(&path)?;
+        let packed = match self.packed.take() {
+            Some((seen, packed)) if seen == stamp => packed,
+            _ => read_packed(&path)?,
+        };
+        let value = packed.get(name).cloned();
+        self.packed = Some((stamp, packed));
+        Ok(value)
     }
 
     fn delete(&mut self, deletes: &[Move], outcomes: &mut Outcomes) -> Result<()> {
@@ -283,6 +297,10 @@ impl Writer<'_> {
                 true
             })
             .map(drop)?;
+            // A folder each that stays behind would be looked at by whoever reads the refs.
+            let packed: Vec<&RefName> = pack.iter().map(|lock| &moves[&lock.number].name).collect();
+            drop(pack);
+            packed.into_iter().for_each(|name| remove_empty_above(self.root, name));
         }
         for lock in write {
             let (number, target) = (lock.number, lock.target.clone());

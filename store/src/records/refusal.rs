@@ -20,6 +20,17 @@ pub(crate) fn taken(what: &str, name: impl Display) -> StoreError {
     )
 }
 
+/// The name is another's but for upper and lower case.
+pub(crate) fn alike(what: &str, name: impl Display, other: &str) -> StoreError {
+    refuse(
+        ProblemKind::Conflict,
+        format!(
+            "There is already a {what} {other}, and {name} differs from it in upper and lower case alone."
+        ),
+        "Use another one, or remove that one first.",
+    )
+}
+
 /// A limit on how many there may be.
 pub(crate) fn full(what: &str, max: impl Display) -> StoreError {
     refuse(

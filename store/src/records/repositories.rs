@@ -47,9 +47,7 @@ impl Tx<'_> {
         now: UnixMillis,
     ) -> Result<RepoRecord, StoreError> {
         refusal::check_length("description", description, DESCRIPTION_BYTES_MAX)?;
-        if self.has(&keys::repo_name(name))? {
-            return Err(refusal::taken("repository", name));
-        }
+        self.need_free(name, None)?;
         if self.count_up(Counter::Repos)? > REPOS_MAX {
             return Err(refusal::full("repositories", REPOS_MAX));
         }
@@ -94,6 +92,17 @@ impl Tx<'_> {
         Ok(new)
     }
 
+    /// Refuses a name that a repository has, or has but for upper and lower case. `but` is the name that is given up.
+    fn need_free(&self, name: &RepoName, but: Option<&RepoName>) -> Result<(), StoreError> {
+        if self.has(&keys::repo_name(name))? {
+            return Err(refusal::taken("repository", name));
+        }
+        match self.view().alike(&keys::repo_names(), name.as_str(), but.map(RepoName::as_str))? {
+            Some(other) => Err(refusal::alike("repository", name, &other)),
+            None => Ok(()),
+        }
+    }
+
     fn rename(
         &mut self,
         id: RepoId,
@@ -101,9 +110,7 @@ impl Tx<'_> {
         new: &RepoName,
         now: UnixMillis,
     ) -> Result<(), StoreError> {
-        if self.has(&keys::repo_name(new))? {
-            return Err(refusal::taken("repository", new));
-        }
+        self.need_free(new, Some(old))?;
         self.forget_former_name(new)?;
         self.remember_name(id, old, now)?;
         self.remove(keys::repo_name(old))?;

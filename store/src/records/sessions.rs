@@ -18,6 +18,20 @@ impl View<'_> {
         Ok(session.filter(|s| s.expires > now))
     }
 
+    /// The sessions of a user that have not expired, with the SHA-256 of their cookies: what ends soonest comes first.
+    pub fn sessions_of(
+        &self,
+        user: &UserName,
+        now: UnixMillis,
+    ) -> Result<Vec<([u8; 32], Session)>, StoreError> {
+        let mut found = Vec::new();
+        for mark in self.all_keys(&keys::sessions_of(user))? {
+            let Some(cookie) = mark.last_sha256() else { continue };
+            found.extend(self.session(&cookie, now)?.map(|session| (cookie, session)));
+        }
+        Ok(found)
+    }
+
     /// Some that have expired.
     fn expired_sessions(&self, now: UnixMillis) -> Result<Vec<[u8; 32]>, StoreError> {
         let mut found = Vec::new();
@@ -73,7 +87,7 @@ impl Tx<'_> {
     }
 
     /// Ends a user's sessions, as part of a larger change.
-    pub(crate) fn remove_sessions_of(&mut self, user: &UserName) -> Result<(), StoreError> {
+    pub fn remove_sessions_of(&mut self, user: &UserName) -> Result<(), StoreError> {
         for mark in self.view().all_keys(&keys::sessions_of(user))? {
             self.remove_marked_session(mark)?;
         }

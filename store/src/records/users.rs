@@ -41,10 +41,31 @@ impl Tx<'_> {
         if self.has(&key)? {
             return Err(refusal::taken("user", &user.name));
         }
+        if let Some(other) = self.view().alike(&keys::users(), user.name.as_str(), None)? {
+            return Err(refusal::alike("user", &user.name, &other));
+        }
         if self.count_up(Counter::Users)? > USERS_MAX {
             return Err(refusal::full("users", USERS_MAX));
         }
         self.put(key, user).map(drop)
+    }
+
+    /// Makes a user an owner of the server, or no owner any more; gives what is recorded then. The last owner stays one.
+    pub fn set_owner(&mut self, name: &UserName, owner: bool) -> Result<User, StoreError> {
+        let user = self.view().user(name)?.ok_or_else(|| refusal::missing("user", name))?;
+        if user.owner == owner {
+            return Ok(user);
+        }
+        if user.owner && !self.view().another_owner(name)? {
+            return Err(refusal::refuse(
+                ProblemKind::Conflict,
+                format!("{name} is the last owner of this server and has to stay one."),
+                "Make somebody else an owner first.",
+            ));
+        }
+        let user = User { owner, ..user };
+        self.put(keys::user(name), &user)?;
+        Ok(user)
     }
 
     /// Forgets a user with their keys, tokens, sessions and grants. The last owner cannot go.

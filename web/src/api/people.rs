@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, patch, post};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use slipway_core::people::User;
 use slipway_core::{Scope, UserName};
 use slipway_forge::tokens::NewToken;
 use slipway_forge::users::NewUser;
-use slipway_forge::{Page, keys, tokens, users};
+use slipway_forge::{Page, keys, sessions, tokens, users};
 
 use super::Endpoint;
 use super::input::{Body, Keys};
@@ -27,6 +27,18 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         .gives(200, "Users"),
     Endpoint::new("POST", "/users", "Add a user", || post(add_user)).takes("NewUser").gives(201, "AddedUser"),
     Endpoint::new("GET", "/users/{user}", "Show a user", || get(show_user)).gives(200, "User"),
+    Endpoint::new(
+        "PATCH",
+        "/users/{user}",
+        "Make a user an owner of the server, or no owner any more",
+        || patch(change_user),
+    )
+    .takes("UserChange")
+    .gives(200, "User"),
+    Endpoint::new("GET", "/users/{user}/sessions", "List a user's signed-in browsers", || get(list_sessions))
+        .gives(200, "Sessions"),
+    Endpoint::new("DELETE", "/users/{user}/sessions", "Sign a user out everywhere", || delete(end_sessions))
+        .gives_nothing(),
     Endpoint::new("DELETE", "/users/{user}", "Remove a user", || delete(remove_user)).gives_nothing(),
     Endpoint::new("GET", "/keys", "List SSH keys", || get(list_keys))
         .asks(&["user", "limit", "after"])
@@ -77,6 +89,36 @@ async fn add_user(visit: Visit, Body(new): Body<UserBody>) -> Answer<Response> {
     let new = NewUser { name: new.name, owner: new.owner, keys: new.keys };
     let (user, keys) = visit.ask(move |forge, caller| users::add(forge, caller, &new)).await?;
     Ok((StatusCode::CREATED, Json(json!({"user": user, "keys": keys}))).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UserChange {
+    owner: bool,
+}
+
+async fn change_user(
+    visit: Visit,
+    Path(user): Path<String>,
+    Body(wanted): Body<UserChange>,
+) -> Answer<Json<User>> {
+    let name = UserName::parse(&user)?;
+    visit.ask(move |forge, caller| users::set_owner(forge, caller, &name, wanted.owner)).await.map(Json)
+}
+
+async fn list_sessions(visit: Visit, Path(user): Path<String>) -> Answer<Json<Value>> {
+    let name = UserName::parse(&user)?;
+    let found = visit.ask(move |forge, caller| sessions::list(forge, caller, &name)).await?;
+    let rows = found
+        .into_iter()
+        .map(|s| json!({"id": s.id, "expires": s.expires, "parent": s.parent, "current": s.current}));
+    Ok(Json(json!({"sessions": rows.collect::<Vec<_>>()})))
+}
+
+async fn end_sessions(visit: Visit, Path(user): Path<String>) -> Answer<StatusCode> {
+    let name = UserName::parse(&user)?;
+    visit.ask(move |forge, caller| sessions::end_all(forge, caller, &name)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn remove_user(visit: Visit, Path(user): Path<String>) -> Answer<StatusCode> {

@@ -94,7 +94,7 @@ struct KeysPage {
 }
 
 /// Whose page this is. The server itself and visitors have none.
-fn own(visit: &Visit) -> Answer<UserName> {
+pub(super) fn own(visit: &Visit) -> Answer<UserName> {
     visit.may(Action::ManageSelf)?;
     match visit.actor() {
         Actor::User { name, .. } | Actor::Token { name, .. } => Ok(name.clone()),

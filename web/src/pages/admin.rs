@@ -67,6 +67,10 @@ pub(crate) async fn change(visit: Visit, fields: Fields) -> Answer<Response> {
             let new = NewUser { name, owner, keys: Vec::new() };
             visit.ask(move |forge, caller| users::add(forge, caller, &new)).await?;
         }
+        verb @ ("make-owner" | "make-no-owner") => {
+            let (name, owner) = (UserName::parse(name)?, verb == "make-owner");
+            visit.ask(move |forge, caller| users::set_owner(forge, caller, &name, owner)).await?;
+        }
         "remove-user" => {
             let name = UserName::parse(name)?;
             visit.ask(move |forge, caller| users::remove(forge, caller, &name)).await?;

@@ -164,6 +164,10 @@ impl Job {
                 }
             }
         }
+        let updates = self.push.commands.iter().zip(&*answers).filter(|(_, answer)| answer.is_ok());
+        let updates = updates.filter_map(|(command, _)| command.update.as_ref().ok());
+        let made: Vec<_> = updates.filter(|u| u.is_create() && !u.is_delete()).map(|u| &u.name).collect();
+        remarks.extend(rules::odd_names(&self.view, &made));
     }
 
     /// What can be done so that the default branch may go, if this push was refused that. A folder that is in no store has
