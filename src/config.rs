@@ -9,6 +9,7 @@ use slipway_core::{Problem, ProblemKind};
 use slipway_forge::networks::Networks;
 use slipway_forge::origin::TrustedProxies;
 
+use crate::backup::settings::Backups;
 use crate::cli::Serve;
 use crate::http::Front;
 use crate::upkeep;
@@ -39,6 +40,11 @@ pub(crate) struct Config {
     pub(crate) maintenance: Maintenance,
     /// `[webhooks]`.
     pub(crate) webhooks: Webhooks,
+    /// `[backup]`.
+    pub(crate) backup: Backups,
+    /// The file that all of this is from.
+    #[serde(skip)]
+    pub(crate) file: PathBuf,
 }
 
 /// One of the two public listeners.
@@ -102,6 +108,8 @@ impl Default for Config {
             proxy_protocol: Vec::new(),
             maintenance: Maintenance::default(),
             webhooks: Webhooks::default(),
+            backup: Backups::default(),
+            file: PathBuf::new(),
         }
     }
 }
@@ -116,6 +124,7 @@ impl Config {
                 if file.exists() { Self::read(&file)? } else { Self::default() }
             }
         };
+        config.file = serve.config.clone().unwrap_or_else(|| data.join("config.toml"));
         config.http = serve.http.unwrap_or(config.http);
         config.ssh = serve.ssh.unwrap_or(config.ssh);
         config.check()
@@ -159,6 +168,9 @@ impl Config {
         }
         if self.maintenance.delay_s > 3600 {
             return Err(invalid("maintenance.delay_s must lie from 0 to 3600."));
+        }
+        if let Err(wrong) = self.backup.check() {
+            return Err(invalid(&format!("{wrong}.")));
         }
         if let Err(wrong) = TrustedProxies::parse(&self.trusted_proxies) {
             return Err(invalid(&format!("trusted_proxies: {wrong:?} is no address and no network.")));

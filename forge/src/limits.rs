@@ -18,6 +18,8 @@ pub const ADDRESS_BYTES_MAX: usize = 255;
 pub const KUBECONFIG_BYTES_MAX: usize = 512 * 1024;
 /// Further namespaces of a binding.
 pub const NAMESPACES_MAX: usize = 64;
+/// Bytes that somebody who backs up says of what he has already.
+pub const BACKUP_KNOWN_BYTES_MAX: usize = 32_000_000;
 /// Rows of a list where nobody says how many.
 pub const PAGE_ROWS: usize = 100;
 /// Rows of a list at most.

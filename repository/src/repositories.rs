@@ -16,8 +16,8 @@ use slipway_core::{ObjectFormat, RepoId};
 
 use crate::durable::sync_folder;
 use crate::error::{RepoError, Result};
-use crate::limits::{OPEN_REPOSITORIES_MAX, PROBE_BYTES};
 use crate::hold::Holds;
+use crate::limits::{OPEN_REPOSITORIES_MAX, PROBE_BYTES};
 use crate::repository::{Repository, Shared};
 
 mod adopt;
