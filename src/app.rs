@@ -15,6 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::backup::make::Parts;
+use crate::backup::schedule::Schedule;
 use crate::config::Config;
 use crate::data::DataFolder;
 use crate::descriptors::Connections;
@@ -50,6 +52,7 @@ pub(crate) struct App {
     git: GitServer,
     supervisor: Supervisor,
     upkeep: Upkeep,
+    backups: Arc<Schedule>,
     stop: CancellationToken,
     tasks: TaskTracker,
     data: DataFolder,
@@ -69,7 +72,9 @@ impl App {
         let workers = Arc::new(ToWorkers::default());
         let rooms = Rooms::new(&disk, &data, &config, workers.clone())?;
         settle(&rooms).await?;
-        let forge = floor(&rooms, &workers, &data);
+        let backups = Schedule::new(config.backup.clone());
+        let parts = Parts::new(&rooms, &data, &config);
+        let forge = floor(&rooms, &workers, &data, (&parts, &backups));
         let node = disk.key.installation_id();
         let addresses = Addresses { http: doors.base_url.clone(), ssh: doors.ssh.to_string(), node };
         let (supervisor, upkeep) = work(&rooms, &forge, &config, addresses)?;
@@ -81,18 +86,20 @@ impl App {
         let (git, web) = surfaces(&rooms, &forge, &doors, connections.ssh);
         let (at, ssh, base_url) = (doors.addresses.clone(), doors.ssh, doors.base_url.clone());
         doors.open(&config, &data, (&git, &web), (&tasks, &stop), connections.http).await?;
+        backups.start(parts)?;
         tasks.spawn(keep_records(disk.store, stop.clone()));
         tasks.spawn(mend(rooms.clone(), supervisor.clone(), stop.clone()));
         tasks.spawn(sweep_engine(rooms.clone(), supervisor.clone()));
         tracing::info!(?at, data = %data.root().display(), ms = began.elapsed().as_millis() as u64, "serving");
         let drain = Duration::from_secs(config.drain_s);
-        Ok(Self { ssh, base_url, rooms, forge, git, supervisor, upkeep, stop, tasks, data, drain })
+        Ok(Self { ssh, base_url, rooms, forge, git, supervisor, upkeep, backups, stop, tasks, data, drain })
     }
 
     /// Stops taking new work, lets what is under way end within the grace, closes everything.
     pub(crate) async fn drain(self) {
         tracing::info!(grace_s = self.drain.as_secs(), "draining");
         self.stop.cancel();
+        self.backups.stop();
         let (git, supervisor) = (self.git.drain(self.drain), self.supervisor.drain(self.drain));
         tokio::join!(git, supervisor, self.upkeep.drain());
         self.tasks.close();
@@ -140,8 +147,14 @@ fn catch(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Problem> {
 }
 
 /// The floor that all surfaces stand on.
-fn floor(rooms: &Rooms, workers: &Arc<ToWorkers>, data: &DataFolder) -> Arc<Forge> {
+fn floor(
+    rooms: &Rooms,
+    workers: &Arc<ToWorkers>,
+    data: &DataFolder,
+    (parts, backups): (&Parts, &Arc<Schedule>),
+) -> Arc<Forge> {
     let outside = ServerOperations::new(rooms.clone(), workers.clone(), data.clone());
+    let outside = outside.with_backups(parts.clone(), backups.clone());
     Arc::new(Forge::new(slipway_forge::Parts {
         store: rooms.store.clone(),
         repositories: rooms.repositories.clone(),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use slipway_core::{InvalidName, Problem, RepoName, Role, UserName};
 
+mod backups;
 mod bind;
 mod builds;
 mod client;
@@ -18,6 +19,7 @@ mod run;
 mod targets;
 mod webhooks;
 
+pub(crate) use self::backups::{Backup, BackupVerb, Restore, full as full_backup};
 pub(crate) use self::bind::{Bind, Unbind};
 pub(crate) use self::builds::BuildVerb;
 pub(crate) use self::client::Client;
@@ -131,13 +133,12 @@ pub(crate) enum Verb {
         #[arg(long)]
         repair: bool,
     },
-    /// Write all records of a running server to a file: accounts, grants, bindings, events, builds, deploys; not repositories
-    Backup {
-        /// The file, which must not be there yet (`-` writes to standard output)
-        to: String,
-    },
-    /// Bring records back into the data folder of a server that is stopped; only where its database is damaged or missing
+    /// Back everything up, while the server runs or is stopped: records, repositories, build logs, settings, keys
+    Backup(Backup),
+    /// Bring a backup back into a new data folder, or records into one whose database is damaged or missing
     Restore(Restore),
+    /// Print all records as lines of JSON, without secrets
+    Export,
     /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
     /// Serve fetches of one repository folder on standard input and output, as git-upload-pack does
@@ -200,16 +201,6 @@ pub(crate) struct Demo {
     /// End after the loop instead of serving on; exit status 0 only if all of it worked
     #[arg(long)]
     pub(crate) once: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Restore {
-    /// What `slipway backup` wrote (`-` reads standard input)
-    #[arg(required_unless_present = "salvage")]
-    pub(crate) from: Option<String>,
-    /// There is no backup: take over what can still be read of the damaged database
-    #[arg(long, conflicts_with = "from")]
-    pub(crate) salvage: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,7 @@ use slipway_core::{Problem, ProblemKind};
 use slipway_forge::networks::Networks;
 use slipway_forge::origin::TrustedProxies;
 
+use crate::backup::settings::Backups;
 use crate::cli::Serve;
 use crate::http::Front;
 use crate::http::tls::Files;
@@ -57,6 +58,11 @@ pub(crate) struct Config {
     pub(crate) builds: Ceilings,
     /// `[tests]`: the most that tests may have.
     pub(crate) tests: Ceilings,
+    /// `[backup]`.
+    pub(crate) backup: Backups,
+    /// The file that all of this is from.
+    #[serde(skip)]
+    pub(crate) file: PathBuf,
 }
 
 /// One of the two public listeners.
@@ -152,6 +158,8 @@ impl Default for Config {
             clusters: Clusters::default(),
             builds: Ceilings::default(),
             tests: Ceilings::default(),
+            backup: Backups::default(),
+            file: PathBuf::new(),
         }
     }
 }
@@ -166,6 +174,7 @@ impl Config {
                 if file.exists() { Self::read(&file)? } else { Self::default() }
             }
         };
+        config.file = serve.config.clone().unwrap_or_else(|| data.join("config.toml"));
         config.http = serve.http.unwrap_or(config.http);
         config.ssh = serve.ssh.unwrap_or(config.ssh);
         config.https = serve.https.or(config.https);
@@ -227,6 +236,9 @@ impl Config {
         }
         if self.maintenance.delay_s > 3600 {
             return Err(invalid("maintenance.delay_s must lie from 0 to 3600."));
+        }
+        if let Err(wrong) = self.backup.check() {
+            return Err(invalid(&format!("{wrong}.")));
         }
         if let Err(wrong) = TrustedProxies::parse(&self.trusted_proxies) {
             return Err(invalid(&format!("trusted_proxies: {wrong:?} is no address and no network.")));

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use slipway_backup::Target;
 use slipway_core::{Problem, ProblemKind};
 use slipway_store::MasterKey;
 
@@ -23,6 +24,13 @@ impl DataFolder {
     pub(crate) fn open(root: &Path) -> Result<Self, Problem> {
         let root = std::path::absolute(root).map_err(|e| unusable(root, &e))?;
         make(&root)?;
+        if Target::is_begun(&root) {
+            return Err(Problem::new(
+                ProblemKind::Broken,
+                format!("A restore into the data folder {} has not ended.", root.display()),
+                "Run that restore again: it goes on, or begins anew. If it is not wanted, remove the folder.",
+            ));
+        }
         let folder = Self { root };
         if !folder.has_database() {
             folder.begin()?;
@@ -64,8 +72,8 @@ impl DataFolder {
             return Err(Problem::new(
                 ProblemKind::Broken,
                 format!("The data folder {} has {found}, but its database is missing.", self.root.display()),
-                "Bring a backup back with `slipway restore FILE`, or name the right folder with --data; to begin anew, move repos, \
-                 builds and keys away first.",
+                "Bring a backup's records back with `slipway restore FROM --records`, or name the right folder with --data; to begin \
+                 anew, move repos, builds and keys away first.",
             ));
         }
         let write = || {

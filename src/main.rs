@@ -12,6 +12,7 @@ use slipway_core::{Problem, ProblemKind, Secret};
 use slipway_git_server::PipeService;
 
 mod app;
+mod backup;
 mod cli;
 mod config;
 mod data;
@@ -95,7 +96,12 @@ async fn carry_out(cli: Cli) -> Result<bool, Problem> {
         }
         Verb::Demo(ref demo) => demo::run(demo, &cli.global).await,
         Verb::Restore(ref restore) => recovery::restore(restore, &cli.global.data()).await,
-        Verb::Backup { ref to } if to != "-" => recovery::backup(&to.clone(), cli).await,
+        Verb::Backup(ref to) if to.records && to.to.as_deref() != Some("-") => {
+            recovery::write_records(to, &cli.global).await
+        }
+        Verb::Backup(ref to) if to.verb.is_some() || to.to.as_deref() != Some("-") => {
+            backup::command::run(to.clone(), &cli.global).await
+        }
         Verb::UploadPack(flags) => plumbing::serve(PipeService::UploadPack, flags).await,
         Verb::ReceivePack(flags) => plumbing::serve(PipeService::ReceivePack, flags).await,
         Verb::Completions { shell } => {

@@ -2,12 +2,14 @@
 //! records nothing that people asked for.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use slipway_backup::Known;
 use slipway_core::accept::{Dispatch as _, Orders};
 use slipway_core::build::Build;
 use slipway_core::run::{Kind, WorkId};
@@ -21,6 +23,8 @@ use slipway_forge::networks::Networks;
 use slipway_forge::{Change, Check, Outside, Round, Subject};
 use slipway_repository::{Edit, Maintained, Snapshot};
 
+use crate::backup::make::{Parts, Wants};
+use crate::backup::schedule::Schedule;
 use crate::data::DataFolder;
 use crate::dispatch::ToWorkers;
 use crate::doctor;
@@ -44,11 +48,18 @@ pub(crate) struct ServerOperations {
     workers: Arc<ToWorkers>,
     data: DataFolder,
     readiness: Arc<Readiness>,
+    backups: Option<(Parts, Arc<Schedule>)>,
 }
 
 impl ServerOperations {
     pub(crate) fn new(rooms: Rooms, workers: Arc<ToWorkers>, data: DataFolder) -> Self {
-        Self { rooms, workers, data, readiness: Arc::default() }
+        Self { rooms, workers, data, readiness: Arc::default(), backups: None }
+    }
+
+    /// The same with what backups are made of, and their schedule.
+    pub(crate) fn with_backups(mut self, parts: Parts, schedule: Arc<Schedule>) -> Self {
+        self.backups = Some((parts, schedule));
+        self
     }
 
     fn supervisor(&self) -> Result<&Supervisor, Problem> {
@@ -183,6 +194,31 @@ impl Outside for ServerOperations {
         &self.rooms.networks
     }
 
+    fn back_up(
+        &self,
+        known: Bytes,
+        keys: bool,
+    ) -> Result<BoxStream<'static, Result<Bytes, Problem>>, Problem> {
+        let Some((parts, _)) = self.backups.clone() else { return Ok(stream::empty().boxed()) };
+        let known = Known::from_bytes(&known).ok_or_else(|| {
+            let what = "What is known of an earlier backup is no list of 16 bytes a file.";
+            Problem::new(ProblemKind::Invalid, what, "Send none, and everything comes.")
+        })?;
+        Ok(slipway_forge::streamed(move |out| {
+            match parts.write(&Wants { known, keys }, out, &AtomicBool::new(false)) {
+                Ok(end) => tracing::info!(
+                    files = end.files,
+                    bytes = end.bytes,
+                    kept = end.kept,
+                    "a backup was streamed out"
+                ),
+                // Whoever reads was told in the stream.
+                Err(problem) => tracing::warn!(%problem, "a backup that was asked for is not made"),
+            }
+            Ok(())
+        }))
+    }
+
     fn check_ready(&self) -> Result<(), Problem> {
         self.readiness.check(&self.rooms, &self.data)
     }
@@ -191,7 +227,9 @@ impl Outside for ServerOperations {
         let (readiness, rooms, data) = (self.readiness.clone(), self.rooms.clone(), self.data.clone());
         let ready = blocking(move || Ok(readiness.checks(&rooms, &data))).await;
         let ready = ready.unwrap_or_else(|problem| vec![doctor::judged("disk", Err(problem))]);
-        doctor::examine(&self.rooms, &self.data, ready).await
+        let mut checks = doctor::examine(&self.rooms, &self.data, ready).await;
+        checks.extend(self.backups.as_ref().and_then(|(_, schedule)| schedule.check()));
+        checks
     }
 
     async fn examine(&self, after: Option<RepoId>, repair: bool) -> Result<Round, Problem> {
@@ -200,7 +238,12 @@ impl Outside for ServerOperations {
     }
 
     fn metrics(&self) -> String {
-        self.workers.get().map(|(supervisor, upkeep)| metrics::render(supervisor, upkeep)).unwrap_or_default()
+        let Ok((supervisor, upkeep)) = self.workers.get() else { return String::new() };
+        let mut out = metrics::render(supervisor, upkeep);
+        if let Some((_, schedule)) = &self.backups {
+            schedule.figures(&mut out);
+        }
+        out
     }
 }
 

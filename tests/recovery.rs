@@ -189,9 +189,12 @@ fn a_backup_takes_the_place_of_a_damaged_database() {
     let (data, file) = (scene.data().to_owned(), scene.data().with_file_name("records.backup"));
     let path = file.to_str().expect("utf-8");
     scene.server.restart();
-    let told = done(&data, &["backup", path]);
+    let told = done(&data, &["backup", "--records", path]);
     assert!(told.contains("records are in"), "{told}");
-    assert!(!slipway(&data, &["backup", path]).status.success(), "a backup is never written over");
+    assert!(
+        !slipway(&data, &["backup", "--records", path]).status.success(),
+        "a backup is never written over"
+    );
     let running = slipway(&data, &["restore", path]);
     assert!(text(&running.stderr).contains("in use by another process"), "{}", text(&running.stderr));
     scene.stop();

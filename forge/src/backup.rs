@@ -1,4 +1,4 @@
-//! A backup of the store as a stream: written on a thread that may block, read at the client's pace.
+//! What is written on a thread that may block as a stream that is read at the client's pace: backups, exports.
 
 use std::io::{self, Write};
 
@@ -6,18 +6,20 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use slipway_core::Problem;
-use slipway_store::Store;
 use tokio::sync::mpsc;
 
 /// Bytes of one piece, and how many may wait.
-const PIECE_BYTES: usize = 64 << 10;
+const PIECE_BYTES: usize = 256 << 10;
 const PIECES_MAX: usize = 4;
 
-pub(crate) fn stream(store: Store) -> BoxStream<'static, Result<Bytes, Problem>> {
+/// All bytes that `write` writes, as it writes them; where it fails, the stream ends with that.
+pub fn streamed(
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Problem> + Send + 'static,
+) -> BoxStream<'static, Result<Bytes, Problem>> {
     let (pieces, out) = mpsc::channel(PIECES_MAX);
     tokio::task::spawn_blocking(move || {
         let mut writer = io::BufWriter::with_capacity(PIECE_BYTES, Pieces(pieces.clone()));
-        let done = store.backup(&mut writer).and_then(|_| {
+        let done = write(&mut writer).and_then(|()| {
             writer.flush().map_err(|e| {
                 Problem::new(
                     slipway_core::ProblemKind::Cancelled,

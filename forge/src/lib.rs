@@ -51,6 +51,7 @@ pub mod tokens;
 pub mod users;
 pub mod webhooks;
 
+pub use self::backup::streamed;
 pub use self::caller::{Caller, Credential, Surface};
 pub use self::credential::{MintedToken, mint_token};
 pub use self::forge::{Forge, Parts};

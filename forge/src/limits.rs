@@ -22,6 +22,8 @@ pub const NAMESPACES_MAX: usize = 64;
 pub const KIND_RULES_MAX: usize = 100;
 /// Most repositories whose images another's builds may use.
 pub const MAY_PULL_MAX: usize = 64;
+/// Bytes that somebody who backs up says of what he has already.
+pub const BACKUP_KNOWN_BYTES_MAX: usize = 32_000_000;
 /// Rows of a list where nobody says how many.
 pub const PAGE_ROWS: usize = 100;
 /// Rows of a list at most.

@@ -80,6 +80,16 @@ pub trait Outside: Send + Sync + 'static {
     fn check_ready(&self) -> Result<(), Problem> {
         Ok(())
     }
+
+    /// A backup of everything but what `known` says is known; with `keys` the server's keys are in it.
+    fn back_up(
+        &self,
+        _known: Bytes,
+        _keys: bool,
+    ) -> Result<BoxStream<'static, Result<Bytes, Problem>>, Problem> {
+        Ok(Box::pin(futures_util::stream::empty()))
+    }
+
     /// Checks data folder, engine, registries, clusters, ports and clock.
     async fn doctor(&self) -> Vec<Check>;
     /// Looks at repositories from the one after that on, as many as an answer has time for; and with `true`, puts right what

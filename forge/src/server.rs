@@ -1,11 +1,11 @@
-//! The server itself: its health, its figures, its backup.
+//! The server itself: its health, its figures, its backups and what it exports.
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use slipway_core::{Action, Actor, Problem, RepoId};
 
 use crate::access::may;
-use crate::backup;
+use crate::backup::streamed;
 use crate::caller::Caller;
 use crate::forge::{Forge, blocking};
 use crate::outside::{Check, Round};
@@ -68,5 +68,36 @@ pub async fn backup(
     caller: &Caller,
 ) -> Result<BoxStream<'static, Result<Bytes, Problem>>, Problem> {
     may(caller, Action::AdminServer)?;
-    Ok(backup::stream(forge.store.clone()))
+    let store = forge.store.clone();
+    Ok(streamed(move |out| store.backup(out).map(drop)))
+}
+
+/// A backup of everything as it is streamed out: records, refs and objects, logs, settings, and with `keys` the server's keys.
+/// `known` is what the caller has of an earlier one.
+///
+/// # Errors
+/// `Denied` unless the caller is an owner, `Busy` while another backup is made.
+pub async fn back_up(
+    forge: &Forge,
+    caller: &Caller,
+    known: Bytes,
+    keys: bool,
+) -> Result<BoxStream<'static, Result<Bytes, Problem>>, Problem> {
+    may(caller, Action::AdminServer)?;
+    let by = caller.actor.user().map_or("the server", |name| name.as_str());
+    tracing::info!(by, keys, "a backup is streamed out");
+    forge.outside.back_up(known, keys)
+}
+
+/// All records as lines of plain JSON, without secrets, as they are streamed out.
+///
+/// # Errors
+/// `Denied` unless the caller is an owner.
+pub async fn export(
+    forge: &Forge,
+    caller: &Caller,
+) -> Result<BoxStream<'static, Result<Bytes, Problem>>, Problem> {
+    may(caller, Action::AdminServer)?;
+    let store = forge.store.clone();
+    Ok(streamed(move |out| store.export(out).map(drop)))
 }

@@ -130,6 +130,36 @@ impl BuildLogs {
         }
     }
 
+    /// The numbers of the builds of a repository that have a log, in order (blocking: file system).
+    ///
+    /// # Errors
+    /// Where the folder cannot be read; that there is none is fine.
+    pub fn list(&self, repo: RepoId) -> io::Result<Vec<BuildNumber>> {
+        let entries = match std::fs::read_dir(self.root.join(repo.to_string())) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_suffix(".log")?.parse().ok());
+            found.extend(number.map(BuildNumber));
+        }
+        found.sort_unstable_by_key(|number| number.0);
+        Ok(found)
+    }
+
+    /// The file of a log, to be read; `None` if there is none (blocking: file system).
+    ///
+    /// # Errors
+    /// Where it cannot be opened.
+    pub fn file(&self, repo: RepoId, number: BuildNumber) -> io::Result<Option<File>> {
+        match File::open(self.path(repo, number)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => file.map(Some),
+        }
+    }
+
     /// Removes a repository's logs (blocking: file system).
     ///
     /// # Errors

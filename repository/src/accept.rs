@@ -26,6 +26,7 @@ impl Repository {
             });
         }
         let _turn = self.write_turn();
+        self.holds().before_write(self.root())?;
         update::set_head(self.root(), branch)
     }
 }
@@ -39,6 +40,7 @@ impl RefStore for Repository {
         let _turn = self.write_turn();
         let snapshot = self.snapshot()?;
         let known = |id: &Oid| Ok(peel(&snapshot, id)?.map(|end| (end != *id).then_some(end)));
+        self.holds().before_write(self.root())?;
         let outcomes = update::update(self.root(), updates, atomic, &known)?;
         Ok(outcomes.into_iter().map(|o| o.map_err(Problem::from)).collect())
     }

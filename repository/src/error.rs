@@ -160,6 +160,9 @@ pub enum RepoError {
     /// Memory did not suffice for a large object beside all others.
     #[error("there is no memory for a large object beside what others send")]
     Crowded,
+    /// Somebody makes a backup already.
+    #[error("a backup is being made already")]
+    Held,
     /// Objects were to be published before anyone looked whether they are connected.
     #[error("the received objects were not checked for connectivity")]
     Unchecked,
@@ -349,7 +352,7 @@ fn of_what_is_stored(e: &RepoError) -> Option<(ProblemKind, &'static str)> {
         | RepoError::WrongKind { .. } => {
             (K::Broken, "Ask an owner of this server to run slipway doctor --repair and to look at the disk.")
         }
-        RepoError::Maintained => (K::Busy, "Try again once that is done."),
+        RepoError::Maintained | RepoError::Held => (K::Busy, "Try again once that is done."),
         RepoError::Crowded => (K::Busy, "Try again in a minute."),
         RepoError::Unchecked | RepoError::Fault { .. } => {
             (K::Broken, "This is a fault of the server; report it.")

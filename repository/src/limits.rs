@@ -274,6 +274,15 @@ pub(crate) const REPACK_WINDOW_BYTES: usize = 96 << 20;
 /// Largest record of a repository's maintenance that is read, in bytes.
 pub(crate) const MAINTENANCE_RECORD_BYTES_MAX: u64 = 64 << 10;
 
+// What is held for a backup.
+
+/// Bytes of refs that move while a backup is made, and are kept as they were.
+pub(crate) const HELD_REFS_BYTES_MAX: usize = 256 << 20;
+/// Bytes of a small file of a repository (its config and the like) that is backed up.
+pub(crate) const HELD_FILE_BYTES_MAX: u64 = 4 << 20;
+/// How often a repository is looked at again whose files go while they are linked.
+pub(crate) const HELD_TRIES_MAX: usize = 50;
+
 // Commit-graphs and their filters.
 
 /// Most commits of a commit-graph that is written.

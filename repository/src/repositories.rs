@@ -16,6 +16,7 @@ use slipway_core::{ObjectFormat, RepoId};
 
 use crate::durable::sync_folder;
 use crate::error::{RepoError, Result};
+use crate::hold::Holds;
 use crate::limits::{OPEN_REPOSITORIES_MAX, PROBE_BYTES};
 use crate::repository::{Repository, Shared};
 
@@ -117,6 +118,9 @@ impl Repositories {
             Err(e) => return Err(RepoError::io("remove", &path)(e)),
         }
         sync_folder(&self.root)?;
+        if stem.parse().is_ok_and(|id| self.shared.holds.keeps(id, &aside)) {
+            return Ok(());
+        }
         fs::remove_dir_all(&aside).map_err(RepoError::io("remove", &aside))
     }
 
@@ -168,7 +172,12 @@ impl Repositories {
         crate::maintain::may_need_work(&self.path(id))
     }
 
-    fn path(&self, id: RepoId) -> PathBuf {
+    /// What a backup holds.
+    pub(crate) fn holds(&self) -> &Holds {
+        &self.shared.holds
+    }
+
+    pub(crate) fn path(&self, id: RepoId) -> PathBuf {
         self.folder(&id.to_string())
     }
 

@@ -17,6 +17,7 @@ use crate::findings::Answers;
 use crate::formats::commit_graph::chain;
 use crate::gate::Gate;
 use crate::graph::Graph;
+use crate::hold::Holds;
 use crate::limits::{DOUBT_EVERY, PEEL_DEPTH_MAX, WATCHED_LOST_MAX};
 use crate::loose::path_of;
 use crate::object::Kind;
@@ -44,6 +45,8 @@ pub struct Repository {
     pub(crate) maintaining: Mutex<()>,
     /// Between pushes and whoever drops objects.
     gate: Arc<Gate>,
+    /// What a backup holds.
+    holds: Arc<Holds>,
     cache: Arc<BaseCache>,
     views: Views,
     /// This handle's own among the answers.
@@ -55,6 +58,7 @@ pub struct Repository {
 pub(crate) struct Shared {
     recipes: Arc<Recipes>,
     bases: Arc<BaseCache>,
+    pub(crate) holds: Arc<Holds>,
 }
 
 impl Drop for Repository {
@@ -139,6 +143,7 @@ impl Repository {
             writing: Mutex::default(),
             maintaining: Mutex::default(),
             gate: Arc::default(),
+            holds: shared.holds,
             cache: shared.bases,
             answers: Answers { repository: NUMBER.fetch_add(1, Ordering::Relaxed), recipes: shared.recipes },
         })
@@ -157,6 +162,11 @@ impl Repository {
     /// Between pushes and whoever drops objects.
     pub(crate) fn gate(&self) -> &Arc<Gate> {
         &self.gate
+    }
+
+    /// What a backup holds.
+    pub(crate) fn holds(&self) -> &Holds {
+        &self.holds
     }
 
     /// Decoded delta bases.

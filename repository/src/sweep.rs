@@ -53,6 +53,7 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
         Some(number) if is_ours(number) => remove(fs::remove_file(path), path),
         _ => Ok(()),
     })?;
+    crate::hold::sweep(root)?;
     let marks = marks(root)?;
     let mut marked = Marked::default();
     marks.iter().for_each(|mark| marked.add(mark));

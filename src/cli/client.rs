@@ -62,7 +62,8 @@ impl Client {
     }
 
     async fn send_to(&self, request: &Request, path: &str) -> Result<Answer, Problem> {
-        let body = request.body.as_ref().map(Value::to_string).unwrap_or_default();
+        let json = request.body.as_ref().map(Value::to_string).unwrap_or_default();
+        let body = request.raw.clone().unwrap_or_else(|| Bytes::from(json));
         let mut http = HttpRequest::builder().method(request.method);
         if request.body.is_some() {
             http = http.header("content-type", "application/json");
@@ -70,7 +71,7 @@ impl Client {
         Ok(match self {
             Self::Socket(socket) => {
                 let stream = UnixStream::connect(socket).await.map_err(|e| no_server(socket, &e))?;
-                let http = http.uri(path).header("host", "slipway").body(Full::new(Bytes::from(body)));
+                let http = http.uri(path).header("host", "slipway").body(Full::new(body));
                 exchange(stream, http.map_err(broken)?).await?
             }
             Self::Remote { url, token } => {
@@ -94,7 +95,7 @@ impl Client {
                 if let Some(token) = token {
                     http = http.header("authorization", format!("Bearer {}", token.expose()));
                 }
-                let http = http.uri(path).header("host", address).body(Full::new(Bytes::from(body)));
+                let http = http.uri(path).header("host", address).body(Full::new(body));
                 exchange(stream, http.map_err(broken)?).await?
             }
             Self::InProcess { router, caller } => {

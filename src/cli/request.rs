@@ -14,6 +14,8 @@ pub(crate) struct Request {
     pub(crate) method: &'static str,
     pub(crate) path: String,
     pub(crate) body: Option<Value>,
+    /// A body that is no JSON.
+    pub(crate) raw: Option<bytes::Bytes>,
     pub(crate) shows: Shows,
 }
 
@@ -42,11 +44,11 @@ pub(crate) trait Files {
 }
 
 pub(super) fn call(method: &'static str, path: impl Into<String>, shows: Shows) -> Request {
-    Request { method, path: path.into(), body: None, shows }
+    Request { method, path: path.into(), body: None, raw: None, shows }
 }
 
 pub(super) fn send(method: &'static str, path: impl Into<String>, body: Value, shows: Shows) -> Request {
-    Request { method, path: path.into(), body: Some(body), shows }
+    Request { method, path: path.into(), body: Some(body), raw: None, shows }
 }
 
 pub(super) fn says(sentence: impl Into<String>) -> Shows {
@@ -101,9 +103,8 @@ pub(crate) fn request(verb: Verb, files: &mut dyn Files) -> Result<Option<Reques
         Verb::Deploy(verb) => deploy(verb),
         Verb::Webhook(verb) => super::webhooks::request(verb, files)?,
         Verb::Doctor { .. } => call("GET", "/doctor", Shows::Checks),
-        Verb::Backup { to } if to == "-" => call("GET", "/backup", Shows::Stream),
-        // A file of this machine: `recovery.rs` writes it.
-        Verb::Backup { .. } => return Ok(None),
+        Verb::Export => call("GET", "/export", Shows::Stream),
+        Verb::Backup(backup) => return Ok(super::backups::request(&backup)),
     }))
 }
 
@@ -301,6 +302,10 @@ mod tests {
             ("deploy rollback m 2", "POST /repos/m/deploys/2/rollback"),
             ("--data D doctor", "GET /doctor"),
             ("doctor --data D", "GET /doctor"),
+            ("backup -", "POST /backup?keys=true"),
+            ("backup --without-keys -", "POST /backup?keys=false"),
+            ("backup --records -", "GET /backup"),
+            ("export", "GET /export"),
         ] {
             let request = request_of(line);
             assert_eq!(format!("{} {}", request.method, request.path), want, "{line}");

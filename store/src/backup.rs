@@ -13,12 +13,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use slipway_core::Problem;
+use slipway_core::{Problem, RepoId};
 
 use crate::disk::Disk;
 use crate::engine::{Engine, Tree};
 use crate::error::StoreError;
-use crate::limits::{BACKUP_LINE_BYTES_MAX, RESTORE_BATCH};
+use crate::keys;
+use crate::limits::{BACKUP_LINE_BYTES_MAX, COPY_BUFFER_BYTES, RESTORE_BATCH};
 use crate::salvage;
 
 const VERSION: u32 = 1;
@@ -55,15 +56,41 @@ pub struct Restored {
     pub copied: Option<SystemTime>,
 }
 
-/// Writes everything as of one moment. The records are first copied to a nameless file, so that a slow `out` does not
-/// hold up the server's changes.
-pub(crate) fn write(engine: &dyn Engine, out: &mut dyn Write) -> Result<u64, StoreError> {
-    let mut copy = nameless_file(engine.folder()).map_err(|e| unwritable(&e))?;
-    let mut spool = BufWriter::new(&copy);
+/// All records as of one moment, as a stream in a file without a name: whoever reads it slowly holds up nobody.
+#[derive(Debug)]
+pub struct Copied {
+    file: File,
+    /// How many records, marks, pieces and facts.
+    pub records: u64,
+    /// Bytes of the stream.
+    pub bytes: u64,
+    /// The repositories that are recorded.
+    pub repos: Vec<RepoId>,
+}
+
+impl Copied {
+    /// The stream from its beginning.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub fn stream(&mut self) -> io::Result<&mut File> {
+        self.file.rewind()?;
+        Ok(&mut self.file)
+    }
+}
+
+/// Copies everything as of one moment. `at` is called at that moment, while nothing can be changed.
+pub(crate) fn copy(engine: &dyn Engine, at: &mut dyn FnMut()) -> Result<Copied, StoreError> {
+    let file = nameless_file(engine.folder()).map_err(|e| unwritable(&e))?;
+    let mut spool = BufWriter::with_capacity(COPY_BUFFER_BYTES, &file);
+    writeln!(spool, "{{\"slipway_backup\":{VERSION}}}").map_err(|e| unwritable(&e))?;
     let mut end = End { records: 0, crc32: 0 };
-    let mut hasher = crc32fast::Hasher::new();
-    engine.each(&mut |tree, key, value| {
+    let (mut hasher, mut repos) = (crc32fast::Hasher::new(), Vec::new());
+    engine.each(at, &mut |tree, key, value| {
         let t = if tree == Tree::Meta { 'm' } else { 'r' };
+        if tree == Tree::Records {
+            repos.extend(keys::repo_of_record(key));
+        }
         let line = Line { t, k: hex::encode(key), v: hex::encode(value) };
         let mut text = to_json(&line)?;
         text.push(b'\n');
@@ -72,10 +99,22 @@ pub(crate) fn write(engine: &dyn Engine, out: &mut dyn Write) -> Result<u64, Sto
         spool.write_all(&text).map_err(|e| unwritable(&e))
     })?;
     end.crc32 = hasher.finalize();
-    spool.flush().map_err(|e| unwritable(&e))?;
-    drop(spool);
-    send(&mut copy, &end, out).map_err(|e| unwritable(&e))?;
-    Ok(end.records)
+    let finish = |mut spool: BufWriter<&File>| {
+        serde_json::to_writer(&mut spool, &end)?;
+        writeln!(spool)?;
+        spool.flush()
+    };
+    finish(spool).map_err(|e| unwritable(&e))?;
+    let bytes = file.metadata().map_err(|e| unwritable(&e))?.len();
+    Ok(Copied { file, records: end.records, bytes, repos })
+}
+
+/// Writes everything as of one moment; a slow `out` does not hold up the server's changes.
+pub(crate) fn write(engine: &dyn Engine, out: &mut dyn Write) -> Result<u64, StoreError> {
+    let mut copied = copy(engine, &mut || ())?;
+    let send = copied.stream().and_then(|stream| io::copy(stream, out)).and_then(|_| out.flush());
+    send.map_err(|e| unwritable(&e))?;
+    Ok(copied.records)
 }
 
 /// Writes everything as of one moment to a file of that name: the whole of it, synced, or what was there before.
@@ -95,15 +134,6 @@ pub(crate) fn keep(engine: &dyn Engine, file: &Path) -> Result<u64, StoreError> 
         drop(std::fs::remove_file(&draft));
     }
     kept
-}
-
-fn send(copy: &mut File, end: &End, out: &mut dyn Write) -> io::Result<()> {
-    copy.rewind()?;
-    writeln!(out, "{{\"slipway_backup\":{VERSION}}}")?;
-    io::copy(copy, out)?;
-    serde_json::to_writer(&mut *out, end)?;
-    writeln!(out)?;
-    out.flush()
 }
 
 fn nameless_file(folder: &Path) -> io::Result<File> {

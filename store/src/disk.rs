@@ -48,6 +48,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use self::copying::Copying;
 use self::mend::Trouble;
 use self::opening::{DATA_FILE, Folder, Refusal, open_sled};
 use self::seal::{SEAL_KEY, Seal};
@@ -57,6 +58,7 @@ use crate::error::StoreError;
 use crate::keys::Key;
 use crate::limits::PROBE_EVERY;
 
+mod copying;
 mod mend;
 mod opening;
 mod room;
@@ -85,6 +87,10 @@ pub(crate) struct Disk {
     /// A write has failed since the files were opened.
     halted: AtomicBool,
     trouble: Mutex<Trouble>,
+    /// A copy of everything that is under way; looked at with the turn to change something.
+    copying: Mutex<Option<Copying>>,
+    /// Held by whoever copies everything: one at a time.
+    copies: Mutex<()>,
     /// The last to go: what keeps other processes away.
     folder: Option<Folder>,
 }
@@ -190,6 +196,8 @@ impl Disk {
             durable: Mutex::default(),
             halted: AtomicBool::new(false),
             trouble: Mutex::default(),
+            copying: Mutex::default(),
+            copies: Mutex::default(),
             folder: None,
         }
     }
@@ -269,7 +277,9 @@ impl Disk {
         for (key, value) in writes {
             let key = sled::IVec::from(key);
             keys.push(key.clone());
-            if let Some(old) = open.records.get(&key).map_err(|e| self.unreadable(e))? {
+            let old = open.records.get(&key).map_err(|e| self.unreadable(e))?;
+            self.note_before(&key, old.as_deref());
+            if let Some(old) = old {
                 next.take(&key, &old);
             }
             match value {
@@ -333,27 +343,6 @@ impl Disk {
             open.opening
         };
         self.settle(opening)
-    }
-
-    /// All facts and records as they lie there, pieces included and the seal left out; nothing is changed meanwhile.
-    pub(crate) fn raw<E: From<StoreError>>(
-        &self,
-        mut each: impl FnMut(Tree, &[u8], &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut seal = self.turn();
-        let open = match self.opened() {
-            Some(open) => open,
-            None => self.writable(&mut seal)?,
-        };
-        for (which, tree) in [(Tree::Meta, &open.meta), (Tree::Records, &open.records)] {
-            for pair in tree {
-                let (key, value) = pair.map_err(|e| self.unreadable(e))?;
-                if key != SEAL_KEY && key != PROBE_FACT.as_bytes() {
-                    each(which, &key, &value)?;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Writes facts and records as they are, durable on return.

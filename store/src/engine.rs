@@ -44,8 +44,9 @@ pub(crate) trait Engine: Send + Sync {
     /// Writes one of them, durable on return.
     fn put_fact(&self, name: &str, value: &[u8]) -> Result<(), StoreError>;
 
-    /// All facts and records as of one moment, for backups.
-    fn each(&self, take: Taker<'_>) -> Result<(), StoreError>;
+    /// All facts and records as of one moment, for backups. `at` is called at that moment, while nothing can be changed;
+    /// afterwards changes go on beside it.
+    fn each(&self, at: &mut dyn FnMut(), take: Taker<'_>) -> Result<(), StoreError>;
     /// Whether a change would be taken now; what keeps it from being taken is mended where that can be.
     fn check_writable(&self) -> Result<(), StoreError>;
     /// Mends what an earlier failure has left, if there is any, and says how often that was done: changes that were not

@@ -129,7 +129,7 @@ impl StoreError {
 }
 
 /// The cure for damage.
-const RESTORE: &str = "Check the disk's health, then bring a backup back with `slipway restore FILE`; if there is none, \
+const RESTORE: &str = "Check the disk's health, then bring a backup back with `slipway restore FROM --records`; if there is none, \
                        `slipway restore --salvage` takes over what can still be read.";
 
 impl From<StoreError> for Problem {

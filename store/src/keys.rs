@@ -246,6 +246,19 @@ pub(crate) fn is_piece(raw: &[u8]) -> bool {
     raw.first() == Some(&b'~')
 }
 
+/// The repository whose own record that is.
+pub(crate) fn repo_of_record(raw: &[u8]) -> Option<RepoId> {
+    let id: [u8; 8] = raw.strip_prefix(b"r")?.try_into().ok()?;
+    Some(RepoId(u64::from_be_bytes(id)))
+}
+
+/// Whose piece that is, by the key of its record, and its number.
+pub(crate) fn piece_of(raw: &[u8]) -> Option<(&[u8], u32)> {
+    let (length, rest) = raw.strip_prefix(b"~")?.split_first_chunk::<2>()?;
+    let (of, number) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    Some((of, u32::from_be_bytes(number.try_into().ok()?)))
+}
+
 pub(crate) fn users() -> Key {
     Key::new(b'u')
 }

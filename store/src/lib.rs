@@ -14,6 +14,7 @@ mod codec;
 mod disk;
 mod engine;
 mod error;
+mod export;
 mod keys;
 mod limits;
 mod master_key;
@@ -25,7 +26,7 @@ mod upkeep;
 mod vault;
 mod view;
 
-pub use self::backup::{Restored, check as check_backup, restore};
+pub use self::backup::{Copied, Restored, check as check_backup, restore};
 pub use self::error::StoreError;
 pub use self::master_key::MasterKey;
 pub use self::salvage::salvage;

@@ -77,6 +77,12 @@ pub(crate) const SWEEP_BATCH: usize = 1_000;
 
 /// Longest line of a backup, in bytes: one piece, hexadecimal, and its key.
 pub(crate) const BACKUP_LINE_BYTES_MAX: usize = 64 << 10;
+/// Records that a copy of everything reads in one go; changes wait for no more than that.
+pub(crate) const COPY_PIECE: usize = 500;
+/// Most bytes of old values that are kept for a copy under way; beyond that changes wait until it is taken.
+pub(crate) const COPY_HELD_BYTES_MAX: usize = 64 << 20;
+/// Bytes of a copy that are written in one go.
+pub(crate) const COPY_BUFFER_BYTES: usize = 256 << 10;
 /// Records that a restore writes in one go.
 pub(crate) const RESTORE_BATCH: usize = 2_000;
 /// By how much counters are raised when a damaged database is taken over: ids and numbers of what is lost are not given again.

@@ -90,7 +90,7 @@ fn nothing_left(db_dir: &Path) -> Problem {
     Problem::new(
         ProblemKind::NotFound,
         format!("Nothing of the database in {} can be read any more; it is left as it is.", db_dir.display()),
-        "Bring a backup back with `slipway restore FILE`. Without one, move the database away: the server then asks for what to do \
+        "Bring a backup back with `slipway restore FROM --records`. Without one, move the database away: the server then asks for what to do \
          with repos, builds and keys.",
     )
 }

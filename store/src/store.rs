@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use slipway_core::Problem;
 
+use crate::backup::Copied;
 use crate::disk::Disk;
 use crate::engine::{Engine, Memory};
 use crate::error::StoreError;
@@ -14,7 +15,7 @@ use crate::master_key::MasterKey;
 use crate::tx::Tx;
 use crate::vault::Vault;
 use crate::view::View;
-use crate::{backup, salvage, upkeep};
+use crate::{backup, export, salvage, upkeep};
 
 /// Everything that Slipway remembers besides git objects and build logs. A handle: cloning it is cheap.
 ///
@@ -103,6 +104,23 @@ impl Store {
     /// A [`Problem`] where `out` or the data folder cannot be written.
     pub fn backup(&self, out: &mut dyn Write) -> Result<u64, Problem> {
         Ok(backup::write(&*self.engine, out)?)
+    }
+
+    /// Copies everything as of one moment. `at` is called at that moment, while nothing can be recorded; it must not ask the
+    /// store. Changes go on beside the copying.
+    ///
+    /// # Errors
+    /// A [`Problem`] where the data folder cannot be written.
+    pub fn copy(&self, at: &mut dyn FnMut()) -> Result<Copied, Problem> {
+        Ok(backup::copy(&*self.engine, at)?)
+    }
+
+    /// Writes all records as lines of plain JSON, as of one moment, without any secret (docs/backup.md has the form); says how many.
+    ///
+    /// # Errors
+    /// A [`Problem`] where `out` or the data folder cannot be written, or a record cannot be read.
+    pub fn export(&self, out: &mut dyn Write) -> Result<u64, Problem> {
+        Ok(export::write(backup::copy(&*self.engine, &mut || ())?, out)?)
     }
 }
 

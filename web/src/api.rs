@@ -67,7 +67,9 @@
 //! | GET /doctor | | `{ok, checks:[{name, ok, what, cure}]}` |
 //! | GET /doctor/repositories | ?after | `{checks:[…], looked, total, next}`: a part of the round, to go on after `next` |
 //! | POST /doctor/repositories | `{after?}`; makes anew what can be | the same |
-//! | GET /backup | | `application/octet-stream` |
+//! | GET /backup | | `application/octet-stream`: the records alone |
+//! | POST /backup | ?keys=false; a body of 16 bytes a file that an earlier one has (docs/backup.md) or none | `application/x-tar`: everything |
+//! | GET /export | | `application/jsonl`: all records (docs/backup.md) |
 //!
 //! `Repo` is `{id, name, description, public, object_format="sha1"|"sha256", created, http, ssh}`; `http` and `ssh` are its clone addresses.
 //! One alone has `default_branch` (where HEAD names one), `storage:{packs, objects, bytes, not_indexed, bitmaps, graph_commits}` too, and once it was maintained

@@ -168,7 +168,8 @@ impl Repository {
         repacked: &mut Repacked,
     ) -> Result<usize> {
         let closed = if dropped.is_empty() { None } else { self.gate().close(GATE_PATIENCE) };
-        let may_drop = closed.is_some() && !self.is_needed_now(dropped, reached)?;
+        let may_drop =
+            closed.is_some() && !self.holds().is_held() && !self.is_needed_now(dropped, reached)?;
         if may_drop {
             repacked.dropped = dropped.len() as u64;
         } else {

@@ -3,6 +3,7 @@
 
 mod browse;
 mod folders;
+mod holding;
 mod maintaining;
 mod reading;
 mod receiving;

@@ -118,7 +118,7 @@ fn facts_lie_apart_from_records(engine: &dyn Engine) {
     engine.put_fact("a", b"2").expect("written");
     assert_eq!(engine.fact("a").expect("readable").as_deref(), Some(b"2".as_slice()));
     let mut all = Vec::new();
-    let each = engine.each(&mut |tree, key, value| {
+    let each = engine.each(&mut || (), &mut |tree, key, value| {
         all.push((tree, key.to_vec(), value.to_vec()));
         Ok(())
     });
@@ -126,6 +126,39 @@ fn facts_lie_apart_from_records(engine: &dyn Engine) {
     let want =
         [(Tree::Meta, b"a".to_vec(), b"2".to_vec()), (Tree::Records, b"a".to_vec(), b"record".to_vec())];
     assert_eq!(all, want);
+}
+
+/// A copy says what was there at its moment, whatever is changed, added and removed while it is taken.
+fn a_copy_is_of_one_moment(engine: &dyn Engine) {
+    const KEYS: usize = 3_000;
+    let name = |n: usize| Key::from_bytes(format!("k{n:05}").as_bytes());
+    let all: Batch = (0..KEYS).map(|n| (name(n), Some(n.to_string().into_bytes()))).collect();
+    engine.transact(&mut |_| Ok(Batch::clone(&all))).expect("written");
+    let (mut copied, mut moments, mut turn) = (Vec::new(), 0, 0);
+    let each = engine.each(&mut || moments += 1, &mut |tree, key, value| {
+        // Early, late and on the way: one changed, one removed, one that is new, and the removed one back with another value.
+        if copied.len() % 700 == 5 {
+            turn += 1;
+            for at in [turn, KEYS / 2 + turn, KEYS - turn] {
+                let new = Key::from_bytes(format!("k{at:05}+").as_bytes());
+                let change = |what| engine.transact(&mut |_| Ok(Batch::clone(&what)));
+                let (changed, other) = (Some(b"changed".to_vec()), Some(b"other".to_vec()));
+                change(Batch::from([(name(at), changed), (name(at + 3), None), (new, other.clone())]))
+                    .expect("written");
+                change(Batch::from([(name(at + 3), other)])).expect("written");
+            }
+        }
+        if tree == Tree::Records {
+            copied.push((key.to_vec(), value.to_vec()));
+        }
+        Ok(())
+    });
+    each.expect("readable");
+    let want: Vec<_> = (0..KEYS).map(|n| (name(n).into_bytes(), n.to_string().into_bytes())).collect();
+    assert!(copied == want, "it is not what was there when it was begun");
+    assert_eq!(moments, 1);
+    assert!(turn > 3, "nothing was changed meanwhile");
+    assert_eq!(get(engine, "k00001").as_deref(), Some(b"changed".as_slice()));
 }
 
 macro_rules! every_engine {
@@ -158,4 +191,5 @@ every_engine!(
     what_was_read_is_still_so_when_it_is_written,
     a_look_sees_no_change_by_half,
     facts_lie_apart_from_records,
+    a_copy_is_of_one_moment,
 );

@@ -26,8 +26,8 @@ impl Engine for Disk {
         Disk::put_fact(self, name, value)
     }
 
-    fn each(&self, take: Taker<'_>) -> Result<(), StoreError> {
-        self.raw(take)
+    fn each(&self, at: &mut dyn FnMut(), take: Taker<'_>) -> Result<(), StoreError> {
+        self.raw(at, take)
     }
 
     fn check_writable(&self) -> Result<(), StoreError> {

@@ -75,9 +75,12 @@ impl Engine for Memory {
         Ok(())
     }
 
-    fn each(&self, take: Taker<'_>) -> Result<(), StoreError> {
-        let facts = self.facts.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let (map, _) = self.now();
+    fn each(&self, at: &mut dyn FnMut(), take: Taker<'_>) -> Result<(), StoreError> {
+        let (facts, map) = {
+            let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+            at();
+            (self.facts.read().unwrap_or_else(PoisonError::into_inner).clone(), now.0.clone())
+        };
         for (name, value) in &facts {
             take(Tree::Meta, name.as_bytes(), value)?;
         }

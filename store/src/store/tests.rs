@@ -40,7 +40,7 @@ fn get(store: &Store, key: &Key) -> Result<Option<String>, Problem> {
 /// All keys of records as they lie there.
 fn raw_keys(store: &Store) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
-    let all = store.engine.each(&mut |tree, key, _| {
+    let all = store.engine.each(&mut || (), &mut |tree, key, _| {
         if tree == Tree::Records {
             found.push(key.to_vec());
         }

@@ -1,18 +1,20 @@
-//! The server itself: its description, its health, its backup.
+//! The server itself: its description, its health, its backups and what it exports.
 
 use axum::Json;
-use axum::body::Body as Bytestream;
+use axum::body::{Body as Bytestream, Bytes};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use slipway_core::RepoId;
+use slipway_core::{Action, RepoId};
+use slipway_forge::limits::BACKUP_KNOWN_BYTES_MAX;
 use slipway_forge::{Round, server};
 
 use super::input::{Body, Keys};
 use super::{Endpoint, describe};
-use crate::refusal::Answer;
+use crate::refusal::{Answer, invalid};
 use crate::visit::Visit;
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
@@ -28,6 +30,13 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     .gives(200, "Round"),
     Endpoint::new("GET", "/backup", "A backup of all records", || get(backup))
         .gives(200, "application/octet-stream"),
+    Endpoint::new("POST", "/backup", "A backup of everything", || {
+        post(back_up).layer(DefaultBodyLimit::max(BACKUP_KNOWN_BYTES_MAX))
+    })
+    .asks(&["keys"])
+    .gives(200, "application/x-tar"),
+    Endpoint::new("GET", "/export", "All records as lines of JSON", || get(export))
+        .gives(200, "application/jsonl"),
 ];
 
 async fn description() -> Response {
@@ -58,5 +67,34 @@ async fn repair(visit: Visit, Body(from): Body<After>) -> Answer<Json<Round>> {
 async fn backup(visit: Visit) -> Answer<Response> {
     let stream = server::backup(visit.forge(), visit.caller()).await?;
     let headers = [(CONTENT_TYPE, "application/octet-stream"), (CACHE_CONTROL, "no-store")];
+    Ok((headers, Bytestream::from_stream(stream)).into_response())
+}
+
+/// Whose backup it is to be: what of an earlier one the caller has is in the body, 16 bytes a file; no body is fine.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BackUp {
+    #[serde(default = "yes")]
+    keys: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+async fn back_up(visit: Visit, Keys(asked): Keys<BackUp>, request: Request) -> Answer<Response> {
+    // Before a body of that size is read.
+    visit.may(Action::AdminServer)?;
+    let known = Bytes::from_request(request, &visit.shared).await;
+    let known =
+        known.map_err(|_| invalid("What is known of an earlier backup is too long.", "Send none."))?;
+    let stream = server::back_up(visit.forge(), visit.caller(), known, asked.keys).await?;
+    let headers = [(CONTENT_TYPE, "application/x-tar"), (CACHE_CONTROL, "no-store")];
+    Ok((headers, Bytestream::from_stream(stream)).into_response())
+}
+
+async fn export(visit: Visit) -> Answer<Response> {
+    let stream = server::export(visit.forge(), visit.caller()).await?;
+    let headers = [(CONTENT_TYPE, "application/jsonl"), (CACHE_CONTROL, "no-store")];
     Ok((headers, Bytestream::from_stream(stream)).into_response())
 }
