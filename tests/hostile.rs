@@ -334,11 +334,7 @@ fn files_of_any_size_are_sent_whole_in_part_and_in_archives() {
     assert!(head.contains("416 ") && head.contains("content-range: bytes */50331648"), "{head}");
     fetch(&[&format!("http://{}/pub/archive/main.tar.gz", server.http)]);
     let listed = run(std::process::Command::new("tar").arg("-tvzf").arg(&out));
-    assert!(
-        listed.status.success() && text(&listed.stdout).contains("50331648"),
-        "{}",
-        text(&listed.stdout)
-    );
+    assert!(listed.status.success() && text(&listed.stdout).contains("50331648"), "{}", text(&listed.stdout));
     let over_ssh = owner.home.join("ssh.tar");
     let to = over_ssh.to_str().expect("utf-8");
     owner.git(&folder, &["archive", "-o", to, &format!("--remote={}", owner.ssh_url("pub")), "main"]);
