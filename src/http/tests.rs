@@ -125,8 +125,8 @@ async fn a_body_that_does_not_come_is_answered_408_and_one_that_trickles_too() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(begun.elapsed() < Duration::from_secs(5), "one byte at a time is not enough");
-    let whole = format!("POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc");
-    assert!(served.ask(&whole).await.ends_with("3 bytes"));
+    let whole = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc";
+    assert!(served.ask(whole).await.ends_with("3 bytes"));
     served.end().await;
 }
 

@@ -121,7 +121,7 @@ struct Found {
 enum Part {
     Unchanged,
     Beyond,
-    Bytes { range: Range<u64>, first: Bytes, content: Content },
+    Bytes { range: Range<u64>, first: Bytes, content: Box<Content> },
 }
 
 fn find(snapshot: &Snapshot, path: &str, at: Option<&str>, asked: &Asked) -> Result<Found, Problem> {
@@ -132,7 +132,7 @@ fn find(snapshot: &Snapshot, path: &str, at: Option<&str>, asked: &Asked) -> Res
         return Err(none());
     }
     let tag = format!("\"{}\"", entry.id);
-    let mut content = snapshot.reader(&entry.id)?.ok_or_else(none)?;
+    let mut content = Box::new(snapshot.reader(&entry.id)?.ok_or_else(none)?);
     let size = content.size();
     let mut first = vec![0; RAW_PIECE_BYTES];
     let got = content.read(&mut first)?;
@@ -155,7 +155,7 @@ fn find(snapshot: &Snapshot, path: &str, at: Option<&str>, asked: &Asked) -> Res
 }
 
 /// The first `length` bytes of what is here and what follows.
-fn pieces(visit: Arc<Visit>, first: Bytes, content: Content, length: u64) -> Body {
+fn pieces(visit: Arc<Visit>, first: Bytes, content: Box<Content>, length: u64) -> Body {
     let whole = usize::try_from(length).unwrap_or(usize::MAX);
     if whole <= first.len() {
         return Body::from(first.slice(..whole));
