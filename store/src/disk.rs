@@ -11,6 +11,7 @@
 //! * [`Disk::open`] gives back every change that was acknowledged, or refuses ([`StoreError::Damaged`]) and leaves the files as
 //!   they were: the records must add up to their seal (`seal.rs`), and the seal must be as new as the witness says
 //!   (`witness.rs`). A torn end, of a change that nobody was told of, is no damage.
+//! * A change that finds no room is refused before sled hears of it (`room.rs`).
 //! * After a failed write nothing more is written to these files ([`StoreError::Halted`]): what is in memory may be ahead of
 //!   the disk, and a second `fsync` would claim success for pages that the kernel has already dropped. Once there is room
 //!   again they are copied, and the copy is opened as at a start, within the process (`mend.rs`). Until then what is in
