@@ -2,6 +2,8 @@
 //! its repositories, plain git works in its folders, and `kill -9` comes every few seconds. What was acknowledged is there
 //! at the end, recorded once, and every repository and copy is whole.
 //!
+//! The same with the power cut at each kill: of what was not made durable, anything may be lost.
+//!
 //! `SLIPWAY_CHAOS_SECONDS` says for how long, `SLIPWAY_CHAOS_SEED` with which choices. Threads and kills meet at other
 //! instants each time all the same.
 
@@ -9,17 +11,20 @@
 mod harness;
 #[path = "chaos/people.rs"]
 mod people;
+#[path = "power/mod.rs"]
+mod power;
 #[path = "chaos/record.rs"]
 mod record;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use harness::{Person, Slipway, eventually, gits, run, text};
 use people::{Counts, Pusher, World, branches};
+use power::Disk;
 use record::{Choice, Events, Repo, SHARED};
 
 const REPOS: [(&str, &str); 3] = [("one", "sha1"), ("two", "sha256"), ("three", "sha1")];
@@ -41,8 +46,20 @@ impl Drop for Stop<'_> {
 
 #[test]
 fn nothing_acknowledged_is_lost_whatever_happens_at_once() {
+    chaos(false);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_the_power_is_cut() {
+    chaos(true);
+}
+
+fn chaos(cut_power: bool) {
     let time = Duration::from_secs(number("SLIPWAY_CHAOS_SECONDS", 10));
-    let (folder, mut server) = server();
+    let folder = tempfile::Builder::new().prefix("slipway-test-").tempdir().expect("temp");
+    let data: PathBuf = folder.path().join("data");
+    let mut disk = cut_power.then(|| Disk::mount(&data));
+    let mut server = server(&data);
     let ann = server.person("ann", true);
     let world = World {
         repos: REPOS.iter().map(|(name, format)| Repo::new(name, format)).collect(),
@@ -74,8 +91,11 @@ fn nothing_acknowledged_is_lost_whatever_happens_at_once() {
             }))
         });
         scope.spawn(|| people::maintain(&world));
-        scope.spawn(|| people::gc(&world));
-        kill_now_and_then(&mut server, &world, &mut events, time);
+        if disk.is_none() {
+            // Plain git makes less durable than this server does.
+            scope.spawn(|| people::gc(&world));
+        }
+        kill_now_and_then(&mut server, &world, (&mut events, &mut disk), time);
     });
     println!("{time:?} with seed {}: {:?}", world.seed, world.counts);
     // Whatever the last kill left: all branches can be pushed to, all repositories maintained.
@@ -100,26 +120,36 @@ fn nothing_acknowledged_is_lost_whatever_happens_at_once() {
         server.crash();
         fsck(&world.ann, &world.data.join(format!("repos/{}.git", repo.name)));
     }
+    drop(disk);
     drop(folder);
 }
 
 /// A server that maintains soon after pushes.
-fn server() -> (tempfile::TempDir, Slipway) {
-    let folder = tempfile::Builder::new().prefix("slipway-test-").tempdir().expect("temp");
-    let data: PathBuf = folder.path().join("data");
-    std::fs::create_dir_all(&data).expect("folder");
+fn server(data: &Path) -> Slipway {
+    std::fs::create_dir_all(data).expect("folder");
     std::fs::write(data.join("config.toml"), "[maintenance]\ndelay_s = 1\n").expect("config");
-    let server = Slipway::start_in(&data, &[]);
-    (folder, server)
+    // What the operator wrote is not the server's to keep.
+    for path in [&data.join("config.toml"), data] {
+        std::fs::File::open(path).and_then(|file| file.sync_all()).expect("kept");
+    }
+    Slipway::start_in(data, &[])
 }
 
-fn kill_now_and_then(server: &mut Slipway, world: &World, events: &mut [Events], time: Duration) {
+fn kill_now_and_then(
+    server: &mut Slipway,
+    world: &World,
+    (events, disk): (&mut [Events], &mut Option<Disk>),
+    time: Duration,
+) {
     let (mut choice, begun) = (Choice::new(world.seed), Instant::now());
     while begun.elapsed() < time {
         std::thread::sleep(Duration::from_millis(500 + choice.below(2500) as u64));
         world.epoch.fetch_add(1, Ordering::SeqCst);
         server.crash();
         std::thread::sleep(Duration::from_millis(choice.below(200) as u64));
+        if let Some(disk) = disk {
+            disk.cut(&mut |end| choice.below(end));
+        }
         server.restart();
         world.epoch.fetch_add(1, Ordering::SeqCst);
         world.counts.kills.fetch_add(1, Ordering::Relaxed);
