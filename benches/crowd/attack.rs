@@ -144,7 +144,7 @@ fn hold(address: SocketAddr, count: usize, stop: &AtomicBool, request: &dyn Fn(u
     let (mut opened, mut refused) = (0, 0);
     while !stop.load(Ordering::Relaxed) {
         for (number, slot) in held.iter_mut().enumerate() {
-            if slot.as_mut().is_some_and(is_open) {
+            if slot.as_ref().is_some_and(|stream| is_open(stream)) {
                 continue;
             }
             match connect(address, number).and_then(|mut stream| {
@@ -164,12 +164,12 @@ fn hold(address: SocketAddr, count: usize, stop: &AtomicBool, request: &dyn Fn(u
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-    let open = held.iter_mut().flatten().filter(|stream| is_open(stream)).count();
+    let open = held.iter().flatten().filter(|stream| is_open(stream)).count();
     format!("{open} of {count} connections held at the end, {opened} opened, {refused} refused")
 }
 
 /// Looks without reading what there is to read.
-fn is_open(stream: &mut TcpStream) -> bool {
+fn is_open(stream: &TcpStream) -> bool {
     let mut byte = [0];
     match stream.peek(&mut byte) {
         Ok(0) => false,
