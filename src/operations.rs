@@ -92,8 +92,14 @@ impl Outside for ServerOperations {
         Ok(self.rooms.clusters.connect(cluster, kubeconfig).await?.test().await?)
     }
 
-    fn api_address(&self, kubeconfig: &Secret, context: Option<&str>) -> Result<String, Problem> {
-        Ok(slipway_deployer::summarise(kubeconfig, context, self.rooms.clusters.rules())?.server)
+    fn api_address(
+        &self,
+        cluster: &ClusterName,
+        kubeconfig: &Secret,
+        context: Option<&str>,
+    ) -> Result<String, Problem> {
+        Ok(slipway_deployer::summarise(cluster.as_str(), kubeconfig, context, self.rooms.clusters.rules())?
+            .server)
     }
 
     fn begin(&self, orders: &Orders) {

@@ -46,11 +46,11 @@ pub struct KubeconfigSummary {
 /// # Errors
 /// [`DeployError::Kubeconfig`] for what cannot be used, [`DeployError::KubeconfigDenied`] for what `rules` do not allow.
 pub fn summarise(
+    cluster: &str,
     kubeconfig: &Secret,
     context: Option<&str>,
     rules: &KubeconfigRules,
 ) -> Result<KubeconfigSummary, DeployError> {
-    let cluster = context.unwrap_or("new");
     let summary = summary(kubeconfig.expose(), context).map_err(|why| no_client(cluster, why.into()))?;
     let source = Source {
         kubeconfig: kubeconfig.clone(),
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_kubeconfig_is_summed_up_without_its_secret() {
-        let got = summarise(&Secret::new(GOOD), None, &KubeconfigRules::default()).expect("good");
+        let got = summarise("new", &Secret::new(GOOD), None, &KubeconfigRules::default()).expect("good");
         let server = "https://127.0.0.1:1".to_owned();
         let (context, namespace) = (Some("a".to_owned()), "team".to_owned());
         let want =
@@ -339,7 +339,7 @@ mod tests {
             ("a: b", None, "no current-context"),
             (&"x".repeat(KUBECONFIG_BYTES_MAX + 1), None, "are allowed"),
         ] {
-            let got = summarise(&Secret::new(text), context, &KubeconfigRules::default())
+            let got = summarise("new", &Secret::new(text), context, &KubeconfigRules::default())
                 .expect_err("wrong")
                 .to_string();
             assert!(got.contains(want) && !got.contains("s3cr3t"), "{got}");
@@ -393,7 +393,8 @@ mod tests {
             (IN_CLUSTER.to_owned(), "in_cluster"),
         ] {
             let rules = KubeconfigRules::default();
-            let got = summarise(&Secret::new(text.clone()), None, &rules).expect_err("refused").to_string();
+            let got =
+                summarise("new", &Secret::new(text.clone()), None, &rules).expect_err("refused").to_string();
             assert!(got.contains(want), "{text}: {got}");
             let used = why(source(text.clone(), rules)).await;
             assert!(used.starts_with("denied: ") && used.contains(want), "{text}: {used}");

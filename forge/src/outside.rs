@@ -11,7 +11,7 @@ use slipway_core::accept::Orders;
 use slipway_core::build::Build;
 use slipway_core::run::{Kind, WorkId};
 use slipway_core::target::{Cluster, Registry};
-use slipway_core::{BuildNumber, DeployNumber, Digest, Problem, RepoId, RepoName, Secret};
+use slipway_core::{BuildNumber, ClusterName, DeployNumber, Digest, Problem, RepoId, RepoName, Secret};
 use slipway_repository::{Edit, Maintained, Snapshot};
 
 use crate::bump::Place;
@@ -25,7 +25,12 @@ pub trait Outside: Send + Sync + 'static {
     /// Speaks to a cluster; a sentence on what it answered.
     async fn test_cluster(&self, cluster: &Cluster, kubeconfig: &Secret) -> Result<String, Problem>;
     /// The API address that a kubeconfig's `context` (or its current one) names. Asks nobody.
-    fn api_address(&self, kubeconfig: &Secret, context: Option<&str>) -> Result<String, Problem>;
+    fn api_address(
+        &self,
+        cluster: &ClusterName,
+        kubeconfig: &Secret,
+        context: Option<&str>,
+    ) -> Result<String, Problem>;
 
     /// Asks everything that runs for a repository to stop, and waits for it a while.
     async fn stop_repo(&self, repo: RepoId) -> Result<(), Problem>;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use slipway_core::target::{Cluster, Registry, RegistryKind};
-use slipway_core::{Action, ClusterName, Problem, RegistryName, Secret};
+use slipway_core::{Action, ClusterName, Problem, ProblemKind, RegistryName, Secret};
 
 use crate::access::may;
 use crate::address::read_address;
@@ -145,7 +145,11 @@ pub fn put_cluster(
             "Give one with a single cluster: kubectl config view --minify --flatten",
         ));
     }
-    let server = forge.outside.api_address(kubeconfig, context.as_deref())?;
+    // What somebody gives is judged as what they gave, not as a cluster that is down.
+    let server = forge.outside.api_address(name, kubeconfig, context.as_deref()).map_err(|problem| {
+        let given = problem.kind == ProblemKind::Unavailable;
+        Problem { kind: if given { ProblemKind::Invalid } else { problem.kind }, ..problem }
+    })?;
     let cluster = Cluster { name: name.clone(), server, context, created: forge.now() };
     forge.store.put_cluster(&cluster, kubeconfig)?;
     Ok(cluster)

@@ -62,7 +62,7 @@ build_tools_up() {
 
 test_tools_up() {
     build_tools_up
-    packages /usr/bin/git:git ssh:openssh-client chromium:chromium chromedriver:chromium-driver
+    packages /usr/bin/git:git ssh:openssh-client strace:strace openssl:openssl curl:curl chromium:chromium chromedriver:chromium-driver
     command -v cargo >/dev/null || say "WARNING: no cargo here: the parts come up, but building and testing Slipway need a Rust toolchain"
     if command -v cargo >/dev/null && ! command -v cargo-nextest >/dev/null; then
         # it only starts tests, so neither optimised nor with its self-update: that builds in under half the time

@@ -32,7 +32,12 @@ impl Outside for Nothing {
     async fn test_cluster(&self, _: &Cluster, _: &Secret) -> Result<String, Problem> {
         absent()
     }
-    fn api_address(&self, _: &Secret, _: Option<&str>) -> Result<String, Problem> {
+    fn api_address(
+        &self,
+        _: &slipway_core::ClusterName,
+        _: &Secret,
+        _: Option<&str>,
+    ) -> Result<String, Problem> {
         absent()
     }
     async fn stop_repo(&self, _: RepoId) -> Result<(), Problem> {

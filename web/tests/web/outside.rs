@@ -80,7 +80,12 @@ impl Outside for Fake {
     async fn test_cluster(&self, cluster: &Cluster, _: &Secret) -> Result<String, Problem> {
         Ok(format!("{} answers.", cluster.name))
     }
-    fn api_address(&self, _: &Secret, _: Option<&str>) -> Result<String, Problem> {
+    fn api_address(
+        &self,
+        _: &slipway_core::ClusterName,
+        _: &Secret,
+        _: Option<&str>,
+    ) -> Result<String, Problem> {
         Ok("https://127.0.0.1:6443".into())
     }
     fn begin(&self, orders: &Orders) {
