@@ -90,7 +90,7 @@ impl Files for CommitFiles {
     }
 
     fn content(&self, id: &Oid) -> Result<Box<dyn io::Read>, HookError> {
-        let content = self.snapshot.reader(id)?.ok_or_else(|| missing(id))?;
+        let content = self.snapshot.reader(id)?;
         Ok(Box::new(content))
     }
 

@@ -239,7 +239,7 @@ impl Writer {
             let link = snapshot.find(id, ARCHIVE_LINK_BYTES_MAX)?.ok_or(RepoError::Missing { id: *id })?;
             return self.tar.member(&Member::link(&full, id, &link.data)).map_err(sent);
         }
-        let content = snapshot.reader(id)?.ok_or(RepoError::Missing { id: *id })?;
+        let content = snapshot.reader(id)?;
         let member = Member::file(&full, id, mode == Mode::Executable, content.size());
         self.tar.member(&member).map_err(sent)?;
         self.file = Some(content);

@@ -31,14 +31,14 @@ enum Origin {
 }
 
 impl Snapshot {
-    /// Begins to read an object; `None` if it is not there.
+    /// Begins to read an object that something names: one that is not there is an error, not nothing.
     ///
     /// # Errors
-    /// What is wrong with the disk, or with the object.
-    pub fn reader(&self, id: &Oid) -> Result<Option<Content>> {
+    /// [`RepoError::Missing`]; what is wrong with the disk, or with the object.
+    pub fn reader(&self, id: &Oid) -> Result<Content> {
         let small = SMALL_BYTES_MAX as u64;
         let folder = self.objects.parent().unwrap_or(&self.objects).join("slipway");
-        self.look(id, |found| {
+        let found = self.look(id, |found| {
             let (kind, size, from) = match found {
                 Found::Packed(packs, place) => {
                     let pack = packs.pack(place);
@@ -61,7 +61,8 @@ impl Snapshot {
                 Found::Loose(loose) => here(loose.kind, loose.bulk(id, &self.objects)?, &folder)?,
             };
             Ok(Content { id: *id, kind, size, left: size, from })
-        })
+        });
+        found?.ok_or(RepoError::Missing { id: *id })
     }
 }
 

@@ -132,7 +132,7 @@ fn find(snapshot: &Snapshot, path: &str, at: Option<&str>, asked: &Asked) -> Res
         return Err(none());
     }
     let tag = format!("\"{}\"", entry.id);
-    let mut content = Box::new(snapshot.reader(&entry.id)?.ok_or_else(none)?);
+    let mut content = Box::new(snapshot.reader(&entry.id)?);
     let size = content.size();
     let mut first = vec![0; RAW_PIECE_BYTES];
     let got = content.read(&mut first)?;
