@@ -250,6 +250,8 @@ impl Inner {
 
     fn by_hand(&self, asked: Asked) {
         let done = self.maintain(&asked.record, asked.full).map_err(Problem::from);
+        // Before it is told: whoever hears of it may ask for the next at once.
+        self.plan().running = None;
         // Who asked may have left.
         drop(asked.answer.send(done));
     }
