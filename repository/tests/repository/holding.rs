@@ -48,7 +48,10 @@ fn what_is_held_is_of_one_moment_whatever_follows() {
                 import(&path(id), id, 30);
             }
         }
-        git(&path(1), &["symbolic-ref", "refs/heads/other", "refs/heads/main"]);
+        if format == ObjectFormat::Sha1 {
+            // Elsewhere it would lead nowhere, which git's fsck takes for damage.
+            git(&path(1), &["symbolic-ref", "refs/heads/other", "refs/heads/main"]);
+        }
         // One object lies loose.
         git_in(&path(1), &["hash-object", "-w", "--stdin"], b"loose\n");
         let before: Vec<String> = (1..=3).map(|id| refs(&path(id))).collect();
