@@ -73,7 +73,10 @@ fn api_routes() -> Vec<Route> {
         row(&get, "/users", "/users", None, Owner),
         row(&post, "/users", "/users", Some(json!({"name": "rita"})), Owner),
         row(&get, "/users/{user}", "/users/olga", None, Owner),
+        row(&patch, "/users/{user}", "/users/ghost", Some(json!({"owner": true})), Owner),
         row(&delete, "/users/{user}", "/users/ghost", None, Owner),
+        row(&get, "/users/{user}/sessions", "/users/ghost/sessions", None, Owner),
+        row(&delete, "/users/{user}/sessions", "/users/ghost/sessions", None, Owner),
         row(&get, "/keys", "/keys", None, Self_),
         row(&post, "/keys", "/keys", Some(json!({"key": key_line(1), "user": "olga"})), Owner),
         row(&delete, "/keys/{fingerprint}", "/keys/SHA256%3Aa%2Fb", None, Self_),
@@ -127,6 +130,8 @@ fn api_routes() -> Vec<Route> {
         row(&get, "/doctor/repositories", "/doctor/repositories", None, Owner),
         row(&post, "/doctor/repositories", "/doctor/repositories", Some(json!({})), Owner),
         row(&get, "/backup", "/backup", None, Owner),
+        row(&post, "/backup", "/backup?keys=false", None, Owner),
+        row(&get, "/export", "/export", None, Owner),
     ]
     .into_iter()
     .chain(work_routes())
