@@ -180,7 +180,7 @@ fn connections_that_do_nothing_cost_next_to_nothing() {
     // Both ends are in this process.
     let count = ((descriptors() - 200) / 4).min(2000);
     let limits =
-        Limits { connections_max: count + 10, connections_per_party_max: count + 10, ..Limits::default() };
+        Limits { connections_max: 2 * count, connections_per_party_max: count + 10, ..Limits::default() };
     let lab = Lab::new(limits);
     let before = resident();
     let mut open = Vec::new();

@@ -126,6 +126,18 @@ fn api_routes() -> Vec<Route> {
         ),
         row(&delete, "/repos/{repo}/bindings/registry", "/repos/app/bindings/registry", None, AdminRepo),
         row(&delete, "/repos/{repo}/bindings/cluster", "/repos/app/bindings/cluster", None, AdminRepo),
+    ]
+    .into_iter()
+    .chain(work_routes())
+    .chain(server_routes())
+    .collect()
+}
+
+/// Those of the server itself.
+fn server_routes() -> Vec<Route> {
+    let (get, post) = (Method::GET, Method::POST);
+    let row = |m: &Method, template, path, body, needs| (m.clone(), template, path, body, needs);
+    vec![
         row(&get, "/doctor", "/doctor", None, Owner),
         row(&get, "/doctor/repositories", "/doctor/repositories", None, Owner),
         row(&post, "/doctor/repositories", "/doctor/repositories", Some(json!({})), Owner),
@@ -133,9 +145,6 @@ fn api_routes() -> Vec<Route> {
         row(&post, "/backup", "/backup?keys=false", None, Owner),
         row(&get, "/export", "/export", None, Owner),
     ]
-    .into_iter()
-    .chain(work_routes())
-    .collect()
 }
 
 /// Those of builds, deploys and webhooks.

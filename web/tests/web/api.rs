@@ -24,7 +24,8 @@ async fn basic_needs_the_tokens_own_account_or_none() {
     use base64::Engine as _;
     let world = World::new();
     let token = world.token("rita", &[Scope::RepoRead]);
-    for (account, status) in [("rita", 200), ("Rita", 200), ("will", 401), ("", 200), ("x-access-token", 200)] {
+    for (account, status) in [("rita", 200), ("Rita", 200), ("will", 401), ("", 200), ("x-access-token", 200)]
+    {
         let value = base64::engine::general_purpose::STANDARD.encode(format!("{account}:{token}"));
         let request =
             http::Request::get("/-/api/v1/repos/app").header("authorization", format!("Basic {value}"));
