@@ -98,12 +98,12 @@ impl Target {
         let begun = Instant::now();
         let mut restored =
             Restored { time: None, files: 0, bytes: 0, troubles: Vec::new(), took: Duration::ZERO };
-        if !self.draft("ready").exists() {
-            if let Err(problem) = self.fill(source, keys, database, &mut restored) {
-                // Nothing of it is of use; the folder is as it was.
-                drop(disk::remove_all(&self.root.join(DRAFT)));
-                return Err(problem);
-            }
+        if !self.draft("ready").exists()
+            && let Err(problem) = self.fill(source, keys, database, &mut restored)
+        {
+            // Nothing of it is of use; the folder is as it was.
+            drop(disk::remove_all(&self.root.join(DRAFT)));
+            return Err(problem);
         }
         self.place()?;
         restored.took = begun.elapsed();

@@ -20,7 +20,7 @@ impl Keep {
     /// not whole take no whole one's place; of those that are newer than every whole one, as many are kept.
     pub fn kept(&self, snapshots: &[(u64, u64, bool)]) -> HashSet<u64> {
         let mut newest_first = snapshots.to_vec();
-        newest_first.sort_unstable_by(|a, b| (b.1, b.0).cmp(&(a.1, a.0)));
+        newest_first.sort_unstable_by_key(|a| std::cmp::Reverse((a.1, a.0)));
         let of = |is_whole: bool, since: u64| -> Vec<(u64, u64)> {
             let these = newest_first.iter().filter(|s| s.2 == is_whole && s.1 >= since);
             these.map(|(number, at, _)| (*number, *at)).collect()

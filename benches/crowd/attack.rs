@@ -144,7 +144,7 @@ fn hold(address: SocketAddr, count: usize, stop: &AtomicBool, request: &dyn Fn(u
     let (mut opened, mut refused) = (0, 0);
     while !stop.load(Ordering::Relaxed) {
         for (number, slot) in held.iter_mut().enumerate() {
-            if slot.as_ref().is_some_and(|stream| is_open(stream)) {
+            if slot.as_ref().is_some_and(is_open) {
                 continue;
             }
             match connect(address, number).and_then(|mut stream| {

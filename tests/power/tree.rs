@@ -76,7 +76,7 @@ impl Data {
 
     fn resize(&mut self, len: usize) {
         self.pieces.resize_with(len.div_ceil(PIECE), || Arc::new(vec![0; PIECE]));
-        if len < self.len && len % PIECE > 0 {
+        if len < self.len && !len.is_multiple_of(PIECE) {
             let last = self.pieces.last_mut().expect("it is not empty");
             Arc::make_mut(last)[len % PIECE..].fill(0);
         }
