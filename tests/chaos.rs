@@ -51,6 +51,9 @@ fn nothing_acknowledged_is_lost_whatever_happens_at_once() {
 
 #[test]
 fn nothing_acknowledged_is_lost_when_the_power_is_cut() {
+    if !power::can_be_cut() {
+        return eprintln!("NOT TESTED: this kernel has no FUSE, and the power cannot be cut without it");
+    }
     chaos(true);
 }
 

@@ -62,6 +62,8 @@ build_tools_up() {
 
 test_tools_up() {
     build_tools_up
+    # a test's own disk, whose power is cut (tests/power)
+    if grep -qw fuse /proc/filesystems && [ ! -e /dev/fuse ] && [ "$(id -u)" = 0 ]; then mknod /dev/fuse c 10 229; fi
     packages /usr/bin/git:git ssh:openssh-client strace:strace openssl:openssl curl:curl chromium:chromium chromedriver:chromium-driver
     command -v cargo >/dev/null || say "WARNING: no cargo here: the parts come up, but building and testing Slipway need a Rust toolchain"
     if command -v cargo >/dev/null && ! command -v cargo-nextest >/dev/null; then
