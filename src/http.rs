@@ -5,6 +5,7 @@ mod guest;
 mod hall;
 pub(crate) mod host;
 mod limits;
+mod refusal;
 pub(crate) mod tls;
 mod validity;
 

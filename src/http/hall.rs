@@ -10,13 +10,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::{HeaderValue, Request, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::Watcher;
-use serde_json::json;
 use slipway_core::Problem;
 use slipway_forge::shares::{Party, Place};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -27,6 +26,7 @@ use tower::ServiceExt;
 use super::flow::{Arriving, Leaving};
 use super::guest::Guest;
 use super::limits::{FAREWELL, FAREWELLS_MAX, Limits};
+use super::refusal::refusal;
 use super::{Front, builder};
 
 /// Seconds after which whoever finds no place is asked to come again.
@@ -176,19 +176,9 @@ fn watches_itself(path: &str) -> bool {
     path.ends_with("/git-upload-pack") || path.ends_with("/git-receive-pack")
 }
 
-/// A refusal in the form that whoever asks for such an address reads.
+/// What a request is told that finds no place.
 fn refused(path: &str, problem: &Problem) -> Response {
-    let (kind, text) = if path.starts_with("/-/api/") {
-        let body = json!({"error": {"kind": problem.kind, "what": problem.what, "cure": problem.cure}});
-        ("application/json", body.to_string())
-    } else {
-        ("text/plain; charset=utf-8", format!("{problem}\n"))
-    };
-    let mut answer = Response::new(Body::from(text));
-    *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+    let mut answer = refusal(path, StatusCode::SERVICE_UNAVAILABLE, problem);
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
     answer
 }

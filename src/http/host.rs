@@ -9,12 +9,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, LOCATION, STRICT_TRANSPORT_SECURITY};
+use axum::response::Response;
+use http::header::{CACHE_CONTROL, HOST, LOCATION, STRICT_TRANSPORT_SECURITY};
 use http::uri::Authority;
 use http::{HeaderValue, StatusCode, Uri, Version};
-use serde_json::json;
 use slipway_core::{Problem, ProblemKind};
+
+use super::refusal::refusal;
 
 /// A year: how long browsers come by https alone once they were told to.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
@@ -98,17 +99,10 @@ async fn guard(State(names): State<Arc<Names>>, request: Request, next: Next) ->
     response
 }
 
-/// A refusal in the form that whoever asks for such an address reads.
 fn refuse(path: &str, problem: &Problem) -> Response {
     let misdirected = problem.kind == ProblemKind::NotFound;
     let status = if misdirected { StatusCode::MISDIRECTED_REQUEST } else { StatusCode::BAD_REQUEST };
-    let (kind, text) = if path.starts_with("/-/api/") {
-        let body = json!({"error": {"kind": problem.kind, "what": problem.what, "cure": problem.cure}});
-        ("application/json", body.to_string())
-    } else {
-        ("text/plain; charset=utf-8", format!("{problem}\n"))
-    };
-    (status, [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store")], text).into_response()
+    refusal(path, status, problem)
 }
 
 /// What stands at the plain address while people are to come by https: it leads there, Git clients too, with method and

@@ -164,10 +164,12 @@ impl Tls {
                 () = stop.cancelled() => return,
                 _ = tell.tick() => self.tell_of_age(),
                 () = tokio::time::sleep(LOOK_EVERY) => {
-                    let now = self.files.state();
+                    let files = self.files.clone();
+                    let Ok(now) = tokio::task::spawn_blocking(move || files.state()).await else { continue };
                     if now != used && now == last {
                         used = now;
-                        self.renew();
+                        let tls = self.clone();
+                        drop(tokio::task::spawn_blocking(move || tls.renew()).await);
                         self.tell_of_age();
                     }
                     last = now;
