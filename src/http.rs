@@ -87,8 +87,14 @@ pub(crate) async fn serve(
                 drop(tokio::spawn(async move { hall.receive(stream, peer, place, watcher).await }))
             }
             None => {
-                let problem = places.refusal(&party);
-                tokio::spawn(async move { hall.turn_away(stream, &problem).await });
+                let places = Arc::clone(&places);
+                let waits = async move {
+                    match places.enter(party, limits.door).await {
+                        Ok(place) => hall.receive(stream, peer, place, watcher).await,
+                        Err(problem) => hall.turn_away(stream, &problem).await,
+                    }
+                };
+                drop(tokio::spawn(waits));
             }
         }
     }

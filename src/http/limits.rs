@@ -7,8 +7,11 @@ use slipway_forge::shares::Bounds;
 /// What a connection over HTTP may cost, and how many there may be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Connections at once; half of them at most are one address's.
+    /// Connections at once; half of them at most are one address's. An eighth more may wait at the door.
     pub(crate) connections: usize,
+    /// How long a client waits at the door while there is no place: all others may be at work just now, and none could
+    /// give way.
+    pub(crate) door: Duration,
     /// Time for a request's head.
     pub(crate) head: Duration,
     /// How long a connection may wait for its next request.
@@ -25,6 +28,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 2048,
+            door: Duration::from_secs(5),
             head: Duration::from_secs(15),
             idle: Duration::from_secs(300),
             body: Duration::from_secs(30),
@@ -38,7 +42,7 @@ impl Limits {
     /// How the connections are shared.
     pub(crate) fn shares(&self) -> Bounds {
         let places = self.connections.max(2);
-        Bounds { each: places / 2, owners: 0, ..Bounds::of(places) }
+        Bounds { each: places / 2, owners: 0, queue: (places / 8).max(2), ..Bounds::of(places) }
     }
 
     /// Bytes that must move while a client was waited for `span` long.

@@ -68,7 +68,7 @@ fn router() -> Router {
 }
 
 fn limits(connections: usize) -> Limits {
-    Limits { connections, ..Limits::default() }
+    Limits { connections, door: Duration::from_millis(200), ..Limits::default() }
 }
 
 #[tokio::test]
@@ -106,9 +106,10 @@ async fn connections_at_work_are_one_partys_to_half_and_the_rest_is_told_why() {
     let told = served.ask(ASK).await;
     assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("Retry-After: "), "{told}");
     assert!(told.contains("too many connections over HTTP from your address. Let some"), "{told}");
+    let mut patient = served.send(ASK).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
     held.pop();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(served.ask(ASK).await.ends_with("here"));
+    assert!(read(&mut patient).await.ends_with("here"), "it waited at the door until another left");
     served.end().await;
 }
 
