@@ -217,7 +217,7 @@ impl Config {
 
     /// The proxies in front of HTTP.
     pub(crate) fn front(&self) -> Front {
-        Front { connections: self.proxies_of(Listener::Http), requests: self.proxies(), tls: None }
+        Front { connections: self.proxies_of(Listener::Http), requests: self.proxies(), ..Front::default() }
     }
 
     fn proxies(&self) -> TrustedProxies {

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Listener, Plain};
 use crate::data::DataFolder;
 use crate::http;
-use crate::http::host::{Names, guarded, led_to_https};
+use crate::http::host::{Host, Names};
 use crate::http::tls::Tls;
 use crate::supervisor::blocking;
 
@@ -76,17 +76,16 @@ impl Doors {
         let limits = http::Limits { connections: connections / listeners.max(1), ..http::Limits::default() };
         let end = || (stop.clone(), Duration::from_secs(config.drain_s));
         let names = Names::new(config.base_url.as_deref(), &config.hosts);
-        let public = guarded(git.router().merge(web.clone()), names);
+        let public = git.router().merge(web.clone());
+        let host = Host { names, leads_to: None };
         if let Some(listener) = self.http_listener {
-            let plain = match config.plain() {
-                Plain::Redirect => led_to_https(public.clone(), &self.base_url),
-                Plain::Serve | Plain::Off => public.clone(),
-            };
-            tasks.spawn(http::serve(listener, plain, config.front(), limits, end()));
+            let leads_to = (config.plain() == Plain::Redirect).then(|| Arc::from(self.base_url.as_str()));
+            let front = http::Front { host: Host { leads_to, ..host.clone() }, ..config.front() };
+            tasks.spawn(http::serve(listener, public.clone(), front, limits, end()));
         }
         if let Some((listener, tls)) = self.https_listener {
             tasks.spawn(tls.clone().keep_current(stop.clone()));
-            let front = http::Front { tls: Some(tls), ..config.front() };
+            let front = http::Front { tls: Some(tls), host, ..config.front() };
             tasks.spawn(http::serve(listener, public, front, limits, end()));
         }
         tasks.spawn(http::serve_admin(self.admin_listener, web.clone(), stop.clone()));

@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use self::hall::Hall;
+use self::host::Host;
 pub(crate) use self::limits::Limits;
 use self::limits::{ACCEPT_PAUSE, BUFFER_BYTES, SWEEP_EVERY};
 use self::tls::Tls;
@@ -52,6 +53,8 @@ pub(crate) struct Front {
     pub(crate) connections: TrustedProxies,
     /// Those whose headers on requests are believed.
     pub(crate) requests: TrustedProxies,
+    /// By which names it is asked.
+    pub(crate) host: Host,
     /// What makes TLS of its connections, if it is the one for HTTPS.
     pub(crate) tls: Option<Tls>,
 }

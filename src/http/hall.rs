@@ -49,7 +49,7 @@ impl Hall {
 
     /// Whom a connection counts against before anything is read of it.
     pub(super) fn party(&self, peer: SocketAddr) -> Party {
-        let Front { connections, requests, tls: _ } = &self.front;
+        let Front { connections, requests, .. } = &self.front;
         let is_proxy = connections.has(peer.ip()) || requests.has(peer.ip());
         if is_proxy { Party::Proxy } else { Party::at(peer.ip()) }
     }
@@ -128,6 +128,9 @@ impl Hall {
         {
             return Ok(refused(request.uri().path(), &problem));
         }
+        if let Some(answer) = self.front.host.turned(&request) {
+            return Ok(answer);
+        }
         let mut late = None;
         let watched = watches_itself(request.uri().path());
         let mut request = request.map(|body| match body.is_end_stream() {
@@ -138,7 +141,7 @@ impl Hall {
             }
         });
         request.extensions_mut().insert(ConnectInfo(client));
-        let mut answer = self.router.clone().oneshot(request).await?;
+        let mut answer = self.front.host.finished(self.router.clone().oneshot(request).await?);
         if late.is_some_and(|late| late.load(Ordering::Relaxed)) && answer.status().as_u16() >= 400 {
             *answer.status_mut() = StatusCode::REQUEST_TIMEOUT;
         }

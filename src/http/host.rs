@@ -5,14 +5,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use http::header::{CACHE_CONTROL, HOST, LOCATION, STRICT_TRANSPORT_SECURITY};
 use http::uri::Authority;
-use http::{HeaderValue, StatusCode, Uri, Version};
+use http::{HeaderValue, Request, StatusCode, Uri, Version};
 use slipway_core::{Problem, ProblemKind};
 
 use super::refusal::refusal;
@@ -48,7 +45,7 @@ impl Names {
             || self.names.iter().any(|name| host.eq_ignore_ascii_case(name))
     }
 
-    fn check(&self, request: &Request) -> Result<(), Problem> {
+    fn check<B>(&self, request: &Request<B>) -> Result<(), Problem> {
         let mut hosts = request.headers().get_all(HOST).iter();
         let named = match (hosts.next(), hosts.next()) {
             (None, _) => None,
@@ -82,21 +79,34 @@ fn misdirected(name: &str) -> Problem {
     )
 }
 
-/// Puts the check before all of `router`, and tells browsers to come by https alone where that is where people go.
-pub(crate) fn guarded(router: Router, names: Names) -> Router {
-    router.layer(from_fn_with_state(Arc::new(names), guard))
+/// By which names a listener is asked, and where it leads whom.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Host {
+    pub(crate) names: Names,
+    /// Where all but health checks are sent from here, without a slash at its end: a plain listener while people are to
+    /// come by https leads there, Git clients too, with method and body.
+    pub(crate) leads_to: Option<Arc<str>>,
 }
 
-async fn guard(State(names): State<Arc<Names>>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let mut response = match names.check(&request) {
-        Err(problem) => refuse(path, &problem),
-        Ok(()) => next.run(request).await,
-    };
-    if names.https {
-        response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
+impl Host {
+    /// The answer to a request that goes no further.
+    pub(super) fn turned<B>(&self, request: &Request<B>) -> Option<Response> {
+        let path = request.uri().path();
+        if let Some(base) = &self.leads_to
+            && !HEALTH.contains(&path)
+        {
+            return Some(led(base, request.uri()));
+        }
+        self.names.check(request).err().map(|problem| self.finished(refuse(path, &problem)))
     }
-    response
+
+    /// Tells browsers to come by https alone where that is where people go.
+    pub(super) fn finished(&self, mut response: Response) -> Response {
+        if self.names.https {
+            response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
+        }
+        response
+    }
 }
 
 fn refuse(path: &str, problem: &Problem) -> Response {
@@ -105,17 +115,8 @@ fn refuse(path: &str, problem: &Problem) -> Response {
     refusal(path, status, problem)
 }
 
-/// What stands at the plain address while people are to come by https: it leads there, Git clients too, with method and
-/// body. `base` has no slash at its end.
-pub(crate) fn led_to_https(router: Router, base: &str) -> Router {
-    router.layer(from_fn_with_state(Arc::<str>::from(base), lead))
-}
-
-async fn lead(State(base): State<Arc<str>>, request: Request, next: Next) -> Response {
-    if HEALTH.contains(&request.uri().path()) {
-        return next.run(request).await;
-    }
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+fn led(base: &str, uri: &Uri) -> Response {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let mut response = Response::new(Body::from(format!("This is at {base} now.\n")));
     *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
     match HeaderValue::from_str(&format!("{base}{path}")) {

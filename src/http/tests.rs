@@ -154,7 +154,7 @@ async fn a_trusted_proxy_tells_who_connects() {
     let who = async |ConnectInfo(from): ConnectInfo<SocketAddr>| from.ip().to_string();
     let router = Router::new().route("/", get(who));
     let proxies = TrustedProxies::parse(&["127.0.0.1".to_owned()]).expect("valid");
-    let front = Front { connections: proxies.clone(), requests: proxies, tls: None };
+    let front = Front { connections: proxies.clone(), requests: proxies, ..Front::default() };
     let served = Served::start(router, front, limits(8)).await;
     let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\x7f\0\0\x01\x12\x67\0\x16";
     for (sent, ends) in [([&header[..], ASK.as_bytes()].concat(), "203.0.113.9"), (ASK.into(), "")] {
@@ -173,7 +173,7 @@ async fn behind_a_proxy_each_client_has_its_own_share() {
         .route("/never", get(async || std::future::pending::<&str>().await))
         .route("/", get(async || "here"));
     let proxies = TrustedProxies::parse(&["127.0.0.1".to_owned()]).expect("valid");
-    let front = Front { connections: TrustedProxies::default(), requests: proxies, tls: None };
+    let front = Front { connections: TrustedProxies::default(), requests: proxies, ..Front::default() };
     let served = Served::start(never, front, limits(16)).await;
     let mut held = Vec::new();
     for _ in 0..8 {
