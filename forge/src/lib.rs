@@ -33,6 +33,7 @@ pub mod origin;
 mod outside;
 pub mod pace;
 mod page;
+pub mod priority;
 mod probes;
 mod refusal;
 pub mod repositories;

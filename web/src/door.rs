@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use slipway_core::{Actor, Problem, ProblemKind};
 use slipway_forge::Caller;
+use slipway_forge::priority;
 use slipway_forge::shares::{Bounds, Party, Place, Shares};
 
 use crate::limits::{MEMBER_READS_MAX, PIECE_WAIT, READ_WAIT, SIGN_INS_MAX, VISITOR_READS_MAX};
@@ -49,7 +50,12 @@ impl Door {
         F: FnOnce() -> Result<T, Problem> + Send + 'static,
     {
         let places = if matches!(caller.actor, Actor::Anonymous) { &self.visitors } else { &self.members };
-        work_in(places.enter(Party::of(caller), PIECE_WAIT).await?, work).await
+        let place = places.enter(Party::of(caller), PIECE_WAIT).await?;
+        let done = priority::piece(move || {
+            let _place = place;
+            work()
+        });
+        done.await.unwrap_or_else(|| Err(broken()))
     }
 
     /// Looks up who somebody at that address is.

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use futures_util::StreamExt;
 use slipway_core::accept::Verdict;
 use slipway_core::{EventId, Problem, ProblemKind, RepoId};
+use slipway_forge::priority;
 use slipway_repository::View;
 
 use self::job::{Job, Outcome};
@@ -122,13 +123,13 @@ impl Conversation {
         let band = job.push.band;
         let span = tracing::Span::current();
         // Not `blocking`: the outcome is no error of the conversation, and the input comes back with it.
-        let work = tokio::task::spawn_blocking(move || span.in_scope(|| job.run()));
+        let work = priority::work(move || span.in_scope(|| job.run()));
         let done = tokio::select! {
             done = self.wait(band, work) => done?,
             // What waits for the client ends with its connection.
             () = place.gone() => return Err(Stop::Refused(gave_way())),
         };
-        done.map_err(|_| Stop::Refused(broken()))
+        done.ok_or_else(|| Stop::Refused(broken()))
     }
 
     /// Tells the pusher what will happen and where to watch; with `-o wait` also how it goes, until the verdict.

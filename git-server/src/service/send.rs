@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use slipway_core::Problem;
+use slipway_forge::priority;
 use slipway_forge::shares::Place;
 use slipway_repository::{PackRequest, PackStream, Snapshot};
 
-use super::{Conversation, StopFlag, blocking};
+use super::{Conversation, StopFlag, blocking, broken};
 use crate::transport::Stop;
 use crate::wire::pktline::{Band, SideBand};
 use crate::wire::text::one_line;
@@ -56,11 +57,12 @@ impl Conversation {
             self.wait(band, self.engine.place(&self.engine.builders, &self.opened.caller)).await??;
         let flag = StopFlag::default();
         let stop = flag.share();
-        let job = blocking(move || {
+        let span = tracing::Span::current();
+        let job = priority::work(move || {
             let _builder = builder;
-            snapshot.pack(&request, &stop).map_err(Problem::from)
+            span.in_scope(|| snapshot.pack(&request, &stop).map_err(Problem::from))
         });
-        Ok(self.wait(band, job).await??)
+        Ok(self.wait(band, job).await?.unwrap_or_else(|| Err(broken()))?)
     }
 
     /// Passes a pack on to the client, at its pace.

@@ -1,0 +1,132 @@
+//! Who comes first where the processors are not enough for all: short work before long. Whatever takes long goes on with a
+//! lower priority of its thread, so that a few clients who ask for much do not make everybody else wait. Where processors
+//! are free, nothing is slower by it.
+
+use std::num::NonZero;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, setpriority_process};
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::oneshot;
+
+/// The niceness of long work (setpriority(2)); on Linux it is the thread's alone. With 10, whatever is asked beside it gets
+/// nine times its share.
+const NICE: i32 = 10;
+/// Work that has not ended by then is long.
+const SHORT: Duration = Duration::from_millis(50);
+
+/// Threads for pieces of long work: as many as there are processors, so that the pieces of many clients do not push aside
+/// what is asked meanwhile. Never driven: only its threads are used.
+static PIECES: LazyLock<Option<Runtime>> = LazyLock::new(|| {
+    let threads = std::thread::available_parallelism().map_or(2, NonZero::get).max(2);
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let built =
+        builder.max_blocking_threads(threads).thread_name("pieces").on_thread_start(|| lower(None)).build();
+    built.inspect_err(|error| tracing::warn!(%error, "long work has no threads of its own")).ok()
+});
+
+/// A thread that could not be lowered still does its work.
+fn lower(thread: Option<Pid>) {
+    setpriority_process(thread, NICE).unwrap_or_default();
+}
+
+/// Runs a piece of an answer that takes long in all. May block. `None` if it panicked.
+pub async fn piece<T, F>(work: F) -> Option<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let task = match &*PIECES {
+        Some(threads) => threads.handle().spawn_blocking(work),
+        None => tokio::task::spawn_blocking(work),
+    };
+    task.await.ok()
+}
+
+/// Runs what may be short or long, and is not known to be either, on a thread of its own. May block. `None` if it panicked.
+/// It goes on to its end where nobody waits for it any more. To be called within a runtime, which the work can reach.
+pub async fn work<T, F>(work: F) -> Option<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let (tell, told) = oneshot::channel();
+    let running = Arc::new(Mutex::new(None));
+    let thread = Running(Arc::clone(&running));
+    let runtime = Handle::current();
+    let spawned = std::thread::Builder::new().name("work".to_owned()).spawn(move || {
+        let (_running, _entered) = (thread.begun(), runtime.enter());
+        // Whoever waited may be gone.
+        drop(tell.send(work()));
+    });
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "a thread cannot be made");
+        return None;
+    }
+    tokio::spawn(async move {
+        tokio::time::sleep(SHORT).await;
+        // Held: a thread that ended has no number any more, and somebody else may have it.
+        let running = running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = *running {
+            lower(Some(thread));
+        }
+    });
+    told.await.ok()
+}
+
+/// The number of a thread, while it runs.
+struct Running(Arc<Mutex<Option<Pid>>>);
+
+impl Running {
+    fn begun(self) -> Self {
+        self.set(Some(rustix::thread::gettid()));
+        self
+    }
+
+    fn set(&self, thread: Option<Pid>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = thread;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.set(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::getpriority_process;
+
+    use super::*;
+
+    fn niceness() -> i32 {
+        getpriority_process(None).expect("a number")
+    }
+
+    #[tokio::test]
+    async fn long_work_is_lowered_and_short_work_is_not() {
+        let before = niceness();
+        assert_eq!(work(niceness).await, Some(before));
+        let long = work(|| {
+            let begun = std::time::Instant::now();
+            while niceness() < NICE && begun.elapsed() < Duration::from_secs(20) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            niceness()
+        });
+        assert_eq!(long.await, Some(before.max(NICE)));
+        assert_eq!(piece(niceness).await, Some(before.max(NICE)));
+        assert_eq!(niceness(), before, "this thread is as it was");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_nothing_and_work_that_nobody_waits_for_ends_all_the_same() {
+        assert_eq!(work(|| -> u8 { panic!("on purpose") }).await, None);
+        assert_eq!(piece(|| -> u8 { panic!("on purpose") }).await, None);
+        let (tell, told) = oneshot::channel();
+        let left = work(move || tell.send(7));
+        assert!(tokio::time::timeout(Duration::ZERO, left).await.is_err() || told.await == Ok(7));
+    }
+}
