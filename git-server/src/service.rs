@@ -113,7 +113,7 @@ impl Shared {
         };
         let access::Opened { record, repository, view } = opened?;
         let rights = Arc::new(Pass::new(&self.forge, &caller, record.id, action));
-        let follow = Some(Follow::new(&self.forge, &caller));
+        let follow = (action == Action::WriteRepo).then(|| Follow::new(&self.forge, &caller));
         Ok(Opened { id: record.id, name: record.name, repository, view, caller, rights, follow })
     }
 }
