@@ -204,6 +204,25 @@ fn one_place_prints() {
     assert_none(&said, &format!("a stream that is full or closed must not end anything: print by {PRINTER}"));
 }
 
+/// How sources say that a program is to be started.
+const STARTING: [&str; 3] = ["process::Command", "Command::new(", ".spawn_shell("];
+/// The one file that starts programs: those that an owner names in config.toml.
+const STARTER: &str = "deployer/src/exec_plugin.rs";
+
+#[test]
+fn one_place_starts_programs() {
+    let said = look(|name, text, _| {
+        let program = name.contains("src/") && !name.contains("/tests") && !name.starts_with("tests/");
+        if !program || name == STARTER || name.starts_with("fuzz/") {
+            return Vec::new();
+        }
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let starts = |line: &&str| STARTING.iter().any(|word| line.contains(word));
+        code.lines().filter(starts).map(|line| format!("{name}: {}", line.trim())).collect()
+    });
+    assert_none(&said, &format!("no request may start a program: {STARTER} alone does"));
+}
+
 /// Rooms whose words reach clients.
 const TOLD: [&str; 7] = ["core/", "store/", "repository/", "forge/", "jobs/", "git-server/", "web/"];
 /// Words for whoever stands at the server's own terminal.

@@ -21,6 +21,9 @@ pub mod default_branch;
 mod folders;
 pub mod follow;
 mod forge;
+#[cfg(any(test, feature = "fuzzing"))]
+#[allow(missing_docs, clippy::missing_panics_doc)]
+pub mod fuzzing;
 pub mod grants;
 pub mod images;
 pub mod keys;

@@ -4,7 +4,7 @@
 
 use crate::http::body::inflate_all;
 use crate::limits::{GZIP_FREE_BYTES, GZIP_RATIO_MAX};
-use crate::ssh::{exec, first_words};
+use crate::ssh::{credentials, exec, first_words, handshake};
 use crate::wire::Version;
 use crate::wire::advertise::Offer;
 use crate::wire::archive::ArchiveReader;
@@ -19,13 +19,15 @@ use crate::wire::upload_v2::CommandReader;
 pub type Target = fn(&[u8]);
 
 /// All of them, by name: that of the fuzz target and of the folder of its seeds.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("archive", archive),
     ("certificate", certificate),
+    ("credentials", credentials),
     ("exec", command_line),
     ("filter", filter),
     ("greeting", greeting),
     ("gzip", gzip),
+    ("handshake", handshake),
     ("pktline", pktline),
     ("push", push),
     ("upload_v0", upload_v0),

@@ -5,6 +5,8 @@ mod admission;
 mod channel;
 pub(crate) mod exec;
 mod greeting;
+#[cfg(any(test, feature = "fuzzing"))]
+mod handshake;
 mod host_keys;
 mod listen;
 mod offer;
@@ -14,4 +16,6 @@ mod stream;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::greeting::first_words;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::handshake::{credentials, handshake};
 pub use self::host_keys::{HostKeys, HostKeysError};

@@ -5,16 +5,23 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::activity::{Activity, Tally};
+use super::backups::Backups;
 use super::harness::{Person, gits, program, run, text};
-use super::record::{Choice, Repo, SHARED};
+use super::record::{Choice, Ledger, Repo, SHARED, Since};
 
 /// What all share.
 pub(crate) struct World {
     pub(crate) repos: Vec<Repo>,
+    /// What the clerks keep.
+    pub(crate) records: Ledger,
+    /// The operator's commits that were acknowledged.
+    pub(crate) operated: Mutex<Vec<String>>,
+    pub(crate) backups: Mutex<Backups>,
     pub(crate) ann: Person,
     pub(crate) data: PathBuf,
     pub(crate) seed: u64,
@@ -22,6 +29,7 @@ pub(crate) struct World {
     /// Even while the server is up, odd from just before it is killed until it is back.
     pub(crate) epoch: AtomicU64,
     pub(crate) counts: Counts,
+    pub(crate) tally: Arc<Tally>,
     /// What went wrong though no kill explains it, in words.
     pub(crate) wrong: Mutex<Vec<String>>,
 }
@@ -29,20 +37,15 @@ pub(crate) struct World {
 /// How much was done.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) pushes: AtomicUsize,
     pub(crate) acknowledged: AtomicUsize,
     pub(crate) cut: AtomicUsize,
     pub(crate) behind: AtomicUsize,
     pub(crate) locked: AtomicUsize,
-    pub(crate) clones: AtomicUsize,
-    pub(crate) shallow: AtomicUsize,
-    pub(crate) fetches: AtomicUsize,
     pub(crate) reads_cut: AtomicUsize,
     pub(crate) maintained: AtomicUsize,
     pub(crate) maintained_fully: AtomicUsize,
     pub(crate) gcs: AtomicUsize,
     pub(crate) gcs_refused: AtomicUsize,
-    pub(crate) kills: AtomicUsize,
 }
 
 fn count(counter: &AtomicUsize) {
@@ -54,21 +57,21 @@ impl World {
         !self.stop.load(Ordering::Relaxed)
     }
 
-    fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
     }
 
     /// True if the server was down at some time since `begun`.
-    fn was_down(&self, begun: u64) -> bool {
+    pub(crate) fn was_down(&self, begun: u64) -> bool {
         begun % 2 == 1 || self.epoch() != begun
     }
 
-    fn blame(&self, what: String) {
+    pub(crate) fn blame(&self, what: String) {
         self.wrong.lock().expect("lock").push(what);
     }
 
     /// What a failed read is put down to.
-    fn failed(&self, begun: u64, what: &str, out: &Output) {
+    pub(crate) fn failed(&self, begun: u64, what: &str, out: &Output) {
         // A branch that was shown may be deleted before it is asked for: git's own server says the same then.
         let moved =
             ["unknown ref refs/heads/", "not our ref"].iter().any(|said| text(&out.stderr).contains(said));
@@ -171,11 +174,12 @@ impl<'a> Pusher<'a> {
     fn push_shared(&mut self) {
         let begun = self.world.epoch();
         let url = self.choice.one_of(&self.repo.urls(&self.world.ann)).clone();
+        let doing = self.world.tally.doing(Activity::Fetch);
         let out = self.world.ann.try_git(&self.tree, &["fetch", "-q", "--no-tags", &url, SHARED]);
+        drop(doing);
         if !out.status.success() {
             return self.world.failed(begun, "fetch of the shared branch", &out);
         }
-        count(&self.world.counts.fetches);
         let base = self.world.ann.git(&self.tree, &["rev-parse", "FETCH_HEAD"]).trim().to_owned();
         let new = self.commit(Some(&base));
         self.push(&[], &BTreeMap::from([(SHARED.to_owned(), Some(new))]));
@@ -251,10 +255,11 @@ impl<'a> Pusher<'a> {
             .collect();
         args.extend(specs.iter().map(String::as_str));
         let numbers: Vec<(&String, usize)> =
-            moves.iter().map(|(name, new)| (name, self.repo.begin(name, new.as_deref()))).collect();
+            moves.iter().map(|(name, new)| (name, self.repo.branches.begin(name, new.as_deref()))).collect();
+        let doing = self.world.tally.doing(Activity::Push);
         let out = self.world.ann.try_git(&self.tree, &args);
+        drop(doing);
         let said = format!("{}{}", text(&out.stdout), text(&out.stderr));
-        count(&self.world.counts.pushes);
         let mut done = 0;
         // As with git, deleting what is not there goes well; it moves nothing, so that nothing is recorded.
         let was_there = !said.contains("nothing to delete");
@@ -263,7 +268,7 @@ impl<'a> Pusher<'a> {
             if out.status.success() || flag.is_some_and(|f| " +*-".contains(f)) {
                 assert!(flag.is_some_and(|f| " +*-".contains(f)), "{name}: {said}");
                 if was_there {
-                    self.repo.acknowledge(name, number);
+                    self.repo.branches.acknowledge(name, number);
                 }
                 count(&self.world.counts.acknowledged);
                 done += 1;
@@ -330,11 +335,11 @@ pub(crate) fn read(world: &World, number: usize) {
 }
 
 fn clone(world: &World, repo: &Repo, person: &Person, args: &[&str], folder: &Path) {
-    let (begun, since) = (world.epoch(), repo.since());
+    let (begun, since) = (world.epoch(), repo.branches.since());
+    let doing = world.tally.doing(Activity::Clone);
     let out = person.try_git(&person.home, args);
+    drop(doing);
     if out.status.success() {
-        let counter = if args.contains(&"--depth") { &world.counts.shallow } else { &world.counts.clones };
-        count(counter);
         check_copy(world, repo, person, folder, &since, &args[2..args.len() - 2].join(" "));
     } else {
         world.failed(begun, &format!("clone of {}", repo.name), &out);
@@ -350,10 +355,11 @@ fn fetch(world: &World, repo: &Repo, person: &Person, url: &str, number: usize) 
         person.git(&folder, &["config", "gc.auto", "0"]);
         person.git(&folder, &["config", "maintenance.auto", "false"]);
     }
-    let (begun, since) = (world.epoch(), repo.since());
+    let (begun, since) = (world.epoch(), repo.branches.since());
+    let doing = world.tally.doing(Activity::Fetch);
     let out = person.try_git(&folder, &["fetch", "-q", "--prune", url, "+refs/heads/*:refs/heads/*"]);
+    drop(doing);
     if out.status.success() {
-        count(&world.counts.fetches);
         check_copy(world, repo, person, &folder, &since, "fetch");
     } else {
         world.failed(begun, &format!("fetch from {}", repo.name), &out);
@@ -361,14 +367,7 @@ fn fetch(world: &World, repo: &Repo, person: &Person, url: &str, number: usize) 
 }
 
 /// A copy is whole, and has what was acknowledged before it was asked for.
-fn check_copy(
-    world: &World,
-    repo: &Repo,
-    person: &Person,
-    folder: &Path,
-    since: &super::record::Since,
-    how: &str,
-) {
+fn check_copy(world: &World, repo: &Repo, person: &Person, folder: &Path, since: &Since, how: &str) {
     let out = person.try_git(folder, &["fsck", "--full", "--strict"]);
     if !out.status.success() {
         world.blame(format!("fsck after {how} of {}: {}{}", repo.name, text(&out.stdout), text(&out.stderr)));
@@ -395,8 +394,13 @@ pub(crate) fn maintain(world: &World) {
     while world.goes_on() {
         let (begun, repo, full) = (world.epoch(), choice.one_of(&world.repos), choice.below(3) == 0);
         let mut slipway = Command::new(program());
-        slipway.args(["repo", "maintain", &repo.name, "--data"]).arg(&world.data);
+        // By its address: whoever looks into the data folder would use the disk whose power is cut.
+        let server = format!("http://{}", world.ann.http);
+        slipway.args(["repo", "maintain", &repo.name, "--server", &server]);
+        slipway.env("SLIPWAY_TOKEN", &world.ann.token);
+        let doing = world.tally.doing(Activity::Maintenance);
         let out = run(if full { slipway.arg("--full") } else { &mut slipway });
+        drop(doing);
         if out.status.success() {
             let counts = &world.counts;
             count(if full { &counts.maintained_fully } else { &counts.maintained });
@@ -422,7 +426,9 @@ pub(crate) fn gc(world: &World) {
         let (repo, job) = (choice.one_of(&world.repos), *choice.one_of(&jobs));
         let folder = world.data.join(format!("repos/{}.git", repo.name));
         let person = Person { git: choice.one_of(&gits()).clone(), ..world.ann.clone() };
+        let doing = world.tally.doing(Activity::PlainGit);
         let out = run(person.git_command(&folder, job).stdin(Stdio::null()));
+        drop(doing);
         count(if out.status.success() { &world.counts.gcs } else { &world.counts.gcs_refused });
         if let Some(signal) = out.status.signal() {
             world.blame(format!("git {job:?} in {} is ended by signal {signal}", repo.name));

@@ -1,4 +1,5 @@
-//! What the clients of the chaos test know: every value they tried to give a branch, and which of them were acknowledged.
+//! What the clients of the chaos test know: every value they tried to give a branch or a record, and which of them were
+//! acknowledged.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -8,32 +9,98 @@ use super::harness::Person;
 /// The branch that everybody pushes to; all others have one pusher each.
 pub(crate) const SHARED: &str = "shared";
 
-/// One wish to move a branch.
+/// One wish to give a name a value.
 pub(crate) struct Attempt {
-    /// Where to; `None` deletes it.
+    /// Which; `None` takes it away.
     pub(crate) new: Option<String>,
     pub(crate) acknowledged: bool,
 }
 
-/// Branches and what was tried with them, oldest first.
-type Branches = BTreeMap<String, Vec<Attempt>>;
+/// Names and what was tried with them, oldest first: branches and commits, accounts and what they may do.
+#[derive(Default)]
+pub(crate) struct Ledger(Mutex<BTreeMap<String, Vec<Attempt>>>);
 
-/// One repository as its clients know it.
-pub(crate) struct Repo {
-    pub(crate) name: String,
-    pub(crate) format: &'static str,
-    branches: Mutex<Branches>,
-}
-
-/// The oldest attempts that a value may stem from, by branch.
+/// The oldest attempts that a value may stem from, by name.
 pub(crate) type Since = BTreeMap<String, usize>;
 
 /// How often a ref was moved to a commit, or away where there is none.
 type Moves = BTreeMap<(String, Option<String>), usize>;
 
+impl Ledger {
+    /// Before it is tried; its number.
+    pub(crate) fn begin(&self, name: &str, new: Option<&str>) -> usize {
+        let mut names = self.lock();
+        let attempts = names.entry(name.to_owned()).or_default();
+        attempts.push(Attempt { new: new.map(str::to_owned), acknowledged: false });
+        attempts.len() - 1
+    }
+
+    pub(crate) fn acknowledge(&self, name: &str, number: usize) {
+        self.lock().get_mut(name).expect("begun")[number].acknowledged = true;
+    }
+
+    /// What a name was acknowledged to have last, and every value that was tried after it. Good for names of which one
+    /// person disposes.
+    pub(crate) fn since(&self) -> Since {
+        let latest = |attempts: &Vec<Attempt>| attempts.iter().rposition(|a| a.acknowledged);
+        self.lock().iter().filter_map(|(name, attempts)| Some((name.clone(), latest(attempts)?))).collect()
+    }
+
+    /// Says what is wrong with these values, seen by whoever began to look at `since`.
+    pub(crate) fn judge(&self, seen: &BTreeMap<String, String>, since: &Since) -> Vec<String> {
+        let names = self.lock();
+        let mut wrong = Vec::new();
+        for (name, value) in seen {
+            let from = if name == SHARED { 0 } else { since.get(name).copied().unwrap_or(0) };
+            let known = names.get(name).is_some_and(|all| {
+                all.get(from..).unwrap_or_default().iter().any(|a| a.new.as_ref() == Some(value))
+            });
+            if !known {
+                wrong.push(format!("{name} is at {value}, which is not what it was given"));
+            }
+        }
+        for (name, from) in since.iter().filter(|(name, _)| !seen.contains_key(*name)) {
+            let gone = names[name][*from..].iter().any(|a| a.new.is_none());
+            if !gone {
+                wrong.push(format!("{name} is not there and was acknowledged"));
+            }
+        }
+        wrong
+    }
+
+    /// Name and value of all that was acknowledged, oldest first for each name.
+    pub(crate) fn acknowledged(&self) -> Vec<(String, Option<String>)> {
+        self.attempts(|a| a.acknowledged)
+    }
+
+    /// Name and value of everything that was tried.
+    pub(crate) fn tried(&self) -> Vec<(String, Option<String>)> {
+        self.attempts(|_| true)
+    }
+
+    fn attempts(&self, which: impl Fn(&Attempt) -> bool) -> Vec<(String, Option<String>)> {
+        let names = self.lock();
+        names
+            .iter()
+            .flat_map(|(name, all)| all.iter().filter(|a| which(a)).map(|a| (name.clone(), a.new.clone())))
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Attempt>>> {
+        self.0.lock().expect("lock")
+    }
+}
+
+/// One repository as its clients know it.
+pub(crate) struct Repo {
+    pub(crate) name: String,
+    pub(crate) format: &'static str,
+    pub(crate) branches: Ledger,
+}
+
 impl Repo {
     pub(crate) fn new(name: &str, format: &'static str) -> Self {
-        Self { name: name.into(), format, branches: Mutex::default() }
+        Self { name: name.into(), format, branches: Ledger::default() }
     }
 
     /// SSH and HTTP.
@@ -41,67 +108,9 @@ impl Repo {
         [who.ssh_url(&self.name), who.http_url(&self.name)]
     }
 
-    /// Before it is tried; its number.
-    pub(crate) fn begin(&self, branch: &str, new: Option<&str>) -> usize {
-        let mut branches = self.lock();
-        let attempts = branches.entry(branch.to_owned()).or_default();
-        attempts.push(Attempt { new: new.map(str::to_owned), acknowledged: false });
-        attempts.len() - 1
-    }
-
-    pub(crate) fn acknowledge(&self, branch: &str, number: usize) {
-        self.lock().get_mut(branch).expect("begun")[number].acknowledged = true;
-    }
-
-    /// What a branch was acknowledged to be last, and every value that was tried after it. Good for branches of one
-    /// pusher.
-    pub(crate) fn since(&self) -> Since {
-        let latest = |attempts: &Vec<Attempt>| attempts.iter().rposition(|a| a.acknowledged);
-        self.lock().iter().filter_map(|(name, attempts)| Some((name.clone(), latest(attempts)?))).collect()
-    }
-
-    /// Says what is wrong with these refs, seen by whoever began to look at `since`.
+    /// Says what is wrong with these branches, seen by whoever began to look at `since`.
     pub(crate) fn judge(&self, seen: &BTreeMap<String, String>, since: &Since) -> Vec<String> {
-        let branches = self.lock();
-        let mut wrong = Vec::new();
-        for (name, value) in seen {
-            let from = if name == SHARED { 0 } else { since.get(name).copied().unwrap_or(0) };
-            let known = branches.get(name).is_some_and(|all| {
-                all.get(from..).unwrap_or_default().iter().any(|a| a.new.as_ref() == Some(value))
-            });
-            if !known {
-                wrong.push(format!("{}: {name} is at {value}, which is not what was pushed", self.name));
-            }
-        }
-        for (name, from) in since.iter().filter(|(name, _)| !seen.contains_key(*name)) {
-            let gone = branches[name][*from..].iter().any(|a| a.new.is_none());
-            if !gone {
-                wrong.push(format!("{}: {name} is not there and was acknowledged", self.name));
-            }
-        }
-        wrong
-    }
-
-    /// Branch and value of all that was acknowledged, oldest first for each branch.
-    pub(crate) fn acknowledged(&self) -> Vec<(String, Option<String>)> {
-        self.attempts(|a| a.acknowledged)
-    }
-
-    /// Branch and value of everything that was tried.
-    pub(crate) fn tried(&self) -> Vec<(String, Option<String>)> {
-        self.attempts(|_| true)
-    }
-
-    fn attempts(&self, which: impl Fn(&Attempt) -> bool) -> Vec<(String, Option<String>)> {
-        let branches = self.lock();
-        branches
-            .iter()
-            .flat_map(|(name, all)| all.iter().filter(|a| which(a)).map(|a| (name.clone(), a.new.clone())))
-            .collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Branches> {
-        self.branches.lock().expect("lock")
+        self.branches.judge(seen, since).into_iter().map(|wrong| format!("{}: {wrong}", self.name)).collect()
     }
 }
 

@@ -195,7 +195,7 @@ impl Slipway {
                 }
             }
             assert!(
-                begun.elapsed() < Duration::from_secs(30),
+                begun.elapsed() < Duration::from_secs(120),
                 "the server does not come up:\n{}",
                 self.log()
             );
@@ -215,13 +215,18 @@ impl Slipway {
     }
 
     pub fn restart(&mut self) {
+        self.begin_restart();
+        self.wait_until_up();
+    }
+
+    /// Starts again and does not wait until it is up.
+    pub fn begin_restart(&mut self) {
         let mut extra: Vec<String> = self.extra.clone();
         extra.extend(["--http".into(), self.http.clone(), "--ssh".into(), self.ssh.clone()]);
         let extra: Vec<&str> = extra.iter().map(String::as_str).collect();
         let (child, log) = spawn_exact(&self.data, &extra, &[]);
         self.child = child;
         self.log = log;
-        self.wait_until_up();
     }
 
     pub fn log(&self) -> String {

@@ -123,13 +123,20 @@ fn openssh(id: &[u8]) -> Option<u32> {
 /// Everything here that reads what a client says, for fuzzers.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn first_words(heard: &[u8]) {
-    let Some((line, length)) = id(heard) else { return };
-    let _ = openssh(line);
-    if let Packet::Whole(payload) = packet(heard.get(length..).unwrap_or_default())
-        && let Some(lists) = lists(payload)
-    {
+    if let Some(lists) = client_of(heard).lists {
         let _ = (lists.has_kex("a"), lists.has_key("a"), lists.has_cipher("a"));
     }
+}
+
+/// What a client is whose words are all there.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn client_of(heard: &[u8]) -> Client {
+    let Some((line, length)) = id(heard) else { return Client::default() };
+    let lists = match packet(heard.get(length..).unwrap_or_default()) {
+        Packet::Whole(payload) => lists(payload),
+        Packet::Short | Packet::Other => None,
+    };
+    Client { openssh: openssh(line), lists }
 }
 
 enum Packet<'a> {
