@@ -166,7 +166,7 @@ fn settle(scene: &mut Scene, pushers: &mut [Pusher<'_>], developer: &mut Develop
     for repo in &scene.world.clone().repos {
         maintained(&scene.server, &["repo", "maintain", &repo.name]);
     }
-    assert!(backups::back_up(&scene.world), "after it all, a backup");
+    backups::back_up(&scene.world).unwrap_or_else(|said| panic!("after it all, a backup: {said}"));
     clerks::judge(&scene.world);
     eventually("everything that is owed is done", PATIENCE, || {
         let (events, open) = scene.look(1000);

@@ -48,14 +48,20 @@ impl Commands for NoCommands {
     }
 }
 
-fn server() -> &'static (Runtime, axum::Router) {
-    static SERVER: OnceLock<(Runtime, axum::Router)> = OnceLock::new();
+/// What answers.
+struct Server {
+    runtime: Runtime,
+    router: axum::Router,
+    host: host::Host,
+}
+
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let world: &'static world::World = Box::leak(Box::new(world::World::new()));
         let objections = Arc::new(outside::NoObjection);
-        let acceptance =
-            Arc::new(Acceptance::new(Arc::new(world.store.clone()), objections, || world::NOW));
+        let acceptance = Arc::new(Acceptance::new(Arc::new(world.store.clone()), objections, || world::NOW));
         let forge = Arc::new(Forge::new(slipway_forge::Parts {
             store: world.store.clone(),
             repositories: Arc::clone(&world.repositories),
@@ -71,18 +77,24 @@ fn server() -> &'static (Runtime, axum::Router) {
             limits: Limits::default(),
         });
         let names = host::Names::new(Some("https://git.example.com"), &[]);
-        let router = host::guarded(world.router.clone().merge(git.router()), names);
-        (runtime, router)
+        let host = host::Host { names, leads_to: None };
+        Server { runtime, router: world.router.clone().merge(git.router()), host }
     })
 }
 
 fn exchange(data: &[u8]) {
-    let (runtime, router) = server();
+    let Server { runtime, router, host } = server();
     let (mut client, ours) = tokio::io::duplex(64 << 10);
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         let from = SocketAddr::from(([192, 0, 2, 7], 1));
         request.extensions_mut().insert(axum::extract::ConnectInfo(from));
-        router.clone().oneshot(request.map(axum::body::Body::new))
+        async move {
+            let response = match host.turned(&request) {
+                Some(turned) => turned,
+                None => router.clone().oneshot(request.map(axum::body::Body::new)).await?,
+            };
+            Ok::<_, std::convert::Infallible>(host.finished(response))
+        }
     });
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(TIME / 2).max_buf_size(128 << 10);

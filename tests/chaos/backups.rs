@@ -27,14 +27,18 @@ pub(crate) fn work(world: &World) {
     let mut choice = Choice::new(world.seed * 1000 + 800);
     std::fs::create_dir_all(folder(world)).expect("folder");
     while world.goes_on() {
-        back_up(world);
+        let begun = world.epoch();
+        if let Err(said) = back_up(world)
+            && !world.was_down(begun)
+        {
+            world.blame(format!("backup: {said}"));
+        }
         std::thread::sleep(Duration::from_millis(300 + choice.below(1500) as u64));
     }
 }
 
-/// True if it was made.
-pub(crate) fn back_up(world: &World) -> bool {
-    let begun = world.epoch();
+/// Makes one; what was said if it was not made, or is not whole.
+pub(crate) fn back_up(world: &World) -> Result<(), String> {
     let since = world.repos.iter().map(|repo| (repo.name.clone(), repo.branches.since())).collect();
     let doing = world.tally.doing(Activity::Backup);
     let out = run(Command::new(program())
@@ -44,13 +48,12 @@ pub(crate) fn back_up(world: &World) -> bool {
         .env("SLIPWAY_TOKEN", &world.ann.token));
     drop(doing);
     if !out.status.success() {
-        world.failed(begun, "backup", &out);
-        return false;
+        return Err(format!("{}{}", text(&out.stdout), text(&out.stderr)));
     }
     let mut backups = world.backups.lock().expect("lock");
     backups.made += 1;
     backups.last = since;
-    true
+    Ok(())
 }
 
 /// Brings the last one back elsewhere and compares; where that is.

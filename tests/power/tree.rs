@@ -288,6 +288,21 @@ impl Tree {
                 Kind::Link(_) | Kind::Socket => {}
             }
         }
+        self.count_links();
+    }
+
+    /// How many names lead to each node: the kernel links nothing anew that none does.
+    fn count_links(&mut self) {
+        let mut links: BTreeMap<u64, u32> = BTreeMap::new();
+        for node in self.nodes.values() {
+            if let Kind::Folder(names) = &node.kind {
+                names.values().for_each(|number| *links.entry(*number).or_default() += 1);
+            }
+        }
+        for (number, node) in &mut self.nodes {
+            let own = u32::from(matches!(node.kind, Kind::Folder(_)));
+            node.links = own + links.get(number).copied().unwrap_or(0);
+        }
     }
 }
 
