@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slipway_core::accept::RefStore;
+use slipway_core::limits::{self, Limits};
 use slipway_core::{Oid, Problem, ProblemKind, RefName, RefUpdate, RepoId};
 use slipway_forge::Forge;
 use slipway_git_server::GitServer;
@@ -19,7 +20,6 @@ use crate::backup::make::Parts;
 use crate::backup::schedule::Schedule;
 use crate::config::Config;
 use crate::data::DataFolder;
-use crate::descriptors::Connections;
 use crate::dispatch::ToWorkers;
 use crate::doors::Doors;
 use crate::operations::ServerOperations;
@@ -61,12 +61,11 @@ pub(crate) struct App {
 
 impl App {
     /// Opens the data folder, settles what a crash left, binds, resumes unfinished work, serves.
-    pub(crate) async fn start(data: &Path, config: Config) -> Result<Self, Problem> {
+    pub(crate) async fn start(data: &Path, mut config: Config) -> Result<Self, Problem> {
         let began = Instant::now();
-        let connections = connections();
-        crate::memory::share_out();
+        config.limits = in_force(&config.limits);
         let data = DataFolder::open(data)?;
-        let disk = Disk::open(data.clone()).await?;
+        let disk = Disk::open(data.clone(), &config.limits).await?;
         data.clear_run();
         let doors = Doors::bind(&config, &data).await?;
         let workers = Arc::new(ToWorkers::default());
@@ -83,15 +82,15 @@ impl App {
         supervisor.resume().await?;
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let (git, web) = surfaces(&rooms, &forge, &doors, connections.ssh);
+        let (git, web) = surfaces(&rooms, &forge, &doors);
         let (at, ssh, base_url) = (doors.addresses.clone(), doors.ssh, doors.base_url.clone());
-        doors.open(&config, &data, (&git, &web), (&tasks, &stop), connections.http).await?;
+        doors.open(&config, &data, (&git, &web), (&tasks, &stop)).await?;
         backups.start(parts)?;
         tasks.spawn(keep_records(disk.store, stop.clone()));
         tasks.spawn(mend(rooms.clone(), supervisor.clone(), stop.clone()));
         tasks.spawn(sweep_engine(rooms.clone(), supervisor.clone()));
         tracing::info!(?at, data = %data.root().display(), ms = began.elapsed().as_millis() as u64, "serving");
-        let drain = Duration::from_secs(config.drain_s);
+        let drain = config.limits.drain_timeout;
         Ok(Self { ssh, base_url, rooms, forge, git, supervisor, upkeep, backups, stop, tasks, data, drain })
     }
 
@@ -161,6 +160,7 @@ fn floor(
         acceptance: rooms.acceptance.clone(),
         outside: Arc::new(outside),
         clock: now,
+        limits: rooms.limits.clone(),
     }))
 }
 
@@ -176,8 +176,7 @@ fn work(
         builds: Arc::new(EngineBuilds::new(rooms.clone(), forge.clone(), addresses.http.clone())),
         deploys: Arc::new(ClusterDeploys::new(rooms.clone())),
         deliveries: Arc::new(HttpDeliveries::new(rooms.clone(), addresses)),
-        builds_max: config.builds_max,
-        deploys_max: config.deploys_max,
+        limits: config.limits.clone(),
     };
     let supervisor = Supervisor::new(&rooms.store, workers);
     let upkeep =
@@ -185,37 +184,29 @@ fn work(
     Ok((supervisor, upkeep))
 }
 
-/// The connections that the process may hold, once it may open all the files that it can get.
-fn connections() -> Connections {
-    let (http, git) = (crate::http::Limits::default(), slipway_git_server::Limits::default());
-    Connections::within(
-        crate::descriptors::raise(),
-        Connections { http: http.connections, ssh: git.connections_max },
-    )
+/// Puts limits in force: those that are wanted, with no more connections than the process may have files.
+fn in_force(wanted: &Limits) -> Arc<Limits> {
+    let fit = crate::descriptors::within(crate::descriptors::raise(), wanted);
+    // A second server of one process has its own beside those.
+    let _ = limits::put_in_force(fit.clone());
+    Arc::new(fit)
 }
 
 /// Git, and the pages with the API.
-fn surfaces(
-    rooms: &Rooms,
-    forge: &Arc<Forge>,
-    doors: &Doors,
-    ssh_connections: usize,
-) -> (GitServer, axum::Router) {
+fn surfaces(rooms: &Rooms, forge: &Arc<Forge>, doors: &Doors) -> (GitServer, axum::Router) {
     let commands = Arc::new(SshCommands::default());
     let git = GitServer::new(slipway_git_server::Parts {
         forge: forge.clone(),
         acceptance: rooms.acceptance.clone(),
         commands: commands.clone(),
         base_url: doors.base_url(),
-        limits: slipway_git_server::Limits {
-            connections_max: ssh_connections,
-            ..slipway_git_server::Limits::default()
-        },
+        limits: rooms.limits.clone(),
     });
     let web = slipway_web::router(slipway_web::Parts {
         forge: forge.clone(),
         addresses: slipway_web::Addresses { http: doors.base_url.clone(), ssh: doors.ssh.to_string() },
         version: env!("CARGO_PKG_VERSION"),
+        limits: rooms.limits.clone(),
     });
     commands.set_router(web.clone());
     (git, web)

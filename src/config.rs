@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use slipway_core::ceilings::Ceilings;
-use slipway_core::{Problem, ProblemKind};
+use slipway_core::limits::{Chosen, Limits};
+use slipway_core::{Problem, ProblemKind, sentence};
 use slipway_forge::networks::Networks;
 use slipway_forge::origin::TrustedProxies;
 
@@ -14,7 +16,7 @@ use crate::backup::settings::Backups;
 use crate::cli::Serve;
 use crate::http::Front;
 use crate::http::tls::Files;
-use crate::upkeep;
+use crate::{machine, upkeep};
 
 mod isolation;
 use self::isolation::Clusters;
@@ -36,12 +38,10 @@ pub(crate) struct Config {
     pub(crate) hosts: Vec<String>,
     /// Docker Engine; absent is `DOCKER_HOST` or the usual socket.
     pub(crate) docker_host: Option<String>,
-    /// Builds at once.
-    pub(crate) builds_max: usize,
-    /// Deploys at once.
-    pub(crate) deploys_max: usize,
-    /// How long a drain waits for work under way, in seconds.
-    pub(crate) drain_s: u64,
+    /// `[limits]` in the places that they had before: `builds_max`, `deploys_max` and `drain_s`.
+    pub(crate) builds_max: Option<u64>,
+    pub(crate) deploys_max: Option<u64>,
+    pub(crate) drain_s: Option<u64>,
     /// Addresses and networks of the proxies in front whose word on who connects is believed.
     pub(crate) trusted_proxies: Vec<String>,
     /// The listeners (`http`, `ssh`) to which those speak the PROXY protocol, version 2.
@@ -60,6 +60,12 @@ pub(crate) struct Config {
     pub(crate) tests: Ceilings,
     /// `[backup]`.
     pub(crate) backup: Backups,
+    /// `[limits]`, as far as they are set.
+    #[serde(rename = "limits")]
+    pub(crate) chosen: Chosen,
+    /// All limits.
+    #[serde(skip)]
+    pub(crate) limits: Arc<Limits>,
     /// The file that all of this is from.
     #[serde(skip)]
     pub(crate) file: PathBuf,
@@ -147,9 +153,9 @@ impl Default for Config {
             base_url: None,
             hosts: Vec::new(),
             docker_host: None,
-            builds_max: 2,
-            deploys_max: 8,
-            drain_s: 30,
+            builds_max: None,
+            deploys_max: None,
+            drain_s: None,
             trusted_proxies: Vec::new(),
             proxy_protocol: Vec::new(),
             tls: None,
@@ -159,6 +165,8 @@ impl Default for Config {
             builds: Ceilings::default(),
             tests: Ceilings::default(),
             backup: Backups::default(),
+            chosen: Chosen::default(),
+            limits: Arc::new(Limits::of(machine::here(), &Chosen::default())),
             file: PathBuf::new(),
         }
     }
@@ -188,7 +196,7 @@ impl Config {
         })?;
         let mut config: Self = toml::from_str(&text).map_err(|e| {
             let line = e.span().map_or(1, |s| text[..s.start].matches('\n').count() + 1);
-            let what = format!("{}:{line}: {}.", file.display(), e.message());
+            let what = sentence(&format!("{}:{line}: {}", file.display(), e.message()));
             Problem::new(ProblemKind::Invalid, what, "Mend the configuration and start again.")
         })?;
         if let (Some(tls), Some(folder)) = (&mut config.tls, file.parent()) {
@@ -225,15 +233,32 @@ impl Config {
         TrustedProxies::parse(&self.trusted_proxies).unwrap_or_default()
     }
 
-    fn check(self) -> Result<Self, Problem> {
+    /// Takes what older configurations say outside of `[limits]`, and makes limits of all.
+    ///
+    /// # Errors
+    /// A sentence on what is wrong.
+    fn settle_limits(&mut self) -> Result<(), String> {
+        let moved = [
+            ("builds_max", self.builds_max, "builds_max"),
+            ("deploys_max", self.deploys_max, "deploys_max"),
+            ("drain_s", self.drain_s.map(|seconds| seconds.saturating_mul(1000)), "drain_timeout"),
+        ];
+        for (old, value, new) in moved {
+            let Some(value) = value else { continue };
+            if self.chosen.has(new) {
+                return Err(format!("{old} and {new} of [limits] cannot both be given."));
+            }
+            self.chosen.set(new, value).map_err(|wrong| format!("{wrong}."))?;
+            tracing::warn!("config.toml: {old} is {new} of [limits] now; the old place still counts");
+        }
+        self.limits = Arc::new(Limits::of(machine::here(), &self.chosen));
+        Ok(())
+    }
+
+    fn check(mut self) -> Result<Self, Problem> {
         let invalid =
             |what: &str| Problem::new(ProblemKind::Invalid, what, "Mend the configuration and start again.");
-        if !(1..=64).contains(&self.builds_max) {
-            return Err(invalid("builds_max must lie from 1 to 64."));
-        }
-        if !(1..=64).contains(&self.deploys_max) {
-            return Err(invalid("deploys_max must lie from 1 to 64."));
-        }
+        self.settle_limits().map_err(|wrong| invalid(&wrong))?;
         if self.maintenance.delay_s > 3600 {
             return Err(invalid("maintenance.delay_s must lie from 0 to 3600."));
         }
@@ -286,7 +311,7 @@ mod tests {
             .expect("write");
         let serve = Serve { ssh: Some(SocketAddr::from(([127, 0, 0, 1], 3))), ..Serve::default() };
         let config = Config::load(folder.path(), &serve).expect("valid");
-        assert_eq!((config.http.port(), config.ssh.port(), config.builds_max), (1, 3, 2));
+        assert_eq!((config.http.port(), config.ssh.port(), config.limits.builds_max), (1, 3, 2));
     }
 
     #[test]

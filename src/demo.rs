@@ -3,11 +3,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use slipway_core::accept::{RefStore, Unquestioned};
 use slipway_core::event::Cause;
+use slipway_core::limits::Limits;
 use slipway_core::{Actor, DeployNumber, Oid, Problem, ProblemKind, RefName, RepoId, RepoName};
 use slipway_forge::Forge;
 use slipway_forge::commits::{NewCommit, commit};
@@ -94,7 +96,7 @@ async fn start(demo: &Demo, data: &Path) -> Result<App, Problem> {
     let config = Config {
         http: demo.http.unwrap_or_else(|| free(defaults.http)),
         ssh: demo.ssh.unwrap_or_else(|| free(defaults.ssh)),
-        drain_s: 5,
+        limits: Arc::new(Limits { drain_timeout: Duration::from_secs(5), ..(*defaults.limits).clone() }),
         ..defaults
     };
     App::start(data, config).await

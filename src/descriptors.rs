@@ -1,6 +1,7 @@
 //! Open files: how many the process may have, and how many of them connections may be.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use slipway_core::limits::Limits;
 
 /// More than this many are not asked for.
 const FILES_MAX: u64 = 65_536;
@@ -8,13 +9,6 @@ const FILES_MAX: u64 = 65_536;
 const RESERVE_MAX: usize = 8192;
 /// Connections that there are in any case.
 const CONNECTIONS_MIN: usize = 16;
-
-/// Connections that the process can really hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Connections {
-    pub(crate) http: usize,
-    pub(crate) ssh: usize,
-}
 
 /// Raises the limit of open files as far as the process may, and says what it is.
 pub(crate) fn raise() -> usize {
@@ -29,22 +23,24 @@ pub(crate) fn raise() -> usize {
     usize::try_from(files.min(FILES_MAX)).unwrap_or(CONNECTIONS_MIN)
 }
 
-impl Connections {
-    /// As many as are wanted, if `files` are enough for them.
-    pub(crate) fn within(files: usize, wanted: Self) -> Self {
-        let room = files - (files / 2).min(RESERVE_MAX);
-        let fitting = |wanted: usize, room: usize| wanted.min(room.max(CONNECTIONS_MIN));
-        let fit = Self { http: fitting(wanted.http, room / 4 * 3), ssh: fitting(wanted.ssh, room / 4) };
-        if fit != wanted {
-            tracing::warn!(
-                files,
-                http = fit.http,
-                ssh = fit.ssh,
-                "fewer connections are served than could be: the limit of open files is low (ulimit -Hn)"
-            );
-        }
-        fit
+/// The same limits with no more connections than `files` are enough for.
+pub(crate) fn within(files: usize, wanted: &Limits) -> Limits {
+    let room = files - (files / 2).min(RESERVE_MAX);
+    let fitting = |wanted: usize, room: usize| wanted.min(room.max(CONNECTIONS_MIN));
+    let fit = Limits {
+        http_connections_max: fitting(wanted.http_connections_max, room / 4 * 3),
+        ssh_connections_max: fitting(wanted.ssh_connections_max, room / 4),
+        ..wanted.clone()
+    };
+    if fit != *wanted {
+        tracing::warn!(
+            files,
+            http = fit.http_connections_max,
+            ssh = fit.ssh_connections_max,
+            "fewer connections are served than could be: the limit of open files is low (ulimit -Hn)"
+        );
     }
+    fit
 }
 
 #[cfg(test)]
@@ -53,11 +49,16 @@ mod tests {
 
     #[test]
     fn connections_leave_half_of_the_files_for_everything_else() {
-        let wanted = Connections { http: 2048, ssh: 512 };
-        assert_eq!(Connections::within(65_536, wanted), wanted);
-        assert_eq!(Connections::within(1024, wanted), Connections { http: 384, ssh: 128 });
-        let few = Connections::within(64, wanted);
-        assert_eq!(few, Connections { http: 24, ssh: 16 });
+        let wanted = |http: usize, ssh: usize| Limits {
+            http_connections_max: http,
+            ssh_connections_max: ssh,
+            ..Limits::default()
+        };
+        let usual = wanted(2048, 512);
+        assert_eq!(within(65_536, &usual), usual);
+        assert_eq!(within(1024, &usual), wanted(384, 128));
+        assert_eq!(within(64, &usual), wanted(24, 16));
+        assert_eq!(within(1024, &wanted(100, 20)), wanted(100, 20), "fewer than could be");
         assert!(raise() >= 256, "the machine lets programs open files");
     }
 }

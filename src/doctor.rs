@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use slipway_core::limits::{Chosen, Limits};
 use slipway_core::{Problem, UnixMillis};
 use slipway_forge::Check;
 
 use crate::cli::Serve;
 use crate::config::Config;
 use crate::data::DataFolder;
-use crate::operations;
 use crate::rooms::Rooms;
 use crate::supervisor::blocking;
+use crate::{machine, operations};
 
 mod isolation;
 pub(crate) mod repositories;
@@ -28,6 +29,7 @@ pub(crate) async fn examine(rooms: &Rooms, data: &DataFolder, ready: Vec<Check>)
     checks.extend(ready);
     checks.push(disk(data.root()));
     checks.push(clock());
+    checks.push(limits(rooms));
     for name in ["http", "ssh"] {
         checks.push(port(name, data.address(name)).await);
     }
@@ -83,6 +85,15 @@ pub(crate) async fn without_server(data: &Path, problem: &Problem) -> String {
         }
     }
     text
+}
+
+/// Which limits are not as usual: set so, or lowered to what the process may have.
+fn limits(rooms: &Rooms) -> Check {
+    let other = rooms.limits.unlike(&Limits::of(machine::here(), &Chosen::default()));
+    match other.is_empty() {
+        true => ok("limits", "are as usual"),
+        false => ok("limits", &format!("not as usual, which is in brackets: {}", other.join(", "))),
+    }
 }
 
 async fn within(test: impl Future<Output = Result<String, Problem>>) -> Result<String, Problem> {

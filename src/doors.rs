@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use slipway_core::{Problem, ProblemKind};
@@ -66,15 +65,15 @@ impl Doors {
         data: &DataFolder,
         (git, web): (&GitServer, &Router),
         (tasks, stop): (&TaskTracker, &CancellationToken),
-        connections: usize,
     ) -> Result<(), Problem> {
         let keys = data.keys();
         let host_keys = blocking(move || HostKeys::load_or_create(&keys).map_err(Problem::from)).await?;
         // Each listener has its share of the connections that the process may hold.
         let listeners =
             usize::from(self.http_listener.is_some()) + usize::from(self.https_listener.is_some());
-        let limits = http::Limits { connections: connections / listeners.max(1), ..http::Limits::default() };
-        let end = || (stop.clone(), Duration::from_secs(config.drain_s));
+        let mut limits = http::Limits::from(&*config.limits);
+        limits.connections /= listeners.max(1);
+        let end = || (stop.clone(), config.limits.drain_timeout);
         let names = Names::new(config.base_url.as_deref(), &config.hosts);
         let public = git.router().merge(web.clone());
         let host = Host { names, leads_to: None };
@@ -88,7 +87,7 @@ impl Doors {
             let front = http::Front { tls: Some(tls), host, ..config.front() };
             tasks.spawn(http::serve(listener, public, front, limits, end()));
         }
-        tasks.spawn(http::serve_admin(self.admin_listener, web.clone(), stop.clone()));
+        tasks.spawn(http::serve_admin(self.admin_listener, web.clone(), limits, stop.clone()));
         let proxies = config.proxies_of(Listener::Ssh);
         tasks.spawn(git.clone().serve_ssh(self.ssh_listener, host_keys, proxies, stop.clone()));
         data.write_run(&self.addresses)

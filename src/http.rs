@@ -121,8 +121,13 @@ pub(crate) fn bind_admin(path: &Path) -> Result<UnixListener, Problem> {
 }
 
 /// Serves the router on the admin socket, as the server itself.
-pub(crate) async fn serve_admin(listener: UnixListener, router: Router, stop: CancellationToken) {
-    let server = builder(&Limits::default());
+pub(crate) async fn serve_admin(
+    listener: UnixListener,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let server = builder(&limits);
     loop {
         let stream = tokio::select! {
             () = stop.cancelled() => return,

@@ -15,8 +15,8 @@ pub(crate) fn wanted(
     files: &dyn Files,
     commit: &Oid,
     path: &str,
+    limits: &RenderLimits,
 ) -> Result<Result<Vec<Manifest>, Vec<RenderError>>, Problem> {
-    let limits = RenderLimits::default();
     let bounds = Bounds {
         is_manifest: slipway_deployer::is_manifest_path,
         files_max: limits.files_max,
@@ -26,7 +26,7 @@ pub(crate) fn wanted(
     let read = manifests::read(files, commit, path, &bounds)?;
     let read: Vec<ManifestFile> =
         read.into_iter().map(|f| ManifestFile { path: f.path, bytes: f.bytes }).collect();
-    Ok(slipway_deployer::render(&read, &limits))
+    Ok(slipway_deployer::render(&read, limits))
 }
 
 #[cfg(test)]
@@ -63,7 +63,8 @@ mod tests {
     #[test]
     fn what_is_no_manifest_is_told_with_its_line_and_what_is_too_large_by_name() {
         let good = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n".to_vec();
-        let read = |files: Vec<(&'static str, Vec<u8>)>| wanted(&Fake(files), &Oid::ZERO_SHA1, "");
+        let usual = RenderLimits::default();
+        let read = |files: Vec<(&'static str, Vec<u8>)>| wanted(&Fake(files), &Oid::ZERO_SHA1, "", &usual);
         let fine = read(vec![("a.yaml", good.clone()), ("note.txt", vec![b'x'; 5 << 20])]).expect("read");
         assert_eq!(fine.expect("manifests").len(), 1);
         let bad = read(vec![("a.yaml", good.clone()), ("z.yaml", b"kind: 7\n".to_vec())]).expect("read");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use slipway_core::accept::{Incoming, Preflight};
 use slipway_core::target::ClusterBinding;
 use slipway_core::{Oid, Problem, ProblemKind};
-use slipway_deployer::{Clusters, DeployError};
+use slipway_deployer::{Clusters, DeployError, RenderLimits};
 use slipway_store::Store;
 
 use crate::manifests;
@@ -18,11 +18,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct ClusterPreflight {
     store: Store,
     clusters: Arc<Clusters>,
+    renders: RenderLimits,
 }
 
 impl ClusterPreflight {
-    pub(crate) fn new(store: Store, clusters: Arc<Clusters>) -> Self {
-        Self { store, clusters }
+    pub(crate) fn new(store: Store, clusters: Arc<Clusters>, renders: RenderLimits) -> Self {
+        Self { store, clusters, renders }
     }
 }
 
@@ -33,7 +34,7 @@ impl Preflight for ClusterPreflight {
         commit: &Oid,
         objects: &dyn Incoming,
     ) -> Result<Vec<String>, Problem> {
-        let manifests = match manifests::wanted(objects, commit, &binding.path)? {
+        let manifests = match manifests::wanted(objects, commit, &binding.path, &self.renders)? {
             Ok(manifests) => manifests,
             Err(errors) => return Ok(errors.iter().map(ToString::to_string).collect()),
         };

@@ -125,9 +125,10 @@ impl Plan {
     pub(crate) async fn render(&self, rooms: &Rooms, commit: Oid) -> Result<Vec<Manifest>, Failure> {
         let (repositories, repo, path) =
             (rooms.repositories.clone(), self.record.id, self.binding.path.clone());
+        let renders = rooms.renders;
         let rendered = blocking(move || {
             let snapshot = repositories.get(repo)?.snapshot()?;
-            manifests::wanted(snapshot.as_ref(), &commit, &path)
+            manifests::wanted(snapshot.as_ref(), &commit, &path, &renders)
         });
         let rendered = rendered.await.map_err(|problem| {
             let class = match problem.kind {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use slipway_core::Problem;
 use slipway_core::accept::Acceptance;
 use slipway_core::ceilings::Ceilings;
-use slipway_deployer::Clusters;
+use slipway_core::limits::Limits;
+use slipway_deployer::{Clusters, RenderLimits, Timing};
 use slipway_forge::networks::Networks;
 use slipway_hooks::{BuildLogs, Engine, Hooks, Marks};
 use slipway_repository::Repositories;
@@ -26,10 +27,14 @@ pub(crate) struct Rooms {
     pub(crate) hooks: Arc<Hooks>,
     pub(crate) logs: Arc<BuildLogs>,
     pub(crate) clusters: Arc<Clusters>,
+    /// What one deploy may read and make.
+    pub(crate) renders: RenderLimits,
     /// Where webhooks may reach.
     pub(crate) networks: Arc<Networks>,
     /// The most that builds and tests may have, by the server's settings.
     pub(crate) ceilings: Arc<Most>,
+    /// `[limits]` of config.toml, and what is usual of the rest.
+    pub(crate) limits: Arc<Limits>,
 }
 
 /// `[builds]` and `[tests]` of config.toml.
@@ -47,10 +52,11 @@ pub(crate) struct Disk {
 
 impl Disk {
     /// Opens store and repositories; the store's lock keeps a second server away from everything else.
-    pub(crate) async fn open(data: DataFolder) -> Result<Self, Problem> {
+    pub(crate) async fn open(data: DataFolder, limits: &Arc<Limits>) -> Result<Self, Problem> {
+        let limits = limits.clone();
         blocking(move || {
             let key = data.open_master_key()?;
-            let store = Store::open(&data.db(), &key).map_err(located)?;
+            let store = Store::open(&data.db(), &key).map_err(located)?.with_limits(limits);
             data.begun()?;
             let repositories = Arc::new(Repositories::open(&data.repos())?);
             repositories.sweep()?;
@@ -79,10 +85,11 @@ impl Rooms {
         let Disk { store, repositories, key } = disk;
         let installation = key.installation_id();
         let marks = Marks::new(&installation, &key.secret_for("names in the engine"));
-        let clusters = Clusters::new(installation.clone(), slipway_deployer::Timing::default());
+        let clusters = Clusters::new(installation.clone(), Timing::from(&*config.limits));
         let clusters = Arc::new(clusters.allowing(config.clusters.rules()));
-        let preflight = Arc::new(ClusterPreflight::new(store.clone(), clusters.clone()));
-        let engine = Engine::connect(config.docker_host.as_deref())?;
+        let renders = RenderLimits::from(&*config.limits);
+        let preflight = Arc::new(ClusterPreflight::new(store.clone(), clusters.clone(), renders));
+        let engine = Engine::connect(config.docker_host.as_deref())?.with_limits(config.limits.clone());
         Ok(Self {
             store: store.clone(),
             repositories: repositories.clone(),
@@ -92,9 +99,11 @@ impl Rooms {
                     .dispatching(workers),
             ),
             hooks: Arc::new(Hooks::new(engine, marks)),
-            logs: Arc::new(BuildLogs::new(data.builds())),
+            logs: Arc::new(BuildLogs::new(data.builds()).with_most(config.limits.build_log_size_max)),
             clusters,
+            renders,
             networks: Arc::new(config.webhooks.networks()),
+            limits: config.limits.clone(),
             ceilings: Arc::new(Most { builds: config.builds.clone(), tests: config.tests.clone() }),
         })
     }

@@ -9,6 +9,7 @@ use slipway_core::accept::Orders;
 use slipway_core::build::Build;
 use slipway_core::delivery::Delivery;
 use slipway_core::deploy::Deploy;
+use slipway_core::limits::Limits;
 use slipway_core::run::{Kind, Machine, WorkId};
 use slipway_core::{Problem, ProblemKind, RepoId};
 use slipway_jobs::{Changes, Desk, Hands, Kept, Notice, Parts, Records, Rules};
@@ -18,9 +19,6 @@ use tokio::sync::broadcast;
 
 #[cfg(test)]
 mod tests;
-
-/// Deliveries of webhooks at once; each is a request that waits for an answer.
-const DELIVERIES_AT_ONCE: usize = 16;
 
 /// Runs builds, deploys and deliveries. Cheap to clone.
 #[derive(Clone)]
@@ -39,20 +37,19 @@ pub(crate) struct Workers {
     pub(crate) builds: Arc<dyn Hands<Build>>,
     pub(crate) deploys: Arc<dyn Hands<Deploy>>,
     pub(crate) deliveries: Arc<dyn Hands<Delivery>>,
-    pub(crate) builds_max: usize,
-    pub(crate) deploys_max: usize,
+    pub(crate) limits: Arc<Limits>,
 }
 
 impl Supervisor {
     pub(crate) fn new(store: &Store, workers: Workers) -> Self {
         let changes = Changes::default();
-        let Workers { node, builds, deploys, deliveries, builds_max, deploys_max } = workers;
+        let Workers { node, builds, deploys, deliveries, limits } = workers;
         let records = Arc::new(InStore(store.clone()));
-        let deliveries = desk(records, deliveries, &changes, Rules::new(&node, DELIVERIES_AT_ONCE));
+        let deliveries = desk(records, deliveries, &changes, Rules::new(&node, limits.deliveries_max));
         let records = Arc::new(Told { store: store.clone(), deliveries: deliveries.clone() });
         Self {
-            builds: desk(records.clone(), builds, &changes, Rules::new(&node, builds_max)),
-            deploys: desk(records, deploys, &changes, Rules::new(&node, deploys_max)),
+            builds: desk(records.clone(), builds, &changes, Rules::new(&node, limits.builds_max)),
+            deploys: desk(records, deploys, &changes, Rules::new(&node, limits.deploys_max)),
             deliveries,
             changes,
             store: store.clone(),

@@ -35,7 +35,7 @@ pub(crate) struct HttpDeliveries {
 
 impl HttpDeliveries {
     pub(crate) fn new(rooms: Rooms, addresses: Addresses) -> Self {
-        let sender = Sender::new(rooms.networks.clone());
+        let sender = Sender::new(rooms.networks.clone(), rooms.limits.delivery_timeout);
         Self { rooms, addresses: Arc::new(addresses), sender }
     }
 

@@ -1,4 +1,46 @@
-//! Every bound of this crate in one place.
+//! Every bound of this crate in one place; and, for all crates, those that config.toml can set: [`Limits`].
+//!
+//! What is a constant, here and in the `limits.rs` of other crates, is a fact of a format or a protocol, the size of a buffer,
+//! or keeps one request from doing harm and is far above what honest ones need.
+
+use std::sync::OnceLock;
+
+mod chosen;
+mod table;
+mod unit;
+
+pub use self::chosen::Chosen;
+pub use self::table::{Limit, Limits, Usual};
+pub use self::unit::Unit;
+
+static IN_FORCE: OnceLock<Limits> = OnceLock::new();
+
+/// The limits of this process, for what a process has once (caches over all repositories) and for what is far from every handle.
+/// Who has a handle with limits of its own asks that.
+pub fn in_force() -> &'static Limits {
+    IN_FORCE.get_or_init(Limits::default)
+}
+
+/// Makes them those of this process. Once, before anything asks: false if something has.
+pub fn put_in_force(limits: Limits) -> bool {
+    IN_FORCE.set(limits).is_ok()
+}
+
+/// What some limits depend on where nothing is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Processors that the process may use.
+    pub processors: u64,
+    /// Memory that it may use, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl Default for Machine {
+    /// A small one.
+    fn default() -> Self {
+        Self { processors: 2, memory_bytes: 1 << 30 }
+    }
+}
 
 /// Longest repository name, in bytes (CodeCommit's rule).
 pub const REPO_NAME_BYTES_MAX: usize = 100;

@@ -83,7 +83,8 @@ impl Clusters {
             context: cluster.context.clone(),
             rules: self.rules.clone(),
         };
-        let wire = Wire::open(source).await.map_err(|why| no_client(cluster.name.as_str(), why))?;
+        let wire =
+            Wire::open(source, &self.timing).await.map_err(|why| no_client(cluster.name.as_str(), why))?;
         let connection = Arc::new(Connection {
             name: cluster.name.clone(),
             server: self.server.clone(),

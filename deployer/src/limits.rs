@@ -1,15 +1,7 @@
 //! Every bound of this crate in one place. Times are milliseconds unless the name says otherwise.
 
-/// Most files that one render reads.
-pub const FILES_MAX: usize = 5_000;
-/// Largest manifest file, in bytes.
-pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// All manifest files of one render together, in bytes.
-pub const RENDER_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Most documents in one file.
 pub const DOCUMENTS_MAX: usize = 5_000;
-/// Most objects of one render.
-pub const OBJECTS_MAX: usize = 5_000;
 /// Largest object as JSON, in bytes: what etcd takes by default.
 pub const OBJECT_BYTES_MAX: usize = 1_500_000;
 /// Deepest nesting of a manifest.
@@ -41,8 +33,6 @@ pub const EXEC_ERRORS_BYTES_MAX: u64 = 16 * 1024;
 pub const CREDENTIAL_REST_S: i64 = 60;
 /// Longest time until a TCP and TLS connection stands.
 pub const CONNECT_MS_MAX: u64 = 5_000;
-/// Longest single call; the API server itself stops at 34 s on a server-side apply.
-pub const CALL_MS_MAX: u64 = 36_000;
 /// Most attempts at one call that fails for reasons of the cluster.
 pub const CALL_ATTEMPTS_MAX: u32 = 5;
 /// After this time no further attempt at the same call begins.
@@ -51,8 +41,6 @@ pub const CALL_RETRY_MS_MAX: u64 = 20_000;
 pub const CALL_PAUSE_MS_MIN: u64 = 100;
 /// Longest pause between attempts, `Retry-After` included.
 pub const CALL_PAUSE_MS_MAX: u64 = 5_000;
-/// Most calls in flight to one cluster, over all its deploys.
-pub const CALLS_IN_FLIGHT_MAX: usize = 32;
 /// Most objects of one deploy in flight.
 pub const OBJECTS_IN_FLIGHT_MAX: usize = 12;
 /// Largest answer that is read, in bytes.
@@ -69,8 +57,6 @@ pub const KIND_MS_MAX: u64 = 15_000;
 /// Longest wait for a deleted object to be gone before it is left to the next deploy.
 pub const DELETE_MS_MAX: u64 = 20_000;
 
-/// Rollout: longest wait for everything to be healthy, unless an object's own deadline is longer.
-pub const ROLLOUT_MS: u64 = 600_000;
 /// Rollout: the longest that an object's own progress deadline can stretch it to.
 pub const ROLLOUT_MS_MAX: u64 = 3_600_000;
 /// Rollout: first pause between two looks; it grows to [`ROLLOUT_PAUSE_MS_MAX`].
@@ -79,10 +65,6 @@ pub const ROLLOUT_PAUSE_MS_MIN: u64 = 100;
 pub const ROLLOUT_PAUSE_MS_MAX: u64 = 1_000;
 /// Rollout: pause between two looks at the pods of a workload that is not healthy.
 pub const REASON_PAUSE_MS: u64 = 1_000;
-/// Rollout: how long an image must fail to be pulled before the deploy fails.
-pub const IMAGE_GRACE_MS: u64 = 10_000;
-/// Rollout: how long a container must crash, or pods be refused, before the deploy fails.
-pub const CRASH_GRACE_MS: u64 = 20_000;
 /// Rollout: the cluster may be silent this long before the deploy counts as failing for its sake.
 pub const SILENCE_MS_MAX: u64 = 30_000;
 

@@ -6,11 +6,10 @@
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
+use slipway_core::limits::Limits;
 
 use crate::error::RenderError;
-use crate::limits::{
-    DOCUMENTS_MAX, FILE_BYTES_MAX, FILES_MAX, OBJECTS_MAX, RENDER_BYTES_MAX, RENDER_ERRORS_MAX,
-};
+use crate::limits::{DOCUMENTS_MAX, RENDER_ERRORS_MAX};
 use crate::yaml;
 
 /// A file of the repository, below the binding's folder or anywhere else.
@@ -30,7 +29,7 @@ pub struct Manifest {
     pub(crate) object: Map<String, Value>,
 }
 
-/// What bounds a render; [`Default`] takes the figures of [`crate::limits`].
+/// What bounds a render: of all limits, those that count there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RenderLimits {
     /// Most files.
@@ -43,14 +42,20 @@ pub struct RenderLimits {
     pub objects_max: usize,
 }
 
+impl From<&Limits> for RenderLimits {
+    fn from(all: &Limits) -> Self {
+        Self {
+            files_max: all.manifest_files_max,
+            file_bytes_max: all.manifest_file_size_max,
+            bytes_max: all.manifests_size_max,
+            objects_max: all.deploy_objects_max,
+        }
+    }
+}
+
 impl Default for RenderLimits {
     fn default() -> Self {
-        Self {
-            files_max: FILES_MAX,
-            file_bytes_max: FILE_BYTES_MAX,
-            bytes_max: RENDER_BYTES_MAX,
-            objects_max: OBJECTS_MAX,
-        }
+        Self::from(&Limits::default())
     }
 }
 

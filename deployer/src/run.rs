@@ -1,20 +1,22 @@
 //! One look at a cluster or one reconcile under way: what all its steps work with. Knows no step.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use slipway_core::deploy::InventoryEntry;
+use slipway_core::limits::Limits;
 use slipway_core::target::ClusterBinding;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Connection;
 use crate::journal::Board;
-use crate::limits::{CRASH_GRACE_MS, IMAGE_GRACE_MS, ROLLOUT_MS};
 use crate::owner::{Claim, Key, Owner};
 use crate::place::Wanted;
 use crate::policy::by_flag;
 use crate::reconcile::key_of;
 
-/// How long a rollout may take; [`Default`] takes the figures of [`crate::limits`]. All in milliseconds.
+/// How long a rollout and the calls for it may take, and how many calls there are at once: of all limits, those that count
+/// there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// Until everything is healthy; an object that asks for more than ten minutes itself gets it.
@@ -23,11 +25,28 @@ pub struct Timing {
     pub image_grace_ms: u64,
     /// A container that crashes, or pods that are refused, for so long fail the deploy.
     pub crash_grace_ms: u64,
+    /// One call to a cluster.
+    pub call_ms: u64,
+    /// Calls to one cluster at once.
+    pub calls_max: usize,
+}
+
+impl From<&Limits> for Timing {
+    fn from(all: &Limits) -> Self {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            rollout_ms: ms(all.rollout_timeout),
+            image_grace_ms: ms(all.image_pull_grace),
+            crash_grace_ms: ms(all.crash_grace),
+            call_ms: ms(all.cluster_call_timeout),
+            calls_max: all.cluster_calls_max,
+        }
+    }
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { rollout_ms: ROLLOUT_MS, image_grace_ms: IMAGE_GRACE_MS, crash_grace_ms: CRASH_GRACE_MS }
+        Self::from(&Limits::default())
     }
 }
 

@@ -19,9 +19,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::kubeconfig::{Made, NoClient, Source};
 use crate::limits::{
-    ANSWER_BYTES_MAX, CALL_ATTEMPTS_MAX, CALL_MS_MAX, CALL_PAUSE_MS_MAX, CALL_PAUSE_MS_MIN,
-    CALL_RETRY_MS_MAX, CALLS_IN_FLIGHT_MAX, CREDENTIAL_REST_S, MESSAGE_BYTES_MAX, cut,
+    ANSWER_BYTES_MAX, CALL_ATTEMPTS_MAX, CALL_PAUSE_MS_MAX, CALL_PAUSE_MS_MIN, CALL_RETRY_MS_MAX,
+    CREDENTIAL_REST_S, MESSAGE_BYTES_MAX, cut,
 };
+use crate::run::Timing;
 
 /// The media type of a server-side apply. JSON is YAML.
 pub(crate) const APPLY: &str = "application/apply-patch+yaml";
@@ -154,17 +155,20 @@ pub(crate) struct Wire {
     /// Held by whoever fetches new credentials.
     renewing: tokio::sync::Mutex<()>,
     slots: Semaphore,
+    /// How long one call may take.
+    call: Duration,
 }
 
 impl Wire {
     /// Makes the client; its credentials may be fetched by an exec plugin.
-    pub(crate) async fn open(source: Source) -> Result<Self, NoClient> {
+    pub(crate) async fn open(source: Source, timing: &Timing) -> Result<Self, NoClient> {
         let current = Mutex::new(source.client().await?);
         Ok(Self {
             source,
             current,
             renewing: tokio::sync::Mutex::default(),
-            slots: Semaphore::new(CALLS_IN_FLIGHT_MAX),
+            slots: Semaphore::new(timing.calls_max),
+            call: Duration::from_millis(timing.call_ms),
         })
     }
 
@@ -238,9 +242,9 @@ impl Wire {
                 .to_bytes();
             Ok((head, body))
         };
-        let (head, body) = timeout(Duration::from_millis(CALL_MS_MAX), exchange)
+        let (head, body) = timeout(self.call, exchange)
             .await
-            .map_err(|_| CallError::Down(format!("no answer within {} seconds", CALL_MS_MAX / 1000)))??;
+            .map_err(|_| CallError::Down(format!("no answer within {} seconds", self.call.as_secs())))??;
         if head.status.is_success() {
             return Ok(Answer { status: head.status, body, warnings: warnings(&head.headers) });
         }

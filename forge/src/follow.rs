@@ -17,7 +17,7 @@ use self::words::{is_ending, next_try, object_id, object_line, take_lines};
 use crate::access::again;
 use crate::caller::Caller;
 use crate::forge::{Forge, blocking};
-use crate::limits::{FOLLOW_LINES_MAX, FOLLOW_MAX, LOG_PIECE_BYTES};
+use crate::limits::{FOLLOW_LINES_MAX, LOG_PIECE_BYTES};
 use crate::outside::Change;
 
 mod words;
@@ -135,7 +135,7 @@ impl Follower {
     async fn run(mut self, changes: BoxStream<'static, Change>) {
         // Where nothing tells of changes, the clock does.
         let mut changes = changes.chain(stream::pending());
-        while self.began.elapsed() < FOLLOW_MAX {
+        while self.began.elapsed() < self.of.forge.limits.push_wait_max {
             match self.look().await {
                 Ok(true) | Err(Gone) => return,
                 Ok(false) => {}

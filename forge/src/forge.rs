@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use slipway_core::accept::Acceptance;
+use slipway_core::limits::Limits;
 use slipway_core::{Problem, ProblemKind, UnixMillis};
 use slipway_repository::Repositories;
 use slipway_store::Store;
@@ -24,6 +25,8 @@ pub struct Parts {
     pub outside: Arc<dyn Outside>,
     /// The clock.
     pub clock: fn() -> UnixMillis,
+    /// What accounts may have.
+    pub limits: Arc<Limits>,
 }
 
 /// The floor that all surfaces stand on. One per server.
@@ -34,15 +37,17 @@ pub struct Forge {
     pub(crate) outside: Arc<dyn Outside>,
     pub(crate) throttle: Throttle,
     pub(crate) probes: Probes,
+    pub(crate) limits: Arc<Limits>,
     clock: fn() -> UnixMillis,
 }
 
 impl Forge {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, repositories, acceptance, outside, clock } = parts;
-        let (throttle, probes) = (Throttle::default(), Probes::default());
-        Self { store, repositories, acceptance, outside, throttle, probes, clock }
+        let Parts { store, repositories, acceptance, outside, clock, limits } = parts;
+        let throttle = Throttle::new(limits.sign_in_failures_max);
+        let probes = Probes::new(limits.name_probes_max);
+        Self { store, repositories, acceptance, outside, throttle, probes, limits, clock }
     }
 
     /// The moment that everything which happens now is recorded with.

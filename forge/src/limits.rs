@@ -1,7 +1,5 @@
 //! Bounds of what people do.
 
-use std::time::Duration;
-
 /// Keys given with a new user.
 pub const USER_KEYS_MAX: usize = 32;
 /// Bytes of a key's title or a token's name.
@@ -10,8 +8,6 @@ pub const TITLE_BYTES_MAX: usize = 200;
 pub const TOKEN_LIFE_S_MAX: u64 = 10 * 366 * 24 * 3600;
 /// Bytes of a token, a cookie or an `Authorization` header.
 pub const CREDENTIAL_BYTES_MAX: usize = 512;
-/// Milliseconds that a session lives.
-pub const SESSION_MS: u64 = 7 * 24 * 3600 * 1000;
 /// Bytes of a registry's address, a region or a user name at a registry.
 pub const ADDRESS_BYTES_MAX: usize = 255;
 /// Bytes of a kubeconfig.
@@ -28,9 +24,6 @@ pub const BACKUP_KNOWN_BYTES_MAX: usize = 32_000_000;
 pub const PAGE_ROWS: usize = 100;
 /// Rows of a list at most.
 pub const PAGE_ROWS_MAX: usize = 1000;
-/// Failed sign-ins of one account from one address within [`FAILURE_WINDOW_MS`] before further failures are answered
-/// with a request to wait.
-pub const FAILURES_MAX: u32 = 10;
 /// How long failures are remembered.
 pub const FAILURE_WINDOW_MS: u64 = 60_000;
 /// Pairs of account and address whose failures are remembered.
@@ -55,14 +48,8 @@ pub const WEBHOOK_SECRET_BYTES_MAX: usize = 1024;
 pub const FOLLOW_LINES_MAX: usize = 256;
 /// Longest line of a followed push that is told in one piece, in bytes.
 pub const FOLLOW_LINE_BYTES_MAX: usize = 4096;
-/// Longest time that a push is followed.
-pub const FOLLOW_MAX: Duration = Duration::from_secs(3 * 3600);
 /// Who may wait for a place of one kind at once.
 pub const PLACE_WAITERS_MAX: usize = 4096;
-/// Repositories that are there of those that one account made, an owner's aside.
-pub const REPOS_MADE_MAX: usize = 100;
-/// Names of users and repositories that are taken, or not there, of which an account is told within [`PROBE_WINDOW_MS`].
-pub const PROBES_MAX: u32 = 20;
 /// How long such an answer is remembered.
 pub const PROBE_WINDOW_MS: u64 = 60_000;
 /// Accounts of which they are remembered.

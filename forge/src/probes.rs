@@ -10,16 +10,23 @@ use slipway_core::{Problem, ProblemKind, UnixMillis, UserName};
 use crate::access::is_owner;
 use crate::caller::Caller;
 use crate::forge::Forge;
-use crate::limits::{PROBE_WINDOW_MS, PROBES_KEPT_MAX, PROBES_MAX};
+use crate::limits::{PROBE_WINDOW_MS, PROBES_KEPT_MAX};
 
 /// The answers of the last minute, by account.
-#[derive(Default)]
-pub(crate) struct Probes(Mutex<HashMap<UserName, (UnixMillis, u32)>>);
+pub(crate) struct Probes {
+    /// How many one account gets.
+    most: u32,
+    told: Mutex<HashMap<UserName, (UnixMillis, u32)>>,
+}
 
 impl Probes {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most: u32::try_from(most).unwrap_or(u32::MAX), told: Mutex::default() }
+    }
+
     fn count(&self, user: &UserName, now: UnixMillis) {
         // Every change is a count: a panic elsewhere leaves nothing half-done.
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= PROBES_KEPT_MAX {
             all.retain(|_, (since, _)| now.since(*since) < PROBE_WINDOW_MS);
         }
@@ -34,9 +41,8 @@ impl Probes {
     }
 
     fn are_too_many(&self, user: &UserName, now: UnixMillis) -> bool {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(user)
-            .is_some_and(|(since, count)| *count >= PROBES_MAX && now.since(*since) < PROBE_WINDOW_MS)
+        let all = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(user).is_some_and(|(since, count)| *count >= self.most && now.since(*since) < PROBE_WINDOW_MS)
     }
 }
 
@@ -72,9 +78,9 @@ mod tests {
 
     #[test]
     fn some_answers_a_minute_and_an_account_by_itself() {
-        let (probes, now) = (Probes::default(), UnixMillis(1_000_000));
+        let (probes, now) = (Probes::new(20), UnixMillis(1_000_000));
         let name = |n: usize| UserName::parse(&format!("user{n}")).expect("valid");
-        for _ in 0..PROBES_MAX {
+        for _ in 0..20 {
             assert!(!probes.are_too_many(&name(1), now));
             probes.count(&name(1), now);
         }
@@ -84,8 +90,8 @@ mod tests {
         for n in 0..PROBES_KEPT_MAX + 10 {
             probes.count(&name(n), now);
         }
-        assert_eq!(probes.0.lock().expect("whole").len(), PROBES_KEPT_MAX);
+        assert_eq!(probes.told.lock().expect("whole").len(), PROBES_KEPT_MAX);
         probes.count(&name(PROBES_KEPT_MAX + 20), later);
-        assert_eq!(probes.0.lock().expect("whole").len(), 1, "what is over is forgotten");
+        assert_eq!(probes.told.lock().expect("whole").len(), 1, "what is over is forgotten");
     }
 }

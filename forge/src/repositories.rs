@@ -13,7 +13,6 @@ use crate::caller::Caller;
 use crate::default_branch;
 use crate::folders;
 use crate::forge::{Forge, blocking};
-use crate::limits::REPOS_MADE_MAX;
 use crate::page::{Page, Rows};
 use crate::probes;
 use crate::refusal::plain_line;
@@ -110,7 +109,7 @@ pub async fn create(forge: &Arc<Forge>, caller: &Caller, new: NewRepo) -> Result
     let branch = new.default_branch.as_deref().map(default_branch::parse).transpose()?;
     let new = NewRepo { description: about, ..new };
     let (floor, maker) = (Arc::clone(forge), caller.user().cloned());
-    let most = if is_owner(caller) { usize::MAX } else { REPOS_MADE_MAX };
+    let most = if is_owner(caller) { usize::MAX } else { forge.limits.repositories_per_account_max };
     let made = blocking(move || folders::make(&floor, &new, maker.as_ref(), most)).await;
     let record = probes::told(forge, caller, made)?;
     choose(forge, caller, &record, branch).await?;

@@ -19,7 +19,7 @@ pub use self::claim::{Claim, claim};
 use crate::caller::{Caller, Credential, Surface};
 use crate::credential::{random_cookie, sha256};
 use crate::forge::Forge;
-use crate::limits::{CREDENTIAL_BYTES_MAX, SESSION_MS};
+use crate::limits::CREDENTIAL_BYTES_MAX;
 pub(crate) use crate::sign_in::throttle::Throttle;
 use crate::sign_in::throttle::{Means, Verdict};
 
@@ -131,7 +131,8 @@ pub fn open_session(forge: &Forge, value: &str, at: At) -> Result<NewSession, Pr
         return Err(unknown_token());
     };
     let now = forge.now();
-    let life_ms = expires.map_or(SESSION_MS, |end| end.since(now).min(SESSION_MS));
+    let most_ms = u64::try_from(forge.limits.session_lifetime.as_millis()).unwrap_or(u64::MAX);
+    let life_ms = expires.map_or(most_ms, |end| end.since(now).min(most_ms));
     let cookie = random_cookie()?;
     let parent = Some(Parent::Token { id });
     let session = Session { user: user.clone(), expires: now.plus_ms(life_ms), parent };

@@ -17,7 +17,6 @@ mod ssh;
 mod transport;
 mod wire;
 
-pub use self::limits::Limits;
 pub use self::pipe::{Pipe, PipeService};
 pub use self::ports::{CommandIo, Commands};
 pub use self::server::{GitServer, Parts};

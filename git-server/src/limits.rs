@@ -1,7 +1,9 @@
-//! Every bound of this crate in one place. What a deployment may tune is in [`Limits`]; the rest is fixed.
+//! Every bound of this crate in one place, but for those that config.toml can set: these are core's [`Limits`], and here is how
+//! they are shared out.
 
 use std::time::Duration;
 
+use slipway_core::limits::Limits;
 use slipway_forge::shares::Bounds;
 
 /// Longest pkt-line, its four digits included, in bytes (gitprotocol-common).
@@ -35,8 +37,6 @@ pub(crate) const NAMES_MAX: usize = 1_000;
 pub(crate) const REF_PREFIXES_MAX: usize = 65_536;
 /// Bytes of `ref-prefix` lines in one request.
 pub(crate) const REF_PREFIX_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Bytes of one request or negotiation (everything but packs), decompressed.
-pub(crate) const REQUEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of the command list of one push: half a million refs with names of usual length.
 pub(crate) const COMMAND_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one push certificate.
@@ -83,21 +83,13 @@ pub(crate) const QUICK_TIME: Duration = Duration::from_millis(500);
 pub(crate) const KEEPALIVE_PAUSE: Duration = Duration::from_secs(5);
 /// Shortest pause between two progress lines.
 pub(crate) const PROGRESS_PAUSE: Duration = Duration::from_millis(500);
-/// A client may take this long for any output, and a second more for each [`RATE_MIN`] bytes of it.
-pub(crate) const STALL: Duration = Duration::from_secs(60);
-/// Slowest rate at which a client may take, in bytes a second.
-pub(crate) const RATE_MIN: u64 = 1024;
-/// How long an HTTP client may leave its request unfinished without sending.
-pub(crate) const HTTP_SILENCE: Duration = Duration::from_secs(120);
-/// The same for SSH, where a client runs its pre-push hook and searches deltas while the server waits.
-pub(crate) const SSH_SILENCE: Duration = Duration::from_secs(1800);
 /// The same for a client at the other end of a pipe, unless `--timeout` says otherwise.
 pub(crate) const PIPE_SILENCE: Duration = Duration::from_secs(24 * 3600);
 /// Bytes read from a pipe at once.
 pub(crate) const PIPE_BYTES: usize = 64 * 1024;
 /// Largest `.git` file that is read, in bytes.
 pub(crate) const GITFILE_BYTES_MAX: u64 = 8 * 1024;
-/// Bytes that must come within such a span of waiting.
+/// Bytes that must come within a span of waiting.
 pub(crate) const INPUT_BYTES_MIN: u64 = 64 * 1024;
 /// How long a refused push is read on, so that its sender comes to read the refusal.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(60);
@@ -110,8 +102,6 @@ pub(crate) const BLAME_UPDATES_MAX: usize = 16;
 pub(crate) const PUSH_PATIENCE: Duration = Duration::from_secs(5);
 /// The same for an SSH connection on which nobody has signed in.
 pub(crate) const LOGIN_PATIENCE: Duration = Duration::from_secs(2);
-/// How long an SSH connection waits for a place before it is turned away.
-pub(crate) const CONNECTION_WAIT: Duration = Duration::from_secs(10);
 /// How long a client that is turned away is given to read why, and how many at once are.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
 pub(crate) const FAREWELLS_MAX: usize = 64;
@@ -130,22 +120,12 @@ pub(crate) const SSH_LISTS_BYTES_MAX: usize = 35_000;
 pub(crate) const SSH_FINITE_MAX: usize = 1;
 /// Lines a minute in the log about clients with which no algorithm is shared.
 pub(crate) const SSH_STRANGERS_TOLD_MAX: u32 = 30;
-/// How long an SSH client may take to prove who it is.
-pub(crate) const LOGIN_GRACE: Duration = Duration::from_secs(20);
 /// How long an SSH channel may wait for its command.
 pub(crate) const EXEC_GRACE: Duration = Duration::from_secs(10);
 /// How long the last bytes of a channel may take to leave.
 pub(crate) const FLUSH_TIME: Duration = Duration::from_secs(300);
 /// Unread pieces (of at most [`SSH_PACKET_BYTES`]) of an administrative command's standard input.
 pub(crate) const STDIN_CHUNKS: usize = 64;
-/// How long an SSH connection may stay without any channel.
-pub(crate) const SSH_IDLE: Duration = Duration::from_secs(600);
-/// After this long without any sign of life an SSH connection is dropped.
-pub(crate) const SSH_DEAD: Duration = Duration::from_secs(150);
-/// Pause between two SSH keepalives.
-pub(crate) const SSH_KEEPALIVE: Duration = Duration::from_secs(30);
-/// Channels open at once in one SSH connection.
-pub(crate) const CHANNELS_MAX: usize = 8;
 /// Longest command line over SSH, in bytes, and most words in it.
 pub(crate) const COMMAND_LINE_BYTES_MAX: usize = 8 * 1024;
 /// Most words in a command line.
@@ -164,71 +144,26 @@ pub(crate) const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10)
 /// Refused keys of one connection that are remembered for the log.
 pub(crate) const REFUSED_KEYS_MAX: usize = 8;
 
-/// The bounds that a deployment may tune.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Packs prepared at once (CPU).
-    pub builders_max: usize,
-    /// Fetches and clones under way at once.
-    pub senders_max: usize,
-    /// Pushes received at once.
-    pub receivers_max: usize,
-    /// How long a client waits for one of those places before it is told that the server is busy.
-    pub place_wait: Duration,
-    /// SSH connections at once.
-    pub connections_max: usize,
-    /// SSH connections of one account at once, and from one address before anybody has signed in.
-    pub connections_per_party_max: usize,
-    /// Bytes of one pushed pack.
-    pub pack_bytes_max: u64,
-    /// Objects in one pushed pack.
-    pub objects_max: u32,
-    /// Bytes of one pushed object, inflated.
-    pub object_bytes_max: u64,
-    /// Longest chain of deltas in a pushed pack.
-    pub delta_depth_max: u32,
-    /// How long `git push -o wait` watches before it lets the client go.
-    pub follow_max: Duration,
+/// Who may put packs together: one more than a party may have, so that there is always one for another.
+pub(crate) fn builders(limits: &Limits) -> Bounds {
+    Bounds { each: limits.packs_made_max, owners: 1, ..Bounds::of(limits.packs_made_max + 1) }
 }
 
-impl Limits {
-    /// One more than a party may have, so that there is always one for another.
-    pub(crate) fn builders(&self) -> Bounds {
-        Bounds { each: self.builders_max, owners: 1, ..Bounds::of(self.builders_max + 1) }
-    }
-
-    pub(crate) fn senders(&self) -> Bounds {
-        Bounds::of(self.senders_max)
-    }
-
-    pub(crate) fn receivers(&self) -> Bounds {
-        let patience = PUSH_PATIENCE;
-        Bounds { each: (self.receivers_max / 2).max(1), patience, ..Bounds::of(self.receivers_max) }
-    }
-
-    pub(crate) fn connections(&self) -> Bounds {
-        let all = Bounds::of(self.connections_max);
-        let (queue, owners) = (self.connections_max / 4, (self.connections_max / 16).max(2));
-        let each = self.connections_per_party_max.min(all.each);
-        Bounds { each, owners, queue, patience: LOGIN_PATIENCE, ..all }
-    }
+/// Who may fetch.
+pub(crate) fn senders(limits: &Limits) -> Bounds {
+    Bounds::of(limits.fetches_max)
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Self {
-            builders_max: cores.max(2),
-            senders_max: 512,
-            receivers_max: (cores * 8).max(32),
-            place_wait: Duration::from_secs(60),
-            connections_max: 512,
-            connections_per_party_max: 128,
-            pack_bytes_max: 8 * 1024 * 1024 * 1024,
-            objects_max: 20_000_000,
-            object_bytes_max: 2 * 1024 * 1024 * 1024,
-            delta_depth_max: 4096,
-            follow_max: Duration::from_secs(4 * 3600),
-        }
-    }
+/// Who may push.
+pub(crate) fn receivers(limits: &Limits) -> Bounds {
+    let (places, patience) = (limits.pushes_max, PUSH_PATIENCE);
+    Bounds { each: (places / 2).max(1), patience, ..Bounds::of(places) }
+}
+
+/// Who may connect over SSH.
+pub(crate) fn connections(limits: &Limits) -> Bounds {
+    let places = limits.ssh_connections_max;
+    let (all, queue, owners) = (Bounds::of(places), places / 4, (places / 16).max(2));
+    let each = limits.ssh_connections_per_account_max.min(all.each);
+    Bounds { each, owners, queue, patience: LOGIN_PATIENCE, ..all }
 }

@@ -16,7 +16,7 @@ use slipway_forge::Caller;
 use slipway_repository::{ConfigValue, Repository, Settings};
 use tokio::sync::mpsc;
 
-use crate::limits::{GITFILE_BYTES_MAX, INPUT_CHUNKS, Limits, PIPE_BYTES, PIPE_SILENCE};
+use crate::limits::{GITFILE_BYTES_MAX, INPUT_CHUNKS, PIPE_BYTES, PIPE_SILENCE};
 use crate::service::certificate::Signers;
 use crate::service::{Conversation, Engine, Opened, advertisement, blocking, broken};
 use crate::transport::{InputSender, Stop, input, output, too_slow};
@@ -70,7 +70,8 @@ impl Pipe {
         let folder = folder.to_owned();
         let (strict, config, overrides) = (self.strict, self.config, self.overrides);
         let opened = blocking(move || open(&folder, strict, config, overrides)).await?;
-        let (output, sent) = output();
+        let engine = engine();
+        let (output, sent) = output(&engine.limits);
         let written = std::thread::spawn(move || write_all(sent, writer));
         let result = if self.advertise {
             let told = blocking(move || advertisement(&opened, service, version, true)).await?;
@@ -78,7 +79,7 @@ impl Pipe {
         } else {
             let (fed, input) = input();
             tokio::spawn(feed(reader, fed, self.timeout.unwrap_or(PIPE_SILENCE)));
-            let talk = Conversation::new(engine(), opened, version, self.stateless, input, output.clone());
+            let talk = Conversation::new(engine, opened, version, self.stateless, input, output.clone());
             if self.stateless { talk.answer(service).await } else { talk.run(service).await }
         };
         drop(output);
@@ -141,7 +142,7 @@ fn write_all(mut sent: mpsc::Receiver<Bytes>, mut writer: impl Write) {
 fn engine() -> Arc<Engine> {
     let clock = || UnixMillis::from(SystemTime::now());
     let acceptance = Acceptance::new(Arc::new(Nothing), Arc::new(Nothing), clock).moving_refs_alone();
-    Arc::new(Engine::new(Arc::new(acceptance), Arc::new(Nothing), "".into(), Limits::default()))
+    Arc::new(Engine::new(Arc::new(acceptance), Arc::new(Nothing), "".into(), Arc::default()))
 }
 
 fn open(

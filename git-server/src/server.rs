@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_core::accept::Acceptance;
+use slipway_core::limits::Limits;
 use slipway_forge::Forge;
 use tokio_util::task::TaskTracker;
 
-use crate::limits::Limits;
 use crate::ports::Commands;
 use crate::service::certificate::KeysOf;
 use crate::service::{Engine, Shared};
@@ -22,8 +22,8 @@ pub struct Parts {
     pub commands: Arc<dyn Commands>,
     /// Where the pages are, for links: `http://host:port`.
     pub base_url: Arc<str>,
-    /// Bounds.
-    pub limits: Limits,
+    /// What clients may cost, and how many there may be.
+    pub limits: Arc<Limits>,
 }
 
 /// A Git server. Cheap to clone; all clones are one.

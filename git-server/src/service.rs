@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use slipway_core::accept::{Acceptance, Rights};
+use slipway_core::limits::Limits;
 use slipway_core::{Action, Problem, ProblemKind, RepoId, RepoName};
 use slipway_forge::access::{self, Pass};
 use slipway_forge::follow::Follow;
@@ -32,7 +33,7 @@ use tokio_util::task::TaskTracker;
 use self::certificate::{Certificates, Signers};
 use self::offer::offer;
 use self::quick::Pending;
-use crate::limits::{KEEPALIVE_PAUSE, Limits, REQUEST_BYTES_MAX};
+use crate::limits::{self, KEEPALIVE_PAUSE};
 use crate::ports::Commands;
 use crate::transport::{Input, Output, Stop};
 use crate::wire::advertise::{Advertised, Offer, put_advertisement};
@@ -45,7 +46,7 @@ pub(crate) struct Engine {
     pub(crate) signers: Arc<dyn Signers>,
     pub(crate) certificates: Certificates,
     pub(crate) base_url: Arc<str>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) builders: Arc<Shares>,
     pub(crate) senders: Arc<Shares>,
     pub(crate) receivers: Arc<Shares>,
@@ -124,16 +125,16 @@ impl Engine {
         acceptance: Arc<Acceptance>,
         signers: Arc<dyn Signers>,
         base_url: Arc<str>,
-        limits: Limits,
+        limits: Arc<Limits>,
     ) -> Self {
         Self {
             acceptance,
             signers,
             certificates: Certificates::default(),
             base_url,
-            builders: Shares::new("packs being made", limits.builders()),
-            senders: Shares::new("fetches", limits.senders()),
-            receivers: Shares::new("pushes", limits.receivers()),
+            builders: Shares::new("packs being made", limits::builders(&limits)),
+            senders: Shares::new("fetches", limits::senders(&limits)),
+            receivers: Shares::new("pushes", limits::receivers(&limits)),
             spare: Arc::default(),
             limits,
             stop: CancellationToken::new(),
@@ -142,7 +143,7 @@ impl Engine {
 
     /// Waits for a place for whoever that is, but not for ever.
     pub(crate) async fn place(&self, places: &Arc<Shares>, caller: &Caller) -> Result<Place, Problem> {
-        places.enter(Party::of(caller), self.limits.place_wait).await
+        places.enter(Party::of(caller), self.limits.git_queue_wait).await
     }
 }
 
@@ -259,8 +260,9 @@ impl Conversation {
             match self.input.next().await? {
                 Some(chunk) => {
                     self.bytes_read = self.bytes_read.saturating_add(chunk.len() as u64);
-                    if self.bytes_read > REQUEST_BYTES_MAX {
-                        let max = usize::try_from(REQUEST_BYTES_MAX).unwrap_or(usize::MAX);
+                    let max = self.engine.limits.git_request_size_max;
+                    if self.bytes_read > max {
+                        let max = usize::try_from(max).unwrap_or(usize::MAX);
                         return Err(WireError::TooMany { what: "bytes", max }.into());
                     }
                     self.decoder.put(&chunk);

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use slipway_core::Problem;
+use slipway_core::limits::Limits;
 use slipway_forge::pace::{Pace, TooSlow};
 use slipway_forge::shares::Place;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::limits::{CHUNKS_AHEAD, DRAIN_BYTES_MAX, INPUT_BYTES_MIN, INPUT_CHUNKS, RATE_MIN, STALL};
+use crate::limits::{CHUNKS_AHEAD, DRAIN_BYTES_MAX, INPUT_BYTES_MIN, INPUT_CHUNKS};
 
 /// Why a conversation ended before its time.
 #[derive(Debug)]
@@ -150,12 +151,15 @@ impl Read for InputReader {
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
     tx: mpsc::Sender<Bytes>,
+    /// A client may take this long for anything, and a second more for each [`Output::rate`] bytes of it.
+    stall: Duration,
+    rate: u64,
 }
 
 /// Makes an output and its emptying end.
-pub(crate) fn output() -> (Output, mpsc::Receiver<Bytes>) {
+pub(crate) fn output(limits: &Limits) -> (Output, mpsc::Receiver<Bytes>) {
     let (tx, rx) = mpsc::channel(CHUNKS_AHEAD);
-    (Output { tx }, rx)
+    (Output { tx, stall: limits.git_send_timeout, rate: limits.transfer_rate_min.max(1) }, rx)
 }
 
 impl Output {
@@ -165,11 +169,14 @@ impl Output {
         if bytes.is_empty() {
             return Ok(());
         }
-        let time = STALL + Duration::from_secs(bytes.len() as u64 / RATE_MIN);
-        match tokio::time::timeout(time, self.tx.send(bytes)).await {
+        match tokio::time::timeout(self.patience(&bytes), self.tx.send(bytes)).await {
             Ok(Ok(())) => Ok(()),
             _ => Err(Stop::Gone),
         }
+    }
+
+    fn patience(&self, bytes: &Bytes) -> Duration {
+        self.stall + Duration::from_secs(bytes.len() as u64 / self.rate)
     }
 
     /// The same for whoever has a place: while the client is waited for, it may be given to somebody else, and then the
@@ -180,7 +187,7 @@ impl Output {
             Err(TrySendError::Full(bytes)) => bytes,
             Err(TrySendError::Closed(_)) => return Err(Stop::Gone),
         };
-        place.waits(STALL + Duration::from_secs(bytes.len() as u64 / RATE_MIN));
+        place.waits(self.patience(&bytes));
         let sent = tokio::select! {
             sent = self.send(bytes) => sent,
             () = place.gone() => Err(Stop::Gone),

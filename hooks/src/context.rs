@@ -10,15 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use slipway_core::Oid;
+use slipway_core::limits::Limits;
 use slipway_repository::{Entry, Mode, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::HookError;
 use crate::ignore::Ignore;
-use crate::limits::{
-    CONTEXT_BYTES_MAX, CONTEXT_CHUNK_BYTES, CONTEXT_CHUNKS_WAITING, CONTEXT_FILE_BYTES_MAX,
-    CONTEXT_FILES_MAX, IGNORE_BYTES_MAX, LFS_POINTER_BYTES_MAX,
-};
+use crate::limits::{CONTEXT_CHUNK_BYTES, CONTEXT_CHUNKS_WAITING, IGNORE_BYTES_MAX, LFS_POINTER_BYTES_MAX};
 use crate::log::BuildLog;
 
 /// The files of one commit, as far as a build context needs them.
@@ -37,7 +35,7 @@ pub(crate) trait Files: Send + Sync {
     fn blob(&self, id: &Oid, max: u64) -> Result<Vec<u8>, HookError>;
     /// A blob's bytes, read piece by piece.
     fn content(&self, id: &Oid) -> Result<Box<dyn io::Read>, HookError> {
-        Ok(Box::new(io::Cursor::new(self.blob(id, CONTEXT_FILE_BYTES_MAX)?)))
+        Ok(Box::new(io::Cursor::new(self.blob(id, u64::MAX)?)))
     }
     /// Seconds since 1970 of the commit.
     fn committed_at(&self) -> Result<u64, HookError>;
@@ -161,13 +159,18 @@ pub(crate) struct Sent {
 }
 
 /// Starts sending, on a thread that may block. Dropping the receiver ends it.
-pub(crate) fn stream(files: Arc<dyn Files>, plan: ContextPlan, log: Option<BuildLog>) -> ContextStream {
+pub(crate) fn stream(
+    files: Arc<dyn Files>,
+    plan: ContextPlan,
+    limits: Arc<Limits>,
+    log: Option<BuildLog>,
+) -> ContextStream {
     let (sender, chunks) = mpsc::channel(CONTEXT_CHUNKS_WAITING);
     let (told, outcome) = oneshot::channel();
     let progress = Arc::new(AtomicU64::new(0));
     let seen = progress.clone();
     tokio::task::spawn_blocking(move || {
-        let result = send(files.as_ref(), &plan, log.as_ref(), sender.clone(), &seen);
+        let result = send((files.as_ref(), &plan), &limits, log.as_ref(), sender.clone(), &seen);
         if let Err(e) = &result {
             // The engine must not take a cut context for a whole one.
             let _ = sender.blocking_send(Err(io::Error::other(e.to_string())));
@@ -178,8 +181,8 @@ pub(crate) fn stream(files: Arc<dyn Files>, plan: ContextPlan, log: Option<Build
 }
 
 fn send(
-    files: &dyn Files,
-    plan: &ContextPlan,
+    (files, plan): (&dyn Files, &ContextPlan),
+    limits: &Limits,
     log: Option<&BuildLog>,
     sender: mpsc::Sender<io::Result<Bytes>>,
     progress: &AtomicU64,
@@ -188,6 +191,7 @@ fn send(
     let ignore = read_ignore(files, plan)?;
     let mut packing = Packing {
         files,
+        limits,
         tar: tar::Builder::new(out),
         at: files.committed_at()?,
         sent: Sent::default(),
@@ -233,6 +237,7 @@ fn read_ignore(files: &dyn Files, plan: &ContextPlan) -> Result<Ignore, HookErro
 
 struct Packing<'a> {
     files: &'a dyn Files,
+    limits: &'a Limits,
     tar: tar::Builder<Chunks>,
     at: u64,
     sent: Sent,
@@ -242,8 +247,9 @@ struct Packing<'a> {
 
 impl Packing<'_> {
     fn add(&mut self, name: &str, entry: &Entry) -> Result<(), HookError> {
-        if self.sent.files >= CONTEXT_FILES_MAX {
-            return Err(HookError::ContextTooLarge { what: "files", limit: CONTEXT_FILES_MAX as u64 });
+        let most = self.limits.build_context_files_max;
+        if self.sent.files >= most {
+            return Err(HookError::ContextTooLarge { what: "files", limit: most as u64 });
         }
         match entry.mode {
             Mode::Tree => return Ok(()),
@@ -279,16 +285,18 @@ impl Packing<'_> {
             Some(size) => size,
             None => self.files.size(&entry.id)?,
         };
-        if size > CONTEXT_FILE_BYTES_MAX {
+        let most = self.limits.build_context_file_size_max;
+        if size > most {
             return Err(HookError::Context {
                 path: entry.name.clone(),
-                why: format!("it has {} MiB and may have {}", size >> 20, CONTEXT_FILE_BYTES_MAX >> 20),
+                why: format!("it has {} MiB and may have {}", size >> 20, most >> 20),
                 cure: "Leave it out in .dockerignore and fetch it during the build.".into(),
             });
         }
         self.sent.bytes = self.sent.bytes.saturating_add(size);
-        if self.sent.bytes > CONTEXT_BYTES_MAX {
-            return Err(HookError::ContextTooLarge { what: "bytes", limit: CONTEXT_BYTES_MAX });
+        let most = self.limits.build_context_size_max;
+        if self.sent.bytes > most {
+            return Err(HookError::ContextTooLarge { what: "bytes", limit: most });
         }
         let is_short = size <= LFS_POINTER_BYTES_MAX as u64;
         if is_short && is_lfs_pointer(&self.files.blob(&entry.id, size)?) {

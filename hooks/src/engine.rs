@@ -5,10 +5,11 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bollard::Docker;
 use bollard::errors::Error as DockerError;
+use slipway_core::limits::Limits;
 
 use crate::error::{HookError, one_line};
 use crate::limits::{ENGINE_CALL, ENGINE_HEADERS, ENGINE_PING};
@@ -42,6 +43,7 @@ pub struct Engine {
     docker: OnceLock<Docker>,
     /// Its processors, once it has told.
     processors: OnceLock<f64>,
+    pub(crate) limits: Arc<Limits>,
 }
 
 /// What an engine says of itself.
@@ -84,7 +86,13 @@ impl Engine {
             let why = "the address must begin with unix://, tcp:// or https://".to_owned();
             return Err(HookError::EngineDown { address: host, why });
         }
-        Ok(Self { host, docker: OnceLock::new(), processors: OnceLock::new() })
+        Ok(Self { host, docker: OnceLock::new(), processors: OnceLock::new(), limits: Arc::default() })
+    }
+
+    /// What builds and registries may cost; without, what is usual.
+    #[must_use]
+    pub fn with_limits(self, limits: Arc<Limits>) -> Self {
+        Self { limits, ..self }
     }
 
     /// The address.

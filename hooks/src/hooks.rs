@@ -96,13 +96,15 @@ pub struct Hooks {
 impl Hooks {
     /// Takes the engine; connects to nothing yet. By the marks several installations can share one engine.
     pub fn new(engine: Engine, marks: Marks) -> Self {
-        Self { engine, registries: Registries::new(None), marks }
+        let registries = Registries::new(None, engine.limits.registry_timeout);
+        Self { engine, registries, marks }
     }
 
     /// Like [`Hooks::new`], with another address for the ECR API (private endpoints, tests). `AWS_ENDPOINT_URL_ECR`
     /// does the same from outside.
     pub fn with_ecr_endpoint(engine: Engine, marks: Marks, url: String) -> Self {
-        Self { engine, registries: Registries::new(Some(url)), marks }
+        let registries = Registries::new(Some(url), engine.limits.registry_timeout);
+        Self { engine, registries, marks }
     }
 
     /// The engine.

@@ -2,12 +2,6 @@
 
 use std::time::Duration;
 
-/// Largest build context, raw bytes before the tar framing.
-pub(crate) const CONTEXT_BYTES_MAX: u64 = 4 << 30;
-/// Most files in a build context.
-pub(crate) const CONTEXT_FILES_MAX: usize = 500_000;
-/// Largest single file of a build context. Files pass through memory one at a time.
-pub(crate) const CONTEXT_FILE_BYTES_MAX: u64 = 256 << 20;
 /// Bytes per chunk on the way from the object store to the engine.
 pub(crate) const CONTEXT_CHUNK_BYTES: usize = 64 << 10;
 /// Chunks that may wait between the reading thread and the engine's socket.
@@ -29,9 +23,7 @@ pub(crate) const DOCKERFILE_LINKS_MAX: usize = 8;
 /// Largest file that may be a Git LFS pointer (the pointer format's own limit is 1024 bytes).
 pub(crate) const LFS_POINTER_BYTES_MAX: usize = 1024;
 
-/// Largest build log file; what follows is counted and left out.
-pub(crate) const LOG_BYTES_MAX: u64 = 64 << 20;
-/// Room past [`LOG_BYTES_MAX`] for stage headers and the verdict.
+/// Room past the limit of a log for stage headers and the verdict.
 pub(crate) const LOG_RESERVE_BYTES: u64 = 256 << 10;
 /// Longest log line; longer ones are broken.
 pub(crate) const LOG_LINE_BYTES_MAX: usize = 16 << 10;
@@ -52,19 +44,11 @@ pub(crate) const ENGINE_PING: Duration = Duration::from_secs(5);
 pub(crate) const ENGINE_HEADERS: Duration = Duration::from_secs(2 * 3600);
 /// Time for opening the BuildKit session.
 pub(crate) const SESSION_OPEN: Duration = Duration::from_secs(15);
-/// A build that says nothing for this long is ended, even within its own time limit.
-pub(crate) const BUILD_SILENCE: Duration = Duration::from_secs(15 * 60);
 /// Most processes in a test container where no ceiling says another number.
 pub(crate) const TEST_PIDS: u32 = 512;
 /// Longest wait for the rest of a test's output once its process has ended.
 pub(crate) const TEST_OUTPUT_REST: Duration = Duration::from_secs(5);
-/// Time for pushing one tag.
-pub(crate) const PUSH_TAG: Duration = Duration::from_secs(30 * 60);
-/// A push that says nothing for this long is ended.
-pub(crate) const PUSH_SILENCE: Duration = Duration::from_secs(5 * 60);
 
-/// Time for one request to a registry.
-pub(crate) const REGISTRY_CALL: Duration = Duration::from_secs(30);
 /// Time for reaching a registry.
 pub(crate) const REGISTRY_CONNECT: Duration = Duration::from_secs(10);
 /// Largest manifest taken from a registry (the OCI distribution specification asks registries for 4 MiB).

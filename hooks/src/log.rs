@@ -18,10 +18,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 mod adopt;
 pub(crate) mod mask;
+mod size;
 use self::mask::Masker;
-use crate::limits::{
-    LOG_BYTES_MAX, LOG_ENTRIES_WAITING, LOG_LINE_BYTES_MAX, LOG_READ_BYTES_MAX, LOG_RESERVE_BYTES,
-};
+use crate::limits::{LOG_ENTRIES_WAITING, LOG_LINE_BYTES_MAX, LOG_READ_BYTES_MAX, LOG_RESERVE_BYTES};
 
 /// How far a log has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +37,8 @@ type Key = (RepoId, BuildNumber);
 #[derive(Debug)]
 pub struct BuildLogs {
     root: PathBuf,
+    /// Largest log, in bytes.
+    most: u64,
     live: Mutex<HashMap<Key, Weak<Live>>>,
 }
 
@@ -52,7 +53,7 @@ struct Live {
 impl BuildLogs {
     /// Uses that folder; it is made when the first log is.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), live: Mutex::default() }
+        Self { root: root.into(), most: size::usual(), live: Mutex::default() }
     }
 
     /// Opens the log for writing, at its end if there is one already (a build taken up again). Must be called inside a
@@ -75,10 +76,11 @@ impl BuildLogs {
             length.closed = false;
         });
         let (entries, inbox) = mpsc::channel(LOG_ENTRIES_WAITING);
+        let most = self.most;
         tokio::task::spawn_blocking(move || {
             let turn = live.turn.lock().unwrap_or_else(PoisonError::into_inner);
             let bytes = file.metadata().map_or(bytes, |meta| meta.len());
-            Writing { file, bytes, left_out: 0, lost: 0, length: &live.length }.run(inbox);
+            Writing { file, most, bytes, left_out: 0, lost: 0, length: &live.length }.run(inbox);
             drop(turn);
         });
         Ok(BuildLog {
@@ -350,6 +352,7 @@ impl BuildLog {
 /// The writing thread's side.
 struct Writing<'a> {
     file: File,
+    most: u64,
     bytes: u64,
     left_out: u64,
     /// Bytes that the disk did not take since it last took some.
@@ -370,13 +373,10 @@ impl Writing<'_> {
     }
 
     fn text(&mut self, line: &[u8], vital: bool) {
-        let room = if vital { LOG_BYTES_MAX + LOG_RESERVE_BYTES } else { LOG_BYTES_MAX };
+        let room = if vital { self.most + LOG_RESERVE_BYTES } else { self.most };
         if self.bytes + line.len() as u64 > room {
             if self.left_out == 0 {
-                let note = format!(
-                    "[the log has reached {} MiB; the rest of the output is left out]\n",
-                    LOG_BYTES_MAX >> 20
-                );
+                let note = size::note(self.most);
                 self.write(note.as_bytes());
             }
             self.left_out += line.len() as u64;
@@ -486,17 +486,18 @@ mod tests {
     fn a_log_is_bounded_and_its_verdict_still_written() {
         let folder = tempfile::tempdir().expect("folder");
         let (file, bytes) = open(&folder.path().join("x/1.log")).expect("open");
-        file.set_len(LOG_BYTES_MAX - 10).expect("sparse");
+        let most = 3 << 20;
+        file.set_len(most - 10).expect("sparse");
         let length = watch::Sender::default();
-        let bytes = bytes + LOG_BYTES_MAX - 10;
-        let mut writing = Writing { file, bytes, left_out: 0, lost: 0, length: &length };
+        let bytes = bytes + most - 10;
+        let mut writing = Writing { file, most, bytes, left_out: 0, lost: 0, length: &length };
         writing.text(b"much too long a line\n", false);
         writing.text(b"again\n", false);
         writing.text(b"failed\n", true);
         assert_eq!(writing.left_out, 21 + 6);
-        let end = read_at(&folder.path().join("x/1.log"), LOG_BYTES_MAX - 10, 1000).expect("read");
+        let end = read_at(&folder.path().join("x/1.log"), most - 10, 1000).expect("read");
         let end = String::from_utf8(end).expect("UTF-8");
-        assert_eq!(end, "[the log has reached 64 MiB; the rest of the output is left out]\nfailed\n");
+        assert_eq!(end, "[the log has reached 3MiB; the rest of the output is left out]\nfailed\n");
     }
 
     #[tokio::test]

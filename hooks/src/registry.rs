@@ -5,6 +5,7 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use slipway_core::target::{Registry, RegistryKind};
 use slipway_core::{Digest, Secret};
@@ -76,8 +77,8 @@ pub(crate) enum Door {
 }
 
 impl Registries {
-    pub(crate) fn new(ecr_endpoint: Option<String>) -> Self {
-        Self { client: Client::default(), ecr_endpoint, accounts: Mutex::default() }
+    pub(crate) fn new(ecr_endpoint: Option<String>, timeout: Duration) -> Self {
+        Self { client: Client::new(timeout), ecr_endpoint, accounts: Mutex::default() }
     }
 
     /// The name and password for the registry's host; `None` where it wants none.

@@ -8,19 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use slipway_core::limits::in_force;
+
 use crate::durable::make_inner;
 use crate::error::{RepoError, Result};
-use crate::limits::{BUFFER_BYTES, BULK_MEMORY_BYTES_MAX, MEMORY_WAIT, SMALL_BYTES_MAX, SPOOLED_BYTES_MAX};
+use crate::limits::{BUFFER_BYTES, SMALL_BYTES_MAX};
 use crate::sweep::SPOOL;
 
-static MEMORY_MAX: AtomicUsize = AtomicUsize::new(BULK_MEMORY_BYTES_MAX);
 static MEMORY: AtomicUsize = AtomicUsize::new(0);
 static SPOOLED: AtomicU64 = AtomicU64::new(0);
-
-/// Sets how many bytes of memory the large objects of all pushes and reads may take together.
-pub fn set_memory_max(bytes: usize) {
-    MEMORY_MAX.store(bytes, Ordering::Relaxed);
-}
 
 /// Memory of the budget; given back when dropped.
 #[derive(Debug, Default)]
@@ -33,8 +29,8 @@ impl Taken {
         if bytes <= SMALL_BYTES_MAX {
             return Some(Self(0));
         }
-        let max = MEMORY_MAX.load(Ordering::Relaxed);
-        let more = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= max);
+        let max = in_force().large_object_memory_max;
+        let more = |used: usize| used.checked_add(bytes).filter(|sum| *sum as u64 <= max);
         MEMORY.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self(bytes))
     }
 }
@@ -50,7 +46,7 @@ impl Taken {
             if stop.load(Ordering::Relaxed) {
                 return Err(RepoError::Stopped);
             }
-            if begun.elapsed() > MEMORY_WAIT {
+            if begun.elapsed() > in_force().large_object_wait {
                 return Err(RepoError::Crowded);
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -210,7 +206,8 @@ impl Spool {
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let more = |sum: u64| Some(sum + bytes.len() as u64).filter(|sum| *sum <= SPOOLED_BYTES_MAX);
+        let more =
+            |sum: u64| Some(sum + bytes.len() as u64).filter(|sum| *sum <= in_force().large_object_disk_max);
         if SPOOLED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
@@ -280,7 +277,7 @@ mod tests {
 
     #[test]
     fn the_budget_is_one_and_comes_back() {
-        let most = MEMORY_MAX.load(Ordering::Relaxed) as u64;
+        let most = in_force().large_object_memory_max;
         assert!(Taken::of(most + 1).is_none());
         let half = Taken::of(most / 2 + 1);
         if half.is_some() {

@@ -67,7 +67,6 @@ pub use browse::{
     Archive, ArchiveForm, Budget, ChangeKind, Commit, Content, Diff, DiffLimits, DiffLine, Edit, Entry,
     FileDiff, Hunk, LineKind, LogPage, Mode, Person, Signature, first_commit, shown_path,
 };
-pub use bulk::set_memory_max;
 pub use check::Checks;
 pub use error::{RepoError, Result};
 pub use examine::{Examined, Flaw};

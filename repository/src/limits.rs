@@ -1,4 +1,5 @@
-//! Every bound of this crate in one place.
+//! Every bound of this crate in one place, but for those that config.toml can set (`slipway_core::limits`): what all repositories
+//! keep together is the process's, so it is bounded by those in force.
 
 use std::time::Duration;
 
@@ -69,13 +70,9 @@ pub(crate) const SIGNATURE_BYTES_MAX: usize = 1000;
 
 // Storing, serving and receiving.
 
-/// Repositories kept open at once; those in use stay open beyond it.
-pub(crate) const OPEN_REPOSITORIES_MAX: usize = 256;
 /// Longest chain of deltas that is followed in a stored pack. git writes 4095 at most.
 pub(crate) const DELTA_DEPTH_MAX: usize = 10_000;
-/// Decoded delta bases that all repositories keep together, in bytes.
-pub(crate) const BASE_CACHE_BYTES_MAX: usize = 24 << 20;
-/// Largest single object put into that cache, in bytes.
+/// Largest single object put into the cache of delta bases, in bytes.
 pub(crate) const BASE_CACHE_OBJECT_BYTES_MAX: usize = 1 << 20;
 /// Largest file of refs (`packed-refs`) that is read, in bytes.
 pub(crate) const PACKED_REFS_BYTES_MAX: u64 = 1 << 30;
@@ -96,8 +93,6 @@ pub(crate) const LINKED_OBJECT_BYTES_MAX: u64 = 256 << 20;
 pub(crate) const RECEIVE_BUFFER_BYTES: usize = 256 << 10;
 /// Free room in that buffer below which it is emptied before more is read, in bytes.
 pub(crate) const RECEIVE_READ_BYTES_MIN: usize = 16 << 10;
-/// Most threads that work on one received pack.
-pub(crate) const RECEIVE_THREADS_MAX: usize = 16;
 /// Packs of fewer objects are worked on by one thread.
 pub(crate) const PARALLEL_FROM: u32 = 1000;
 /// Most threads that hash while a pack arrives: one inflates no faster than they work.
@@ -131,9 +126,6 @@ pub(crate) const LARGE_BYTES: u64 = 16 << 20;
 pub(crate) const REVERSE_FROM: usize = 1000;
 /// Largest commit, tag or tree that is accepted, in bytes.
 pub(crate) const RECEIVED_LINKED_BYTES_MAX: u64 = 64 << 20;
-/// Decoded delta bases held while received packs are resolved, all of them together, in bytes; one base and one result a
-/// push may come on top.
-pub(crate) const RESOLVE_BYTES_MAX: usize = 64 << 20;
 /// Largest object that is made from a delta, in bytes: it and its base are held in memory. git makes no deltas of files
 /// above 512 MiB.
 pub(crate) const DELTA_RESULT_BYTES_MAX: u64 = 512 << 20;
@@ -210,10 +202,6 @@ pub(crate) const RECENT_IDS: usize = 1 << 14;
 pub(crate) const BITMAP_FILES_KNOWN_MAX: usize = 10_000;
 /// Bytes read of the note about a repository's bitmaps.
 pub(crate) const BITMAP_NOTE_BYTES_MAX: u64 = 1_000;
-/// Bytes of memory that answers kept for the next who asks take, over all repositories.
-pub(crate) const RECIPES_MEMORY_BYTES_MAX: usize = 32 << 20;
-/// Bytes of disk that they take.
-pub(crate) const RECIPES_DISK_BYTES_MAX: u64 = 1 << 30;
 
 // Large objects.
 
@@ -221,16 +209,10 @@ pub(crate) const RECIPES_DISK_BYTES_MAX: u64 = 1 << 30;
 pub(crate) const DELTA_HEAD_BYTES_MAX: u64 = 20;
 /// The least that one push may hold of delta bases, however many are under way, in bytes.
 pub(crate) const RESOLVE_BYTES_MIN: usize = 2 << 20;
-/// How long a push waits for memory that a large folder or commit needs.
-pub(crate) const MEMORY_WAIT: Duration = Duration::from_secs(60);
 /// Compressed bytes that an object which is read piece by piece holds.
 pub(crate) const STREAM_BUFFER_BYTES: usize = 16 << 10;
 /// Objects up to so many bytes are not counted against memory's budget.
 pub(crate) const SMALL_BYTES_MAX: usize = 1 << 20;
-/// Bytes of memory that the large objects of all pushes and reads take together, unless the program says otherwise.
-pub(crate) const BULK_MEMORY_BYTES_MAX: usize = 96 << 20;
-/// Bytes of disk that those take together which memory has no room for.
-pub(crate) const SPOOLED_BYTES_MAX: u64 = 16 << 30;
 /// Largest object that is made from a delta of a stored pack, in bytes.
 pub(crate) const STORED_RESULT_BYTES_MAX: u64 = 4 << 30;
 
@@ -255,8 +237,6 @@ pub(crate) const BITMAP_BASES_TRIED: usize = 10;
 pub(crate) const MAINTAINED_LONERS_MAX: usize = 8;
 /// From so many objects on, having no bitmaps is reason enough.
 pub(crate) const MAINTAINED_OBJECTS_MIN: u64 = 1_000;
-/// How often everything is packed anew at most.
-pub(crate) const REPACK_EVERY: Duration = Duration::from_secs(7 * 86_400);
 /// It pays if more than one in so many objects is out of reach ...
 pub(crate) const REPACK_UNREACHABLE_SHARE: u64 = 10;
 /// ... or more than this share of all, as numerator and denominator, has come since the last time.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gix::hash::{Kind as HashKind, ObjectId};
+use slipway_core::limits::in_force;
 use slipway_core::{ObjectFormat, Oid};
 
 use crate::bulk::{Bulk, Taken, take_in};
@@ -13,10 +14,7 @@ use crate::delta;
 use crate::error::{RepoError, Result};
 use crate::formats::Midx;
 use crate::inflate::{InflateError, Inflating};
-use crate::limits::{
-    BASE_CACHE_BYTES_MAX, BASE_CACHE_OBJECT_BYTES_MAX, DELTA_DEPTH_MAX, SMALL_BYTES_MAX,
-    STORED_RESULT_BYTES_MAX,
-};
+use crate::limits::{BASE_CACHE_OBJECT_BYTES_MAX, DELTA_DEPTH_MAX, SMALL_BYTES_MAX, STORED_RESULT_BYTES_MAX};
 use crate::mapped::Mapped;
 use crate::object::Kind;
 use crate::pack::{EntryHeader, EntryKind, Pack, next_serial};
@@ -450,7 +448,7 @@ impl BaseCache {
         }
         state.queue.push_back((pack, offset));
         state.bytes += bytes.len() + 96;
-        while state.bytes > BASE_CACHE_BYTES_MAX {
+        while state.bytes as u64 > in_force().delta_base_cache_max {
             let Some(oldest) = state.queue.pop_front() else { break };
             if let Some((_, gone)) = state.found.remove(&oldest) {
                 state.bytes -= gone.len() + 96;

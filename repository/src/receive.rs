@@ -42,7 +42,7 @@ use crate::boundary;
 use crate::check::{self, Checks, Flaw, Level, Rule};
 use crate::error::{RepoError, Result};
 use crate::gate::Pass;
-use crate::limits::{EXACT_LINKS_OBJECTS_MAX, GITMODULES_BYTES_MAX, PARALLEL_FROM, RECEIVE_THREADS_MAX};
+use crate::limits::{EXACT_LINKS_OBJECTS_MAX, GITMODULES_BYTES_MAX, PARALLEL_FROM};
 use crate::object::{Kind, Objects};
 use crate::pack::Pack;
 use crate::packs::{BaseCache, PackSet, hash_kind};
@@ -64,6 +64,8 @@ pub struct ReceiveLimits {
     pub depth_max: u32,
     /// Threads that work on one pack; 0 for as many as the machine has processors.
     pub threads: usize,
+    /// But no more than this.
+    pub threads_max: usize,
     /// Packs of fewer objects are worked on by one thread: starting others would take longer.
     pub parallel_from: u32,
     /// Packs that announce more objects have their links remembered by fingerprint, which takes a third of the memory.
@@ -79,6 +81,7 @@ impl Default for ReceiveLimits {
             object_bytes_max: 2 << 30,
             depth_max: 4095,
             threads: 0,
+            threads_max: 16,
             parallel_from: PARALLEL_FROM,
             exact_links_max: EXACT_LINKS_OBJECTS_MAX,
         }
@@ -92,7 +95,7 @@ impl ReceiveLimits {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             asked => asked,
         };
-        asked.min(RECEIVE_THREADS_MAX)
+        asked.min(self.threads_max)
     }
 }
 

@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use slipway_core::limits::in_force;
 use slipway_core::{ObjectFormat, RepoId};
 
 use crate::durable::sync_folder;
 use crate::error::{RepoError, Result};
 use crate::hold::Holds;
-use crate::limits::{OPEN_REPOSITORIES_MAX, PROBE_BYTES};
+use crate::limits::PROBE_BYTES;
 use crate::repository::{Repository, Shared};
 
 mod adopt;
@@ -206,7 +207,7 @@ impl Repositories {
             return Err(RepoError::NotIts { path, why: format!("belongs to repository number {other}") });
         }
         let repository = Arc::new(Repository::open(path, self.shared.clone())?);
-        if open.handles.len() >= OPEN_REPOSITORIES_MAX {
+        if open.handles.len() >= in_force().open_repositories_max {
             // Those in use stay: two handles to one repository would have two locks.
             let idle = open.handles.iter().filter(|(_, (r, _))| Arc::strong_count(r) == 1);
             if let Some(oldest) = idle.min_by_key(|(_, (_, used))| *used).map(|(id, _)| *id) {

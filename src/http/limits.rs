@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use slipway_core::limits;
 use slipway_forge::shares::Bounds;
 
-/// What a connection over HTTP may cost, and how many there may be.
+/// What a connection over HTTP may cost, and how many there may be at one listener: of all limits, those that count there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Connections at once; half of them at most are one address's. An eighth more may wait at the door.
@@ -24,16 +25,16 @@ pub(crate) struct Limits {
     pub(crate) rate: u64,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl From<&limits::Limits> for Limits {
+    fn from(all: &limits::Limits) -> Self {
         Self {
-            connections: 2048,
-            door: Duration::from_secs(5),
-            head: Duration::from_secs(15),
-            idle: Duration::from_secs(300),
-            body: Duration::from_secs(30),
-            answer: Duration::from_secs(60),
-            rate: 1024,
+            connections: all.http_connections_max,
+            door: all.http_connection_wait,
+            head: all.http_header_timeout,
+            idle: all.http_idle_timeout,
+            body: all.http_body_timeout,
+            answer: all.http_response_timeout,
+            rate: all.transfer_rate_min,
         }
     }
 }

@@ -68,7 +68,8 @@ fn router() -> Router {
 }
 
 fn limits(connections: usize) -> Limits {
-    Limits { connections, door: Duration::from_millis(200), ..Limits::default() }
+    let usual = Limits::from(&slipway_core::limits::Limits::default());
+    Limits { connections, door: Duration::from_millis(200), ..usual }
 }
 
 #[tokio::test]

@@ -136,8 +136,7 @@ fn world(folder: &Path, script: Script, builds_max: usize) -> World {
         builds: script.clone(),
         deploys: script.clone(),
         deliveries: script.clone(),
-        builds_max,
-        deploys_max: 4,
+        limits: Arc::new(Limits { builds_max, deploys_max: 4, ..Limits::default() }),
         node: "node".into(),
     };
     let supervisor = Supervisor::new(&store, workers);

@@ -25,8 +25,6 @@ use super::message::Message;
 
 /// How long the look-up of a name, and one connection, may take.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// How long all of it may take.
-const EXCHANGE_MAX: Duration = Duration::from_secs(30);
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
 /// How much of an answer is read, in bytes.
@@ -42,13 +40,15 @@ pub(super) struct Answer {
 /// Sends.
 pub(super) struct Sender {
     networks: Arc<Networks>,
+    /// How long all of it may take.
+    timeout: Duration,
     /// Read at the first delivery over TLS: most servers send none.
     tls: OnceCell<rustls::ClientConfig>,
 }
 
 impl Sender {
-    pub(super) fn new(networks: Arc<Networks>) -> Self {
-        Self { networks, tls: OnceCell::new() }
+    pub(super) fn new(networks: Arc<Networks>, timeout: Duration) -> Self {
+        Self { networks, timeout, tls: OnceCell::new() }
     }
 
     /// Sends the message.
@@ -56,10 +56,10 @@ impl Sender {
     /// # Errors
     /// Where it cannot be sent, or is not answered.
     pub(super) async fn send(&self, message: &Message) -> Result<Answer, Failure> {
-        match tokio::time::timeout(EXCHANGE_MAX, self.exchange(message)).await {
+        match tokio::time::timeout(self.timeout, self.exchange(message)).await {
             Ok(answer) => answer,
             Err(_) => {
-                let what = format!("{} did not answer within {} s.", message.host, EXCHANGE_MAX.as_secs());
+                let what = format!("{} did not answer within {} s.", message.host, self.timeout.as_secs());
                 Err(infra(ProblemKind::TimedOut, what))
             }
         }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-/// Memory that sled may use for pages it has read, in bytes. Its default is 1 GiB, the whole of a small server.
-pub(crate) const CACHE_BYTES: u64 = 8 << 20;
 /// How often sled's own thread looks for segments to clean, in milliseconds. Durability does not depend on it.
 pub(crate) const CLEAN_EVERY_MS: u64 = 1_000;
 /// Size of sled's log segments and of its write buffer, in bytes. Fixed when a database is made.
@@ -35,18 +33,8 @@ pub(crate) const OPEN_SECONDS_MIN: u64 = 60;
 /// How many bytes of its log a second more is given for: some slow disk reads that much.
 pub(crate) const OPEN_BYTES_PER_SECOND: u64 = 4 << 20;
 
-/// Most accounts on the server.
-pub(crate) const USERS_MAX: u64 = 20_000;
-/// Most repositories on the server.
-pub(crate) const REPOS_MAX: u64 = 50_000;
 /// Names that a repository had before and is still found by; the oldest go first.
 pub(crate) const FORMER_NAMES_MAX: usize = 20;
-/// Most SSH keys of one user.
-pub(crate) const KEYS_PER_USER_MAX: usize = 100;
-/// Most tokens of one user, expired ones included.
-pub(crate) const TOKENS_PER_USER_MAX: usize = 100;
-/// Most sessions of one user; one more ends the one that would have ended first.
-pub(crate) const SESSIONS_PER_USER_MAX: usize = 64;
 /// Longest key fingerprint or token id, in bytes: both become parts of keys.
 pub(crate) const ID_BYTES_MAX: usize = 128;
 /// Most registries, and most clusters.
@@ -56,14 +44,6 @@ pub(crate) const TEXT_BYTES_MAX: usize = 16 << 10;
 /// Largest secret, in bytes: kubeconfigs carry certificates.
 pub(crate) const SECRET_BYTES_MAX: usize = 1 << 20;
 
-/// Events kept per repository; older ones go once they are settled.
-pub(crate) const EVENTS_KEPT: u64 = 1_000;
-/// Bytes of events kept per repository: a thousand mirror pushes of ten thousand refs must not fill the disk.
-pub(crate) const EVENT_BYTES_KEPT: u64 = 32 << 20;
-/// Builds kept per repository; older ones go once they are final.
-pub(crate) const BUILDS_KEPT: u64 = 5_000;
-/// Deploys kept per repository; older ones go once they are final.
-pub(crate) const DEPLOYS_KEPT: u64 = 1_000;
 /// Most old records of a kind that one write removes on the way.
 pub(crate) const PRUNED_PER_WRITE: usize = 16;
 /// Most old records of a kind that one write looks at for that.
@@ -88,11 +68,5 @@ pub(crate) const RESTORE_BATCH: usize = 2_000;
 /// By how much counters are raised when a damaged database is taken over: ids and numbers of what is lost are not given again.
 pub(crate) const SALVAGE_GAP: u64 = 10_000;
 
-/// Most webhooks of one repository.
-pub(crate) const WEBHOOKS_PER_REPO_MAX: usize = 20;
-/// Deliveries kept per repository; older ones go once they are over.
-pub(crate) const DELIVERIES_KEPT: u64 = 1_000;
-/// Most deliveries of one repository that wait; further ones are recorded as failed.
-pub(crate) const DELIVERIES_WAITING_MAX: usize = 2_000;
 /// Most deliveries that one push owes to one webhook: of further refs it tells nothing.
 pub(crate) const DELIVERIES_PER_PUSH_MAX: usize = 100;

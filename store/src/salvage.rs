@@ -6,6 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use slipway_core::limits::Limits;
 use slipway_core::{Problem, ProblemKind, RepoId};
 
 use crate::backup::{self, Restored};
@@ -45,7 +46,7 @@ pub fn salvage(db_dir: &Path, master_key: &MasterKey, aside: &str) -> Result<Res
         if records == 0 {
             return Err(nothing_left(db_dir).into());
         }
-        change(disk, &vault, leave_gaps)?;
+        change(disk, (&vault, &Limits::default()), leave_gaps)?;
         upkeep::begin(disk, &vault)?;
         Ok(records)
     })?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use slipway_core::Problem;
+use slipway_core::limits::Limits;
 
 use crate::backup::Copied;
 use crate::disk::Disk;
@@ -28,6 +29,7 @@ use crate::{backup, export, salvage, upkeep};
 pub struct Store {
     engine: Arc<dyn Engine>,
     vault: Arc<Vault>,
+    limits: Arc<Limits>,
 }
 
 impl std::fmt::Debug for Store {
@@ -63,7 +65,13 @@ impl Store {
 
     fn over(engine: Arc<dyn Engine>, vault: Vault) -> Result<Self, StoreError> {
         upkeep::check(&*engine, &vault)?;
-        Ok(Self { engine, vault: Arc::new(vault) })
+        Ok(Self { engine, vault: Arc::new(vault), limits: Arc::default() })
+    }
+
+    /// The same with limits of its own on what is recorded and kept; without, what is usual holds.
+    #[must_use]
+    pub fn with_limits(self, limits: Arc<Limits>) -> Self {
+        Self { limits, ..self }
     }
 
     /// One consistent look at the records. What is asked in it must be asked of the view, never of the store.
@@ -94,7 +102,7 @@ impl Store {
         mut prepare: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError>,
     ) -> Result<T, Problem> {
         let _inside = Inside::enter();
-        Ok(change(&*self.engine, &self.vault, &mut prepare)?)
+        Ok(change(&*self.engine, (&self.vault, &self.limits), &mut prepare)?)
     }
 
     /// Writes everything as of one moment, for [`crate::restore`]; says how many lines. Secrets stay encrypted: keep
@@ -155,12 +163,12 @@ impl Store {
 /// Several records of an engine as one.
 pub(crate) fn change<T>(
     engine: &dyn Engine,
-    vault: &Vault,
+    (vault, limits): (&Vault, &Limits),
     mut prepare: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     let mut answer = None;
     engine.transact(&mut |ground| {
-        let mut tx = Tx::new(ground, vault);
+        let mut tx = Tx::new(ground, vault, limits);
         answer = Some(prepare(&mut tx)?);
         Ok(tx.into_batch())
     })?;

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use slipway_core::limits::Limits;
 
 use crate::codec;
 use crate::engine::{Batch, Look};
@@ -16,6 +17,7 @@ use crate::view::{View, pieces};
 pub struct Tx<'a> {
     ground: &'a dyn Look,
     pub(crate) vault: &'a Vault,
+    pub(crate) limits: &'a Limits,
     staged: Batch,
 }
 
@@ -26,8 +28,8 @@ impl std::fmt::Debug for Tx<'_> {
 }
 
 impl<'a> Tx<'a> {
-    pub(crate) fn new(ground: &'a dyn Look, vault: &'a Vault) -> Self {
-        Self { ground, vault, staged: Batch::new() }
+    pub(crate) fn new(ground: &'a dyn Look, vault: &'a Vault, limits: &'a Limits) -> Self {
+        Self { ground, vault, limits, staged: Batch::new() }
     }
 
     /// What it comes to.

@@ -5,28 +5,33 @@
 //! wanted it is long gone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use slipway_core::limits::Limits;
 use slipway_core::{Actor, Problem, ProblemKind};
 use slipway_forge::Caller;
 use slipway_forge::priority;
 use slipway_forge::shares::{Bounds, Party, Place, Shares};
 
-use crate::limits::{MEMBER_READS_MAX, PIECE_WAIT, READ_WAIT, SIGN_INS_MAX, VISITOR_READS_MAX};
+use crate::limits::{PIECE_WAIT, SIGN_INS_MAX};
 
 pub(crate) struct Door {
     members: Arc<Shares>,
     visitors: Arc<Shares>,
     /// To find out who calls. Short, and apart: whoever is let in here may yet be an owner.
     sign_ins: Arc<Shares>,
+    /// How long somebody waits for a place.
+    wait: Duration,
 }
 
 impl Door {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         let shares = |places| Shares::new("requests", Bounds::of(places));
         Self {
-            members: shares(MEMBER_READS_MAX),
-            visitors: shares(VISITOR_READS_MAX),
+            members: shares(limits.member_requests_max),
+            visitors: shares(limits.visitor_requests_max),
             sign_ins: shares(SIGN_INS_MAX),
+            wait: limits.request_wait,
         }
     }
 
@@ -40,7 +45,7 @@ impl Door {
         F: FnOnce() -> Result<T, Problem> + Send + 'static,
     {
         let places = if matches!(caller.actor, Actor::Anonymous) { &self.visitors } else { &self.members };
-        work_in(places.enter(Party::of(caller), READ_WAIT).await?, work).await
+        work_in(places.enter(Party::of(caller), self.wait).await?, work).await
     }
 
     /// The same for an answer that is under way already, whose client has waited itself: it does not fail as soon.
@@ -67,7 +72,7 @@ impl Door {
         T: Send + 'static,
         F: FnOnce() -> Result<T, Problem> + Send + 'static,
     {
-        work_in(self.sign_ins.enter(from, READ_WAIT).await?, work).await
+        work_in(self.sign_ins.enter(from, self.wait).await?, work).await
     }
 }
 
@@ -101,7 +106,8 @@ mod tests {
 
     #[tokio::test]
     async fn no_visitor_takes_the_last_place_of_all_and_none_that_of_members() {
-        let door = Arc::new(Door::new());
+        let limits = Limits { visitor_requests_max: 4, ..Limits::default() };
+        let door = Arc::new(Door::new(&limits));
         let (release, wait) = std::sync::mpsc::channel::<()>();
         let wait = Arc::new(std::sync::Mutex::new(wait));
         let hold = |n: u8| {
@@ -114,7 +120,7 @@ mod tests {
                 door.run(&visitor(n), held).await
             })
         };
-        for _ in 0..VISITOR_READS_MAX {
+        for _ in 0..limits.visitor_requests_max {
             hold(1);
         }
         tokio::task::yield_now().await;
@@ -131,8 +137,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_problem_and_gives_its_place_back() {
-        let door = Door::new();
-        for _ in 0..=MEMBER_READS_MAX {
+        let limits = Limits::default();
+        let door = Door::new(&limits);
+        for _ in 0..=limits.member_requests_max {
             let answer: Result<(), Problem> = door.run(&Caller::host(), || panic!("on purpose")).await;
             assert_eq!(answer.map_err(|p| p.kind), Err(ProblemKind::Broken));
         }

@@ -2,24 +2,14 @@
 
 use std::time::Duration;
 
-/// Largest request body, in bytes. A kubeconfig with inline certificates is the largest honest one.
-pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Blocking reads at work at once for people who have signed in.
-pub(crate) const MEMBER_READS_MAX: usize = 16;
-/// Blocking reads at work at once for everybody else.
-pub(crate) const VISITOR_READS_MAX: usize = 4;
 /// Look-ups of who calls at once.
 pub(crate) const SIGN_INS_MAX: usize = 8;
-/// How long a read waits for its place before the answer is "busy".
-pub(crate) const READ_WAIT: Duration = Duration::from_secs(2);
-/// The same for the next piece of an answer that is under way.
+/// How long the next piece of an answer that is under way waits for its place.
 pub(crate) const PIECE_WAIT: Duration = Duration::from_secs(60);
 /// Seconds after which a "busy" answer asks to come again.
 pub(crate) const RETRY_AFTER_S: u32 = 2;
 /// Largest README that is rendered, in bytes.
 pub(crate) const README_BYTES_MAX: u64 = 512 * 1024;
-/// Largest file that is shown as a page, in bytes.
-pub(crate) const SHOWN_BYTES_MAX: u64 = 1024 * 1024;
 /// Most lines of a file that are shown as a page.
 pub(crate) const SHOWN_LINES_MAX: usize = 20_000;
 /// Bytes of a file that are read at once for the raw page.
@@ -34,16 +24,10 @@ pub(crate) const HISTORY_SKIP_MAX: usize = 1_000_000;
 pub(crate) const REF_ROWS_MAX: usize = 500;
 /// Refs in the menu of a page.
 pub(crate) const REF_MENU_MAX: usize = 60;
-/// Time that a page's history reads may take.
-pub(crate) const HISTORY_TIME: Duration = Duration::from_millis(1500);
 /// Time that finding the last change of a folder's entries may take.
 pub(crate) const LAST_CHANGE_TIME: Duration = Duration::from_millis(250);
 /// Commits that one page may walk.
 pub(crate) const HISTORY_COMMITS_MAX: usize = 200_000;
-/// Files of a diff that are shown.
-pub(crate) const DIFF_FILES_MAX: usize = 300;
-/// Lines of a diff that are shown.
-pub(crate) const DIFF_LINES_MAX: usize = 6000;
 /// Largest file that is compared, in bytes.
 pub(crate) const DIFF_BLOB_BYTES_MAX: u64 = 1024 * 1024;
 /// Longest revision in an address, in bytes.
@@ -54,14 +38,10 @@ pub(crate) const SEARCH_BYTES_MAX: usize = 200;
 pub(crate) const SEARCH_HITS_MAX: usize = 200;
 /// Largest file that is searched, in bytes.
 pub(crate) const SEARCH_BLOB_BYTES_MAX: u64 = 512 * 1024;
-/// Time that a search may take.
-pub(crate) const SEARCH_TIME: Duration = Duration::from_secs(2);
 /// Bytes of a build log on its page: the end of it.
 pub(crate) const LOG_PAGE_BYTES: u64 = 256 * 1024;
 /// Longest line of a log that is waited for whole, in bytes.
 pub(crate) const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
-/// Live pages at once.
-pub(crate) const LIVE_PAGES_MAX: usize = 256;
 /// Pause between two signs of life on a live page.
 pub(crate) const LIVE_PING: Duration = Duration::from_secs(10);
 /// Events that wait for a slow reader of a live page.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use slipway_core::limits::Limits;
 use slipway_forge::Forge;
 use slipway_forge::shares::{Bounds, Shares};
 
 use crate::door::Door;
-use crate::limits::LIVE_PAGES_MAX;
 
 /// Everything that [`crate::router`] needs.
 pub struct Parts {
@@ -16,6 +16,8 @@ pub struct Parts {
     pub addresses: Addresses,
     /// The program's version, shown at the foot of pages.
     pub version: &'static str,
+    /// What requests may cost.
+    pub limits: Arc<Limits>,
 }
 
 /// How people reach this server; known once it is bound.
@@ -37,8 +39,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
-        let bounds = Bounds { each: LIVE_PAGES_MAX / 4, ..Bounds::of(LIVE_PAGES_MAX) };
-        Self { parts, door: Door::new(), live: Shares::new("live pages", bounds) }
+        let live = parts.limits.live_pages_max;
+        let bounds = Bounds { each: (live / 4).max(1), ..Bounds::of(live) };
+        Self { door: Door::new(&parts.limits), live: Shares::new("live pages", bounds), parts }
     }
 
     pub(crate) fn https(&self) -> bool {

@@ -16,7 +16,6 @@ use slipway_forge::{Surface, server};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::identity::identify;
-use crate::limits::BODY_BYTES_MAX;
 use crate::parts::{Parts, Shared};
 use crate::refusal::Answer;
 use crate::visit::Visit;
@@ -76,8 +75,9 @@ async fn fresh(mut response: Response) -> Response {
 
 /// The layers that both halves share. What gives failures their form goes around the result.
 fn dressed(routes: Router<Arc<Shared>>, shared: &Arc<Shared>, surface: Surface) -> Router<Arc<Shared>> {
+    let most = usize::try_from(shared.parts.limits.http_body_size_max).unwrap_or(usize::MAX);
     routes
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(most))
         .layer(from_fn_with_state(Arc::clone(shared), moved::lead_on))
         .layer(from_fn_with_state((Arc::clone(shared), surface), identify))
         .layer(CatchPanicLayer::custom(panicked))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use http::request;
+use slipway_core::limits::Limits;
 use slipway_core::target::RepoRecord;
 use slipway_core::{Action, Actor, Problem, UnixMillis};
 pub(crate) use slipway_forge::access::Seen;
@@ -47,6 +48,11 @@ impl Visit {
 
     pub(crate) fn now(&self) -> UnixMillis {
         self.shared.parts.forge.now()
+    }
+
+    /// What requests may cost.
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
+        &self.shared.parts.limits
     }
 
     /// Asks about an action that concerns no repository.

@@ -64,7 +64,7 @@ pub(crate) struct Repo {
 }
 
 pub(crate) fn short_timing() -> Timing {
-    Timing { rollout_ms: 60_000, image_grace_ms: 3_000, crash_grace_ms: 5_000 }
+    Timing { rollout_ms: 60_000, image_grace_ms: 3_000, crash_grace_ms: 5_000, ..Timing::default() }
 }
 
 pub(crate) fn cluster(name: &str) -> Cluster {

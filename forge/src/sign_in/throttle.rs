@@ -8,12 +8,15 @@ use std::sync::{Mutex, PoisonError};
 
 use slipway_core::UnixMillis;
 
-use crate::limits::{FAILURE_LINES_MAX, FAILURE_WINDOW_MS, FAILURES_KEPT_MAX, FAILURES_MAX};
+use crate::limits::{FAILURE_LINES_MAX, FAILURE_WINDOW_MS, FAILURES_KEPT_MAX};
 use crate::shares::network;
 
 /// What is remembered of failures.
-#[derive(Default)]
-pub(crate) struct Throttle(Mutex<Table>);
+pub(crate) struct Throttle {
+    /// How many failures of one account from one address are answered as ever.
+    failures_max: u32,
+    table: Mutex<Table>,
+}
 
 #[derive(Default)]
 struct Table {
@@ -57,6 +60,10 @@ pub(super) struct Verdict {
 }
 
 impl Throttle {
+    pub(crate) fn new(failures_max: usize) -> Self {
+        Self { failures_max: u32::try_from(failures_max).unwrap_or(u32::MAX), table: Mutex::default() }
+    }
+
     /// Counts a failure.
     pub(super) fn failed(
         &self,
@@ -66,7 +73,7 @@ impl Throttle {
         now: UnixMillis,
     ) -> Verdict {
         // Every change is a count: a panic elsewhere leaves nothing half-done.
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let mut key = (means, account.to_owned(), from.map(network));
         if table.failures.len() >= FAILURES_KEPT_MAX && !table.failures.contains_key(&key) {
             table.failures.retain(|_, f| now.since(f.since) < FAILURE_WINDOW_MS);
@@ -78,8 +85,9 @@ impl Throttle {
             }
         }
         let failures = table.failures.entry(key).or_default().count_up(now);
-        let slowed = failures > FAILURES_MAX;
-        let tell = failures <= FAILURES_MAX + 1 && table.told.count_up(now) <= FAILURE_LINES_MAX;
+        let slowed = failures > self.failures_max;
+        let tell =
+            failures <= self.failures_max.saturating_add(1) && table.told.count_up(now) <= FAILURE_LINES_MAX;
         Verdict { failures, tell, slowed }
     }
 }
@@ -96,13 +104,13 @@ mod tests {
 
     #[test]
     fn failures_count_against_one_account_at_one_address_and_for_a_minute() {
-        let throttle = Throttle::default();
+        let throttle = Throttle::new(10);
         let fail = |account: &str, from, now| throttle.failed(Means::Token, account, from, now);
-        for n in 1..=FAILURES_MAX {
+        for n in 1..=10 {
             assert_eq!(fail("ann", address(1), START), Verdict { failures: n, tell: true, slowed: false });
         }
         let more = fail("ann", address(1), START);
-        assert_eq!(more, Verdict { failures: FAILURES_MAX + 1, tell: true, slowed: true });
+        assert_eq!(more, Verdict { failures: 11, tell: true, slowed: true });
         assert!(!fail("ann", address(1), START).tell, "the log has heard of it");
         assert!(!fail("ann", address(2), START).slowed, "elsewhere");
         assert!(!fail("bob", address(1), START).slowed, "somebody else");
@@ -112,20 +120,20 @@ mod tests {
 
     #[test]
     fn a_whole_network_of_ipv6_is_one_guesser() {
-        let throttle = Throttle::default();
-        for n in 0..=FAILURES_MAX {
+        let throttle = Throttle::new(10);
+        for n in 0..=10 {
             let from = IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, n as u16]);
-            assert_eq!(throttle.failed(Means::Token, "ann", Some(from), START).slowed, n == FAILURES_MAX);
+            assert_eq!(throttle.failed(Means::Token, "ann", Some(from), START).slowed, n == 10);
         }
     }
 
     #[test]
     fn the_table_and_the_log_stay_bounded() {
-        let (throttle, mut told) = (Throttle::default(), 0);
+        let (throttle, mut told) = (Throttle::new(10), 0);
         for n in 0..u32::try_from(FAILURES_KEPT_MAX).expect("small") + 500 {
             told += u32::from(throttle.failed(Means::Token, &format!("a{n}"), address(n), START).tell);
         }
-        let table = throttle.0.lock().expect("whole");
+        let table = throttle.table.lock().expect("whole");
         assert!(table.failures.len() <= FAILURES_KEPT_MAX + 2, "{}", table.failures.len());
         assert_eq!(told, FAILURE_LINES_MAX);
     }

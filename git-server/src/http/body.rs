@@ -2,6 +2,7 @@
 //! never held whole.
 
 use std::io::Write;
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -9,24 +10,24 @@ use flate2::write::GzDecoder;
 use http_body_util::BodyExt;
 use slipway_core::{Problem, ProblemKind};
 
-use crate::limits::{GZIP_FREE_BYTES, GZIP_RATIO_MAX, GZIP_SLICE_BYTES, GZIP_STEP_BYTES, HTTP_SILENCE};
+use crate::limits::{GZIP_FREE_BYTES, GZIP_RATIO_MAX, GZIP_SLICE_BYTES, GZIP_STEP_BYTES};
 use crate::service::blocking;
 use crate::transport::{InputSender, pace, too_slow};
 
-/// Feeds a conversation from a request body until either ends.
-pub(super) async fn feed(body: Body, gzip: bool, fed: InputSender) {
-    if let Err(problem) = pump(body, gzip, &fed).await {
+/// Feeds a conversation from a request body until either ends; its client may be silent for so long.
+pub(super) async fn feed(body: Body, gzip: bool, fed: InputSender, silence: Duration) {
+    if let Err(problem) = pump(body, gzip, &fed, silence).await {
         fed.send(Err(problem)).await;
     }
 }
 
-async fn pump(mut body: Body, gzip: bool, fed: &InputSender) -> Result<(), Problem> {
-    let mut pace = pace(HTTP_SILENCE);
+async fn pump(mut body: Body, gzip: bool, fed: &InputSender, silence: Duration) -> Result<(), Problem> {
+    let mut pace = pace(silence);
     let mut inflate = gzip.then(Inflate::default);
     loop {
         pace.wait();
         let frame = tokio::select! {
-            frame = tokio::time::timeout(HTTP_SILENCE, body.frame()) => frame.map_err(|_| too_slow(HTTP_SILENCE))?,
+            frame = tokio::time::timeout(silence, body.frame()) => frame.map_err(|_| too_slow(silence))?,
             () = fed.closed() => return Ok(()),
         };
         let data = match frame {
@@ -35,7 +36,7 @@ async fn pump(mut body: Body, gzip: bool, fed: &InputSender) -> Result<(), Probl
             Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
         };
         if !pace.got(data.len()) {
-            return Err(too_slow(HTTP_SILENCE));
+            return Err(too_slow(silence));
         }
         match inflate.take() {
             None => {
@@ -158,7 +159,7 @@ mod tests {
 
     async fn read(body: Vec<u8>, gzip: bool) -> Result<Vec<u8>, Problem> {
         let (fed, mut input) = input();
-        let task = tokio::spawn(feed(Body::from(body), gzip, fed));
+        let task = tokio::spawn(feed(Body::from(body), gzip, fed, Duration::from_secs(60)));
         let mut all = Vec::new();
         while let Some(chunk) = input.next().await? {
             all.extend_from_slice(&chunk);

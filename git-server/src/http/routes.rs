@@ -22,7 +22,7 @@ use tracing::{Instrument, Span, info, info_span};
 
 use super::answer::{plain, refused, uncached};
 use super::body::feed;
-use crate::limits::{HTTP_SILENCE, QUICK_REQUEST_BYTES, QUICK_TIME};
+use crate::limits::{QUICK_REQUEST_BYTES, QUICK_TIME};
 use crate::server::GitServer;
 use crate::service::quick::Quick;
 use crate::service::{self, Conversation, Opened, Shared, advertisement, blocking};
@@ -144,7 +144,8 @@ async fn exchange(shared: Arc<Shared>, repo: String, service: Service, request: 
     };
     let (fed, input) = input();
     let span = span(&opened, service);
-    tokio::spawn(feed(request.into_body(), gzip, fed).instrument(span.clone()));
+    let silence = shared.engine.limits.git_http_idle_timeout;
+    tokio::spawn(feed(request.into_body(), gzip, fed, silence).instrument(span.clone()));
     begin(&shared, opened, version, service, input, span).await
 }
 
@@ -157,7 +158,7 @@ async fn begin(
     input: Input,
     span: Span,
 ) -> Response {
-    let (output, sent) = output();
+    let (output, sent) = output(&shared.engine.limits);
     let conversation = Conversation::new(Arc::clone(&shared.engine), opened, version, true, input, output);
     shared.tasks.spawn(converse(conversation.answer(service)).instrument(span));
     answer(service, sent).await
@@ -177,7 +178,8 @@ fn is_small(headers: &HeaderMap) -> bool {
 async fn quick(shared: Arc<Shared>, repo: String, request: Request) -> Response {
     let service = Service::UploadPack;
     let asker = asker(&request);
-    let body = match tokio::time::timeout(HTTP_SILENCE, request.into_body().collect()).await {
+    let silence = shared.engine.limits.git_http_idle_timeout;
+    let body = match tokio::time::timeout(silence, request.into_body().collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         _ => return plain(StatusCode::BAD_REQUEST, "The request's body did not come whole. Try again."),
     };
@@ -199,7 +201,8 @@ async fn quick(shared: Arc<Shared>, repo: String, request: Request) -> Response 
         Err(problem) => refused(&problem),
         Ok((_, Quick::Whole(bytes))) => uncached(StatusCode::OK, UPLOAD_RESULT, Body::from(bytes)),
         Ok((opened, Quick::Pack(pending))) => {
-            let (span, (output, sent), (_, input)) = (span(&opened, service), output(), input());
+            let (span, (_, input)) = (span(&opened, service), input());
+            let (output, sent) = output(&shared.engine.limits);
             let conversation =
                 Conversation::new(Arc::clone(&shared.engine), opened, Version::V2, true, input, output);
             shared.tasks.spawn(converse(conversation.go_on(*pending)).instrument(span));

@@ -199,8 +199,6 @@ impl Conversation {
         let mut lines = follow.lines(event);
         let mut pause =
             tokio::time::interval_at(tokio::time::Instant::now() + KEEPALIVE_PAUSE, KEEPALIVE_PAUSE);
-        let end = tokio::time::sleep(self.engine.limits.follow_max);
-        tokio::pin!(end);
         loop {
             tokio::select! {
                 line = lines.next() => match line {
@@ -211,7 +209,6 @@ impl Conversation {
                 () = self.engine.stop.cancelled() => {
                     return self.say(band, "The server is stopping; the work goes on when it is back.").await;
                 }
-                () = &mut end => return self.say(band, "This takes long; watch it on its page.").await,
                 _ = pause.tick() => self.keep_alive(band),
             }
         }

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use slipway_core::Problem;
+use slipway_core::limits::Limits;
 use slipway_forge::origin::TrustedProxies;
 use slipway_forge::shares::{Party, Place, Shares};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tracing::warn;
 
-use crate::limits::{CONNECTION_WAIT, FAREWELL, LOGIN_GRACE};
+use crate::limits::FAREWELL;
 
 /// A connection that has its place.
 pub(super) struct Admitted {
@@ -23,15 +24,15 @@ pub(super) struct Admitted {
 pub(super) async fn admit(
     places: &Arc<Shares>,
     proxies: &TrustedProxies,
-    mut stream: TcpStream,
-    proxy: SocketAddr,
+    (mut stream, proxy): (TcpStream, SocketAddr),
+    limits: &Limits,
 ) -> Result<Admitted, Option<(TcpStream, Problem)>> {
     let party = if proxies.has(proxy.ip()) { Party::Proxy } else { Party::at(proxy.ip()) };
-    let place = match places.enter(party, CONNECTION_WAIT).await {
+    let place = match places.enter(party, limits.ssh_connection_wait).await {
         Ok(place) => place,
         Err(problem) => return Err(Some((stream, problem))),
     };
-    place.waits(LOGIN_GRACE * 2);
+    place.waits(limits.ssh_login_timeout * 2);
     let peer = match proxies.accepted(&mut stream, proxy).await {
         Ok(peer) => peer,
         Err(error) => {

@@ -21,7 +21,7 @@ use tokio_util::io::StreamReader;
 use tracing::{info, warn};
 
 use super::exec::{Exec, parse};
-use crate::limits::{EXEC_GRACE, FLUSH_TIME, SSH_SILENCE, STDIN_CHUNKS};
+use crate::limits::{EXEC_GRACE, FLUSH_TIME, STDIN_CHUNKS};
 use crate::ports::CommandIo;
 use crate::service::{Conversation, Shared, blocking};
 use crate::transport::{InputSender, Stop, input, output, pace, too_slow};
@@ -58,12 +58,12 @@ pub(super) async fn serve(
         }
         (Asked::Exec { line, version }, Ok(caller)) => match parse(&line) {
             Ok(Exec::Git(service, name)) => {
-                let reader = Reading::new(read);
+                let reader = Reading::new(read, &shared);
                 git(&shared, caller, name, Talk::Git(service, version), reader, write).await;
                 return;
             }
             Ok(Exec::Archive(name)) => {
-                git(&shared, caller, name, Talk::Archive, Reading::new(read), write).await;
+                git(&shared, caller, name, Talk::Archive, Reading::new(read, &shared), write).await;
                 return;
             }
             Ok(Exec::Command(argv)) => command(&shared, caller, argv, read, &write).await,
@@ -169,7 +169,7 @@ async fn git(
         let _ = write.extended_data_bytes(1, hint).await;
     }
     let (fed, input) = input();
-    let (output, mut sent) = output();
+    let (output, mut sent) = output(&shared.engine.limits);
     let reading = tokio::spawn(reader.feed(fed));
     let writing = tokio::spawn(async move {
         let mut bytes = 0u64;
@@ -211,25 +211,28 @@ async fn git(
 /// Reads a channel to its end.
 struct Reading {
     read: ChannelReadHalf,
+    /// How long the client may send nothing.
+    silence: Duration,
 }
 
 impl Reading {
-    fn new(read: ChannelReadHalf) -> Self {
-        Self { read }
+    fn new(read: ChannelReadHalf, shared: &Shared) -> Self {
+        Self { read, silence: shared.engine.limits.git_ssh_idle_timeout }
     }
 
     /// Feeds a conversation. Once that takes no more, what comes is thrown away.
     async fn feed(mut self, fed: InputSender) {
         let mut fed = Some(fed);
-        let mut pace = pace(SSH_SILENCE);
+        let silence = self.silence;
+        let mut pace = pace(silence);
         loop {
             pace.wait();
-            let message = match tokio::time::timeout(SSH_SILENCE, self.read.wait()).await {
+            let message = match tokio::time::timeout(silence, self.read.wait()).await {
                 Ok(Some(message)) => message,
                 Ok(None) => return,
                 Err(_) => {
                     if let Some(fed) = fed.take() {
-                        fed.send(Err(too_slow(SSH_SILENCE))).await;
+                        fed.send(Err(too_slow(silence))).await;
                     }
                     continue;
                 }
@@ -238,7 +241,7 @@ impl Reading {
                 ChannelMsg::Data { data } => {
                     let steady = pace.got(data.len());
                     let Some(sender) = &fed else { continue };
-                    let item = if steady { Ok(data) } else { Err(too_slow(SSH_SILENCE)) };
+                    let item = if steady { Ok(data) } else { Err(too_slow(silence)) };
                     if !sender.send(item).await || !steady {
                         fed = None;
                     }

@@ -37,7 +37,10 @@ pub(crate) fn handshake(said: &[u8]) {
         let folder = std::env::temp_dir().join(format!("slipway-fuzzing-keys-{}", std::process::id()));
         let keys = HostKeys::load_or_create(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
         let runtime = Builder::new_current_thread().enable_time().build();
-        (runtime.unwrap_or_else(|e| panic!("no runtime: {e}")), Offer::new(&keys))
+        (
+            runtime.unwrap_or_else(|e| panic!("no runtime: {e}")),
+            Offer::new(&keys, std::time::Duration::from_secs(30)),
+        )
     });
     let spoken = async {
         let (config, _turn) = offer.to(&client_of(said)).await;

@@ -20,7 +20,7 @@ use super::greeting::greet;
 use super::offer::Offer;
 use super::session::{Session, Watch};
 use super::stream::Cuttable;
-use crate::limits::{ACCEPT_PAUSE, FAREWELLS_MAX, LOGIN_GRACE, SSH_IDLE};
+use crate::limits::{self, ACCEPT_PAUSE, FAREWELLS_MAX};
 use crate::server::GitServer;
 use crate::service::Shared;
 
@@ -35,8 +35,9 @@ impl GitServer {
         stop: CancellationToken,
     ) {
         let proxies = Arc::new(proxies);
-        let offer = Arc::new(Offer::new(&host_keys));
-        let places = Shares::new("SSH connections", self.shared.engine.limits.connections());
+        let limits = &self.shared.engine.limits;
+        let offer = Arc::new(Offer::new(&host_keys, limits.ssh_keepalive_interval));
+        let places = Shares::new("SSH connections", limits::connections(limits));
         let farewells = Arc::new(Semaphore::new(FAREWELLS_MAX));
         let mut pause = ACCEPT_PAUSE.0;
         loop {
@@ -60,7 +61,7 @@ impl GitServer {
             let (proxies, places) = (Arc::clone(&proxies), Arc::clone(&places));
             self.shared.tasks.spawn(async move {
                 let span = info_span!("ssh", %peer);
-                match admit(&places, &proxies, stream, peer).await {
+                match admit(&places, &proxies, (stream, peer), &shared.engine.limits).await {
                     Ok(Admitted { stream, peer, place }) => {
                         connection(shared, offer, stream, peer, place).instrument(span).await;
                     }
@@ -92,7 +93,7 @@ async fn connection(
     let cut = CancellationToken::new();
     let _cut_at_end = cut.clone().drop_guard();
     let watch = Arc::new(Watch::default());
-    let grace = tokio::time::sleep(LOGIN_GRACE);
+    let grace = tokio::time::sleep(shared.engine.limits.ssh_login_timeout);
     tokio::pin!(grace);
     let gone = place.notice();
     let begun = async {
@@ -159,6 +160,7 @@ async fn stay(running: &mut RunningSession<Session>, watch: &Watch, place: &Plac
         return End::Refused(problem);
     }
     place.works();
+    let idle = shared.engine.limits.ssh_idle_timeout;
     let mut look = tokio::time::interval(Duration::from_secs(1));
     let mut idle_since = Instant::now();
     loop {
@@ -172,8 +174,8 @@ async fn stay(running: &mut RunningSession<Session>, watch: &Watch, place: &Plac
             place.works();
             continue;
         }
-        place.waits(SSH_IDLE * 2);
-        if shared.engine.stop.is_cancelled() || idle_since.elapsed() >= SSH_IDLE {
+        place.waits(idle * 2);
+        if shared.engine.stop.is_cancelled() || idle_since.elapsed() >= idle {
             return End::Idle;
         }
     }

@@ -26,9 +26,7 @@ use tracing::warn;
 use super::HostKeys;
 use super::greeting::Client;
 use super::strangers::Strangers;
-use crate::limits::{
-    SSH_CHANNEL_PACKETS, SSH_DEAD, SSH_FINITE_MAX, SSH_KEEPALIVE, SSH_PACKET_BYTES, SSH_WINDOW_BYTES,
-};
+use crate::limits::{SSH_CHANNEL_PACKETS, SSH_FINITE_MAX, SSH_PACKET_BYTES, SSH_WINDOW_BYTES};
 use crate::service::blocking;
 
 /// What the server says to be.
@@ -60,6 +58,8 @@ const CHACHA: [cipher::Name; 1] = [cipher::CHACHA20_POLY1305];
 /// The ways to speak with a client.
 pub(super) struct Offer {
     host_keys: HostKeys,
+    /// Pause between two signs of life that a silent client is asked for.
+    keepalive: Duration,
     /// That of nearly all connections: without an RSA key, and with one.
     fast: [OnceLock<Arc<Config>>; 2],
     fast_aes: bool,
@@ -79,9 +79,10 @@ struct Way {
 }
 
 impl Offer {
-    pub(super) fn new(host_keys: &HostKeys) -> Self {
+    pub(super) fn new(host_keys: &HostKeys, keepalive: Duration) -> Self {
         Self {
             host_keys: host_keys.clone(),
+            keepalive,
             fast: Default::default(),
             fast_aes: has_aes_instructions(),
             finite: Arc::new(Semaphore::new(SSH_FINITE_MAX)),
@@ -106,9 +107,9 @@ impl Offer {
         let config = match way == Way::fast() {
             true => {
                 let fast = &self.fast[usize::from(self.host_keys.has_rsa())];
-                Arc::clone(fast.get_or_init(|| Arc::new(config(&self.host_keys, &way))))
+                Arc::clone(fast.get_or_init(|| Arc::new(config(&self.host_keys, &way, self.keepalive))))
             }
-            false => Arc::new(config(&self.host_keys, &way)),
+            false => Arc::new(config(&self.host_keys, &way, self.keepalive)),
         };
         (config, turn)
     }
@@ -157,7 +158,7 @@ fn has_aes_instructions() -> bool {
     false
 }
 
-fn config(host_keys: &HostKeys, way: &Way) -> Config {
+fn config(host_keys: &HostKeys, way: &Way, keepalive: Duration) -> Config {
     let key = vec![
         Algorithm::Ed25519,
         Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
@@ -191,8 +192,8 @@ fn config(host_keys: &HostKeys, way: &Way) -> Config {
             ..Preferred::DEFAULT
         },
         max_auth_attempts: 10,
-        inactivity_timeout: Some(SSH_DEAD),
-        keepalive_interval: Some(SSH_KEEPALIVE),
+        inactivity_timeout: Some(keepalive * 5),
+        keepalive_interval: Some(keepalive),
         keepalive_max: 3,
         nodelay: true,
         ..Config::default()

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tracing::{Instrument, debug};
 
 use super::channel::serve;
-use crate::limits::{CHANNELS_MAX, REFUSED_KEYS_MAX};
+use crate::limits::REFUSED_KEYS_MAX;
 use crate::service::{Shared, blocking};
 
 /// What the connection's guardian sees of its session.
@@ -156,7 +156,9 @@ impl Handler for Session {
             reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
             return Ok(());
         };
-        if self.watch.channels() >= CHANNELS_MAX || self.shared.engine.stop.is_cancelled() {
+        if self.watch.channels() >= self.shared.engine.limits.ssh_channels_max
+            || self.shared.engine.stop.is_cancelled()
+        {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         }

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::http::{Answer, RECEIVE, UPLOAD, V2, post};
 use super::server::{Person, Server, text};
-use slipway_git_server::Limits;
+use slipway_core::limits::Limits;
 
 struct Lab {
     server: Server,
@@ -142,7 +142,7 @@ fn lengths_that_are_none_are_refused() {
 
 #[test]
 fn who_reads_or_sends_slowly_keeps_nobody_else_waiting() {
-    let limits = Limits { senders_max: 200, ..Limits::default() };
+    let limits = Limits { fetches_max: 200, ..Limits::default() };
     let lab = Lab::new(limits);
     let (tip, before) = (lab.tip(), resident());
     lab.server.block_on(async {
@@ -179,8 +179,11 @@ fn who_reads_or_sends_slowly_keeps_nobody_else_waiting() {
 fn connections_that_do_nothing_cost_next_to_nothing() {
     // Both ends are in this process.
     let count = ((descriptors() - 200) / 4).min(2000);
-    let limits =
-        Limits { connections_max: 2 * count, connections_per_party_max: count + 10, ..Limits::default() };
+    let limits = Limits {
+        ssh_connections_max: 2 * count,
+        ssh_connections_per_account_max: count + 10,
+        ..Limits::default()
+    };
     let lab = Lab::new(limits);
     let before = resident();
     let mut open = Vec::new();

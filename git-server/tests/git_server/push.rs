@@ -1,7 +1,7 @@
 //! Pushes and what the pusher is told.
 
+use slipway_core::limits::Limits;
 use slipway_core::{Role, Scope};
-use slipway_git_server::Limits;
 
 use crate::server::{Person, Server, text};
 
@@ -122,7 +122,7 @@ fn noise(seed: u64, bytes: usize) -> String {
 
 #[test]
 fn a_pack_that_is_too_large_is_refused_in_a_sentence() {
-    let server = Server::start_with(Limits { pack_bytes_max: 200_000, ..Limits::default() });
+    let server = Server::start_with(Limits { pack_size_max: 200_000, ..Limits::default() });
     let dev = server.person("dev", false);
     server.repo("app", false);
     server.grant("dev", "app", Role::Write);

@@ -11,11 +11,12 @@ use futures_util::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use slipway_core::accept::{Acceptance, Incoming, Preflight};
 use slipway_core::build::{Build, BuildState};
+use slipway_core::limits::Limits;
 use slipway_core::people::{PublicKey, Token, User};
 use slipway_core::target::{ClusterBinding, Registry, RegistryBinding, RegistryKind};
 use slipway_core::{BuildNumber, ObjectFormat, Oid, Problem, RepoName, Role, Scope, UnixMillis, UserName};
 use slipway_forge::{Caller, Forge};
-use slipway_git_server::{CommandIo, Commands, GitServer, HostKeys, Limits, Parts};
+use slipway_git_server::{CommandIo, Commands, GitServer, HostKeys, Parts};
 use slipway_repository::Repositories;
 use slipway_store::{MasterKey, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -105,7 +106,9 @@ impl Server {
         let (http, ssh) =
             (http_listener.local_addr().expect("bound"), ssh_listener.local_addr().expect("bound"));
         let acceptance = Arc::new(Acceptance::new(Arc::new(store.clone()), Arc::new(NoObjection), now));
+        let limits = Arc::new(limits);
         let forge = Arc::new(Forge::new(slipway_forge::Parts {
+            limits: Arc::clone(&limits),
             store: store.clone(),
             repositories: Arc::clone(&repositories),
             acceptance: Arc::clone(&acceptance),

@@ -70,7 +70,16 @@ async fn unpack(
     folder: &str,
     dockerfile: &str,
 ) -> Result<BTreeMap<String, (tar::Header, String)>, HookError> {
-    let mut stream = stream(Arc::new(made), ContextPlan::new(folder, dockerfile), None);
+    unpack_within(made, folder, dockerfile, Limits::default()).await
+}
+
+async fn unpack_within(
+    made: Made,
+    folder: &str,
+    dockerfile: &str,
+    limits: Limits,
+) -> Result<BTreeMap<String, (tar::Header, String)>, HookError> {
+    let mut stream = stream(Arc::new(made), ContextPlan::new(folder, dockerfile), limits.into(), None);
     let mut raw = Vec::new();
     while let Some(chunk) = stream.chunks.recv().await {
         match chunk {
@@ -154,6 +163,21 @@ async fn an_lfs_pointer_is_never_built_silently() {
 }
 
 #[tokio::test]
+async fn a_context_has_its_limits() {
+    let made = || Made::default().file("Dockerfile", "FROM x").file("a", "1234").file("b", "5678");
+    let usual = Limits::default();
+    for (limits, told) in [
+        (Limits { build_context_files_max: 2, ..usual.clone() }, "files"),
+        (Limits { build_context_size_max: 12, ..usual.clone() }, "bytes"),
+        (Limits { build_context_file_size_max: 3, ..usual.clone() }, "Dockerfile"),
+    ] {
+        let refused = unpack_within(made(), ".", "Dockerfile", limits).await.map(drop).expect_err(told);
+        assert!(refused.to_string().contains(told), "{told}: {refused}");
+    }
+    assert_eq!(unpack(made(), ".", "Dockerfile").await.expect("packed").len(), 3);
+}
+
+#[tokio::test]
 async fn submodules_are_left_out() {
     let made = Made::default().file("Dockerfile", "FROM x").with("vendor/lib", Mode::Submodule, b"");
     let found = unpack(made, ".", "Dockerfile").await.expect("packed");
@@ -166,7 +190,7 @@ async fn nobody_taking_the_context_ends_the_thread() {
     for i in 0..200 {
         made = made.file(&format!("f{i}"), &"x".repeat(60_000));
     }
-    let stream = stream(Arc::new(made), ContextPlan::new(".", "Dockerfile"), None);
+    let stream = stream(Arc::new(made), ContextPlan::new(".", "Dockerfile"), Arc::default(), None);
     drop(stream.chunks);
     let outcome =
         tokio::time::timeout(std::time::Duration::from_secs(10), stream.outcome).await.expect("ends");

@@ -26,7 +26,7 @@ use super::session::{Login, Logins, Session};
 use super::{Engine, Labels, is_leftover, unlike_others};
 use crate::context::{self, ContextPlan, Files, Sent};
 use crate::error::HookError;
-use crate::limits::{BUILD_SILENCE, LOG_LINE_BYTES_MAX};
+use crate::limits::LOG_LINE_BYTES_MAX;
 use crate::log::BuildLog;
 use crate::log::mask::Lines;
 use crate::permit::{self, Names};
@@ -90,12 +90,14 @@ impl Engine {
     ) -> Result<String, HookError> {
         let docker = self.docker()?.clone();
         let session = if buildkit { self.session(build).await? } else { None };
-        let context = context::stream(build.files.clone(), build.plan.clone(), Some(log.clone()));
+        let context =
+            context::stream(build.files.clone(), build.plan.clone(), self.limits.clone(), Some(log.clone()));
         let progress = context.progress.clone();
         let body = bollard::body_try_stream(ReceiverStream::new(context.chunks));
         let (docker, options, credentials) = self.prepare(docker, build, buildkit, session.as_ref());
         let mut messages = Box::pin(docker.build_image(options, credentials, Some(body)));
         let mut watching = Watching::new(log, buildkit, build);
+        let silence = self.limits.build_silence_timeout;
         let mut sent_before = 0;
         let mut silent_since = Instant::now();
         let done = loop {
@@ -105,10 +107,10 @@ impl Engine {
                 () = tokio::time::sleep_until(deadline) => {
                     break Err(HookError::TimedOut { what: build.what.into(), limit: build.timeout, setting: Some(build.setting) });
                 }
-                () = tokio::time::sleep_until(silent_since + BUILD_SILENCE) => {
+                () = tokio::time::sleep_until(silent_since + silence) => {
                     let sent = progress.load(Ordering::Relaxed);
                     if sent == sent_before {
-                        break Err(HookError::Silent { what: build.what.into(), limit: BUILD_SILENCE });
+                        break Err(HookError::Silent { what: build.what.into(), limit: silence });
                     }
                     (sent_before, silent_since) = (sent, Instant::now());
                 }

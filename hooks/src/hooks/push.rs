@@ -17,7 +17,6 @@ use super::{Hooks, Job};
 use crate::engine::build::{credentials, url_safe_login};
 use crate::engine::is_leftover;
 use crate::error::{HookError, one_line};
-use crate::limits::{PUSH_SILENCE, PUSH_TAG};
 use crate::registry::{Door, Manifest, RegistryTarget};
 
 impl Hooks {
@@ -198,14 +197,16 @@ impl Hooks {
         let options = PushImageOptionsBuilder::default().tag(tag).build();
         let mut messages = Box::pin(docker.push_image(name, Some(options), login));
         let what = format!("the push of {name}:{tag}");
-        let deadline = Instant::now() + PUSH_TAG;
+        let limits = &self.engine.limits;
+        let (time, silence) = (limits.image_push_timeout, limits.image_push_silence_timeout);
+        let deadline = Instant::now() + time;
         let (mut digest, mut layers) = (None, Layers::default());
         loop {
-            let next = tokio::time::timeout(PUSH_SILENCE, messages.next());
+            let next = tokio::time::timeout(silence, messages.next());
             let message = tokio::select! {
-                message = next => message.map_err(|_| HookError::Silent { what: what.clone(), limit: PUSH_SILENCE })?,
+                message = next => message.map_err(|_| HookError::Silent { what: what.clone(), limit: silence })?,
                 () = tokio::time::sleep_until(deadline) => {
-                    return Err(HookError::TimedOut { what, limit: PUSH_TAG, setting: None });
+                    return Err(HookError::TimedOut { what, limit: time, setting: None });
                 }
             };
             match message {

@@ -2,6 +2,8 @@
 //!
 //! Plain HTTP is spoken only where it is allowed, and a password is sent only after the registry has asked for it.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -19,7 +21,7 @@ use tokio::sync::OnceCell;
 use super::Manifest;
 use crate::engine::session::Login;
 use crate::error::{HookError, one_line};
-use crate::limits::{MANIFEST_BYTES_MAX, REGISTRY_BODY_BYTES_MAX, REGISTRY_CALL, REGISTRY_CONNECT};
+use crate::limits::{MANIFEST_BYTES_MAX, REGISTRY_BODY_BYTES_MAX, REGISTRY_CONNECT};
 
 type Http = hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
@@ -28,9 +30,11 @@ const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, applic
      application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// The client. Its TLS roots are loaded when first needed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Client {
     http: OnceCell<Http>,
+    /// How long one request may take.
+    timeout: Duration,
 }
 
 /// One repository of one registry.
@@ -63,6 +67,10 @@ struct Ask<'a> {
 }
 
 impl Client {
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self { http: OnceCell::new(), timeout }
+    }
+
     /// Whether the registry answers and takes the login; the scheme it speaks.
     pub(crate) async fn check(&self, repository: &Repository) -> Result<&'static str, HookError> {
         let scheme = self.scheme(repository).await?;
@@ -252,9 +260,9 @@ impl Client {
                 .map_err(|e| down(one_line(&e.to_string())))?;
             Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
         };
-        tokio::time::timeout(REGISTRY_CALL, sending)
+        tokio::time::timeout(self.timeout, sending)
             .await
-            .unwrap_or_else(|_| Err(down("no answer within 30 s".into())))
+            .unwrap_or_else(|_| Err(down(format!("no answer within {} s", self.timeout.as_secs()))))
     }
 
     async fn http(&self) -> &Http {
@@ -263,7 +271,7 @@ impl Client {
                 // Reads the system's certificates.
                 let connector = tokio::task::spawn_blocking(connector).await.unwrap_or_else(|_| connector());
                 hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-                    .pool_idle_timeout(REGISTRY_CALL)
+                    .pool_idle_timeout(self.timeout)
                     .pool_max_idle_per_host(4)
                     .build(connector)
             })

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use slipway_core::Oid;
+use slipway_core::limits::in_force;
 
 use super::cruft::{Expiry, Unreachable, unreachable};
 use super::order::{Reachable, reachable};
@@ -18,8 +19,7 @@ use super::roots::named;
 use super::{Maintained, combine, go_on, is_free, remove, retire};
 use crate::error::{RepoError, Result};
 use crate::limits::{
-    GATE_PATIENCE, LINKED_OBJECT_BYTES_MAX, REPACK_EVERY, REPACK_EXPIRE_MIN, REPACK_OLD_SHARE,
-    REPACK_UNREACHABLE_SHARE,
+    GATE_PATIENCE, LINKED_OBJECT_BYTES_MAX, REPACK_EXPIRE_MIN, REPACK_OLD_SHARE, REPACK_UNREACHABLE_SHARE,
 };
 use crate::links::each_link;
 use crate::marks::Marks;
@@ -244,7 +244,7 @@ fn set_aside(
 impl Record {
     /// True if enough time has passed.
     pub(super) fn repack_may_be_due(&self) -> bool {
-        self.full.is_some_and(|full| full.elapsed().is_ok_and(|age| age >= REPACK_EVERY))
+        self.full.is_some_and(|full| full.elapsed().is_ok_and(|age| age >= in_force().repack_interval))
     }
 }
 

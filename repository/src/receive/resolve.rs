@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::thread::Builder;
 
 use slipway_core::Oid;
+use slipway_core::limits::in_force;
 
 use self::worker::{Frame, Worker};
 use super::entries::Entries;
@@ -25,7 +26,7 @@ use super::turns::Turns;
 use super::{Progress, ReceiveLimits};
 use crate::bulk::Bulk;
 use crate::error::{RepoError, Result};
-use crate::limits::{RESOLVE_BYTES_MAX, RESOLVE_BYTES_MIN};
+use crate::limits::RESOLVE_BYTES_MIN;
 use crate::object::Kind;
 
 /// What the repository has under an id, and whether that is the same as an object of the pack.
@@ -103,7 +104,8 @@ impl<'a> Resolve<'a> {
 
     /// Bytes of delta bases that this pack may hold beside the others.
     fn share(&self) -> usize {
-        (RESOLVE_BYTES_MAX / UNDER_WAY.load(Ordering::Relaxed).max(1)).max(RESOLVE_BYTES_MIN)
+        let all = usize::try_from(in_force().push_delta_memory_max).unwrap_or(usize::MAX);
+        (all / UNDER_WAY.load(Ordering::Relaxed).max(1)).max(RESOLVE_BYTES_MIN)
     }
 
     /// Resolves all that builds on whole objects, on so many threads; `progress` is called on this one.

@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use slipway_core::limits::in_force;
+
 use super::parts::Parts;
 use super::recipe::Recipe;
 use crate::bitmaps::Looks;
 use crate::error::Result;
-use crate::limits::{RECIPES_DISK_BYTES_MAX, RECIPES_MEMORY_BYTES_MAX};
 use crate::packs::PackSet;
 
 /// What tells answers apart: a repository's number and the digest of everything that was asked.
@@ -46,6 +47,7 @@ const SLOT_BYTES: usize = 256;
 impl State {
     /// Lets go of what was asked for longest ago, so far below the bounds that this is not done at every answer.
     fn shrink(&mut self) {
+        let limits = in_force();
         let mut by_use: Vec<(u64, Key, usize, u64)> = Vec::with_capacity(self.slots.len());
         for (key, kept) in &self.slots {
             if let Some(recipe) = kept.slot.made() {
@@ -56,7 +58,9 @@ impl State {
         (self.memory, self.disk) = (0, 0);
         for (_, key, memory, disk) in by_use {
             let (memory, disk) = (self.memory + memory, self.disk + disk);
-            if memory > RECIPES_MEMORY_BYTES_MAX / 4 * 3 || disk > RECIPES_DISK_BYTES_MAX / 4 * 3 {
+            if memory as u64 > limits.fetch_cache_memory_max / 4 * 3
+                || disk > limits.fetch_cache_disk_max / 4 * 3
+            {
                 self.slots.remove(&key);
             } else {
                 (self.memory, self.disk) = (memory, disk);
@@ -133,7 +137,8 @@ impl Recipes {
         let mut state = self.state();
         state.memory += recipe.memory() + SLOT_BYTES;
         state.disk += recipe.disk();
-        if state.memory > RECIPES_MEMORY_BYTES_MAX || state.disk > RECIPES_DISK_BYTES_MAX {
+        let limits = in_force();
+        if state.memory as u64 > limits.fetch_cache_memory_max || state.disk > limits.fetch_cache_disk_max {
             state.shrink();
         }
     }
@@ -165,7 +170,8 @@ mod tests {
             assert!(recipes.get((1, digest), || Ok(Recipe::default())).is_ok());
         }
         let state = recipes.state();
-        assert!(state.slots.len() * SLOT_BYTES <= RECIPES_MEMORY_BYTES_MAX, "{}", state.slots.len());
+        let most = in_force().fetch_cache_memory_max as usize;
+        assert!(state.slots.len() * SLOT_BYTES <= most, "{}", state.slots.len());
         assert!(state.slots.len() > 1000);
     }
 

@@ -15,8 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::StoreError;
 use crate::limits::{
-    CACHE_BYTES, CLEAN_EVERY_MS, LOCK_WAIT_MS, MEND_ROOM_BYTES, OPEN_BYTES_PER_SECOND, OPEN_SECONDS_MIN,
-    SEGMENT_BYTES,
+    CLEAN_EVERY_MS, LOCK_WAIT_MS, MEND_ROOM_BYTES, OPEN_BYTES_PER_SECOND, OPEN_SECONDS_MIN, SEGMENT_BYTES,
 };
 
 /// sled's own data file in the folder.
@@ -244,7 +243,7 @@ pub(super) enum Refusal {
 pub(super) fn open_sled(path: &Path) -> Result<sled::Db, Refusal> {
     let config = sled::Config::new()
         .path(path)
-        .cache_capacity(CACHE_BYTES)
+        .cache_capacity(slipway_core::limits::in_force().database_cache_max)
         .flush_every_ms(Some(CLEAN_EVERY_MS))
         .segment_size(SEGMENT_BYTES);
     let (done, opened) = mpsc::sync_channel(1);

@@ -15,7 +15,7 @@ use super::refusal;
 use crate::engine::Scan;
 use crate::error::StoreError;
 use crate::keys::{self, Counter};
-use crate::limits::{EVENT_BYTES_KEPT, EVENTS_KEPT, LIST_MAX, PRUNE_LOOKS, PRUNED_PER_WRITE};
+use crate::limits::{LIST_MAX, PRUNE_LOOKS, PRUNED_PER_WRITE};
 use crate::store::Store;
 use crate::tx::Tx;
 use crate::view::View;
@@ -155,14 +155,17 @@ impl Tx<'_> {
     fn prune_events(&mut self, repo: RepoId) -> Result<(), StoreError> {
         let mut count = self.count(Counter::EventsKept(repo))?;
         let mut bytes = self.count(Counter::EventBytesKept(repo))?;
-        if count <= EVENTS_KEPT && bytes <= EVENT_BYTES_KEPT {
+        let most = self.limits;
+        let fits =
+            |count: u64, bytes: u64| count <= most.pushes_kept as u64 && bytes <= most.pushes_kept_size;
+        if fits(count, bytes) {
             return Ok(());
         }
         let oldest = self.view().keys(&keys::events_of(repo), Scan::Up).take(PRUNE_LOOKS);
         let oldest: Vec<_> = oldest.collect::<Result<_, _>>()?;
         let (mut gone, mut freed) = (0, 0);
         for key in oldest {
-            if (count <= EVENTS_KEPT && bytes <= EVENT_BYTES_KEPT) || gone == PRUNED_PER_WRITE {
+            if fits(count, bytes) || gone == PRUNED_PER_WRITE {
                 break;
             }
             let Some(id) = key.last_number().map(EventId) else { continue };

@@ -7,7 +7,7 @@ use super::refusal;
 use crate::engine::Scan;
 use crate::error::StoreError;
 use crate::keys;
-use crate::limits::{ID_BYTES_MAX, KEYS_PER_USER_MAX, TEXT_BYTES_MAX};
+use crate::limits::{ID_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::store::Store;
 use crate::tx::Tx;
 use crate::view::View;
@@ -44,8 +44,9 @@ impl Tx<'_> {
         if self.has(&key)? {
             return Err(refusal::taken("key", &new.fingerprint));
         }
-        if self.view().keys(&keys::keys_of(&new.user), Scan::Up).count() >= KEYS_PER_USER_MAX {
-            return Err(refusal::full(&format!("keys of {}", new.user), KEYS_PER_USER_MAX));
+        let most = self.limits.keys_per_account_max;
+        if self.view().keys(&keys::keys_of(&new.user), Scan::Up).count() >= most {
+            return Err(refusal::full(&format!("keys of {}", new.user), most));
         }
         self.mark(keys::key_of(&new.user, &new.fingerprint));
         self.put(key, new).map(drop)

@@ -7,7 +7,6 @@ use slipway_core::{ObjectFormat, Problem, RepoId, RepoName, UnixMillis};
 use super::refusal;
 use crate::error::StoreError;
 use crate::keys::{self, Counter};
-use crate::limits::REPOS_MAX;
 use crate::store::Store;
 use crate::tx::Tx;
 use crate::view::View;
@@ -48,8 +47,9 @@ impl Tx<'_> {
     ) -> Result<RepoRecord, StoreError> {
         refusal::check_length("description", description, DESCRIPTION_BYTES_MAX)?;
         self.need_free(name, None)?;
-        if self.count_up(Counter::Repos)? > REPOS_MAX {
-            return Err(refusal::full("repositories", REPOS_MAX));
+        let most = self.limits.repositories_max;
+        if self.count_up(Counter::Repos)? > most as u64 {
+            return Err(refusal::full("repositories", most));
         }
         let id = RepoId(self.count_up(Counter::RepoIds)?);
         let (name_now, description) = (name.clone(), description.into());

@@ -6,7 +6,7 @@ use slipway_core::{Problem, UnixMillis, UserName};
 use crate::engine::Scan;
 use crate::error::StoreError;
 use crate::keys::{self, Key};
-use crate::limits::{SESSIONS_PER_USER_MAX, SWEEP_BATCH};
+use crate::limits::SWEEP_BATCH;
 use crate::store::Store;
 use crate::tx::Tx;
 use crate::view::View;
@@ -55,7 +55,7 @@ impl Tx<'_> {
         self.need_user(&session.user)?;
         self.remove_session(&cookie_sha256)?;
         let marks = self.view().all_keys(&keys::sessions_of(&session.user))?;
-        let surplus = (marks.len() + 1).saturating_sub(SESSIONS_PER_USER_MAX);
+        let surplus = (marks.len() + 1).saturating_sub(self.limits.sessions_per_account_max);
         for mark in marks.into_iter().take(surplus) {
             self.remove_marked_session(mark)?;
         }

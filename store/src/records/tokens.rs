@@ -9,7 +9,7 @@ use super::refusal;
 use crate::engine::Scan;
 use crate::error::StoreError;
 use crate::keys;
-use crate::limits::{ID_BYTES_MAX, TEXT_BYTES_MAX, TOKENS_PER_USER_MAX};
+use crate::limits::{ID_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::store::Store;
 use crate::tx::Tx;
 use crate::view::View;
@@ -63,8 +63,9 @@ impl Tx<'_> {
         if self.has(&key)? || self.has(&by_value)? {
             return Err(refusal::taken("token", &token.id));
         }
-        if self.view().keys(&keys::tokens_of(&token.user), Scan::Up).count() >= TOKENS_PER_USER_MAX {
-            return Err(refusal::full(&format!("tokens of {}", token.user), TOKENS_PER_USER_MAX));
+        let most = self.limits.tokens_per_account_max;
+        if self.view().keys(&keys::tokens_of(&token.user), Scan::Up).count() >= most {
+            return Err(refusal::full(&format!("tokens of {}", token.user), most));
         }
         let end = self.view().end_of(token.parent.as_ref())?;
         let token = Token { expires: earlier(token.expires, end), ..token.clone() };

@@ -7,7 +7,6 @@ use super::refusal;
 use crate::engine::Scan;
 use crate::error::StoreError;
 use crate::keys::{self, Counter};
-use crate::limits::USERS_MAX;
 use crate::store::Store;
 use crate::tx::Tx;
 use crate::view::View;
@@ -44,8 +43,9 @@ impl Tx<'_> {
         if let Some(other) = self.view().alike(&keys::users(), user.name.as_str(), None)? {
             return Err(refusal::alike("user", &user.name, &other));
         }
-        if self.count_up(Counter::Users)? > USERS_MAX {
-            return Err(refusal::full("users", USERS_MAX));
+        let most = self.limits.accounts_max;
+        if self.count_up(Counter::Users)? > most as u64 {
+            return Err(refusal::full("users", most));
         }
         self.put(key, user).map(drop)
     }

@@ -3,6 +3,7 @@
 use slipway_core::accept::Orders;
 use slipway_core::delivery::{Delivery, DeliveryState, Told};
 use slipway_core::event::Event;
+use slipway_core::limits::Limits;
 use slipway_core::run::{Failure, FailureClass};
 use slipway_core::webhook::{Webhook, WebhookEvent};
 use slipway_core::{
@@ -14,10 +15,7 @@ use super::work::Numbered;
 use crate::engine::Scan;
 use crate::error::StoreError;
 use crate::keys::{self, Counter, Key};
-use crate::limits::{
-    DELIVERIES_KEPT, DELIVERIES_PER_PUSH_MAX, DELIVERIES_WAITING_MAX, LIST_MAX, TEXT_BYTES_MAX,
-    WEBHOOKS_PER_REPO_MAX,
-};
+use crate::limits::{DELIVERIES_PER_PUSH_MAX, LIST_MAX, TEXT_BYTES_MAX};
 use crate::store::Store;
 use crate::tx::Tx;
 use crate::view::View;
@@ -81,8 +79,9 @@ impl Tx<'_> {
     ) -> Result<Webhook, StoreError> {
         refusal::check_length("webhook's address", &webhook.url, TEXT_BYTES_MAX)?;
         self.need_repo(webhook.repo)?;
-        if self.view().keys(&keys::webhooks(webhook.repo), Scan::Up).count() >= WEBHOOKS_PER_REPO_MAX {
-            return Err(refusal::full("webhooks", WEBHOOKS_PER_REPO_MAX));
+        let most = self.limits.webhooks_per_repository_max;
+        if self.view().keys(&keys::webhooks(webhook.repo), Scan::Up).count() >= most {
+            return Err(refusal::full("webhooks", most));
         }
         webhook.number = WebhookNumber(self.count_up(Counter::Webhooks(webhook.repo))?);
         webhook.signed = secret.is_some();
@@ -145,14 +144,15 @@ impl Tx<'_> {
     fn owe(&mut self, listeners: &[Webhook], told: &[Told], now: UnixMillis) -> Result<(), StoreError> {
         let Some(repo) = listeners.first().map(|webhook| webhook.repo) else { return Ok(()) };
         let marks = keys::unfinished_deliveries_of(repo);
-        let waiting = self.view().keys(&marks, Scan::Up).take(DELIVERIES_WAITING_MAX).count();
-        let mut room = DELIVERIES_WAITING_MAX - waiting;
+        let most = self.limits.deliveries_waiting_max;
+        let waiting = self.view().keys(&marks, Scan::Up).take(most).count();
+        let mut room = most - waiting;
         for webhook in listeners {
             for told in told {
                 let mut delivery = Delivery::queued(repo, webhook.number, told.clone(), now);
                 match room.checked_sub(1) {
                     Some(left) => room = left,
-                    None => refuse(&mut delivery, now),
+                    None => refuse(&mut delivery, most, now),
                 }
                 self.insert(delivery)?;
             }
@@ -171,12 +171,12 @@ impl Tx<'_> {
     }
 }
 
-fn refuse(delivery: &mut Delivery, now: UnixMillis) {
+fn refuse(delivery: &mut Delivery, most: usize, now: UnixMillis) {
     delivery.run.failure = Some(Failure {
         class: FailureClass::Infra,
         problem: Problem::new(
             ProblemKind::TooLarge,
-            format!("{DELIVERIES_WAITING_MAX} deliveries of this repository wait already."),
+            format!("{most} deliveries of this repository wait already."),
             "Mend or remove the webhook that does not get through, then deliver this one again.",
         ),
     });
@@ -186,7 +186,9 @@ fn refuse(delivery: &mut Delivery, now: UnixMillis) {
 
 impl Numbered for Delivery {
     const WHAT: &'static str = "delivery";
-    const KEPT: u64 = DELIVERIES_KEPT;
+    fn kept(limits: &Limits) -> usize {
+        limits.deliveries_kept
+    }
     fn repo(&self) -> RepoId {
         self.repo
     }

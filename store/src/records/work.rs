@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use slipway_core::build::Build;
 use slipway_core::delivery::Told;
 use slipway_core::deploy::Deploy;
+use slipway_core::limits::Limits;
 use slipway_core::run::Machine;
 use slipway_core::{BuildNumber, DeployNumber, EventId, Problem, ProblemKind, RepoId, UnixMillis};
 
@@ -13,7 +14,7 @@ use super::refusal;
 use crate::engine::Scan;
 use crate::error::StoreError;
 use crate::keys::{self, Counter, Key};
-use crate::limits::{BUILDS_KEPT, DEPLOYS_KEPT, LIST_MAX, PRUNE_LOOKS, PRUNED_PER_WRITE};
+use crate::limits::{LIST_MAX, PRUNE_LOOKS, PRUNED_PER_WRITE};
 use crate::store::Store;
 use crate::tx::Tx;
 use crate::view::View;
@@ -23,7 +24,7 @@ pub(crate) trait Numbered: Machine + Serialize + DeserializeOwned {
     /// Its name in sentences.
     const WHAT: &'static str;
     /// How many are kept per repository.
-    const KEPT: u64;
+    fn kept(limits: &Limits) -> usize;
     fn repo(&self) -> RepoId;
     fn number(&self) -> u64;
     fn set_number(&mut self, number: u64);
@@ -43,7 +44,9 @@ pub(crate) trait Numbered: Machine + Serialize + DeserializeOwned {
 
 impl Numbered for Build {
     const WHAT: &'static str = "build";
-    const KEPT: u64 = BUILDS_KEPT;
+    fn kept(limits: &Limits) -> usize {
+        limits.builds_kept
+    }
     fn repo(&self) -> RepoId {
         self.repo
     }
@@ -90,7 +93,9 @@ impl Numbered for Build {
 
 impl Numbered for Deploy {
     const WHAT: &'static str = "deploy";
-    const KEPT: u64 = DEPLOYS_KEPT;
+    fn kept(limits: &Limits) -> usize {
+        limits.deploys_kept
+    }
     fn repo(&self) -> RepoId {
         self.repo
     }
@@ -260,7 +265,7 @@ impl Tx<'_> {
 
     /// Removes the oldest final work beyond what is kept, some per write.
     fn prune_work<W: Numbered>(&mut self, repo: RepoId, newest: u64) -> Result<(), StoreError> {
-        let oldest_kept = newest.saturating_sub(W::KEPT).saturating_add(1);
+        let oldest_kept = newest.saturating_sub(W::kept(self.limits) as u64).saturating_add(1);
         let mut old = Vec::new();
         for key in self.view().keys(&W::all_of(repo), Scan::Up).take(PRUNE_LOOKS) {
             let key = key?;

@@ -25,7 +25,7 @@ fn on_disk() -> (tempfile::TempDir, Arc<Disk>, Store) {
     Disk::make(&path, None, |_| Ok(())).expect("made");
     let disk = Arc::new(Disk::open(&path).expect("opens"));
     let vault = Arc::new(Vault::new(&key).expect("right length"));
-    let store = Store { engine: disk.clone(), vault };
+    let store = Store { engine: disk.clone(), vault, limits: Arc::default() };
     (folder, disk, store)
 }
 

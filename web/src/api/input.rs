@@ -11,7 +11,6 @@ use serde::de::DeserializeOwned;
 use slipway_core::{Problem, ProblemKind};
 use slipway_forge::pace::TooSlow;
 
-use crate::limits::BODY_BYTES_MAX;
 use crate::parts::Shared;
 use crate::refusal::{Answer, Refusal, invalid};
 
@@ -31,7 +30,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Body<T> {
                 return Problem::from(slow);
             }
             let (kind, what) = match e.status().as_u16() {
-                413 => (ProblemKind::TooLarge, format!("The body is larger than {BODY_BYTES_MAX} bytes.")),
+                413 => {
+                    let most = shared.parts.limits.http_body_size_max;
+                    (ProblemKind::TooLarge, format!("The body is larger than {most} bytes."))
+                }
                 _ => (ProblemKind::Invalid, "The body ended too early.".to_owned()),
             };
             Problem::new(kind, what, "Send less, and all of it.")

@@ -1,5 +1,6 @@
 //! History: lists of commits, one commit with its diff, two revisions compared.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use askama::Template;
@@ -9,6 +10,7 @@ use http::header::{ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use slipway_core::limits::Limits;
 use slipway_core::{Oid, Problem, ProblemKind, RepoName, UnixMillis};
 use slipway_repository::{Budget, Commit, Snapshot};
 
@@ -18,7 +20,7 @@ use super::frame::{Frame, go_to, html};
 use super::revision;
 use crate::api::Keys;
 use crate::assets::ASSETS;
-use crate::limits::{HISTORY_COMMITS_MAX, HISTORY_ROWS, HISTORY_SKIP_MAX, HISTORY_TIME};
+use crate::limits::{HISTORY_COMMITS_MAX, HISTORY_ROWS, HISTORY_SKIP_MAX};
 use crate::link::Link;
 use crate::refusal::{Answer, invalid, missing};
 use crate::text::Moment;
@@ -83,8 +85,8 @@ pub(crate) async fn path_log(
     log(&visit, &repo, path.trim_end_matches('/'), keys).await
 }
 
-pub(crate) fn budget() -> Budget {
-    Budget { deadline: Instant::now() + HISTORY_TIME, commits_max: HISTORY_COMMITS_MAX }
+fn budget(limits: &Limits) -> Budget {
+    Budget { deadline: Instant::now() + limits.history_timeout, commits_max: HISTORY_COMMITS_MAX }
 }
 
 async fn log(visit: &Visit, repo: &str, path: &str, keys: LogKeys) -> Answer<Response> {
@@ -93,11 +95,11 @@ async fn log(visit: &Visit, repo: &str, path: &str, keys: LogKeys) -> Answer<Res
     if skip > HISTORY_SKIP_MAX || !is_clean(path) {
         return Err(missing("There is no history that far back, or no such path."));
     }
-    let wanted = path.to_owned();
+    let (wanted, limits) = (path.to_owned(), Arc::clone(visit.limits()));
     let read = move |snapshot: &Snapshot| {
         let Some(revision) = revision::find(snapshot, keys.at.as_deref())? else { return Ok(None) };
         let path = (!wanted.is_empty()).then_some(wanted.as_str());
-        let page = snapshot.log(&revision.commit.id, path, skip, HISTORY_ROWS, &budget())?;
+        let page = snapshot.log(&revision.commit.id, path, skip, HISTORY_ROWS, &budget(&limits))?;
         Ok(Some((revision, page, revision::menu(snapshot))))
     };
     let (name, now) = (&seen.record.name, visit.now());
@@ -149,9 +151,10 @@ pub(crate) async fn commit(
     if Oid::parse(&oid).is_ok() && matches_tag(request.headers(), &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response());
     }
+    let bounds = difference::bounds(visit.limits());
     let read = move |snapshot: &Snapshot| {
         let commit = revision::must(snapshot, &asked)?;
-        let diff = snapshot.diff(commit.parents.first(), &commit.id, &difference::LIMITS)?;
+        let diff = snapshot.diff(commit.parents.first(), &commit.id, &bounds)?;
         Ok((commit, diff))
     };
     let (commit, diff) = visit.git(&seen.record, read).await?;
@@ -231,8 +234,8 @@ pub(crate) async fn compare(visit: Visit, Path((repo, range)): Path<(String, Str
     let Some((old, new)) = range.split_once("...").map(|(a, b)| (a.to_owned(), b.to_owned())) else {
         return Err(invalid("Two revisions are needed.", "Name both: …/compare/OLD...NEW."));
     };
-    let (from, to) = (old.clone(), new.clone());
-    let read = move |snapshot: &Snapshot| between(snapshot, &from, &to);
+    let (from, to, limits) = (old.clone(), new.clone(), Arc::clone(visit.limits()));
+    let read = move |snapshot: &Snapshot| between(snapshot, &from, &to, &limits);
     let found = visit.git(&seen.record, read).await?;
     let (name, now) = (&seen.record.name, visit.now());
     html(&ComparePage {
@@ -256,11 +259,12 @@ struct Between {
 }
 
 /// What `new` has that `old` has not: `git log old..new` and `git diff old...new`.
-fn between(snapshot: &Snapshot, old: &str, new: &str) -> Result<Between, Problem> {
+fn between(snapshot: &Snapshot, old: &str, new: &str, limits: &Limits) -> Result<Between, Problem> {
     let (old, new) = (revision::must(snapshot, old)?, revision::must(snapshot, new)?);
     let base = snapshot.merge_base(&old.id, &new.id)?;
-    let diff = snapshot.diff(Some(base.as_ref().unwrap_or(&old.id)), &new.id, &difference::LIMITS)?;
-    let budget = budget();
+    let bounds = difference::bounds(limits);
+    let diff = snapshot.diff(Some(base.as_ref().unwrap_or(&old.id)), &new.id, &bounds)?;
+    let budget = budget(limits);
     let page = snapshot.log(&new.id, None, 0, HISTORY_ROWS, &budget)?;
     let mut commits = Vec::new();
     for commit in page.commits {

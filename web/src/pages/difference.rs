@@ -3,19 +3,23 @@
 use std::fmt::Write as _;
 
 use slipway_core::RepoName;
+use slipway_core::limits::Limits;
 use slipway_repository::{ChangeKind, Diff, DiffLimits, FileDiff, LineKind, Mode};
 
 use super::files::{is_clean, shown_name};
-use crate::limits::{DIFF_BLOB_BYTES_MAX, DIFF_FILES_MAX, DIFF_LINES_MAX};
+use crate::limits::DIFF_BLOB_BYTES_MAX;
 use crate::link::Link;
 use crate::text::escape_into;
 
-pub(crate) const LIMITS: DiffLimits = DiffLimits {
-    files_max: DIFF_FILES_MAX,
-    lines_max: DIFF_LINES_MAX,
-    blob_bytes_max: DIFF_BLOB_BYTES_MAX,
-    context: 3,
-};
+/// What a page shows of a diff.
+pub(crate) fn bounds(limits: &Limits) -> DiffLimits {
+    DiffLimits {
+        files_max: limits.diff_files_max,
+        lines_max: limits.diff_lines_max,
+        blob_bytes_max: DIFF_BLOB_BYTES_MAX,
+        context: 3,
+    }
+}
 
 /// A diff, ready for its template.
 pub(crate) struct Difference {

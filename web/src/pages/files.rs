@@ -13,8 +13,7 @@ use super::frame::{Frame, go_to, html};
 use super::revision::{self, Revision};
 use crate::api::Keys;
 use crate::limits::{
-    FOLDER_ROWS_MAX, HISTORY_COMMITS_MAX, LAST_CHANGE_TIME, README_BYTES_MAX, SHOWN_BYTES_MAX,
-    SHOWN_LINES_MAX,
+    FOLDER_ROWS_MAX, HISTORY_COMMITS_MAX, LAST_CHANGE_TIME, README_BYTES_MAX, SHOWN_LINES_MAX,
 };
 use crate::link::Link;
 use crate::markdown::{self, Place};
@@ -176,7 +175,8 @@ async fn show(visit: &Visit, repo: &str, path: &str, at: Option<String>, summary
         return Err(missing("There is no such file or folder."));
     }
     let wanted = path.to_owned();
-    match visit.git(&seen.record, move |snapshot| find(snapshot, &wanted, at.as_deref())).await? {
+    let shown_max = visit.limits().shown_file_size_max;
+    match visit.git(&seen.record, move |snapshot| find(snapshot, &wanted, at.as_deref(), shown_max)).await? {
         Found::Empty { branch, others } => {
             let frame = Frame::of_repo(visit, &seen, "Files", "");
             html(&EmptyPage {
@@ -197,7 +197,7 @@ pub(crate) fn is_clean(path: &str) -> bool {
     path.is_empty() || path.split('/').all(|part| !matches!(part, "" | "." | "..")) && !path.contains('\0')
 }
 
-fn find(snapshot: &Snapshot, path: &str, at: Option<&str>) -> Result<Found, Problem> {
+fn find(snapshot: &Snapshot, path: &str, at: Option<&str>, shown_max: u64) -> Result<Found, Problem> {
     let Some(revision) = revision::find(snapshot, at)? else {
         if !path.is_empty() {
             return Err(nothing_at(path));
@@ -213,7 +213,7 @@ fn find(snapshot: &Snapshot, path: &str, at: Option<&str>) -> Result<Found, Prob
     let tree = match &entry {
         None => revision.commit.tree,
         Some(entry) if entry.mode == Mode::Tree => entry.id,
-        Some(entry) => return read_file(snapshot, revision, menu, entry.clone()),
+        Some(entry) => return read_file(snapshot, revision, menu, entry.clone(), shown_max),
     };
     let mut entries = snapshot.entries(&tree)?;
     let cut = entries.len() > FOLDER_ROWS_MAX;
@@ -229,6 +229,7 @@ fn read_file(
     revision: Revision,
     menu: Vec<String>,
     entry: Entry,
+    shown_max: u64,
 ) -> Result<Found, Problem> {
     if entry.mode == Mode::Submodule {
         return Err(Problem::new(
@@ -242,8 +243,8 @@ fn read_file(
         ));
     }
     let bytes = snapshot.file_size(&entry)?;
-    let text = match bytes <= SHOWN_BYTES_MAX {
-        true => Some(snapshot.file(&entry, SHOWN_BYTES_MAX)?),
+    let text = match bytes <= shown_max {
+        true => Some(snapshot.file(&entry, shown_max)?),
         false => None,
     };
     Ok(Found::File(Box::new(File { revision, menu, entry, bytes, text })))

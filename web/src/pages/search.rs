@@ -1,7 +1,7 @@
 //! Searching a revision's files for a text. Reads the files themselves, within a time limit and saying so; for people
 //! who have signed in, since it costs more than other pages.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use askama::Template;
 use axum::extract::Path;
@@ -14,7 +14,7 @@ use super::files::{is_clean, shown_name};
 use super::frame::{Frame, html};
 use super::revision;
 use crate::api::Keys;
-use crate::limits::{SEARCH_BLOB_BYTES_MAX, SEARCH_BYTES_MAX, SEARCH_HITS_MAX, SEARCH_TIME};
+use crate::limits::{SEARCH_BLOB_BYTES_MAX, SEARCH_BYTES_MAX, SEARCH_HITS_MAX};
 use crate::link::Link;
 use crate::refusal::{Answer, invalid};
 use crate::visit::Visit;
@@ -69,10 +69,10 @@ pub(crate) async fn search(
             "Search for a shorter one.",
         ));
     }
-    let (q, at) = (keys.q.clone(), keys.at.clone());
+    let (q, at, time) = (keys.q.clone(), keys.at.clone(), visit.limits().search_timeout);
     let found = match keys.q.is_empty() {
         true => Found::default(),
-        false => visit.git(&seen.record, move |snapshot| find(snapshot, &q, at.as_deref())).await?,
+        false => visit.git(&seen.record, move |snapshot| find(snapshot, &q, at.as_deref(), time)).await?,
     };
     let (name, at) = (&seen.record.name, keys.at.filter(|at| !at.is_empty()));
     let files = found.files.into_iter().map(|(path, lines)| {
@@ -93,9 +93,9 @@ pub(crate) async fn search(
 }
 
 /// Files whose name holds the text come with no line; case matters only if the text has a capital.
-fn find(snapshot: &Snapshot, q: &str, at: Option<&str>) -> Result<Found, Problem> {
+fn find(snapshot: &Snapshot, q: &str, at: Option<&str>, time: Duration) -> Result<Found, Problem> {
     let Some(revision) = revision::find(snapshot, at)? else { return Ok(Found::default()) };
-    let deadline = Instant::now() + SEARCH_TIME;
+    let deadline = Instant::now() + time;
     let fold = !q.chars().any(char::is_uppercase);
     let mut found = Found { shown_at: revision.shown, ..Found::default() };
     snapshot.walk_files(&revision.commit.id, "", &mut |entry| {

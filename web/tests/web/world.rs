@@ -86,6 +86,7 @@ impl World {
         let repositories = Arc::new(Repositories::open(&folder.path().join("repos")).expect("a folder"));
         let operations = Arc::new(Fake::new(store.clone(), Arc::clone(&repositories)));
         let forge = Arc::new(Forge::new(slipway_forge::Parts {
+            limits: Arc::default(),
             store: store.clone(),
             repositories: Arc::clone(&repositories),
             acceptance: Arc::new(Acceptance::new(Arc::new(store.clone()), Arc::new(NoObjection), || NOW)),
@@ -93,6 +94,7 @@ impl World {
             clock: || NOW,
         }));
         let router = router(Parts {
+            limits: Arc::default(),
             forge,
             addresses: Addresses { http: http.into(), ssh: "127.0.0.1:2222".into() },
             version: "0.0.0-test",

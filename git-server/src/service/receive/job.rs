@@ -62,11 +62,12 @@ impl Job {
         let limits = &self.engine.limits;
         let limits = ReceiveLimits {
             pack_bytes_max: limits
-                .pack_bytes_max
+                .pack_size_max
                 .min(self.view.settings.receive.pack_bytes_max.unwrap_or(u64::MAX)),
-            objects_max: limits.objects_max,
-            object_bytes_max: limits.object_bytes_max,
-            depth_max: limits.delta_depth_max,
+            objects_max: u32::try_from(limits.pack_objects_max).unwrap_or(u32::MAX),
+            object_bytes_max: limits.object_size_max,
+            depth_max: u32::try_from(limits.delta_depth_max).unwrap_or(u32::MAX),
+            threads_max: limits.push_threads_max,
             ..ReceiveLimits::default()
         };
         let band = if self.push.quiet { SideBand::None } else { self.push.band };

@@ -1,25 +1,17 @@
-//! How much memory there is, and how much of it large objects may take.
+//! What the process may use of the machine: its processors, and its memory or what the control group leaves of it.
 
 use std::fs;
 use std::path::Path;
 
-/// What large objects of all pushes and reads get of all memory: one part in so many …
-const SHARE: u64 = 8;
-/// … but so many bytes at least and at most.
-const BYTES: std::ops::RangeInclusive<u64> = 32 << 20..=128 << 20;
+use slipway_core::limits::Machine;
 
-/// Gives large objects their part of the machine's memory, or of what the control group leaves the process of it.
-pub(crate) fn share_out() {
-    let part = part_of(available());
-    slipway_repository::set_memory_max(usize::try_from(part).unwrap_or(usize::MAX));
-    tracing::debug!(mib = part >> 20, "memory for large objects");
+/// The machine that this runs on.
+pub(crate) fn here() -> Machine {
+    let processors = std::thread::available_parallelism().map_or(2, |count| count.get() as u64);
+    Machine { processors, memory_bytes: memory() }
 }
 
-fn part_of(all: u64) -> u64 {
-    (all / SHARE).clamp(*BYTES.start(), *BYTES.end())
-}
-
-fn available() -> u64 {
+fn memory() -> u64 {
     let info = rustix::system::sysinfo();
     // As wide as the machine's words.
     #[allow(clippy::unnecessary_cast)]
@@ -54,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tightest_limit_counts_and_a_small_server_keeps_most_of_its_memory() {
+    fn the_tightest_limit_of_memory_counts() {
         let root = tempfile::tempdir().expect("temp");
         let put = |path: &str, text: &str| {
             let path = root.path().join(path);
@@ -67,7 +59,6 @@ mod tests {
         assert_eq!(limit_of(root.path(), "0::/elsewhere\n"), None);
         put("memory/c/memory.limit_in_bytes", "536870912\n");
         assert_eq!(limit_of(root.path(), "7:cpu,memory:/c\n2:pids:/c\n"), Some(512 << 20));
-        assert_eq!((part_of(1 << 30), part_of(u64::MAX), part_of(0)), (128 << 20, 128 << 20, 32 << 20));
-        assert!(available() > 0);
+        assert!(here().memory_bytes > 0 && here().processors > 0);
     }
 }
