@@ -116,7 +116,7 @@ pub(crate) const SSH_LISTS_WAIT: Duration = Duration::from_secs(1);
 pub(crate) const SSH_ID_BYTES_MAX: usize = 255;
 /// Longest packet in which it says what it offers, in bytes (RFC 4253, 6.1).
 pub(crate) const SSH_LISTS_BYTES_MAX: usize = 35_000;
-/// Key exchanges in finite fields under way at once: each costs milliseconds of a processor.
+/// Key exchanges in finite fields that are computed at once: each costs milliseconds of a processor.
 pub(crate) const SSH_FINITE_MAX: usize = 1;
 /// Lines a minute in the log about clients with which no algorithm is shared.
 pub(crate) const SSH_STRANGERS_TOLD_MAX: u32 = 30;

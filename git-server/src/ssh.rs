@@ -13,6 +13,7 @@ mod offer;
 mod session;
 mod strangers;
 mod stream;
+mod turns;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::greeting::first_words;

@@ -43,7 +43,7 @@ pub(crate) fn handshake(said: &[u8]) {
         )
     });
     let spoken = async {
-        let (config, _turn) = offer.to(&client_of(said)).await;
+        let (config, _turns) = offer.to(&client_of(said), Default::default()).await;
         let stream = tokio::io::join(Cursor::new(said.to_vec()), tokio::io::sink());
         if let Ok(running) = russh::server::run_stream(config, stream, Closed).await {
             // How it ends is the library's to say; that it ends is what counts.

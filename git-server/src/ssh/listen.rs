@@ -98,9 +98,9 @@ async fn connection(
     let gone = place.notice();
     let begun = async {
         let greeting = greet(&mut stream).await?;
-        let (config, turn) = offer.to(&greeting.client).await;
-        let session = Session::new(Arc::clone(&shared), Arc::clone(&watch), (peer.ip(), turn));
-        let stream = Cuttable::new(stream, (greeting.heard, greeting.said), &cut);
+        let (config, turns) = offer.to(&greeting.client, watch.exchanged()).await;
+        let session = Session::new(Arc::clone(&shared), Arc::clone(&watch), peer.ip());
+        let stream = Cuttable::new(stream, (greeting.heard, greeting.said), turns, &cut);
         russh::server::run_stream(config, stream, session).await
     };
     let running = tokio::select! {

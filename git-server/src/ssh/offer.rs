@@ -13,6 +13,7 @@
 //! change them, and every algorithm here is a strong one.
 
 use std::borrow::Cow;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,12 +21,13 @@ use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::server::Config;
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
 use slipway_core::Problem;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::HostKeys;
 use super::greeting::Client;
 use super::strangers::Strangers;
+use super::turns::Turns;
 use crate::limits::{SSH_CHANNEL_PACKETS, SSH_FINITE_MAX, SSH_PACKET_BYTES, SSH_WINDOW_BYTES};
 use crate::service::blocking;
 
@@ -90,13 +92,10 @@ impl Offer {
         }
     }
 
-    /// The way for that client, and its turn if the key exchange is a dear one: to be held until that is over.
-    pub(super) async fn to(&self, client: &Client) -> (Arc<Config>, Option<OwnedSemaphorePermit>) {
+    /// The way for that client, and the turns that it takes if the key exchange is a dear one, until that is over.
+    pub(super) async fn to(&self, client: &Client, over: Arc<AtomicBool>) -> (Arc<Config>, Option<Turns>) {
         let way = way(client, self.fast_aes);
-        let turn = match way.kex == FINITE {
-            true => Arc::clone(&self.finite).acquire_owned().await.ok(),
-            false => None,
-        };
+        let turns = (way.kex == FINITE).then(|| Turns::new(Arc::clone(&self.finite), over));
         if way.rsa_alone && !self.host_keys.has_rsa() {
             let keys = self.host_keys.clone();
             let made = blocking(move || keys.make_rsa().map_err(Problem::from)).await;
@@ -111,7 +110,7 @@ impl Offer {
             }
             false => Arc::new(config(&self.host_keys, &way, self.keepalive)),
         };
-        (config, turn)
+        (config, turns)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use russh::keys::{HashAlg, PublicKey};
@@ -11,7 +11,7 @@ use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Verif
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use slipway_forge::shares::Party;
 use slipway_forge::{Caller, Surface, sign_in};
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use tracing::{Instrument, debug};
 
 use super::channel::serve;
@@ -25,9 +25,16 @@ pub(super) struct Watch {
     signed_in: Notify,
     refused: Mutex<Option<(String, Vec<Arc<str>>)>>,
     channels: AtomicUsize,
+    /// The first key exchange is over: the client tries to sign in.
+    exchanged: Arc<AtomicBool>,
 }
 
 impl Watch {
+    /// Set once the first key exchange is over.
+    pub(super) fn exchanged(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.exchanged)
+    }
+
     /// Returns once somebody has signed in.
     pub(super) async fn signed_in(&self) {
         self.signed_in.notified().await;
@@ -78,18 +85,12 @@ pub(super) struct Session {
     peer: IpAddr,
     fingerprint: Option<Arc<str>>,
     commanded: HashSet<ChannelId>,
-    /// Held until the first key exchange is over.
-    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Session {
-    /// A client at that address, with its turn if it has to have one for the key exchange.
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        watch: Arc<Watch>,
-        (peer, turn): (IpAddr, Option<OwnedSemaphorePermit>),
-    ) -> Self {
-        Self { shared, watch, peer, fingerprint: None, commanded: HashSet::new(), turn }
+    /// A client at that address.
+    pub(super) fn new(shared: Arc<Shared>, watch: Arc<Watch>, peer: IpAddr) -> Self {
+        Self { shared, watch, peer, fingerprint: None, commanded: HashSet::new() }
     }
 
     /// Whose key it is. The login name does not matter: `git`, an id as on CodeCommit, or anything else.
@@ -117,7 +118,7 @@ impl Handler for Session {
     type Error = russh::Error;
 
     async fn auth_none(&mut self, _: &str) -> Result<Auth, Self::Error> {
-        self.turn = None;
+        self.watch.exchanged.store(true, Ordering::Relaxed);
         Ok(Auth::reject())
     }
 
@@ -126,12 +127,12 @@ impl Handler for Session {
         login: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Self::Error> {
-        self.turn = None;
+        self.watch.exchanged.store(true, Ordering::Relaxed);
         Ok(if self.owner_of(login, offer.public_key).await.is_some() { Auth::Accept } else { Auth::reject() })
     }
 
     async fn auth_publickey(&mut self, login: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        self.turn = None;
+        self.watch.exchanged.store(true, Ordering::Relaxed);
         let Some((fingerprint, caller)) = self.owner_of(login, key.public_key).await else {
             return Ok(Auth::reject());
         };

@@ -329,3 +329,43 @@ fn archives_are_gits_and_of_refs_alone() {
     let out = eve.try_git(&tree, &["archive", &format!("--remote={}", eve.ssh_url("app")), "main"]);
     assert!(!out.status.success());
 }
+
+/// Says that it can do nothing but the dear key exchange, and then nothing more.
+fn stalls_in_a_dear_exchange(address: std::net::SocketAddr) -> std::net::TcpStream {
+    use std::io::{Read, Write};
+    let list = |names: &str| [&(names.len() as u32).to_be_bytes()[..], names.as_bytes()].concat();
+    let mut payload = [&[20][..], &[7; 16]].concat();
+    let (mac, none) = ("hmac-sha2-256", "none");
+    let cipher = "aes128-ctr";
+    for names in
+        ["diffie-hellman-group14-sha256", "ssh-ed25519", cipher, cipher, mac, mac, none, none, "", ""]
+    {
+        payload.extend(list(names));
+    }
+    payload.extend([0; 5]);
+    let padding = 4 + (8 - (4 + 1 + payload.len() + 4) % 8) % 8;
+    let mut out = b"SSH-2.0-Staller\r\n".to_vec();
+    out.extend(((1 + payload.len() + padding) as u32).to_be_bytes());
+    out.push(padding as u8);
+    out.extend(payload);
+    out.extend(std::iter::repeat_n(0, padding));
+    // The beginning of what it would have to be answered with something computed.
+    out.extend([0, 0, 1, 12, 6, 30]);
+    let mut stream = std::net::TcpStream::connect(address).expect("connected");
+    stream.write_all(&out).expect("sent");
+    let mut first = [0; 8];
+    stream.read_exact(&mut first).expect("greeted");
+    stream
+}
+
+#[test]
+fn who_stalls_in_a_dear_key_exchange_keeps_nobody_from_another() {
+    let server = Server::start();
+    let ann = server.person("ann", true);
+    let _stalled: Vec<_> = (0..20).map(|_| stalls_in_a_dear_exchange(server.ssh)).collect();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let begun = std::time::Instant::now();
+    let got = agreed(&ann, &["KexAlgorithms=diffie-hellman-group14-sha256"]);
+    assert!(got.starts_with("diffie-hellman-group14-sha256 "), "{got}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+}
