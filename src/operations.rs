@@ -229,6 +229,10 @@ impl Outside for ServerOperations {
         self.readiness.check(&self.rooms, &self.data)
     }
 
+    fn warnings(&self) -> Vec<String> {
+        self.backups.as_ref().and_then(|(_, schedule)| schedule.overdue()).into_iter().collect()
+    }
+
     async fn doctor(&self) -> Vec<Check> {
         let (readiness, rooms, data) = (self.readiness.clone(), self.rooms.clone(), self.data.clone());
         let ready = blocking(move || Ok(readiness.checks(&rooms, &data))).await;

@@ -86,6 +86,11 @@ pub trait Outside: Send + Sync + 'static {
         Ok(())
     }
 
+    /// What somebody should look at although pushes can be taken: sentences that anybody may read.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// A backup of everything but what `known` says is known; with `keys` the server's keys are in it.
     fn back_up(
         &self,

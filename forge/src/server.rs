@@ -33,17 +33,23 @@ pub async fn examine(
     forge.outside.examine(after, repair).await
 }
 
-/// `Ok` if requests can be served and pushes be taken. Everybody may ask.
+/// `Ok` if requests can be served and pushes be taken, with what should be looked at all the same. Everybody may ask.
 ///
 /// # Errors
 /// What stands in the way.
-pub async fn ready(forge: &Forge) -> Result<(), Problem> {
+pub async fn ready(forge: &Forge) -> Result<Vec<String>, Problem> {
     let (store, outside) = (forge.store.clone(), forge.outside.clone());
     blocking(move || {
         store.repo(RepoId(0))?;
-        outside.check_ready()
+        outside.check_ready()?;
+        Ok(outside.warnings())
     })
     .await
+}
+
+/// What should be looked at, in sentences: a backup that is overdue.
+pub fn warnings(forge: &Forge) -> Vec<String> {
+    forge.outside.warnings()
 }
 
 /// All figures in Prometheus' text format. They name no repository and no person, and are still the server's business:

@@ -35,6 +35,8 @@ pub(crate) struct Schedule {
 struct State {
     /// The moment of the last one that succeeded, in milliseconds since 1970.
     last: Option<u64>,
+    /// When the schedule began.
+    begun: Option<u64>,
     /// Of the last one of this life: how long it took, how much there is, how much of it was new.
     took: Duration,
     bytes: u64,
@@ -78,6 +80,7 @@ impl Schedule {
 
     fn run(&self, parts: &Parts, to: &Path, times: Times) {
         self.state().last = newest(to);
+        self.state().begun = Some(now().0);
         let mut due = times.next(self.state().last, now().0).max(now().0 + ms(START_DELAY));
         while self.sleep_until(due) {
             self.state().running = true;
@@ -157,6 +160,20 @@ impl Schedule {
         state.last
     }
 
+    /// A sentence for everybody where the last one that succeeded is older than twice the schedule; none may be as old as the
+    /// server's start is long ago.
+    pub(crate) fn overdue(&self) -> Option<String> {
+        self.settings.to.as_ref()?;
+        let patience = self.settings.times().ok()?.patience();
+        let state = self.state();
+        let since = state.last.or(state.begun)?;
+        let age = Duration::from_millis(now().0.saturating_sub(since));
+        (age > patience).then(|| match state.last {
+            Some(_) => format!("The last backup that succeeded was made {} hours ago.", age.as_secs() / 3600),
+            None => "No backup has succeeded yet, and one is long due.".to_owned(),
+        })
+    }
+
     /// What the doctor says; nothing where there is no schedule.
     pub(crate) fn check(&self) -> Option<Check> {
         let to = self.settings.to.as_ref()?;
@@ -185,8 +202,15 @@ impl Schedule {
         if self.settings.to.is_none() {
             return;
         }
+        let overdue = self.overdue().is_some();
         let state = self.state();
         for (name, kind, help, value) in [
+            (
+                "overdue",
+                "gauge",
+                "1 if the last one that succeeded is older than twice the schedule.",
+                u64::from(overdue),
+            ),
             (
                 "last_success_seconds",
                 "gauge",
@@ -230,4 +254,34 @@ fn newest(to: &Path) -> Option<u64> {
 
 fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_that_is_older_than_twice_its_schedule_is_told_of() {
+        let settings: Backups = toml::from_str("to = \"/backups\"\nevery = \"6h\"").expect("valid");
+        let schedule = Schedule::new(settings);
+        let ago = |hours: u64| Some(now().0 - hours * 3_600_000);
+        let overdue = |last: Option<u64>, begun: Option<u64>| {
+            let mut state = schedule.state();
+            (state.last, state.begun) = (last, begun);
+            drop(state);
+            let mut figures = String::new();
+            schedule.figures(&mut figures);
+            let told = schedule.overdue();
+            let figure = format!("slipway_backup_overdue {}\n", u8::from(told.is_some()));
+            assert!(figures.contains(&figure), "{figures}");
+            told
+        };
+        assert_eq!(overdue(None, None), None, "it has not begun");
+        assert_eq!(overdue(ago(12), ago(100)), None);
+        let told = overdue(ago(14), ago(1)).expect("overdue");
+        assert_eq!(told, "The last backup that succeeded was made 14 hours ago.");
+        assert_eq!(overdue(None, ago(12)), None, "the first may take its time");
+        assert!(overdue(None, ago(14)).expect("overdue").starts_with("No backup has succeeded"));
+        assert_eq!(Schedule::new(Backups::default()).overdue(), None, "there is no schedule");
+    }
 }

@@ -87,9 +87,10 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-async fn readyz(visit: Visit) -> Answer<&'static str> {
-    server::ready(visit.forge()).await?;
-    Ok("ready\n")
+async fn readyz(visit: Visit) -> Answer<String> {
+    let warnings = server::ready(visit.forge()).await?;
+    let lines = warnings.iter().map(|warning| format!("warning: {warning}\n"));
+    Ok(std::iter::once("ready\n".to_owned()).chain(lines).collect())
 }
 
 async fn metrics(visit: Visit) -> Answer<Response> {

@@ -23,6 +23,7 @@ use crate::visit::Visit;
 struct AdminPage {
     frame: Frame,
     said: Option<String>,
+    warnings: Vec<String>,
     users: Vec<(User, Moment)>,
     registries: Vec<Registry>,
     clusters: Vec<Cluster>,
@@ -52,6 +53,7 @@ async fn page(visit: &Visit, said: Option<String>) -> Answer<Response> {
     html(&AdminPage {
         frame: Frame::new(visit, "Administration"),
         said,
+        warnings: server::warnings(visit.forge()),
         users: users.collect(),
         registries,
         clusters,
