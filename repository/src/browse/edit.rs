@@ -55,7 +55,7 @@ pub(crate) struct Words<'a> {
     pub(crate) committer: &'a Signature,
 }
 
-/// A commit and what it needs that is not there yet.
+/// A commit and what was made for it.
 pub(crate) struct Made {
     pub(crate) commit: Oid,
     /// As a pack, ready to be received.
@@ -236,7 +236,8 @@ impl Maker<'_> {
         let id = gix::objs::compute_hash(hash_kind(self.format), gix_kind, &data)
             .map_err(|e| broken(format!("the content cannot be stored: {e}")))?;
         let id = Oid::from_bytes(id.as_bytes()).ok_or_else(|| broken("the hash has no name here".into()))?;
-        if self.packed.insert(id) && (kind == Kind::Commit || self.objects.header(&id)?.is_none()) {
+        // What lies here already may lead nowhere: of an attempt that a crash cut off once its objects were here, no ref tells.
+        if self.packed.insert(id) {
             self.pack.add(kind, &data)?;
         }
         Ok(id)

@@ -171,14 +171,14 @@ fn paths_that_no_tree_may_hold_are_refused() {
 }
 
 #[test]
-fn only_new_objects_are_packed() {
+fn what_is_made_is_packed_and_nothing_else() {
     let lab = Lab::new();
     let base = lab.import(&[("100644", "d/x", "one"), ("100644", "y", "two")]);
     let who = Signature { name: "J".into(), email: String::new(), at_ms: 0, offset_minutes: 0 };
     let words = Words { message: "m", author: &who, committer: &who };
-    // A second file of a known content: root tree and commit are new, nothing else.
+    // A second file of a known content: root tree, commit and, though it is known, the content.
     let made = make(lab.snapshot().as_ref(), ObjectFormat::Sha1, Some(&base), &[write("z", "one")], &words);
-    assert_eq!(made.expect("made").pack[8..12], [0, 0, 0, 2]);
+    assert_eq!(made.expect("made").pack[8..12], [0, 0, 0, 3]);
 }
 
 #[test]

@@ -57,6 +57,10 @@ fn a_commit_of_our_own_is_in_quarantine_until_it_is_published() {
     assert_eq!(repository.snapshot().unwrap().commit(&id).unwrap(), None);
     drop(received);
     assert_eq!(all_objects(&wild.path).len(), before, "what is dropped is gone");
+    // As where a crash comes between: the objects are here, and no ref leads to them. The same can be made again.
+    let (_, mut cut_off) = repository.commit(Some(&parent), &edits, "Cut off", &who, &who).unwrap();
+    cut_off.publish().unwrap();
+    drop(cut_off);
     let (again, mut received) = repository.commit(Some(&parent), &edits, "Deploy x", &who, &who).unwrap();
     assert_eq!(again, id);
     received.publish().unwrap();
