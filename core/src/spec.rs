@@ -4,19 +4,22 @@
 
 use std::collections::BTreeMap;
 
-use globset::{GlobBuilder, GlobMatcher};
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::Deserialize;
 
-use crate::git::RefName;
-use crate::limits::{DEPLOY_TARGETS_MAX, IMAGE_TAGS_MAX, PATTERNS_SAID_MAX};
+use crate::limits::{DEPLOY_TARGETS_MAX, IMAGE_TAGS_MAX};
 use crate::name::RepoName;
-use crate::nearest::nearest;
-use crate::problem::{Problem, ProblemKind};
 
+mod error;
+mod on;
 mod schema;
+mod test;
 mod values;
+pub use self::error::SpecError;
+use self::error::{at, find_key, suggest};
+pub use self::on::{OnSpec, Pattern};
 pub use self::schema::schema;
-use self::values::{duration_ms, size_bytes};
+pub use self::test::{Network, Test, TestSpec};
+use self::values::duration_ms;
 pub use self::values::{image_tags, parse_duration_ms, parse_size_bytes};
 
 /// The whole file.
@@ -52,64 +55,6 @@ pub struct BuildSpec {
     pub on: OnSpec,
 }
 
-/// `[build] on`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct OnSpec {
-    /// Branch patterns; absent is the default branch.
-    pub branches: Option<Vec<Pattern>>,
-    /// Tag patterns; absent is none.
-    pub tags: Vec<Pattern>,
-    /// Path patterns, the last match wins, `!` negates; absent is everything.
-    pub paths: Vec<Pattern>,
-}
-
-/// `[test]`: at most one of `target`, `run` and `shell`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TestSpec {
-    /// A Dockerfile stage whose build is the test.
-    pub target: Option<String>,
-    /// A command in the built image.
-    pub run: Option<Vec<String>>,
-    /// A line for the built image's `/bin/sh`.
-    pub shell: Option<String>,
-    /// `none`, `internal` or `bridge`.
-    pub network: Network,
-    /// Memory for the test, in bytes.
-    #[serde(rename = "memory", deserialize_with = "size_bytes")]
-    pub memory_bytes: u64,
-    /// Processors for the test.
-    pub cpus: f64,
-    /// Time for the test.
-    #[serde(rename = "timeout", deserialize_with = "duration_ms")]
-    pub timeout_ms: u64,
-}
-
-/// What network a test container has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Network {
-    /// Loopback only.
-    #[default]
-    None,
-    /// One that leads nowhere: no other machine, and not this one.
-    Internal,
-    /// The engine's bridge.
-    Bridge,
-}
-
-impl Network {
-    /// Its name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Internal => "internal",
-            Self::Bridge => "bridge",
-        }
-    }
-}
-
 /// `[push]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -139,25 +84,6 @@ fn here() -> String {
     ".".into()
 }
 
-/// One test as it is carried out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Test {
-    /// Nothing is declared.
-    None,
-    /// Build this stage.
-    Target(String),
-    /// Run this in the built image.
-    Run(Vec<String>),
-}
-
-/// A glob pattern of slipway.toml, `!` before it negates.
-#[derive(Clone, Debug)]
-pub struct Pattern {
-    matcher: GlobMatcher,
-    negated: bool,
-    text: String,
-}
-
 impl Default for BuildSpec {
     fn default() -> Self {
         Self {
@@ -171,133 +97,9 @@ impl Default for BuildSpec {
     }
 }
 
-impl Default for TestSpec {
-    fn default() -> Self {
-        Self {
-            target: None,
-            run: None,
-            shell: None,
-            network: Network::None,
-            memory_bytes: 1 << 30,
-            cpus: 2.0,
-            timeout_ms: 10 * 60_000,
-        }
-    }
-}
-
 impl Default for PushSpec {
     fn default() -> Self {
         Self { tags: vec!["{sha}".into(), "latest".into()] }
-    }
-}
-
-impl TestSpec {
-    /// The test to carry out.
-    pub fn test(&self) -> Test {
-        if let Some(target) = &self.target {
-            return Test::Target(target.clone());
-        }
-        if let Some(argv) = &self.run {
-            return Test::Run(argv.clone());
-        }
-        match &self.shell {
-            Some(line) => Test::Run(vec!["/bin/sh".into(), "-ec".into(), line.clone()]),
-            None => Test::None,
-        }
-    }
-}
-
-impl OnSpec {
-    /// True if a push to `name` builds.
-    pub fn matches_ref(&self, name: &RefName, default_branch: &RefName) -> bool {
-        if let Some(branch) = name.as_branch() {
-            return match &self.branches {
-                None => name == default_branch,
-                Some(patterns) => last_match(patterns, branch),
-            };
-        }
-        name.as_tag().is_some_and(|tag| last_match(&self.tags, tag))
-    }
-
-    /// Why a push to `name`, which [`OnSpec::matches_ref`] leaves out, does not build.
-    pub fn why_not(&self, name: &RefName, default_branch: &RefName) -> String {
-        let (kind, patterns) = match (name.as_branch(), &self.branches) {
-            (Some(_), None) => {
-                return format!(
-                    "not the default branch ({} builds; [build] on in slipway.toml can name others)",
-                    default_branch.short()
-                );
-            }
-            (Some(_), Some(patterns)) => ("branches", patterns),
-            (None, _) if name.as_tag().is_some() => ("tags", &self.tags),
-            (None, _) => return "only branches and tags are built".into(),
-        };
-        if patterns.is_empty() {
-            return format!("no {kind} are built unless [build] on in slipway.toml names them");
-        }
-        let mut said: Vec<String> = patterns.iter().take(PATTERNS_SAID_MAX).map(Pattern::said).collect();
-        if patterns.len() > said.len() {
-            said.push("…".into());
-        }
-        format!("not among the {kind} that slipway.toml builds ({})", said.join(", "))
-    }
-
-    /// True if no `paths` are given.
-    pub fn all_paths(&self) -> bool {
-        self.paths.is_empty() || self.paths.iter().all(|p| !p.negated && p.text == "**")
-    }
-
-    /// True if a change of `path` builds.
-    pub fn matches_path(&self, path: &str) -> bool {
-        self.all_paths() || last_match(&self.paths, path)
-    }
-}
-
-impl Pattern {
-    /// As it was written, cut to what fits into a sentence.
-    fn said(&self) -> String {
-        let text: String = self.text.chars().take(40).collect();
-        if self.negated { format!("!{text}") } else { text }
-    }
-}
-
-fn last_match(patterns: &[Pattern], text: &str) -> bool {
-    patterns.iter().rev().find(|p| p.matcher.is_match(text)).is_some_and(|p| !p.negated)
-}
-
-impl<'de> Deserialize<'de> for Pattern {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let (negated, glob) = text.strip_prefix('!').map_or((false, text.as_str()), |rest| (true, rest));
-        let matcher = GlobBuilder::new(glob)
-            .literal_separator(true)
-            .build()
-            .map_err(|e| de::Error::custom(format!("{text:?} is not a pattern: {}", e.kind())))?
-            .compile_matcher();
-        Ok(Self { matcher, negated, text: glob.to_owned() })
-    }
-}
-
-/// What is wrong with a slipway.toml, and where.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("slipway.toml:{line}:{column}: {message}")]
-pub struct SpecError {
-    /// Line, from 1.
-    pub line: usize,
-    /// Column in characters, from 1.
-    pub column: usize,
-    /// What is wrong.
-    pub message: String,
-}
-
-/// With a full stop, unless a mark ends it already ("did you mean `test`?").
-fn sentence(text: &str) -> String {
-    if text.ends_with(['?', '!', '.']) { text.to_owned() } else { format!("{text}.") }
-}
-
-impl From<SpecError> for Problem {
-    fn from(e: SpecError) -> Self {
-        Problem::new(ProblemKind::Invalid, sentence(&e.to_string()), "Mend slipway.toml and push again.")
     }
 }
 
@@ -373,45 +175,10 @@ fn check_path(key: &'static str, path: &str) -> Result<(), (&'static str, String
     Ok(())
 }
 
-fn at(text: &str, offset: usize, message: String) -> SpecError {
-    let before = text.get(..offset).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-    SpecError {
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
-        message: message.lines().next().unwrap_or_default().to_owned(),
-    }
-}
-
-/// Where a key stands, for rules that look at values together.
-fn find_key(text: &str, key: &str) -> usize {
-    let mut offset = 0;
-    for line in text.split_inclusive('\n') {
-        let trimmed = line.trim_start().trim_start_matches('[');
-        if trimmed.starts_with(key) {
-            return offset + (line.len() - line.trim_start().len());
-        }
-        offset += line.len();
-    }
-    0
-}
-
-/// Adds the nearest known key to serde's "unknown field `x`, expected one of `a`, `b`".
-fn suggest(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    if !message.starts_with("unknown field") {
-        return message.to_owned();
-    }
-    let Some(wrong) = quoted.next() else { return message.to_owned() };
-    match nearest(wrong, quoted) {
-        Some(known) => format!("unknown key `{wrong}`; did you mean `{known}`?"),
-        None => message.replacen("unknown field", "unknown key", 1),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::git::RefName;
 
     fn error(text: &str) -> String {
         Spec::parse(text.as_bytes()).expect_err("must be refused").to_string()
