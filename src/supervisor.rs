@@ -44,11 +44,13 @@ impl Supervisor {
     pub(crate) fn new(store: &Store, workers: Workers) -> Self {
         let changes = Changes::default();
         let Workers { node, builds, deploys, deliveries, limits } = workers;
+        let of_builds = Rules::new(&node, limits.builds_max);
+        let of_builds = Rules { slots_each: limits.builds_per_repo_max, ..of_builds };
         let records = Arc::new(InStore(store.clone()));
         let deliveries = desk(records, deliveries, &changes, Rules::new(&node, limits.deliveries_max));
         let records = Arc::new(Told { store: store.clone(), deliveries: deliveries.clone() });
         Self {
-            builds: desk(records.clone(), builds, &changes, Rules::new(&node, limits.builds_max)),
+            builds: desk(records.clone(), builds, &changes, of_builds),
             deploys: desk(records, deploys, &changes, Rules::new(&node, limits.deploys_max)),
             deliveries,
             changes,

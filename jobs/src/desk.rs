@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use slipway_core::run::{Machine, Signal, Standing, State, WorkId};
 use slipway_core::{Problem, RepoId};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::lanes::Lanes;
 use crate::limits::{CUT_MAX, LEASE};
 use crate::ports::{Changes, Hands, Records};
+use crate::slots::Slots;
 use crate::task::Task;
 use crate::{blocking, now};
 
@@ -22,6 +22,8 @@ pub struct Rules {
     pub node: String,
     /// How many are under way at once.
     pub slots: usize,
+    /// How many of them one repository has at most.
+    pub slots_each: usize,
     /// How long a lease lives that is not renewed.
     pub lease: Duration,
 }
@@ -29,7 +31,7 @@ pub struct Rules {
 impl Rules {
     /// The usual ones.
     pub fn new(node: &str, slots: usize) -> Self {
-        Self { node: node.to_owned(), slots, lease: LEASE }
+        Self { node: node.to_owned(), slots, slots_each: slots, lease: LEASE }
     }
 }
 
@@ -59,7 +61,7 @@ pub(crate) struct Inner<W: Machine> {
     pub(crate) hands: Arc<dyn Hands<W>>,
     pub(crate) changes: Changes,
     pub(crate) rules: Rules,
-    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) slots: Slots,
     lanes: Mutex<Lanes<W>>,
     tasks: TaskTracker,
     /// Cancelled once work may begin.
@@ -80,7 +82,7 @@ impl<W: Machine> Desk<W> {
             records,
             hands,
             changes,
-            slots: Arc::new(Semaphore::new(rules.slots)),
+            slots: Slots::new(rules.slots, rules.slots_each),
             rules,
             lanes: Mutex::default(),
             tasks: TaskTracker::new(),

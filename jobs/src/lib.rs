@@ -11,6 +11,7 @@ mod desk;
 mod lanes;
 pub mod limits;
 mod ports;
+mod slots;
 mod task;
 
 use std::time::SystemTime;
@@ -18,7 +19,7 @@ use std::time::SystemTime;
 use slipway_core::{Problem, ProblemKind, UnixMillis};
 
 pub use self::desk::{Desk, Parts, Rules};
-pub use self::ports::{Changes, Hands, Kept, Notice, Progress, Records};
+pub use self::ports::{Changes, Hands, Kept, Notice, Progress, Rank, Records};
 
 /// The moment that everything which happens now is recorded with.
 pub fn now() -> UnixMillis {

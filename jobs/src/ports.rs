@@ -32,10 +32,26 @@ pub trait Hands<W: Machine>: Send + Sync + 'static {
     /// The work is over and recorded: clean up after it.
     async fn finish(&self, _: &W) {}
 
+    /// How soon it comes, asked when its turn in its lane has come.
+    async fn rank(&self, _: &W) -> Rank {
+        Rank::Then
+    }
+
     /// How long an effect may take to end once it is told to stop.
     fn stop_grace(&self) -> Duration {
         STOP_GRACE
     }
+}
+
+/// How soon work comes once it has its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// At once: it is short, and takes no place.
+    Now,
+    /// Before what else the same repository has waiting.
+    First,
+    /// In order.
+    Then,
 }
 
 /// What became of a record that was to be written.

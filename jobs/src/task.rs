@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_core::run::{Machine, Next, Signal, Standing, State};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::Inner;
 use crate::lanes::Seat;
 use crate::limits::{CUT_EFFECT_MAX, PROGRESS_MAX, RECORD_PAUSE_MAX, RECORD_PAUSE_MIN};
-use crate::ports::Kept;
+use crate::ports::{Kept, Rank};
+use crate::slots::Slot;
 use crate::{blocking, now};
 
 /// One piece of work under way on this node.
@@ -20,7 +21,7 @@ pub(crate) struct Task<W: Machine> {
     work: W,
     seat: Seat,
     /// Held while it runs.
-    slot: Option<OwnedSemaphorePermit>,
+    slot: Option<Slot>,
     /// What the last step asked for.
     next: Next<W::Effect>,
     /// Whether this task holds the lease.
@@ -66,11 +67,14 @@ impl<W: Machine> Task<W> {
 
     /// Waits until it may go on: the gate, its turn, a free place. Then that is `signal`, or what came before.
     async fn ready(&mut self, signal: Signal) -> Result<W::Input, Leave> {
-        let (desk, turn) = (self.desk.clone(), self.seat.turn.clone());
+        let (desk, turn, work) = (self.desk.clone(), self.seat.turn.clone(), self.work.clone());
         let place = async move {
             desk.gate.cancelled().await;
             turn.cancelled().await;
-            desk.slots.clone().acquire_owned().await.ok()
+            match desk.hands.rank(&work).await {
+                Rank::Now => None,
+                rank => desk.slots.take(work.id().repo, rank).await,
+            }
         };
         tokio::select! {
             biased;

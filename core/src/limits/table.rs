@@ -258,6 +258,8 @@ limits! {
     "Builds" {
         /// Builds at once.
         builds_max: Count = Fixed(2), (1..=64);
+        /// Builds of one repository at once.
+        builds_per_repo_max: Count = Fixed(64), (1..=64);
         /// Largest build context.
         build_context_size_max: Size = Fixed(4 * GIB), (MIB..=TIB);
         /// Most files in it.

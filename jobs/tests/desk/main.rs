@@ -159,6 +159,20 @@ async fn no_more_run_than_there_are_slots() {
 }
 
 #[tokio::test]
+async fn many_of_one_repository_keep_one_of_another_waiting_for_one_place_alone() {
+    let world = World::new(Script { pause: Duration::from_millis(40), ..Script::default() });
+    for number in 1..=50 {
+        let lane: &'static str = Box::leak(format!("lane {number}").into_boxed_str());
+        world.order(number, |errand| errand.lane = lane);
+    }
+    world.order(51, |errand| (errand.repo, errand.lane) = (RepoId(2), "other"));
+    world.becomes(51, ErrandState::Done).await;
+    let begun: Vec<String> = world.script.log().into_iter().filter(|line| line.starts_with("do")).collect();
+    let at = begun.iter().position(|line| line == "do 51.0").expect("it was done");
+    assert!(at < 5, "two were under way, and the next place was its: {begun:?}");
+}
+
+#[tokio::test]
 async fn those_of_one_lane_come_one_after_the_other_in_their_order() {
     let world = World::new(Script { pause: Duration::from_millis(3), ..Script::default() });
     for number in 1..=20 {
