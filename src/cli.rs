@@ -17,6 +17,7 @@ mod repos;
 mod request;
 mod run;
 mod targets;
+mod wait;
 mod webhooks;
 
 pub(crate) use self::backups::{Backup, BackupVerb, Restore, full as full_backup};
@@ -139,6 +140,15 @@ pub(crate) enum Verb {
     Restore(Restore),
     /// Print all records as lines of JSON, without secrets
     Export,
+    /// Check slipway.toml of a work tree, in the words of a push
+    Check {
+        /// The root of the work tree
+        #[arg(default_value = ".")]
+        folder: std::path::PathBuf,
+        /// Print the JSON Schema of slipway.toml instead
+        #[arg(long)]
+        schema: bool,
+    },
     /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
     /// Serve fetches of one repository folder on standard input and output, as git-upload-pack does

@@ -13,6 +13,7 @@ use slipway_git_server::PipeService;
 
 mod app;
 mod backup;
+mod check;
 mod cli;
 mod config;
 mod data;
@@ -104,6 +105,13 @@ async fn carry_out(cli: Cli) -> Result<bool, Problem> {
         }
         Verb::UploadPack(flags) => plumbing::serve(PipeService::UploadPack, flags).await,
         Verb::ReceivePack(flags) => plumbing::serve(PipeService::ReceivePack, flags).await,
+        Verb::Check { schema: true, .. } => {
+            let schema = slipway_core::spec::schema();
+            cli::Out::write(&mut StandardOutput, schema.as_bytes()).await.map(|()| true)
+        }
+        Verb::Check { folder, .. } => {
+            cli::Out::write(&mut StandardOutput, check::run(&folder)?.as_bytes()).await.map(|()| true)
+        }
         Verb::Completions { shell } => {
             // Written in one go: the generator itself would panic on a reader that leaves (`| head`).
             let mut script = Vec::new();

@@ -12,6 +12,7 @@ use futures_util::stream::{self, BoxStream};
 use slipway_backup::Known;
 use slipway_core::accept::{Dispatch as _, Orders};
 use slipway_core::build::Build;
+use slipway_core::moving::Name;
 use slipway_core::run::{Kind, WorkId};
 use slipway_core::target::{Cluster, Registry};
 use slipway_core::{
@@ -123,7 +124,14 @@ impl Outside for ServerOperations {
     }
 
     fn bump_message(&self, source: &RepoName, build: &Build, target: &str) -> String {
-        slipway_hooks::bump::message(source, &build.commit, build.number, target)
+        let name = Name::Deploy(target.to_owned());
+        match (build.promotes(), build.promoter(&name)) {
+            (Some(of), Some(by)) => {
+                let numbers = (of, build.number);
+                slipway_hooks::bump::promotion_message(source, &build.commit, numbers, target, by)
+            }
+            _ => slipway_hooks::bump::message(source, &build.commit, build.number, target),
+        }
     }
 
     async fn diff(&self, repo: RepoId) -> Result<String, Problem> {

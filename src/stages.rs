@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use slipway_core::accept::RefStore as _;
 use slipway_core::build::{Build, Effect, Input};
 use slipway_core::run::{Failure, FailureClass};
 use slipway_core::target::RepoRecord;
 use slipway_core::{Problem, ProblemKind};
-use slipway_forge::{Forge, bump, moving};
+use slipway_forge::Forge;
 use slipway_hooks::{HookError, Job, RegistryTarget};
-use slipway_jobs::{Hands, Progress};
+use slipway_jobs::{Hands, Progress, Rank};
 use tokio_util::sync::CancellationToken;
 
 use crate::rooms::Rooms;
 use crate::supervisor::blocking;
 
+mod moves;
 mod permit;
 
 /// Builds on the Docker Engine.
@@ -43,6 +45,15 @@ impl Hands<Build> for EngineBuilds {
             Ok(input) => input,
             Err(failure) => Input::Failed(failure),
         }
+    }
+
+    async fn rank(&self, build: &Build) -> Rank {
+        if build.promotes().is_some() {
+            return Rank::Now;
+        }
+        let (rooms, repo) = (self.rooms.clone(), build.repo);
+        let default = blocking(move || rooms.repositories.get(repo)?.default_branch()).await;
+        if default.is_ok_and(|name| name == build.ref_name) { Rank::First } else { Rank::Then }
     }
 
     async fn conclude(&self, build: &Build) {
@@ -103,6 +114,7 @@ impl EngineBuilds {
                 Err(error) => lost_or(error),
             },
             Effect::PushImage { image } => self.push(&record, &job, image, stop).await?,
+            Effect::MoveTags => self.move_tags(&record, &job, stop).await?,
             Effect::BumpManifest { target } => self.bump(record, &job, target).await?,
         };
         job.log.flush().await;
@@ -136,71 +148,6 @@ impl EngineBuilds {
         })?;
         let job = Job { repo: record.name.clone(), build, snapshot, log, logins, permit };
         Ok((record, job))
-    }
-
-    async fn push(
-        &self,
-        record: &RepoRecord,
-        job: &Job,
-        image: &str,
-        stop: &CancellationToken,
-    ) -> Result<Input, Failure> {
-        let Some(target) = job.logins.first() else {
-            let what = format!("{} is not bound to a registry any more.", record.name);
-            let cure = format!("Bind it: slipway bind {} --registry NAME", record.name);
-            return Err(failed(FailureClass::Policy, Problem::new(ProblemKind::Denied, what, cure)));
-        };
-        let hooks = &self.rooms.hooks;
-        let pushed = if let Some(why) = self.stays(record, &job.build).await? {
-            job.log.line(&format!("{why}: only this commit's own tags are pushed")).await;
-            hooks.push_overtaken(job, image, target, stop).await
-        } else {
-            hooks.push_image(job, image, target, stop).await
-        };
-        Ok(pushed.map_or_else(lost_or, Input::Pushed))
-    }
-
-    /// Why `latest` and the manifests stay where they are, and this build only adds its commit's tags.
-    async fn stays(&self, record: &RepoRecord, build: &Build) -> Result<Option<String>, Failure> {
-        let (forge, record, build) = (self.forge.clone(), record.clone(), build.clone());
-        let look = blocking(move || moving::why_not(&forge, &record, &build));
-        look.await.map_err(|problem| failed(FailureClass::Infra, problem))
-    }
-
-    async fn bump(&self, record: RepoRecord, job: &Job, target: &str) -> Result<Input, Failure> {
-        job.log.stage(slipway_core::build::Stage::Bump).await;
-        if let Some(why) = self.stays(&record, &job.build).await? {
-            job.log.line(&format!("[deploy.{target}]: {why}; left as it is")).await;
-            return Ok(Input::Bumped { target: target.to_owned(), commit: None, event: None });
-        }
-        let (forge, build, name) = (self.forge.clone(), job.build.clone(), target.to_owned());
-        let done = blocking(move || bump::bump(&forge, &record, &build, &name)).await.map_err(|problem| {
-            let class = match problem.kind {
-                ProblemKind::Invalid | ProblemKind::NotFound => FailureClass::User,
-                ProblemKind::Denied => FailureClass::Policy,
-                _ => FailureClass::Infra,
-            };
-            failed(class, problem)
-        });
-        let (commit, event) = match done {
-            Ok(done) => done,
-            Err(failure) => {
-                job.log.line(&format!("[deploy.{target}]: {}", failure.problem)).await;
-                return Err(failure);
-            }
-        };
-        let manifests =
-            job.build.bumps.iter().find(|b| b.target == target).map(|b| b.repo.as_str()).unwrap_or_default();
-        let line = match &commit {
-            Some(commit) => format!(
-                "[deploy.{target}]: {manifests} {} pins the digest: {}/{manifests}/commit/{commit}",
-                commit.short(),
-                self.base_url
-            ),
-            None => format!("[deploy.{target}]: {manifests} has the digest already"),
-        };
-        job.log.line(&line).await;
-        Ok(Input::Bumped { target: target.to_owned(), commit, event })
     }
 }
 

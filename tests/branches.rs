@@ -198,6 +198,10 @@ fn a_push_that_starts_nothing_says_why_and_whoever_waits_is_never_told_all_done(
     ann.git(&tree, &["remote", "add", "origin", &ann.ssh_url("app")]);
     let told = push(&ann, &tree, &["-o", "wait", "origin", "main"]);
     assert!(told.contains("verdict: nothing was started: no build of main: no Dockerfile"), "{told}");
+    ann.commit(&tree, &[("svc/Dockerfile", "FROM scratch\n")], "A folder");
+    let told = push(&ann, &tree, &["-o", "wait", "origin", "main"]);
+    assert!(told.contains("no Dockerfile, but svc/Dockerfile: say context = \"svc\""), "{told}");
+    ann.git(&tree, &["rm", "-q", "svc/Dockerfile"]);
     ann.commit(&tree, &[DOCKERFILE], "Build it [ci skip]");
     let told = push(&ann, &tree, &["origin", "main"]);
     assert!(told.contains("no build of main: skipped by [ci skip]"), "{told}");
@@ -209,6 +213,11 @@ fn a_push_that_starts_nothing_says_why_and_whoever_waits_is_never_told_all_done(
     let told = push(&ann, &tree, &["-o", "wait", "origin", ":dev"]);
     assert!(told.contains("nothing was started: what is deleted is neither built nor deployed"), "{told}");
     assert_eq!(builds(&server, "app"), 0);
+    ann.git(&tree, &["mv", "Dockerfile", "Containerfile"]);
+    ann.commit(&tree, &[], "Podman's name");
+    let told = push(&ann, &tree, &["-o", "build.no-cache", "origin", "main"]);
+    assert!(told.contains("build 1 →") && !told.contains("not known"), "{told}");
+    assert_eq!(server.json(&["build", "show", "app", "1"])["no_cache"], true);
     // Unbound: silent, but for whoever waits.
     server.cli(&["repo", "create", "plain"]);
     let told = push(&ann, &tree, &[&ann.http_url("plain"), "main"]);
@@ -262,10 +271,39 @@ fn a_commit_that_has_no_build_is_built_when_somebody_asks() {
         (&first.clone().into(), &"refs/tags/v1".into(), &"will".into())
     );
     server.cli(&["build", "cancel", "app", "2"]);
+    for named in ["2", &first] {
+        let waited = server.try_cli(&["build", "wait", "app", named]);
+        assert!(waited.status.code() == Some(1) && said(&waited).contains("cancelled"), "{}", said(&waited));
+    }
+    let unknown = server.try_cli(&["build", "wait", "app", "feedfeed"]);
+    assert!(said(&unknown).contains("is of a commit \"feedfeed\""), "{}", said(&unknown));
     let by_id = server.json(&["build", "start", "app", &first[..12]]);
     assert_eq!((&by_id["commit"], &by_id["ref_name"]), (&first.clone().into(), &"refs/heads/main".into()));
     let denied = rita.over_ssh("build start app", "");
     assert!(denied.status.code() == Some(1) && said(&denied).contains("may not"), "{}", said(&denied));
+}
+
+#[test]
+fn a_work_tree_is_checked_in_the_words_of_a_push() {
+    let (server, ann) = server();
+    bound(&server, "app");
+    let wrong = "[push]\ntags = [\"{sha}\", \"{brnch}\"]\n";
+    let tree = ann.work_tree("tree", &[("a.txt", "one\n"), DOCKERFILE, ("slipway.toml", wrong)]);
+    let words = "slipway.toml:2:18: unknown placeholder `{brnch}`; did you mean `{branch}`?";
+    let told = push(&ann, &tree, &[&ann.ssh_url("app"), "main"]);
+    assert!(told.contains(words), "{told}");
+    let check = |more: &[&str]| {
+        let out = std::process::Command::new(harness::program()).arg("check").args(more).output();
+        out.expect("it runs")
+    };
+    let folder = tree.to_str().expect("utf-8");
+    let out = check(&[folder]);
+    assert!(out.status.code() == Some(1) && said(&out).contains(words), "{}", said(&out));
+    std::fs::write(tree.join("slipway.toml"), "[push]\ntags = [\"{sha}\"]\n").expect("written");
+    let out = check(&[folder]);
+    assert!(out.status.success() && said(&out).contains("slipway.toml is valid"), "{}", said(&out));
+    let schema: serde_json::Value = serde_json::from_slice(&check(&["--schema"]).stdout).expect("json");
+    assert_eq!(schema["title"], "slipway.toml");
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::target::DryRun;
 
 mod checks;
 mod default_branch;
+mod dockerfile;
 mod groups;
 mod idle;
 mod options;
@@ -28,8 +29,9 @@ mod ports;
 use self::checks::{allowed, look_again, protected, refuse_rest_if_atomic};
 pub use self::default_branch::default_branch_cure;
 pub use self::idle::Idle;
+pub use self::options::NO_CACHE;
 use self::plan::{Plan, plan};
-pub use self::plan::{buildable, builds_itself};
+pub use self::plan::{buildable, spec_at};
 pub use self::ports::{
     Bindings, CommitFacts, Dispatch, Incoming, Ledger, Orders, Preflight, RefStore, Rights, Unquestioned,
 };

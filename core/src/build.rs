@@ -9,9 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::git::{Oid, RefName};
 use crate::id::{BuildNumber, Digest, EventId, RepoId, UnixMillis};
 use crate::limits::{INFRA_RETRIES_MAX, RETRY_PAUSE_MS_MAX, RETRY_PAUSE_MS_MIN};
+use crate::moving::Move;
 use crate::run::{
     Failure, FailureClass, Kind, Machine, Next, Patience, Run, Signal, Standing, State, WorkId,
 };
+
+mod cause;
+pub use self::cause::BuildCause;
 
 /// The stages, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -133,7 +137,7 @@ pub struct Bump {
     pub commit: Option<Oid>,
     /// The event that this commit made.
     pub event: Option<EventId>,
-    /// Done.
+    /// Done, or left as it is.
     pub done: bool,
 }
 
@@ -154,6 +158,12 @@ pub struct Build {
     pub title: String,
     /// Who pushed.
     pub actor: String,
+    /// Why it is there.
+    #[serde(default, skip_serializing_if = "BuildCause::is_push")]
+    pub cause: BuildCause,
+    /// Built without the engine's cache.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_cache: bool,
     /// The stage under way, or the last one.
     pub stage: Stage,
     /// When the stages ran; a stage that ran again has its last time.
@@ -166,6 +176,9 @@ pub struct Build {
     pub pushed: Option<PushedImage>,
     /// The manifests that get the digest.
     pub bumps: Vec<Bump>,
+    /// What it moved of the names that others follow, and what it left where it was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moves: Vec<Move>,
     /// Where it stands.
     #[serde(flatten)]
     pub run: Run<BuildState>,
@@ -192,7 +205,12 @@ pub enum Input {
         verdict: TestVerdict,
     },
     /// The image is in the registry.
-    Pushed(PushedImage),
+    Pushed {
+        /// The image.
+        image: PushedImage,
+        /// What came of the tags that move.
+        moves: Vec<Move>,
+    },
     /// One manifest has the digest.
     Bumped {
         /// The target's name.
@@ -201,6 +219,8 @@ pub enum Input {
         commit: Option<Oid>,
         /// Its event.
         event: Option<EventId>,
+        /// What came of the target as a name.
+        moved: Move,
     },
     /// The stage under way failed.
     Failed(Failure),
@@ -231,6 +251,8 @@ pub enum Effect {
         /// The engine's image id.
         image: String,
     },
+    /// Give the image of another build, which its registry has, the tags that somebody named.
+    MoveTags,
     /// Write the digest into one manifest repository.
     BumpManifest {
         /// The target's name in slipway.toml.
@@ -249,7 +271,7 @@ impl Machine for Build {
     type State = BuildState;
     type Input = Input;
     type Effect = Effect;
-    type Lane = (RepoId, RefName);
+    type Lane = (RepoId, Option<RefName>);
 
     const KIND: Kind = Kind::Build;
     const PAUSE_MS_MAX: u64 = RETRY_PAUSE_MS_MAX;
@@ -266,14 +288,14 @@ impl Machine for Build {
         WorkId { repo: self.repo, number: self.number.0 }
     }
 
-    fn lane(&self) -> (RepoId, RefName) {
-        (self.repo, self.ref_name.clone())
+    fn lane(&self) -> (RepoId, Option<RefName>) {
+        (self.repo, self.lane_ref())
     }
 
     /// A retry builds an old commit again, under a new number: the newest commit does not give way to it, nor it to the
     /// newest.
     fn gives_way_to(&self, other: &Self) -> bool {
-        self.event < other.event && self.number < other.number
+        self.promotes().is_none() && self.event < other.event && self.number < other.number
     }
 
     fn step(&mut self, input: Input, now: UnixMillis) -> Next<Effect> {
@@ -293,7 +315,7 @@ impl Machine for Build {
 impl Build {
     fn told(&mut self, signal: Signal, state: BuildState, now: UnixMillis) -> Next<Effect> {
         match (signal, state) {
-            (Signal::Start, BuildState::Queued) => self.enter(Stage::Clone, now),
+            (Signal::Start, BuildState::Queued) => self.resume(now),
             (Signal::RetryDue, BuildState::Waiting) => self.resume(now),
             (Signal::Restarted, BuildState::Running) => match self.run.died(Kind::Build, now) {
                 Some(over) => self.close(over, now),
@@ -302,9 +324,8 @@ impl Build {
             (Signal::Interrupted, BuildState::Running) => self.run.interrupt(Kind::Build, now),
             (Signal::Cancel, _) => self.end(BuildState::Cancelled, now),
             (Signal::Supersede, BuildState::Queued) => self.end(BuildState::Superseded, now),
-            // One that has begun is let finish: its image, tagged with its commit, is somebody's to test. An image on its
-            // way out is let go through: half a push helps nobody, and the newer build's follows.
-            (Signal::Supersede, BuildState::Waiting) if self.stage < Stage::Push => {
+            // An image on its way out is let go through: half a push helps nobody, and the newer build's follows.
+            (Signal::Supersede, BuildState::Running | BuildState::Waiting) if self.stage < Stage::Push => {
                 self.end(BuildState::Superseded, now)
             }
             (_, _) => Next::Nothing,
@@ -316,10 +337,7 @@ impl Build {
         match (done, self.stage) {
             (Input::Prepared { targets }, Stage::Clone) => {
                 if self.bumps.is_empty() {
-                    self.bumps = targets
-                        .into_iter()
-                        .map(|(target, repo)| Bump { target, repo, commit: None, event: None, done: false })
-                        .collect();
+                    self.bumps = bumps(targets);
                 }
                 self.enter(Stage::Build, now)
             }
@@ -337,17 +355,18 @@ impl Build {
                 }
                 self.enter(Stage::Push, now)
             }
-            (Input::Pushed(image), Stage::Push) => {
-                self.pushed = Some(image);
+            (Input::Pushed { image, moves }, Stage::Push) => {
+                (self.pushed, self.moves) = (Some(image), moves);
                 if self.bumps.iter().all(|b| b.done) {
                     self.succeed(now)
                 } else {
                     self.enter(Stage::Bump, now)
                 }
             }
-            (Input::Bumped { target, commit, event }, Stage::Bump) => {
+            (Input::Bumped { target, commit, event, moved }, Stage::Bump) => {
                 if let Some(bump) = self.bumps.iter_mut().find(|b| b.target == target && !b.done) {
                     (bump.commit, bump.event, bump.done) = (commit, event, true);
+                    self.moves.push(moved);
                 }
                 if self.bumps.iter().all(|b| b.done) { self.succeed(now) } else { self.effect() }
             }
@@ -371,6 +390,7 @@ impl Build {
             Stage::Clone => Next::Do(Effect::Prepare),
             Stage::Build => Next::Do(Effect::BuildImage),
             Stage::Test => Next::Do(Effect::TestImage { image: image() }),
+            Stage::Push if self.promotes().is_some() => Next::Do(Effect::MoveTags),
             Stage::Push => Next::Do(Effect::PushImage { image: image() }),
             Stage::Bump => match self.bumps.iter().find(|b| !b.done) {
                 Some(bump) => Next::Do(Effect::BumpManifest { target: bump.target.clone() }),
@@ -380,7 +400,7 @@ impl Build {
     }
 
     fn image_gone(&mut self, failure: Failure, now: UnixMillis) -> Next<Effect> {
-        if self.run.retries >= INFRA_RETRIES_MAX || self.pushed.is_some() {
+        if self.run.retries >= INFRA_RETRIES_MAX || self.pushed.is_some() || self.promotes().is_some() {
             return self.failed(failure, now);
         }
         self.run.retries += 1;
@@ -448,13 +468,21 @@ impl Build {
             commit,
             title,
             actor,
+            cause: BuildCause::Push,
+            no_cache: false,
             stage: Stage::Clone,
             stages: Vec::new(),
             image: None,
             test: TestVerdict::Pending,
             pushed: None,
             bumps: Vec::new(),
+            moves: Vec::new(),
             run: Run::new(BuildState::Queued, now),
         }
     }
+}
+
+fn bumps(targets: Vec<(String, String)>) -> Vec<Bump> {
+    let bump = |(target, repo)| Bump { target, repo, commit: None, event: None, done: false };
+    targets.into_iter().map(bump).collect()
 }

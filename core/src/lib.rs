@@ -16,6 +16,7 @@ pub mod git;
 pub mod id;
 pub mod kind_rules;
 pub mod limits;
+pub mod moving;
 pub mod name;
 mod nearest;
 pub mod people;

@@ -72,10 +72,14 @@ pub const REFS_NAMED_MAX: usize = 3;
 pub const WHYS_MAX: usize = 8;
 /// Most patterns of slipway.toml that a remark quotes.
 pub const PATTERNS_SAID_MAX: usize = 5;
+/// Most files of a commit that are looked through for a Dockerfile that is not where it should be.
+pub const FILES_LOOKED_MAX: usize = 5_000;
 /// Most `[deploy.*]` targets in one slipway.toml.
 pub const DEPLOY_TARGETS_MAX: usize = 16;
 /// Most tags an image is pushed with.
 pub const IMAGE_TAGS_MAX: usize = 16;
+/// Longest tag of an image (OCI distribution specification).
+pub const IMAGE_TAG_BYTES_MAX: usize = 128;
 /// How often a stage that failed for reasons outside the repository (engine down, registry down) is tried again.
 pub const INFRA_RETRIES_MAX: u32 = 8;
 /// First pause before such a retry, in milliseconds; it doubles up to [`RETRY_PAUSE_MS_MAX`].

@@ -12,15 +12,17 @@ use crate::name::RepoName;
 mod error;
 mod on;
 mod schema;
+mod tags;
 mod test;
 mod values;
 pub use self::error::SpecError;
 use self::error::{at, find_key, suggest};
-pub use self::on::{OnSpec, Pattern};
+pub use self::on::{MoveOn, OnSpec, Pattern};
 pub use self::schema::schema;
+pub use self::tags::{FilledTag, Placeholder, Scope, TagFacts, TagSpec, Template};
 pub use self::test::{Network, Test, TestSpec};
 use self::values::duration_ms;
-pub use self::values::{image_tags, parse_duration_ms, parse_size_bytes};
+pub use self::values::{parse_duration_ms, parse_size_bytes};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -40,7 +42,7 @@ pub struct Spec {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BuildSpec {
-    /// Path of the Dockerfile from the repository's root.
+    /// Path of the Dockerfile from the repository's root; empty is `Dockerfile`, else `Containerfile`, in the context.
     pub dockerfile: String,
     /// The folder that is sent as build context.
     pub context: String,
@@ -59,8 +61,10 @@ pub struct BuildSpec {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PushSpec {
-    /// Tag templates over `{sha}`, `{short}`, `{branch}` and `{tag}`.
-    pub tags: Vec<String>,
+    /// What the image is called.
+    pub tags: Vec<TagSpec>,
+    /// Which refs' builds move the tags that are no ref's own; absent is the default branch alone.
+    pub on: Option<MoveOn>,
 }
 
 /// `[deploy.NAME]`.
@@ -78,16 +82,52 @@ pub struct DeploySpec {
     /// Which image references to move, tag and digest aside; absent is the one pushed.
     #[serde(default)]
     pub image: Option<String>,
+    /// Which refs' builds write it; absent is the default branch alone.
+    #[serde(default)]
+    pub on: Option<MoveOn>,
+}
+
+impl DeploySpec {
+    /// True if both write the same place.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        let place = |d: &Self| (d.repo.clone(), d.branch.clone(), d.path.clone(), d.image.clone());
+        place(self) == place(other)
+    }
 }
 
 fn here() -> String {
     ".".into()
 }
 
+impl BuildSpec {
+    /// Where the Dockerfile may be; the first that is there is it.
+    pub fn dockerfiles(&self) -> Vec<String> {
+        if !self.dockerfile.is_empty() {
+            return vec![self.dockerfile.clone()];
+        }
+        let parts: Vec<&str> = self.context.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+        let inside = |name: &str| parts.iter().copied().chain([name]).collect::<Vec<_>>().join("/");
+        ["Dockerfile", "Containerfile"].map(inside).into()
+    }
+
+    /// The Dockerfile, where `has` tells which files are there.
+    ///
+    /// # Errors
+    /// What `has` says.
+    pub fn find_dockerfile<E>(&self, has: impl Fn(&str) -> Result<bool, E>) -> Result<Option<String>, E> {
+        for path in self.dockerfiles() {
+            if has(&path)? {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    }
+}
+
 impl Default for BuildSpec {
     fn default() -> Self {
         Self {
-            dockerfile: "Dockerfile".into(),
+            dockerfile: String::new(),
             context: ".".into(),
             target: String::new(),
             args: BTreeMap::new(),
@@ -99,7 +139,8 @@ impl Default for BuildSpec {
 
 impl Default for PushSpec {
     fn default() -> Self {
-        Self { tags: vec!["{sha}".into(), "latest".into()] }
+        let tag = |text: &str| Template::parse(text).ok().map(|template| TagSpec { template, on: None });
+        Self { tags: ["{sha}", "latest"].into_iter().filter_map(tag).collect(), on: None }
     }
 }
 
@@ -144,7 +185,9 @@ impl Spec {
         if let Some(arg) = self.build.args.keys().find(|arg| is_reserved_arg(arg)) {
             return Err(("args", format!("build.args cannot set {arg}: {ARGS_RESERVED}")));
         }
-        check_path("dockerfile", &self.build.dockerfile)?;
+        if !self.build.dockerfile.is_empty() {
+            check_path("dockerfile", &self.build.dockerfile)?;
+        }
         check_path("context", &self.build.context)?;
         self.deploy.values().try_for_each(|d| check_path("path", &d.path))
     }
@@ -187,10 +230,11 @@ mod tests {
     #[test]
     fn an_empty_file_is_the_defaults() {
         let spec = Spec::parse(b"").expect("valid");
-        assert_eq!(spec.build.dockerfile, "Dockerfile");
+        assert_eq!(spec.build.dockerfiles(), ["Dockerfile", "Containerfile"]);
         assert_eq!(spec.build.timeout_ms, 1_200_000);
         assert_eq!(spec.test.test(), Test::None);
-        assert_eq!(spec.push.tags, ["{sha}", "latest"]);
+        let tags: Vec<&str> = spec.push.tags.iter().map(|t| t.template.as_str()).collect();
+        assert_eq!(tags, ["{sha}", "latest"]);
     }
 
     #[test]
@@ -237,6 +281,23 @@ mod tests {
             ("[build]\ncontext = \"../x\"\n", "slipway.toml:2:1: \"../x\" must be a path inside"),
             ("[deploy.prod]\npath = \"a\"\n", "slipway.toml:1:1: missing field `repo`"),
             (
+                "[deploy.prod]\nrepo = \"m\"\nbranches = [\"main\"]\n",
+                "slipway.toml:3:1: unknown key `branches`; which refs deploy is said by `on = { branches = […] }`",
+            ),
+            (
+                "[push]\ntags = [{ tag = \"edge\", branches = [\"dev\"] }]\n",
+                "slipway.toml:2:25: unknown key `branches`; which refs move it is said by `on = { branches = […] }`",
+            ),
+            ("[push]\nbranches = []\n", "slipway.toml:2:1: unknown key `branches`; which refs move"),
+            (
+                "[push]\ntags = [\"{sha}\", \"{brnch}\"]\n",
+                "slipway.toml:2:18: unknown placeholder `{brnch}`; did you mean `{branch}`?",
+            ),
+            (
+                "[push]\ntags = [7]\n",
+                "slipway.toml:2:9: invalid type: integer `7`, expected a tag, or a table",
+            ),
+            (
                 "[build]\nargs = { BUILDKIT_SYNTAX = \"evil/frontend\" }\n",
                 "slipway.toml:2:1: build.args cannot set BUILDKIT_SYNTAX",
             ),
@@ -256,30 +317,32 @@ mod tests {
         assert!(Spec::parse(b"\xff").is_err());
     }
 
-    #[test]
-    fn tags_are_filled_in_and_made_legal() {
-        let sha = "0123456789abcdef0123456789abcdef01234567";
-        let templates: Vec<String> =
-            ["{sha}", "latest", "{branch}-{short}", "{tag}"].map(String::from).into();
-        let main = RefName::branch("feature/x y".replace(' ', "_").as_str()).expect("valid");
-        assert_eq!(image_tags(&templates, sha, &main), [sha, "latest", "feature-x_y-0123456789"]);
-        let tag = RefName::tag("v1.0").expect("valid");
-        assert_eq!(image_tags(&templates, sha, &tag), [sha, "latest", "v1.0"]);
+    /// The keys that the reader knows there, as it tells them itself.
+    fn keys_read(text: &str) -> Vec<String> {
+        let mut keys: Vec<String> = error(text).split('`').skip(3).step_by(2).map(str::to_owned).collect();
+        keys.sort();
+        keys
     }
 
     #[test]
-    fn the_schema_knows_every_key() {
+    fn the_schema_has_the_keys_that_are_read_and_no_others() {
         let schema: serde_json::Value = serde_json::from_str(schema()).expect("json");
-        for (table, keys) in [
-            ("build", vec!["dockerfile", "context", "target", "args", "timeout", "on"]),
-            ("test", vec!["target", "run", "shell", "network", "memory", "cpus", "timeout"]),
-            ("push", vec!["tags"]),
+        for (text, place) in [
+            ("zzzzzzzzzzzz = 1", ""),
+            ("[build]\nzzzzzzzzzzzz = 1", "/properties/build"),
+            ("[build.on]\nzzzzzzzzzzzz = 1", "/properties/build/properties/on"),
+            ("[test]\nzzzzzzzzzzzz = 1", "/properties/test"),
+            ("[push]\nzzzzzzzzzzzz = 1", "/properties/push"),
+            ("[push]\ntags = [{ zzzzzzzzzzzz = 1 }]", "/properties/push/properties/tags/items/oneOf/1"),
+            ("[push.on]\nzzzzzzzzzzzz = 1", "/$defs/moves"),
+            ("[deploy.p]\nrepo = \"m\"\nzzzzzzzzzzzz = 1", "/properties/deploy/additionalProperties"),
         ] {
-            let known = schema["properties"][table]["properties"].as_object().expect("object");
-            assert_eq!(known.len(), keys.len(), "{table}");
-            for key in keys {
-                assert!(known.contains_key(key), "{table}.{key}");
-            }
+            let there = schema.pointer(place).unwrap_or_else(|| panic!("no {place}"));
+            let mut keys: Vec<String> =
+                there["properties"].as_object().expect("properties").keys().cloned().collect();
+            keys.sort();
+            assert_eq!(keys, keys_read(text), "{place}");
+            assert_eq!(there["additionalProperties"], false, "{place}");
         }
     }
 }

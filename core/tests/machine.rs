@@ -2,8 +2,9 @@
 //! a supervisor that records the state before it carries out an effect, as the real one does.
 
 use proptest::prelude::*;
-use slipway_core::build::{Build, BuildState, Effect, Input, PushedImage, TestVerdict};
+use slipway_core::build::{Build, BuildCause, BuildState, Effect, Input, PushedImage, TestVerdict};
 use slipway_core::deploy::{Deploy, DeployCause, DeployState};
+use slipway_core::moving::{Move, Name};
 use slipway_core::run::{Failure, FailureClass, Machine, Next, Signal};
 use slipway_core::{
     BuildNumber, ClusterName, Digest, EventId, Oid, Problem, ProblemKind, RefName, RepoId, UnixMillis,
@@ -65,18 +66,21 @@ impl World {
             }
             Effect::PushImage { .. } => {
                 self.pushes.push(self.tests_passed);
-                Input::Pushed(PushedImage {
+                let image = PushedImage {
                     name: "r/app".into(),
                     tags: vec!["latest".into()],
                     digest: Digest::parse(&format!("sha256:{}", "a".repeat(64))).expect("valid"),
-                })
+                };
+                Input::Pushed { image, moves: Vec::new() }
             }
             Effect::BumpManifest { target } => {
                 if !self.bumps.contains(target) {
                     self.bumps.push(target.clone());
                 }
-                Input::Bumped { target: target.clone(), commit: None, event: None }
+                let moved = Move { name: Name::Deploy(target.clone()), left: None };
+                Input::Bumped { target: target.clone(), commit: None, event: None, moved }
             }
+            Effect::MoveTags => unreachable!("nothing is promoted"),
         }
     }
 }
@@ -179,15 +183,16 @@ fn an_engine_that_stays_down_fails_the_build_in_the_end() {
 }
 
 #[test]
-fn a_newer_commit_supersedes_a_build_that_waits_but_not_one_that_has_begun() {
+fn a_newer_commit_supersedes_a_build_until_its_image_is_on_its_way_out() {
     let mut queued = build();
     let mut running = build();
     assert_eq!(queued.step(Signal::Supersede.into(), UnixMillis(1)), Next::Over);
     assert_eq!(queued.run.state, BuildState::Superseded);
 
     running.step(Signal::Start.into(), UnixMillis(1));
-    assert_eq!(running.step(Signal::Supersede.into(), UnixMillis(2)), Next::Nothing);
-    assert_eq!(running.run.state, BuildState::Running);
+    let mut begun = running.clone();
+    assert_eq!(begun.step(Signal::Supersede.into(), UnixMillis(2)), Next::Over);
+    assert_eq!(begun.run.state, BuildState::Superseded);
     let mut waiting = running.clone();
     waiting.step(failure(FailureClass::Infra), UnixMillis(2));
     assert_eq!(waiting.step(Signal::Supersede.into(), UnixMillis(3)), Next::Over);
@@ -195,9 +200,38 @@ fn a_newer_commit_supersedes_a_build_that_waits_but_not_one_that_has_begun() {
     running.step(Input::Prepared { targets: Vec::new() }, UnixMillis(2));
     running.step(Input::Built { image: "i".into() }, UnixMillis(3));
     running.step(Input::Tested { verdict: TestVerdict::None }, UnixMillis(4));
+    assert_eq!(running.step(Signal::Supersede.into(), UnixMillis(5)), Next::Nothing);
     running.step(failure(FailureClass::Infra), UnixMillis(5));
     assert_eq!(running.step(Signal::Supersede.into(), UnixMillis(6)), Next::Nothing);
     assert_eq!(running.run.state, BuildState::Waiting);
+}
+
+#[test]
+fn a_promotion_moves_tags_and_manifests_and_builds_nothing() {
+    let pushed = PushedImage {
+        name: "r/app".into(),
+        tags: vec!["c0ffee".into(), "latest".into()],
+        digest: Digest::parse(&format!("sha256:{}", "a".repeat(64))).expect("valid"),
+    };
+    let of = Build { pushed: Some(pushed.clone()), test: TestVerdict::Passed, ..build() };
+    let (to, by) = (vec![Name::Tag("latest".into()), Name::Deploy("prod".into())], "ann".to_owned());
+    let cause = BuildCause::Promote { of: of.number, to, by };
+    assert_eq!(Build::promotion(&build(), Vec::new(), "ann".into(), cause.clone(), UnixMillis(1)), None);
+    let targets = vec![("prod".to_owned(), "manifests".to_owned())];
+    let promotion = Build::promotion(&of, targets, "ann".into(), cause, UnixMillis(1)).expect("pushed");
+    assert_ne!(promotion.lane(), of.lane(), "it waits for no build");
+    // As it was recorded, and once more after it has ended.
+    let again = promotion.again("ann".into(), "ann", UnixMillis(1));
+    let stored = serde_json::to_string(&promotion).expect("written");
+    for mut one in [serde_json::from_str(&stored).expect("read"), again, promotion] {
+        assert_eq!(one.step(Signal::Start.into(), UnixMillis(2)), Next::Do(Effect::MoveTags));
+        assert_eq!(one.step(Signal::Restarted.into(), UnixMillis(3)), Next::Do(Effect::MoveTags));
+        let moved = Input::Pushed { image: pushed.clone(), moves: Vec::new() };
+        assert_eq!(one.step(moved, UnixMillis(4)), Next::Do(Effect::BumpManifest { target: "prod".into() }));
+        let moved = Move { name: Name::Deploy("prod".into()), left: None };
+        let bumped = Input::Bumped { target: "prod".into(), commit: None, event: None, moved };
+        assert_eq!((one.step(bumped, UnixMillis(5)), one.run.state), (Next::Over, BuildState::Succeeded));
+    }
 }
 
 #[test]

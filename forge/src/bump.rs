@@ -1,10 +1,10 @@
 //! The manifest bump: a build's digest, committed into a manifest repository for whoever pushed the application, if they
 //! may write there. A pushed file alone grants nothing.
 
-use slipway_core::accept::{Incoming, Rights};
+use slipway_core::accept::Rights;
 use slipway_core::build::{Build, PushedImage};
 use slipway_core::event::{Cause, EventState};
-use slipway_core::spec::{DeploySpec, Spec};
+use slipway_core::spec::DeploySpec;
 use slipway_core::target::RepoRecord;
 use slipway_core::{
     Action, Actor, EventId, Oid, Problem, ProblemKind, RefName, RepoName, UserName, authorise,
@@ -14,6 +14,7 @@ use slipway_repository::{Edit, Repository, Snapshot};
 use crate::access::{repository, standing};
 use crate::commits::{NewCommit, commit};
 use crate::forge::Forge;
+use crate::moving::place;
 
 /// How often a commit is made anew because somebody else's push came first.
 const TRIES_MAX: usize = 8;
@@ -45,14 +46,7 @@ pub fn bump(forge: &Forge, source: &RepoRecord, build: &Build, target: &str) -> 
     let pushed = build.pushed.as_ref().ok_or_else(|| {
         Problem::new(ProblemKind::Broken, "The build has no pushed image to deploy.", "Retry the build.")
     })?;
-    let spec = spec_of(forge, source, build)?;
-    let deploy = spec.deploy.get(target).ok_or_else(|| {
-        Problem::new(
-            ProblemKind::Broken,
-            format!("The commit has no [deploy.{target}] any more."),
-            "Retry the build.",
-        )
-    })?;
+    let deploy = &place(forge, source, build, target)?;
     let leave = Leave { forge, source, build, manifests: &deploy.repo };
     let manifests = leave.repository()?;
     let cause = Cause::Bump { source: source.id, build: build.number, target: target.to_owned() };
@@ -114,6 +108,19 @@ fn edits(
     let place = Place { repo: manifests.name.clone(), commit, path: deploy.path.clone(), image };
     let tag = pushed.tags.first().map(String::as_str).unwrap_or_default();
     forge.outside.bump_edits(snapshot, &place, tag, &pushed.digest)
+}
+
+/// Asks whether whoever a build is by may have it written into that manifest repository. Blocking.
+///
+/// # Errors
+/// `Denied` where they may not.
+pub(crate) fn check_leave(
+    forge: &Forge,
+    source: &RepoRecord,
+    build: &Build,
+    manifests: &RepoName,
+) -> Result<(), Problem> {
+    Leave { forge, source, build, manifests }.repository().map(drop)
 }
 
 /// The leave of whoever pushed an application to have its digest written into a manifest repository.
@@ -181,12 +188,6 @@ fn earlier(forge: &Forge, manifests: &RepoRecord, cause: &Cause) -> Result<Optio
     let events = forge.store.events(manifests.id, LOOK_BACK)?;
     let event = events.into_iter().find(|e| e.cause == *cause && e.state == EventState::Accepted);
     Ok(event.map(|e| (e.updates.first().map(|u| u.new), Some(e.id))))
-}
-
-fn spec_of(forge: &Forge, source: &RepoRecord, build: &Build) -> Result<Spec, Problem> {
-    let objects = repository(forge, source)?.received_nothing()?;
-    let text = objects.file(&build.commit, "slipway.toml", slipway_core::limits::SPEC_BYTES_MAX)?;
-    Ok(text.as_deref().map(Spec::parse).transpose()?.unwrap_or_default())
 }
 
 fn branch_of(deploy: &DeploySpec, repository: &Repository) -> Result<RefName, Problem> {

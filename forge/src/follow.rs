@@ -13,7 +13,7 @@ use slipway_core::deploy::{Change as ObjectChange, Deploy, DeployState, Health};
 use slipway_core::{Action, BuildNumber, DeployNumber, EventId, Problem, ProblemKind, RepoId, RepoName};
 use tokio::sync::mpsc;
 
-use self::words::{is_ending, next_try, object_id, object_line, take_lines};
+use self::words::{is_ending, left, next_try, object_id, object_line, take_lines};
 use crate::access::again;
 use crate::caller::Caller;
 use crate::forge::{Forge, blocking};
@@ -276,7 +276,9 @@ impl Follower {
             }
             BuildState::Running => return Ok(()),
             BuildState::Succeeded => match &view.build.pushed {
-                Some(image) => format!("{name}: pushed {}@{}", image.name, image.digest),
+                Some(image) => {
+                    format!("{name}: pushed {}@{}{}", image.name, image.digest, left(&view.build.moves))
+                }
                 None => format!("{name}: succeeded"),
             },
             BuildState::Failed => format!("{name}: failed. {why}"),

@@ -9,6 +9,7 @@ use slipway_core::{Problem, ProblemKind, UnixMillis};
 use slipway_repository::Repositories;
 use slipway_store::Store;
 
+use crate::moving::Turns;
 use crate::outside::Outside;
 use crate::probes::Probes;
 use crate::sign_in::Throttle;
@@ -38,6 +39,8 @@ pub struct Forge {
     pub(crate) throttle: Throttle,
     pub(crate) probes: Probes,
     pub(crate) limits: Arc<Limits>,
+    /// Whose turn it is to move a repository's names.
+    pub(crate) turns: Turns,
     clock: fn() -> UnixMillis,
 }
 
@@ -47,7 +50,8 @@ impl Forge {
         let Parts { store, repositories, acceptance, outside, clock, limits } = parts;
         let throttle = Throttle::new(limits.sign_in_failures_max);
         let probes = Probes::new(limits.name_probes_max);
-        Self { store, repositories, acceptance, outside, throttle, probes, limits, clock }
+        let turns = Turns::default();
+        Self { store, repositories, acceptance, outside, throttle, probes, limits, turns, clock }
     }
 
     /// The moment that everything which happens now is recorded with.

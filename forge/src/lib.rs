@@ -38,6 +38,7 @@ pub mod pace;
 mod page;
 pub mod priority;
 mod probes;
+mod promote;
 mod refusal;
 pub mod repositories;
 mod retry;

@@ -38,6 +38,10 @@ pub const EVENTS_LOOKED_MAX: usize = 500;
 pub const REFS_LOOKED_MAX: usize = 200;
 /// Newest builds that are looked through for one of a newer commit.
 pub const BUILDS_LOOKED_MAX: usize = 100;
+/// Names that one promotion moves.
+pub const NAMES_PROMOTED_MAX: usize = 32;
+/// Turns to move names that there are: repositories share them.
+pub const TURNS: usize = 64;
 /// Bytes of a build log that are read at once.
 pub const LOG_PIECE_BYTES: usize = 64 * 1024;
 /// Bytes of a webhook's address.

@@ -18,23 +18,15 @@ pub(crate) fn queued_again(
     repo: RepoId,
     number: BuildNumber,
 ) -> Result<Build, Problem> {
-    let (who, now) = (caller.user().map(ToString::to_string), forge.now());
+    let (who, by, now) = (caller.user().map(ToString::to_string), caller.actor.label(), forge.now());
     let build = forge.store.transact(|tx| {
         let old = tx.view().build(repo, number)?.ok_or_else(|| no_build(number))?;
         if !old.run.state.is_final() {
             return Err(under_way(number).into());
         }
-        tx.add_build(Build::queued(
-            repo,
-            number,
-            old.event,
-            old.ref_name,
-            old.commit,
-            old.title,
-            // Whoever holds the admin socket is nobody whom a manifest repository knows: the pusher stays.
-            who.clone().unwrap_or(old.actor),
-            now,
-        ))
+        // Whoever holds the admin socket is nobody whom a manifest repository knows: the pusher stays.
+        let who = who.clone().unwrap_or_else(|| old.actor.clone());
+        tx.add_build(old.again(who, &by, now))
     })?;
     forge.outside.begin(&Orders { builds: vec![build.clone()], deploys: Vec::new() });
     Ok(build)

@@ -12,6 +12,7 @@ use crate::access::{again, repo, repository, see};
 use crate::caller::Caller;
 use crate::forge::{Forge, blocking};
 use crate::outside::Change;
+use crate::promote::queue_promotion;
 use crate::refusal::missing;
 use crate::retry::queued_again;
 use crate::rollback::roll_back;
@@ -174,6 +175,29 @@ pub async fn retry(
     let (floor, who, repo) = (Arc::clone(forge), caller.clone(), record.id);
     let build = blocking(move || queued_again(&floor, &who, repo, number)).await?;
     Ok((record, build))
+}
+
+/// Moves names that others follow to what a build has pushed, without building: `to`, tags and `[deploy.*]` targets, or what
+/// builds of its ref move by themselves. The promotion is recorded under a number of its own, with who asked for it.
+///
+/// # Errors
+/// `Denied` for those who may not operate the repository, or not write the manifests; `Conflict` where that build has
+/// pushed nothing that could be moved to; `NotFound`.
+pub async fn promote(
+    forge: &Arc<Forge>,
+    caller: &Caller,
+    name: &str,
+    number: &str,
+    to: Vec<String>,
+) -> Result<(RepoRecord, Build), Problem> {
+    let (record, number) =
+        operated(forge, caller, name, number, |f, c, id, n| Ok(build(f, c, id, n)?.number)).await?;
+    let (floor, who) = (Arc::clone(forge), caller.clone());
+    blocking(move || {
+        let build = queue_promotion(&floor, &who, &record, number, &to)?;
+        Ok((record, build))
+    })
+    .await
 }
 
 /// Queues a build of a branch, a tag or a commit that those who fetch may see; without one, of the default branch. It moves

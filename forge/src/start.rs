@@ -1,7 +1,7 @@
 //! A build that nobody's push owes: of a commit that somebody names, or of the default branch.
 
 use slipway_core::accept::{Orders, buildable};
-use slipway_core::build::Build;
+use slipway_core::build::{Build, BuildCause};
 use slipway_core::event::{Event, EventState};
 use slipway_core::target::RepoRecord;
 use slipway_core::{BuildNumber, EventId, Oid, Problem, ProblemKind, RefName};
@@ -67,7 +67,7 @@ fn wanted(
     let event = event_of(&events, &found);
     // Whoever holds the admin socket is nobody whom a manifest repository knows: the pusher stays.
     let who = caller.user().map(ToString::to_string).or(event.map(|e| e.actor.clone()));
-    Ok(Build::queued(
+    let build = Build::queued(
         record.id,
         BuildNumber(0),
         // Of no push: it takes nobody's place, and every push to its ref may take its.
@@ -77,7 +77,8 @@ fn wanted(
         found.title,
         who.unwrap_or_else(|| caller.actor.label()),
         forge.now(),
-    ))
+    );
+    Ok(Build { cause: BuildCause::Start, ..build })
 }
 
 /// A commit, and the ref whose build it shall be.

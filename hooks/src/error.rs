@@ -227,6 +227,12 @@ pub enum HookError {
         /// The tag.
         tag: String,
     },
+    /// The image that names shall move to is not in the registry any more.
+    #[error("{image} is not in the registry")]
+    NotInRegistry {
+        /// The image, with its digest.
+        image: String,
+    },
     /// A registry answers what makes no sense.
     #[error("the registry {host} answered {action} with: {message}")]
     RegistryBroken {

@@ -250,8 +250,16 @@ impl Hooks {
     /// The commit's slipway.toml, or the defaults.
     async fn spec(&self, job: &Job) -> Result<Spec, HookError> {
         let files = job.files();
-        let text = blocking(move || files.file("slipway.toml", SPEC_BYTES_MAX)).await?;
-        Ok(text.map(|t| Spec::parse(&t)).transpose()?.unwrap_or_default())
+        blocking(move || {
+            let text = files.file("slipway.toml", SPEC_BYTES_MAX)?;
+            let mut spec = text.map(|t| Spec::parse(&t)).transpose()?.unwrap_or_default();
+            // From here on it is the path of a file, or of one that is missing.
+            let found = spec.build.find_dockerfile(|path| is_file(files.as_ref(), path))?;
+            spec.build.dockerfile =
+                found.or_else(|| spec.build.dockerfiles().into_iter().next()).unwrap_or_default();
+            Ok(spec)
+        })
+        .await
     }
 
     async fn image_build(
@@ -288,6 +296,7 @@ impl Hooks {
             plan,
             target,
             args,
+            no_cache: job.build.no_cache,
             caches: self.marks.caches(job.build.repo, job.permit.cache_group.as_deref()),
             network: most.network.unwrap_or(Network::Bridge),
             memory: most.memory,
@@ -307,14 +316,16 @@ fn labels<const N: usize>(all: [(&str, String); N]) -> Labels {
     all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
+fn is_file(files: &dyn Files, path: &str) -> Result<bool, HookError> {
+    let is = |mode| matches!(mode, Mode::File | Mode::Executable | Mode::Link);
+    Ok(files.entry(path)?.is_some_and(|entry| is(entry.mode)))
+}
+
 fn check_paths(files: &dyn Files, plan: &ContextPlan) -> Result<(), HookError> {
-    let is = |path: &str, wanted: fn(Mode) -> bool| {
-        Ok::<_, HookError>(files.entry(path)?.is_some_and(|e| wanted(e.mode)))
-    };
-    if !plan.folder.is_empty() && !is(&plan.folder, |m| m == Mode::Tree)? {
+    if !plan.folder.is_empty() && files.entry(&plan.folder)?.is_none_or(|e| e.mode != Mode::Tree) {
         return Err(HookError::NoContext { path: plan.folder.clone() });
     }
-    if !is(&plan.dockerfile, |m| matches!(m, Mode::File | Mode::Executable | Mode::Link))? {
+    if !is_file(files, &plan.dockerfile)? {
         return Err(HookError::NoDockerfile { path: plan.dockerfile.clone() });
     }
     Ok(())

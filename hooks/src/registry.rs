@@ -138,11 +138,11 @@ impl Registries {
         }
     }
 
-    /// The manifest that the tag names, if there is one.
-    pub(crate) async fn manifest(&self, door: &Door, tag: &str) -> Result<Option<Manifest>, HookError> {
+    /// The manifest of that tag or digest, if there is one.
+    pub(crate) async fn manifest(&self, door: &Door, named: &str) -> Result<Option<Manifest>, HookError> {
         match door {
-            Door::Generic { repository, .. } => self.client.manifest(repository, tag).await,
-            Door::Ecr { account, repository, .. } => account.manifest(repository, tag).await,
+            Door::Generic { repository, .. } => self.client.manifest(repository, named).await,
+            Door::Ecr { account, repository, .. } => account.manifest(repository, named).await,
         }
     }
 

@@ -30,6 +30,14 @@ pub(crate) enum BuildVerb {
         #[arg(long, short)]
         follow: bool,
     },
+    /// Wait until it is over; the exit status is 0 if it succeeded, 1 if not
+    Wait {
+        /// The repository's name
+        repo: RepoName,
+        /// Its number, or its commit: then the newest build of that
+        #[arg(value_name = "COMMIT|N")]
+        build: String,
+    },
     /// Build a branch, a tag or a commit, whether or not a push to it would
     Start {
         /// The repository's name
@@ -45,6 +53,16 @@ pub(crate) enum BuildVerb {
         /// Its number
         number: u64,
     },
+    /// Move tags and manifests to what a build has pushed, without building
+    Promote {
+        /// The repository's name
+        repo: RepoName,
+        /// Its number
+        number: u64,
+        /// A tag or a [deploy.*] of slipway.toml, again for more [default: what builds of its ref move by themselves]
+        #[arg(long, value_name = "NAME")]
+        to: Vec<String>,
+    },
     /// Stop it
     Cancel {
         /// The repository's name
@@ -55,9 +73,11 @@ pub(crate) enum BuildVerb {
 }
 
 /// The API call for a verb.
-pub(super) fn request(verb: BuildVerb) -> Request {
+pub(super) fn request(verb: BuildVerb) -> Option<Request> {
     const COLUMNS: &[&str] = &["number", "state", "stage", "commit", "title", "actor", "created"];
-    match verb {
+    Some(match verb {
+        // Asks again and again.
+        BuildVerb::Wait { .. } => return None,
         BuildVerb::List { repo } => {
             call("GET", format!("/repos/{repo}/builds"), Shows::Rows("builds", COLUMNS))
         }
@@ -75,8 +95,12 @@ pub(super) fn request(verb: BuildVerb) -> Request {
         BuildVerb::Retry { repo, number } => {
             send("POST", format!("/repos/{repo}/builds/{number}/retry"), json!({}), Shows::Record)
         }
+        BuildVerb::Promote { repo, number, to } => {
+            let path = format!("/repos/{repo}/builds/{number}/promote");
+            send("POST", path, json!({"to": to}), Shows::Record)
+        }
         BuildVerb::Cancel { repo, number } => {
             send("POST", format!("/repos/{repo}/builds/{number}/cancel"), json!({}), Shows::Record)
         }
-    }
+    })
 }

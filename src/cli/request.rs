@@ -77,6 +77,7 @@ pub(crate) fn request(verb: Verb, files: &mut dyn Files) -> Result<Option<Reques
         Verb::Serve(_)
         | Verb::Demo(_)
         | Verb::Completions { .. }
+        | Verb::Check { .. }
         | Verb::Restore(_)
         | Verb::UploadPack(_)
         | Verb::ReceivePack(_) => return Ok(None),
@@ -99,7 +100,7 @@ pub(crate) fn request(verb: Verb, files: &mut dyn Files) -> Result<Option<Reques
         Verb::Cluster(verb) => cluster(verb, files)?,
         Verb::Bind(bind) => super::bind::bind(*bind)?,
         Verb::Unbind(unbind) => super::bind::unbind(&unbind),
-        Verb::Build(verb) => builds::request(verb),
+        Verb::Build(verb) => return Ok(builds::request(verb)),
         Verb::Deploy(verb) => deploy(verb),
         Verb::Webhook(verb) => super::webhooks::request(verb, files)?,
         Verb::Doctor { .. } => call("GET", "/doctor", Shows::Checks),

@@ -5,8 +5,8 @@ use slipway_core::{Problem, ProblemKind};
 
 use super::client::{Answer, Client};
 use super::request::{Files, Request, Shows, request};
-use super::{Cli, Verb};
-use super::{doctor, output};
+use super::{BuildVerb, Cli, Verb};
+use super::{doctor, output, wait};
 
 /// Where a verb runs: what it may read, where it prints.
 pub(crate) struct Session<'a> {
@@ -27,6 +27,9 @@ pub(crate) async fn run(cli: Cli, session: Session<'_>) -> Result<bool, Problem>
     let json = cli.global.json;
     if let Verb::Doctor { repair } = cli.verb {
         return doctor::run(repair, json, session).await;
+    }
+    if let Verb::Build(BuildVerb::Wait { repo, build }) = &cli.verb {
+        return wait::run(repo, build, json, session).await;
     }
     let Some(request) = request(cli.verb, session.files)? else {
         return Err(Problem::new(

@@ -39,6 +39,7 @@
 //! | `D` | repo, deploy number | mark: the deploy is not final |
 //! | `x` | event, repo, deploy number | mark |
 //! | `v` | repo, cluster | inventory |
+//! | `j` | repo, `IMAGE:TAG` or `[deploy.TARGET]` | `Pointer` |
 //! | `h` | repo, webhook number | `Webhook` |
 //! | `H` | repo, webhook number | its secret, encrypted |
 //! | `o` | repo, delivery number | `Delivery` |
@@ -174,6 +175,7 @@ impl fmt::Display for Key {
             b'm' => write!(f, "build {} of repository {}", number(8), number(0)),
             b'd' => write!(f, "deploy {} of repository {}", number(8), number(0)),
             b'v' => write!(f, "inventory of repository {} in cluster {}", number(0), text(8)),
+            b'j' => write!(f, "what {} of repository {} points at", text(8), number(0)),
             b'h' => write!(f, "webhook {} of repository {}", number(8), number(0)),
             b'H' => write!(f, "secret of webhook {} of repository {}", number(8), number(0)),
             b'o' => write!(f, "delivery {} of repository {}", number(8), number(0)),

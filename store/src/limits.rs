@@ -44,6 +44,8 @@ pub(crate) const TEXT_BYTES_MAX: usize = 16 << 10;
 /// Largest secret, in bytes: kubeconfigs carry certificates.
 pub(crate) const SECRET_BYTES_MAX: usize = 1 << 20;
 
+/// Names (moving tags, deploy targets) of one repository of which is kept where they point.
+pub(crate) const POINTERS_KEPT: usize = 5_000;
 /// Most old records of a kind that one write removes on the way.
 pub(crate) const PRUNED_PER_WRITE: usize = 16;
 /// Most old records of a kind that one write looks at for that.

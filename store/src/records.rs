@@ -12,6 +12,7 @@ mod inventories;
 mod keys;
 mod makers;
 mod parents;
+mod pointers;
 mod refusal;
 mod repositories;
 mod sessions;

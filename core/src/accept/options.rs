@@ -6,10 +6,15 @@ use crate::nearest::nearest;
 
 /// Stay and see how it goes.
 const WAIT: &str = "wait";
+/// Build without the engine's cache.
+pub const NO_CACHE: &str = "build.no-cache";
 /// Build nothing.
 const SKIP: [&str; 2] = ["ci.skip", "skip-ci"];
 /// The same, in a commit's message; any case.
-const SKIP_WORDS: [&str; 2] = ["[skip ci]", "[ci skip]"];
+const SKIP_WORDS: [&str; 6] =
+    ["[skip ci]", "[ci skip]", "[no ci]", "[skip actions]", "[actions skip]", "***no_ci***"];
+/// The same, as a line of the message's last paragraph.
+const SKIP_TRAILER: (&str, &str) = ("skip-checks", "true");
 
 /// The option or the words by which a push asks for no build.
 pub(super) fn skip_word(options: &[String], message: &str) -> Option<String> {
@@ -17,12 +22,19 @@ pub(super) fn skip_word(options: &[String], message: &str) -> Option<String> {
         return Some(format!("-o {option}"));
     }
     let message = message.to_ascii_lowercase();
-    SKIP_WORDS.iter().find(|word| message.contains(**word)).map(|word| (*word).to_owned())
+    let word = SKIP_WORDS.iter().find(|word| message.contains(**word)).map(|word| (*word).to_owned());
+    word.or_else(|| has_skip_trailer(&message).then(|| format!("{}: {}", SKIP_TRAILER.0, SKIP_TRAILER.1)))
+}
+
+fn has_skip_trailer(message: &str) -> bool {
+    let last = message.trim_end().lines().rev().take_while(|line| !line.trim().is_empty());
+    last.filter_map(|line| line.split_once(':'))
+        .any(|(key, value)| (key.trim(), value.trim()) == SKIP_TRAILER)
 }
 
 /// A remark for each option that is not known.
 pub(super) fn remarks(options: &[String]) -> Vec<String> {
-    let known = || [WAIT].into_iter().chain(SKIP);
+    let known = || [WAIT].into_iter().chain(SKIP).chain([NO_CACHE]);
     let unknown: Vec<&String> = options.iter().filter(|o| !known().any(|k| k == o.as_str())).collect();
     let mut told: Vec<String> = unknown.iter().take(OPTIONS_TOLD_MAX).map(|o| remark(o, known())).collect();
     if unknown.len() > told.len() {
@@ -44,12 +56,13 @@ mod tests {
 
     #[test]
     fn an_unknown_option_is_told_with_the_one_that_was_meant() {
-        let all = ["wait", "ci.skip", "skip-ci", "wiat", "merge_request.create"].map(String::from);
+        let all = ["wait", "ci.skip", "skip-ci", "build.no-cache", "wiat", "merge_request.create"]
+            .map(String::from);
         assert_eq!(
             remarks(&all),
             [
-                "the push option \"wiat\" is not known; known are wait, ci.skip, skip-ci; did you mean wait?",
-                "the push option \"merge_request.create\" is not known; known are wait, ci.skip, skip-ci",
+                "the push option \"wiat\" is not known; known are wait, ci.skip, skip-ci, build.no-cache; did you mean wait?",
+                "the push option \"merge_request.create\" is not known; known are wait, ci.skip, skip-ci, build.no-cache",
             ]
         );
     }
@@ -69,6 +82,13 @@ mod tests {
             ("skip-ci", "x", Some("-o skip-ci")),
             ("wait", "Mend a typo [CI skip]", Some("[ci skip]")),
             ("wait", "[Skip CI]", Some("[skip ci]")),
+            ("wait", "x [NO CI]", Some("[no ci]")),
+            ("wait", "x\n\n[Skip Actions]", Some("[skip actions]")),
+            ("wait", "[actions skip]", Some("[actions skip]")),
+            ("wait", "***NO_CI***", Some("***no_ci***")),
+            ("wait", "x\n\ny\n\nSigned-off-by: a\nSkip-Checks:true\n", Some("skip-checks: true")),
+            ("wait", "x\n\nskip-checks: true\n\nand more", None),
+            ("wait", "x\n\nskip-checks: false", None),
             ("ci.skip=no", "skip ci", None),
         ] {
             assert_eq!(skip_word(&[option.to_owned()], message).as_deref(), want, "{option} {message}");

@@ -1,6 +1,7 @@
 //! What an accepted push owes: builds and deploys, decided before the refs move, and why not more. Pure but for reading
 //! pushed objects.
 
+use super::dockerfile::{self, Absent};
 use super::idle::Whys;
 use super::options::skip_word;
 use super::{Bindings, CommitFacts, Incoming, Proposal};
@@ -139,12 +140,13 @@ fn build_due(
             return Ok(Due::Not { why, asked: true });
         }
     }
-    if !objects.has_file(&commit.id, &spec.build.dockerfile)? {
+    if dockerfile::find(&commit.id, &spec.build, objects)?.is_none() {
+        let absent = Absent::look(&commit.id, &spec.build, objects)?;
         return Ok(if written {
             // Who wrote a slipway.toml wants a build.
-            Due::Broken(no_dockerfile(&commit.id, &spec))
+            Due::Broken(absent.problem(&commit.id))
         } else {
-            Due::Not { why: format!("no {}", spec.build.dockerfile), asked: false }
+            Due::Not { why: absent.why(), asked: false }
         });
     }
     Ok(Due::Build)
@@ -160,33 +162,22 @@ fn spec_of(commit: &Oid, objects: &dyn Incoming) -> Result<Result<Option<Spec>, 
     }
 }
 
-fn no_dockerfile(commit: &Oid, spec: &Spec) -> Problem {
-    Problem::new(
-        ProblemKind::Invalid,
-        format!("Commit {} has no {}.", commit.short(), spec.build.dockerfile),
-        "Add it, or set build.dockerfile in slipway.toml to where it is.",
-    )
-}
-
 /// Whether a commit can be built at all, whichever refs its slipway.toml names: somebody asks for it.
 ///
 /// # Errors
 /// `Invalid` where its slipway.toml is wrong, or its Dockerfile is not there.
 pub fn buildable(commit: &Oid, objects: &dyn Incoming) -> Result<(), Problem> {
-    let spec = spec_of(commit, objects)??.unwrap_or_default();
-    if objects.has_file(commit, &spec.build.dockerfile)? { Ok(()) } else { Err(no_dockerfile(commit, &spec)) }
+    let spec = spec_at(commit, objects)?;
+    match dockerfile::find(commit, &spec.build, objects)? {
+        Some(_) => Ok(()),
+        None => Err(Absent::look(commit, &spec.build, objects)?.problem(commit)),
+    }
 }
 
-/// Whether a push of the commit to that ref would be built: only then may its build move names that others follow (the
-/// tag `latest`, manifests).
+/// What a commit's slipway.toml says; without one, the defaults.
 ///
 /// # Errors
-/// `Invalid` where its slipway.toml is wrong.
-pub fn builds_itself(
-    name: &RefName,
-    commit: &Oid,
-    default_branch: &RefName,
-    objects: &dyn Incoming,
-) -> Result<bool, Problem> {
-    Ok(spec_of(commit, objects)??.unwrap_or_default().build.on.matches_ref(name, default_branch))
+/// `Invalid` or `TooLarge` where it is wrong, else that it cannot be read.
+pub fn spec_at(commit: &Oid, objects: &dyn Incoming) -> Result<Spec, Problem> {
+    Ok(spec_of(commit, objects)??.unwrap_or_default())
 }

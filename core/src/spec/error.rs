@@ -56,7 +56,18 @@ pub(super) fn suggest(message: &str) -> String {
         return message.to_owned();
     }
     let Some(wrong) = quoted.next() else { return message.to_owned() };
-    match nearest(wrong, quoted) {
+    let known: Vec<&str> = quoted.collect();
+    // The nearest key would be `branch`, which is the manifests' own, and makes it worse.
+    if matches!(wrong, "branches" | "tags" | "ref" | "refs" | "when") && known.contains(&"on") {
+        let does = match () {
+            () if known.contains(&"repo") => "deploy",
+            () if known.contains(&"dockerfile") => "build",
+            () => "move it",
+        };
+        let named = if wrong == "tags" { "tags" } else { "branches" };
+        return format!("unknown key `{wrong}`; which refs {does} is said by `on = {{ {named} = […] }}`");
+    }
+    match nearest(wrong, known) {
         Some(known) => format!("unknown key `{wrong}`; did you mean `{known}`?"),
         None => message.replacen("unknown field", "unknown key", 1),
     }

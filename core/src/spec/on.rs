@@ -18,6 +18,17 @@ pub struct OnSpec {
     pub paths: Vec<Pattern>,
 }
 
+/// `on` of a tag that moves, or of a `[deploy.*]`: whose builds move it. What it does not name does not move it, unlike
+/// `[build] on`: `{ tags = ["v*"] }` is those tags alone.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MoveOn {
+    /// Branch patterns.
+    pub branches: Vec<Pattern>,
+    /// Tag patterns.
+    pub tags: Vec<Pattern>,
+}
+
 /// A glob pattern of slipway.toml, `!` before it negates.
 #[derive(Clone, Debug)]
 pub struct Pattern {
@@ -69,6 +80,28 @@ impl OnSpec {
     /// True if a change of `path` builds.
     pub fn matches_path(&self, path: &str) -> bool {
         self.all_paths() || last_match(&self.paths, path)
+    }
+}
+
+impl MoveOn {
+    /// True if builds of that ref move what this is about.
+    pub fn matches(&self, name: &RefName) -> bool {
+        match (name.as_branch(), name.as_tag()) {
+            (Some(branch), _) => last_match(&self.branches, branch),
+            (_, Some(tag)) => last_match(&self.tags, tag),
+            _ => false,
+        }
+    }
+
+    /// What it names, for a sentence: `branches main, release/*`.
+    pub fn said(&self) -> String {
+        let list = |kind: &str, patterns: &[Pattern]| {
+            let said: Vec<String> = patterns.iter().take(PATTERNS_SAID_MAX).map(Pattern::said).collect();
+            (!said.is_empty()).then(|| format!("{kind} {}", said.join(", ")))
+        };
+        let all: Vec<String> =
+            list("branches", &self.branches).into_iter().chain(list("tags", &self.tags)).collect();
+        if all.is_empty() { "nothing".into() } else { all.join(" and ") }
     }
 }
 

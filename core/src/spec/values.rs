@@ -1,38 +1,6 @@
-//! Texts of slipway.toml that mean something: tags, times, sizes. Pure.
+//! Texts of slipway.toml that mean something: times and sizes. Pure.
 
 use serde::{Deserialize, Deserializer, de};
-
-use crate::git::RefName;
-
-/// The tags of one build, templates filled in; those whose facts are missing (`{tag}` of a branch build) are left out.
-pub fn image_tags(templates: &[String], commit: &str, name: &RefName) -> Vec<String> {
-    let mut tags: Vec<String> = Vec::new();
-    for template in templates {
-        if (template.contains("{branch}") && name.as_branch().is_none())
-            || (template.contains("{tag}") && name.as_tag().is_none())
-        {
-            continue;
-        }
-        let short = commit.get(..10).unwrap_or(commit);
-        let filled = template
-            .replace("{sha}", commit)
-            .replace("{short}", short)
-            .replace("{branch}", &clean_tag(name.as_branch().unwrap_or_default()))
-            .replace("{tag}", &clean_tag(name.as_tag().unwrap_or_default()));
-        let tag = clean_tag(&filled);
-        if !tag.is_empty() && !tags.contains(&tag) {
-            tags.push(tag);
-        }
-    }
-    tags
-}
-
-/// Makes a text a legal image tag: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}` (OCI distribution spec).
-fn clean_tag(raw: &str) -> String {
-    let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let text: String = raw.chars().map(|c| if ok(c) { c } else { '-' }).take(128).collect();
-    text.trim_start_matches(['.', '-']).to_owned()
-}
 
 pub(super) fn duration_ms<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     let text = String::deserialize(from)?;

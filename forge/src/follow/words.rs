@@ -2,6 +2,7 @@
 
 use slipway_core::UnixMillis;
 use slipway_core::deploy::{Change, Health, ObjectReport};
+use slipway_core::moving::Move;
 
 use crate::limits::FOLLOW_LINE_BYTES_MAX as LINE_BYTES_MAX;
 
@@ -14,6 +15,12 @@ pub(super) fn is_ending(line: &str) -> bool {
 pub(super) fn next_try(retries: u32, at: Option<UnixMillis>, now: UnixMillis) -> String {
     let pause_s = at.unwrap_or_default().since(now).div_ceil(1000);
     format!("Try {} follows in {pause_s} s.", retries + 1)
+}
+
+/// Which names a build left where they are; the log says why.
+pub(super) fn left(moves: &[Move]) -> String {
+    let left: Vec<String> = moves.iter().filter(|m| m.left.is_some()).map(|m| m.name.to_string()).collect();
+    if left.is_empty() { String::new() } else { format!("; left where they are: {}", left.join(", ")) }
 }
 
 /// Cuts what has come into lines and keeps the last, unfinished one in `partial`. A line longer than

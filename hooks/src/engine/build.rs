@@ -38,6 +38,8 @@ pub(crate) struct ImageBuild {
     /// Stage; empty is the last.
     pub(crate) target: String,
     pub(crate) args: HashMap<String, String>,
+    /// Whether every step is done anew, whatever the engine remembers.
+    pub(crate) no_cache: bool,
     pub(crate) labels: Labels,
     /// The private tag by which the image is found after a restart.
     pub(crate) tag: String,
@@ -162,6 +164,7 @@ impl Engine {
             // BuildKit knows no other networks than none and its own.
             networkmode: (build.network < Network::Bridge).then(|| "none".to_owned()),
             labels: Some(build.labels.clone()),
+            nocache: build.no_cache,
             rm: true,
             forcerm: true,
             ..BuildImageOptions::default()

@@ -24,6 +24,7 @@ impl HookError {
             Self::RegistryDown { .. }
             | Self::RegistryDenied { .. }
             | Self::TagImmutable { .. }
+            | Self::NotInRegistry { .. }
             | Self::RegistryBroken { .. }
             | Self::Aws { .. }
             | Self::RegistrySettings { .. } => self.registry_sentences(),
@@ -101,6 +102,10 @@ impl HookError {
             Self::TagImmutable { image, tag } => (
                 format!("{image}:{tag} exists with another content, and the registry does not let tags change."),
                 "Leave that tag out of push.tags in slipway.toml, or except it from immutability in the registry.".into(),
+            ),
+            Self::NotInRegistry { image } => (
+                format!("{image} is not in the registry any more."),
+                "Build its commit again: slipway build retry.".into(),
             ),
             Self::Aws { action, region, message, passing: true } => (
                 format!("AWS did not carry out {action} in {region}: {message}."),

@@ -7,8 +7,7 @@ use bollard::errors::Error as DockerError;
 use bollard::query_parameters::PushImageOptionsBuilder;
 use futures_util::StreamExt;
 use slipway_core::Secret;
-use slipway_core::build::{Build, PushedImage, Stage};
-use slipway_core::spec::image_tags;
+use slipway_core::build::{PushedImage, Stage};
 use slipway_core::target::Registry;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +19,7 @@ use crate::error::{HookError, one_line};
 use crate::registry::{Door, Manifest, RegistryTarget};
 
 impl Hooks {
-    /// Pushes the image with all its tags, the commit's own first.
+    /// Pushes the image with these tags, the first by the engine.
     ///
     /// # Errors
     /// [`HookError::Stopped`] if `stop` came before it began; after that it goes on to its end.
@@ -29,32 +28,7 @@ impl Hooks {
         job: &Job,
         image: &str,
         target: &RegistryTarget,
-        stop: &CancellationToken,
-    ) -> Result<PushedImage, HookError> {
-        self.push_tags(job, image, target, false, stop).await
-    }
-
-    /// Like [`Hooks::push_image`] for a build that a newer commit's has overtaken: only the tags that name this commit
-    /// are pushed, and `latest` stays where it is.
-    ///
-    /// # Errors
-    /// As [`Hooks::push_image`].
-    pub async fn push_overtaken(
-        &self,
-        job: &Job,
-        image: &str,
-        target: &RegistryTarget,
-        stop: &CancellationToken,
-    ) -> Result<PushedImage, HookError> {
-        self.push_tags(job, image, target, true, stop).await
-    }
-
-    async fn push_tags(
-        &self,
-        job: &Job,
-        image: &str,
-        target: &RegistryTarget,
-        stale: bool,
+        tags: &[String],
         stop: &CancellationToken,
     ) -> Result<PushedImage, HookError> {
         job.log.stage(Stage::Push).await;
@@ -64,8 +38,6 @@ impl Hooks {
         if let Some(secret) = &target.password {
             job.log.hide(secret.clone());
         }
-        let spec = self.spec(job).await?;
-        let tags = ordered_tags(&spec.push.tags, &job.build, stale);
         let name = target.registry.image(&target.image);
         let (first, others) = tags
             .split_first()
@@ -82,7 +54,29 @@ impl Hooks {
             self.push_other(job, image, target, &name, tag, &manifest).await?;
             job.log.line(&format!("pushed {name}:{tag}")).await;
         }
-        Ok(PushedImage { name, tags, digest: manifest.digest })
+        Ok(PushedImage { name, tags: tags.to_vec(), digest: manifest.digest })
+    }
+
+    /// Moves a tag to an image that the registry has, and that the engine has too where `image` says so.
+    ///
+    /// # Errors
+    /// [`HookError::NotInRegistry`] where it has not; what the registry says of the tag.
+    pub async fn move_tag(
+        &self,
+        job: &Job,
+        image: Option<&str>,
+        target: &RegistryTarget,
+        pushed: &PushedImage,
+        tag: &str,
+    ) -> Result<(), HookError> {
+        let door = self.registries.open(target).await?;
+        let there = self.registries.manifest(&door, pushed.digest.as_str()).await?;
+        let gone = || HookError::NotInRegistry { image: format!("{}@{}", pushed.name, pushed.digest) };
+        let manifest = there.ok_or_else(gone)?;
+        match image {
+            Some(image) => self.push_other(job, image, target, &pushed.name, tag, &manifest).await,
+            None => self.registries.tag(&door, tag, &manifest).await,
+        }
     }
 
     /// Whether the registry answers and takes the login, for `slipway registry test`: a sentence about it.
@@ -235,19 +229,6 @@ impl Hooks {
         }
         Ok(digest)
     }
-}
-
-/// The tags to push: the commit's own first, so that what the manifests will name is there before `latest` moves.
-fn ordered_tags(templates: &[String], build: &Build, stale: bool) -> Vec<String> {
-    let of_commit = |t: &&String| t.contains("{sha}") || t.contains("{short}");
-    let templates: Vec<String> = templates.iter().filter(|t| !stale || of_commit(t)).cloned().collect();
-    let sha = build.commit.to_string();
-    let mut tags = image_tags(&templates, &sha, &build.ref_name);
-    tags.sort_by_key(|tag| *tag != sha);
-    if tags.is_empty() {
-        tags.push(sha);
-    }
-    tags
 }
 
 /// `TAG: digest: sha256:… size: 528`.

@@ -158,11 +158,17 @@ impl Ecr {
         }
     }
 
-    /// The manifest that the tag names, if there is one.
-    pub(crate) async fn manifest(&self, repository: &str, tag: &str) -> Result<Option<Manifest>, HookError> {
+    /// The manifest of that tag or digest, if there is one.
+    pub(crate) async fn manifest(
+        &self,
+        repository: &str,
+        named: &str,
+    ) -> Result<Option<Manifest>, HookError> {
         const ACTION: &str = "ecr:BatchGetImage";
         let mut request = self.client().await.batch_get_image().repository_name(repository);
-        request = request.image_ids(ImageIdentifier::builder().image_tag(tag).build());
+        let id = ImageIdentifier::builder();
+        let id = if named.starts_with("sha256:") { id.image_digest(named) } else { id.image_tag(named) };
+        request = request.image_ids(id.build());
         for media_type in MANIFEST_TYPES {
             request = request.accepted_media_types(media_type);
         }

@@ -184,8 +184,11 @@ async fn a_repository_is_made_the_image_pushed_and_its_tags_moved() {
     let target = account(&registry.host);
     let said = world.hooks.test_registry(&target.registry, target.password.as_ref()).await.expect("a login");
     assert!(said.contains("eu-central-1"), "{said}");
-    let pushed =
-        world.hooks.push_image(&world.job, &image, &target, &CancellationToken::new()).await.expect("pushed");
+    let pushed = world
+        .hooks
+        .push_image(&world.job, &image, &target, &world.tags(), &CancellationToken::new())
+        .await
+        .expect("pushed");
     for tag in &pushed.tags {
         assert_eq!(
             manifest(&registry.host, "team/app", tag).expect("there").1,
@@ -203,8 +206,11 @@ async fn a_repository_is_made_the_image_pushed_and_its_tags_moved() {
         asked.contains(&"CreateRepository".to_owned()) && asked.contains(&"PutImage".to_owned()),
         "{asked:?}"
     );
-    let again =
-        world.hooks.push_image(&world.job, &image, &target, &CancellationToken::new()).await.expect("again");
+    let again = world
+        .hooks
+        .push_image(&world.job, &image, &target, &world.tags(), &CancellationToken::new())
+        .await
+        .expect("again");
     assert_eq!(again, pushed);
     assert!(!world.log().await.contains("secret-access-key"));
     world.hooks.finish(&world.job).await.expect("cleaned");
@@ -217,7 +223,11 @@ async fn a_login_that_is_not_taken_is_fetched_anew_once() {
     let (world, image) = built(url, "ecr-expired").await;
     state.lock().expect("lock").bad_logins = 1;
     let target = account(&registry.host);
-    world.hooks.push_image(&world.job, &image, &target, &CancellationToken::new()).await.expect("pushed");
+    world
+        .hooks
+        .push_image(&world.job, &image, &target, &world.tags(), &CancellationToken::new())
+        .await
+        .expect("pushed");
     let asked = state.lock().expect("lock").asked.clone();
     assert_eq!(asked.iter().filter(|a| *a == "GetAuthorizationToken").count(), 2, "{asked:?}");
     world.hooks.finish(&world.job).await.expect("cleaned");
@@ -229,8 +239,9 @@ async fn what_aws_does_not_allow_is_named() {
     let (url, state) = start(&registry.host).await;
     let (world, image) = built(url, "ecr-denied").await;
     let target = account(&registry.host);
-    let push =
-        || async { world.hooks.push_image(&world.job, &image, &target, &CancellationToken::new()).await };
+    let push = || async {
+        world.hooks.push_image(&world.job, &image, &target, &world.tags(), &CancellationToken::new()).await
+    };
     for (denied, action) in [
         ("GetAuthorizationToken", "ecr:GetAuthorizationToken"),
         ("CreateRepository", "ecr:CreateRepository"),

@@ -173,8 +173,11 @@ async fn images_of_others_outlive_finish_and_sweep() {
     let world = World::new(&[DOCKERFILE]).await;
     let image = world.hooks.build_image(&world.job, &CancellationToken::new()).await.expect("built");
     let target = world.target();
-    let pushed =
-        world.hooks.push_image(&world.job, &image, &target, &CancellationToken::new()).await.expect("pushed");
+    let pushed = world
+        .hooks
+        .push_image(&world.job, &image, &target, &world.tags(), &CancellationToken::new())
+        .await
+        .expect("pushed");
     let theirs = Theirs::default();
     // A nameless image is the most fragile one: nothing but its labels says where it comes from.
     let tag = docker(&["inspect", "-f", "{{index .RepoTags 0}}", &image]);
@@ -225,7 +228,8 @@ async fn a_push_leaves_the_names_of_others_in_the_engine_as_they_are() {
     let never = CancellationToken::new();
     let image = world.hooks.build_image(&world.job, &never).await.expect("built");
     let target = world.target();
-    let push = || world.hooks.push_image(&world.job, &image, &target, &never);
+    let tags = world.tags();
+    let push = || world.hooks.push_image(&world.job, &image, &target, &tags, &never);
     let pushed = push().await.expect("pushed");
     let name = format!("{}:{}", pushed.name, world.job.build.commit);
     assert_eq!(holder(&name), "", "the name was only for the push");

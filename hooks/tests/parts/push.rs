@@ -34,22 +34,21 @@ fn digest(host: &str, image: &str, tag: &str) -> String {
 
 #[tokio::test]
 async fn the_tested_image_is_pushed_with_all_its_tags() {
-    let (world, image) = built(&[
-        ("Dockerfile", "FROM alpine:3.20\nCOPY Dockerfile /\n"),
-        ("slipway.toml", "[push]\ntags = [\"latest\", \"{branch}-{short}\", \"{sha}\", \"{tag}\"]\n"),
-    ])
-    .await;
+    let (world, image) = built(&[("Dockerfile", "FROM alpine:3.20\nCOPY Dockerfile /\n")]).await;
     let target = world.target();
-    let pushed = world.hooks.push_image(&world.job, &image, &target, &never()).await.expect("pushed");
-    let sha = world.job.build.commit.to_string();
-    let short = world.job.build.commit.short();
+    let pushed =
+        world.hooks.push_image(&world.job, &image, &target, &world.tags(), &never()).await.expect("pushed");
     assert_eq!(pushed.name, format!("{}/{}", lab::registry(), target.image));
-    assert_eq!(pushed.tags, [sha.clone(), "latest".into(), format!("main-{short}")]);
+    assert_eq!(pushed.tags, world.tags());
     for tag in &pushed.tags {
         assert_eq!(digest(&lab::registry(), &target.image, tag), pushed.digest.as_str(), "{tag}");
     }
     // Pushing it again does nothing, and gives the same.
-    let again = world.hooks.push_image(&world.job, &image, &target, &never()).await.expect("pushed again");
+    let again = world
+        .hooks
+        .push_image(&world.job, &image, &target, &world.tags(), &never())
+        .await
+        .expect("pushed again");
     assert_eq!(again, pushed);
     assert!(world.log().await.contains("is in the registry already"));
     world.hooks.finish(&world.job).await.expect("cleaned");
@@ -57,13 +56,18 @@ async fn the_tested_image_is_pushed_with_all_its_tags() {
 }
 
 #[tokio::test]
-async fn a_stale_build_moves_no_shared_tag() {
-    let (world, image) = built(&[("Dockerfile", "FROM alpine:3.20\nRUN echo stale\n")]).await;
-    let target = world.target();
-    let pushed = world.hooks.push_overtaken(&world.job, &image, &target, &never()).await.expect("pushed");
-    assert_eq!(pushed.tags, [world.job.build.commit.to_string()]);
+async fn a_tag_moves_to_what_the_registry_has_without_an_engine() {
+    let (world, image) = built(&[("Dockerfile", "FROM alpine:3.20\nRUN echo moves\n")]).await;
+    let (target, own) = (world.target(), [world.job.build.commit.to_string()]);
+    let mut pushed =
+        world.hooks.push_image(&world.job, &image, &target, &own, &never()).await.expect("pushed");
     assert_eq!(digest(&lab::registry(), &target.image, "latest"), "");
     world.hooks.finish(&world.job).await.expect("cleaned");
+    world.hooks.move_tag(&world.job, None, &target, &pushed, "latest").await.expect("moved");
+    assert_eq!(digest(&lab::registry(), &target.image, "latest"), pushed.digest.as_str());
+    pushed.digest = slipway_core::Digest::parse(&format!("sha256:{}", "0".repeat(64))).expect("valid");
+    let e = world.hooks.move_tag(&world.job, None, &target, &pushed, "latest").await.expect_err("not there");
+    assert!(matches!(e, HookError::NotInRegistry { .. }) && e.class() == FailureClass::User, "{e:?}");
 }
 
 #[tokio::test]
@@ -71,14 +75,19 @@ async fn a_login_is_used_for_push_tag_and_base() {
     let registry = LockedRegistry::start();
     let (world, image) = built(&[("Dockerfile", "FROM alpine:3.20\nRUN echo locked\n")]).await;
     let open = target(&registry.host, "team/base", Some(("dev", PASSWORD)));
-    let pushed = world.hooks.push_image(&world.job, &image, &open, &never()).await.expect("pushed");
+    let pushed =
+        world.hooks.push_image(&world.job, &image, &open, &world.tags(), &never()).await.expect("pushed");
     assert_eq!(digest(&registry.host, "team/base", "latest"), pushed.digest.as_str());
     let said = world.hooks.test_registry(&open.registry, open.password.as_ref()).await.expect("answers");
     assert!(said.contains("as dev") && !said.contains(PASSWORD), "{said}");
 
     for login in [None, Some(("dev", "wrong-password"))] {
         let shut = target(&registry.host, "team/other", login);
-        let e = world.hooks.push_image(&world.job, &image, &shut, &never()).await.expect_err("refused");
+        let e = world
+            .hooks
+            .push_image(&world.job, &image, &shut, &world.tags(), &never())
+            .await
+            .expect_err("refused");
         assert_eq!(e.class(), FailureClass::Policy, "{e:?}");
         assert!(matches!(
             world.hooks.test_registry(&shut.registry, shut.password.as_ref()).await,
@@ -100,14 +109,26 @@ async fn a_login_is_used_for_push_tag_and_base() {
 async fn what_keeps_an_image_from_its_registry_has_a_class() {
     let (world, image) = built(&[("Dockerfile", "FROM alpine:3.20\nRUN echo classes\n")]).await;
     let nobody = target("127.0.0.1:1", "x", None);
-    let e = world.hooks.push_image(&world.job, &image, &nobody, &never()).await.expect_err("nobody there");
+    let e = world
+        .hooks
+        .push_image(&world.job, &image, &nobody, &world.tags(), &never())
+        .await
+        .expect_err("nobody there");
     assert!(matches!(&e, HookError::RegistryDown { .. }), "{e:?}");
     let gone = format!("sha256:{}", "0".repeat(64));
-    let e = world.hooks.push_image(&world.job, &gone, &world.target(), &never()).await.expect_err("no image");
+    let e = world
+        .hooks
+        .push_image(&world.job, &gone, &world.target(), &world.tags(), &never())
+        .await
+        .expect_err("no image");
     assert!(matches!(&e, HookError::ImageGone { .. }), "{e:?}");
     let stop = never();
     stop.cancel();
-    let e = world.hooks.push_image(&world.job, &image, &world.target(), &stop).await.expect_err("stopped");
+    let e = world
+        .hooks
+        .push_image(&world.job, &image, &world.target(), &world.tags(), &stop)
+        .await
+        .expect_err("stopped");
     assert!(e.is_stopped());
     world.hooks.finish(&world.job).await.expect("cleaned");
 }

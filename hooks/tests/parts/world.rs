@@ -60,6 +60,11 @@ impl World {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// The build's tags as they are by default.
+    pub(crate) fn tags(&self) -> Vec<String> {
+        vec![self.job.build.commit.to_string(), "latest".into()]
+    }
+
     /// The lab's open registry, and a path there that no other test has.
     pub(crate) fn target(&self) -> RegistryTarget {
         target(&lab::registry(), &format!("hkt/{}", self.server), None)

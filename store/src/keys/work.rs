@@ -88,3 +88,10 @@ pub(crate) fn inventories(repo: RepoId) -> Key {
 pub(crate) fn inventory(repo: RepoId, cluster: &ClusterName) -> Key {
     inventories(repo).last(cluster.as_str())
 }
+/// Where the names of a repository point that others follow.
+pub(crate) fn pointers(repo: RepoId) -> Key {
+    Key::new(b'j').number(repo.0)
+}
+pub(crate) fn pointer(repo: RepoId, name: &str) -> Key {
+    pointers(repo).last(name)
+}

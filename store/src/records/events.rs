@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use slipway_core::accept::{Bindings, Ledger, Orders};
+use slipway_core::accept::{Bindings, Ledger, NO_CACHE, Orders};
 use slipway_core::build::{Build, BuildState};
 use slipway_core::deploy::{Deploy, DeployCause};
 use slipway_core::event::{Event, EventState, Owed, Work};
@@ -258,6 +258,7 @@ fn build(event: &Event, owed: &Owed, broken: Option<&Problem>, now: UnixMillis) 
         event.actor.clone(),
         now,
     );
+    build.no_cache = event.has_option(NO_CACHE);
     if let Some(problem) = broken {
         build.run.state = BuildState::Failed;
         build.run.failure = Some(Failure { class: FailureClass::User, problem: problem.clone() });

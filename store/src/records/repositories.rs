@@ -138,6 +138,7 @@ impl Tx<'_> {
         self.remove_inventories_of(id)?;
         self.remove_events_of(id)?;
         self.remove_work_of(id)?;
+        self.remove_pointers_of(id)?;
         self.remove_webhooks_of(id)
     }
 

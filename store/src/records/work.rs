@@ -152,6 +152,11 @@ impl View<'_> {
         self.one(repo, number.0)
     }
 
+    /// The newest builds of a repository, at most `limit`.
+    pub fn newest_builds(&self, repo: RepoId, limit: usize) -> Result<Vec<Build>, StoreError> {
+        self.newest(repo, None, limit)
+    }
+
     /// Builds of a repository that are not final.
     pub fn unfinished_builds_of(&self, repo: RepoId) -> Result<Vec<Build>, StoreError> {
         self.marked(&keys::unfinished_builds_of(repo))

@@ -37,6 +37,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         post(retry)
     })
     .gives(201, "Build"),
+    Endpoint::new(
+        "POST",
+        "/repos/{repo}/builds/{number}/promote",
+        "Move tags and manifests to what a build has pushed, without building",
+        || post(promote),
+    )
+    .takes("Promotion")
+    .gives(201, "Build"),
     Endpoint::new("POST", "/repos/{repo}/builds/{number}/cancel", "Stop a build", || post(cancel_build))
         .gives(200, "Build"),
     Endpoint::new("GET", "/repos/{repo}/deploys", "List deploys, newest first", || get(deploys))
@@ -159,6 +167,21 @@ async fn start(visit: Visit, Path(repo): Path<String>, Body(new): Body<NewBuild>
 
 async fn retry(visit: Visit, Path((repo, number)): Path<(String, String)>) -> Answer<Response> {
     let (record, build) = runs::retry(visit.forge(), visit.caller(), &repo, &number).await?;
+    Ok((StatusCode::CREATED, Json(build_run(&visit, &record.name, build))).into_response())
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Promotion {
+    to: Vec<String>,
+}
+
+async fn promote(
+    visit: Visit,
+    Path((repo, number)): Path<(String, String)>,
+    Body(asked): Body<Promotion>,
+) -> Answer<Response> {
+    let (record, build) = runs::promote(visit.forge(), visit.caller(), &repo, &number, asked.to).await?;
     Ok((StatusCode::CREATED, Json(build_run(&visit, &record.name, build))).into_response())
 }
 

@@ -4,7 +4,8 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
-use slipway_core::build::{Build, BuildState, Stage, TestVerdict};
+use slipway_core::build::{Build, BuildCause, BuildState, Stage, TestVerdict};
+use slipway_core::moving::{Move, Name};
 use slipway_core::run::Failure;
 use slipway_core::{BuildNumber, Problem, ProblemKind, RepoName, UnixMillis};
 use slipway_forge::logs::Log;
@@ -104,6 +105,7 @@ struct BuildPage {
     left_out: u64,
     operates: bool,
     under_way: bool,
+    promotes: bool,
     here: Link,
 }
 
@@ -122,12 +124,14 @@ struct BuildStatePart {
     commit: String,
     commit_link: Link,
     actor: String,
+    cause: String,
     created: Moment,
     retries: u32,
     image: Option<String>,
     tags: String,
     digest: String,
     bumps: Vec<BumpRow>,
+    left: Vec<Move>,
 }
 
 struct StageRow {
@@ -159,22 +163,37 @@ pub(crate) fn state_html(repo: &RepoName, build: &Build, now: UnixMillis) -> Ans
         commit: build.commit.short(),
         commit_link: Link::commit(repo, &build.commit),
         actor: build.actor.clone(),
+        cause: cause(&build.cause),
         created: Moment::of_ms(build.run.created, now),
         retries: build.run.retries,
         image: pushed.map(|p| p.name.clone()),
         tags: pushed.map(|p| p.tags.join(", ")).unwrap_or_default(),
         digest: pushed.map(|p| p.digest.to_string()).unwrap_or_default(),
-        bumps: build.bumps.iter().map(bump_row).collect(),
+        bumps: build.bumps.iter().map(|bump| bump_row(build, bump)).collect(),
+        left: build.moves.iter().filter(|m| m.left.is_some()).cloned().collect(),
     })
 }
 
-fn bump_row(bump: &slipway_core::build::Bump) -> BumpRow {
+/// Why the build is there, before who it is by.
+fn cause(cause: &BuildCause) -> String {
+    match cause {
+        BuildCause::Push => "pushed by".into(),
+        BuildCause::Start => "started by".into(),
+        BuildCause::Retry { of } => format!("build {of} again by"),
+        BuildCause::Promote { of, .. } => format!("build {of} promoted by"),
+    }
+}
+
+fn bump_row(build: &Build, bump: &slipway_core::build::Bump) -> BumpRow {
+    let name = Name::Deploy(bump.target.clone());
+    let stays = build.moves.iter().any(|m| m.name == name && m.left.is_some());
     let repo = RepoName::parse(&bump.repo).ok();
     BumpRow {
         repo: bump.repo.clone(),
         link: repo.as_ref().zip(bump.commit.as_ref()).map(|(repo, commit)| Link::commit(repo, commit)),
         text: match (&bump.commit, bump.done) {
             (Some(commit), _) => format!("{} {}", bump.target, commit.short()),
+            (None, true) if stays => format!("{}: left as it is", bump.target),
             (None, true) => format!("{}: had it already", bump.target),
             (None, false) => format!("{}: not yet", bump.target),
         },
@@ -234,6 +253,7 @@ pub(crate) async fn show(visit: Visit, Path((repo, number)): Path<(String, Strin
         left_out: from,
         operates: seen.operates,
         under_way,
+        promotes: !under_way && build.pushed.is_some(),
         here: Link::build(name, number),
     })
 }
@@ -281,6 +301,10 @@ pub(crate) async fn act(
     let (forge, caller) = (visit.forge(), visit.caller());
     let (record, build) = match fields.verb() {
         "retry" => runs::retry(forge, caller, &repo, &number).await?,
+        "promote" => {
+            let to = fields.filled("to").into_iter().collect();
+            runs::promote(forge, caller, &repo, &number, to).await?
+        }
         "cancel" => runs::cancel_build(forge, caller, &repo, &number).await?,
         _ => return fields.unknown_verb(),
     };

@@ -299,6 +299,9 @@ impl World {
                 digest: Digest::parse(&format!("sha256:{}", "a".repeat(64))).expect("a digest"),
             }),
             bumps: vec![],
+            moves: vec![],
+            cause: slipway_core::build::BuildCause::Push,
+            no_cache: false,
             run: Run {
                 failure: failed.then(|| Failure { class: FailureClass::User, problem: problem.clone() }),
                 started: Some(UnixMillis(NOW.0 - 60_000)),
