@@ -158,7 +158,7 @@ fn work_routes() -> Vec<Route> {
         row(&get, "/repos/{repo}/builds/{number}", "/repos/app/builds/1", None, Read),
         row(&get, "/repos/{repo}/builds/{number}/log", "/repos/app/builds/1/log", None, Read),
         row(&post, "/repos/{repo}/builds/{number}/retry", "/repos/app/builds/1/retry", None, Operate),
-        row(&post, "/repos/{repo}/builds/{number}/promote", "/repos/app/builds/1/promote", None, Operate),
+        row(&post, "/repos/{repo}/builds/{number}/promote", "/repos/app/builds/1/promote", Some(json!({})), Operate),
         row(&post, "/repos/{repo}/builds/{number}/cancel", "/repos/app/builds/1/cancel", None, Operate),
         row(&get, "/repos/{repo}/deploys", "/repos/app/deploys", None, Read),
         row(&post, "/repos/{repo}/deploys", "/repos/app/deploys", None, Operate),
