@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use slipway_core::accept::RefStore as _;
 use slipway_core::build::{Build, Effect, Input};
-use slipway_core::run::{Failure, FailureClass};
+use slipway_core::run::{Failure, FailureClass, Machine, Next};
 use slipway_core::target::RepoRecord;
 use slipway_core::{Problem, ProblemKind};
 use slipway_forge::Forge;
@@ -14,7 +14,7 @@ use slipway_jobs::{Hands, Progress, Rank};
 use tokio_util::sync::CancellationToken;
 
 use crate::rooms::Rooms;
-use crate::supervisor::blocking;
+use crate::supervisor::{blocking, now};
 
 mod moves;
 mod permit;
@@ -41,10 +41,11 @@ impl Hands<Build> for EngineBuilds {
         _: Progress<Build>,
         stop: &CancellationToken,
     ) -> Input {
-        match self.stage(build, effect, stop).await {
-            Ok(input) => input,
-            Err(failure) => Input::Failed(failure),
+        let input = self.stage(build, effect, stop).await.unwrap_or_else(Input::Failed);
+        if !stop.is_cancelled() {
+            self.tell_repeat(build, &input).await;
         }
+        input
     }
 
     async fn rank(&self, build: &Build) -> Rank {
@@ -119,6 +120,24 @@ impl EngineBuilds {
         };
         job.log.flush().await;
         Ok(outcome)
+    }
+
+    /// Says in the build's log that it will be tried again, and why: the machine decides it, and is asked.
+    async fn tell_repeat(&self, build: &Build, input: &Input) {
+        let (Input::Failed(failure) | Input::ImageGone(failure)) = input else { return };
+        let begun = now();
+        let (tries, mut after) = (build.run.retries + 1, build.clone());
+        let Next::WakeAt(at) = after.step(input.clone(), begun) else { return };
+        if let Ok((_, job)) = self.job(build).await {
+            let pause = at.0.saturating_sub(begun.0).div_ceil(1000);
+            let line = format!(
+                "== try {tries} failed: {} Try {} follows in {pause} s.",
+                failure.problem.what,
+                tries + 1
+            );
+            job.log.vital(&line).await;
+            job.log.flush().await;
+        }
     }
 
     async fn job(&self, build: &Build) -> Result<(RepoRecord, Job), Failure> {

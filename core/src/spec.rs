@@ -11,6 +11,7 @@ use crate::name::RepoName;
 
 mod error;
 mod on;
+mod pull;
 mod schema;
 mod tags;
 mod test;
@@ -18,6 +19,7 @@ mod values;
 pub use self::error::SpecError;
 use self::error::{at, find_key, suggest};
 pub use self::on::{MoveOn, OnSpec, Pattern};
+pub use self::pull::Pull;
 pub use self::schema::schema;
 pub use self::tags::{FilledTag, Placeholder, Scope, TagFacts, TagSpec, Template};
 pub use self::test::{Network, Test, TestSpec};
@@ -50,6 +52,8 @@ pub struct BuildSpec {
     pub target: String,
     /// Build arguments.
     pub args: BTreeMap<String, String>,
+    /// Whether registries are asked for base images that the engine has; absent is yes, where they answer.
+    pub pull: Option<Pull>,
     /// Time for the image build.
     #[serde(rename = "timeout", deserialize_with = "duration_ms")]
     pub timeout_ms: u64,
@@ -131,6 +135,7 @@ impl Default for BuildSpec {
             context: ".".into(),
             target: String::new(),
             args: BTreeMap::new(),
+            pull: None,
             timeout_ms: 20 * 60_000,
             on: OnSpec::default(),
         }
@@ -243,6 +248,7 @@ mod tests {
             [build]
             dockerfile = "docker/Dockerfile"
             args = { A = "b" }
+            pull = "missing"
             timeout = "90s"
             on = { branches = ["main", "release/*"], tags = ["v*"], paths = ["**", "!docs/**"] }
             [test]
@@ -256,6 +262,7 @@ mod tests {
             path = "deployment.yaml"
         "#;
         let spec = Spec::parse(text.as_bytes()).expect("valid");
+        assert_eq!(spec.build.pull, Some(Pull::Missing));
         let main = RefName::branch("main").expect("valid");
         assert!(spec.build.on.matches_ref(&RefName::branch("release/2").expect("valid"), &main));
         assert!(!spec.build.on.matches_ref(&RefName::branch("x").expect("valid"), &main));
@@ -309,6 +316,7 @@ mod tests {
                 "[build]\nargs = { http_proxy = \"x\" }\n",
                 "slipway.toml:2:1: build.args cannot set http_proxy",
             ),
+            ("[build]\npull = \"newer\"\n", "slipway.toml:2:8: unknown variant `newer`"),
             ("a = \n", "slipway.toml:1:"),
         ] {
             let got = error(text);

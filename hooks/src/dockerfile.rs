@@ -46,6 +46,13 @@ pub(crate) struct Dockerfile {
 pub(crate) struct TooTangled;
 
 impl Dockerfile {
+    /// The images that can be others tomorrow: named by a tag, and not by their digest. (And stages: they are not told apart.)
+    pub(crate) fn moving_images(&self) -> Vec<String> {
+        let moves =
+            |image: &&Fetch| !image.what.contains("@sha256:") && !image.what.eq_ignore_ascii_case("scratch");
+        self.images.iter().filter(moves).map(|image| image.what.clone()).collect()
+    }
+
     /// Reads the text; `args` are the build's.
     pub(crate) fn read(text: &str, args: &HashMap<String, String>) -> Result<Self, TooTangled> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);

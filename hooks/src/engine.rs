@@ -3,24 +3,29 @@
 //! bollard's types end here and in the modules below; the stages see ids, lines and [`HookError`]s. Connecting is lazy:
 //! a server starts without an engine and finds it later.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bollard::Docker;
 use bollard::errors::Error as DockerError;
 use slipway_core::limits::Limits;
+use tokio::time::Instant;
 
 use crate::error::{HookError, one_line};
 use crate::limits::{ENGINE_CALL, ENGINE_HEADERS, ENGINE_PING};
 
 pub(crate) mod build;
+pub(crate) mod connection;
 pub(crate) mod container;
 pub(crate) mod failure;
+pub(crate) mod filesync;
 pub(crate) mod image;
 pub(crate) mod network;
 pub(crate) mod progress;
 pub(crate) mod session;
+pub(crate) mod source;
 
 /// Label of containers with `REPO#N` of the build that they belong to. Labels are for people, and prove nothing: what is
 /// ours is known by its name (`crate::mark`).
@@ -44,6 +49,8 @@ pub struct Engine {
     /// Its processors, once it has told.
     processors: OnceLock<f64>,
     pub(crate) limits: Arc<Limits>,
+    /// Base images that registries did not give, and when.
+    not_pulled: Mutex<HashMap<Vec<String>, Instant>>,
 }
 
 /// What an engine says of itself.
@@ -55,18 +62,26 @@ pub struct EngineVersion {
     pub api: String,
     /// Operating system and architecture, such as `linux/amd64`.
     pub platform: String,
-    /// Whether builds go through BuildKit; otherwise through the classic builder.
+    /// Whether builds go through BuildKit; otherwise through the classic builder, or Podman's own.
     pub buildkit: bool,
+    /// Whether it is Podman, which answers as if it were a Docker Engine.
+    pub podman: bool,
 }
 
 impl fmt::Display for EngineVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let builder = if self.buildkit { "BuildKit" } else { "the classic builder" };
-        write!(
-            f,
-            "Docker Engine {} (API {}, {}), builds with {builder}",
-            self.version, self.api, self.platform
-        )
+        let (name, builder) = match (self.podman, self.buildkit) {
+            (true, _) => (
+                "Podman",
+                "Buildah: the whole context is sent each time, and a build that is cancelled may go on for a while",
+            ),
+            (false, true) => ("Docker Engine", "BuildKit"),
+            (false, false) => (
+                "Docker Engine",
+                "the classic builder: no RUN --mount, no COPY --link, and the whole context is sent each time",
+            ),
+        };
+        write!(f, "{name} {} (API {}, {}), builds with {builder}", self.version, self.api, self.platform)
     }
 }
 
@@ -86,7 +101,13 @@ impl Engine {
             let why = "the address must begin with unix://, tcp:// or https://".to_owned();
             return Err(HookError::EngineDown { address: host, why });
         }
-        Ok(Self { host, docker: OnceLock::new(), processors: OnceLock::new(), limits: Arc::default() })
+        Ok(Self {
+            host,
+            docker: OnceLock::new(),
+            processors: OnceLock::new(),
+            limits: Arc::default(),
+            not_pulled: Mutex::default(),
+        })
     }
 
     /// What builds and registries may cost; without, what is usual.
@@ -118,7 +139,7 @@ impl Engine {
         let os = said.os.unwrap_or_default();
         let buildkit = !podman && os == "linux" && api_at_least(&api, (1, 39));
         let platform = format!("{os}/{}", said.arch.unwrap_or_default());
-        Ok(EngineVersion { version: said.version.unwrap_or_default(), api, platform, buildkit })
+        Ok(EngineVersion { version: said.version.unwrap_or_default(), api, platform, buildkit, podman })
     }
 
     /// How many processors its machine has: no container can have more. Asked once.
@@ -152,15 +173,16 @@ impl Engine {
         self.host.strip_prefix("unix://").map(Path::new)
     }
 
+    /// `HOST:PORT`, if it is not a socket.
+    pub(crate) fn host_and_port(&self) -> &str {
+        self.host.split_once("://").map_or("", |(_, rest)| rest).trim_end_matches('/')
+    }
+
     /// `HOST:PORT`, if it is plain TCP.
     pub(crate) fn plain_tcp(&self) -> Option<&str> {
-        if std::env::var_os("DOCKER_TLS_VERIFY").is_some() {
-            return None;
-        }
-        self.host
-            .strip_prefix("tcp://")
-            .or_else(|| self.host.strip_prefix("http://"))
-            .map(|h| h.trim_end_matches('/'))
+        let verified = std::env::var_os("DOCKER_TLS_VERIFY").is_some();
+        let plain = !verified && ["tcp://", "http://"].iter().any(|scheme| self.host.starts_with(scheme));
+        plain.then(|| self.host_and_port())
     }
 
     /// A short call, with its time limit. The caller reads the engine's own errors.

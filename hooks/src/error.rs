@@ -96,6 +96,24 @@ pub enum HookError {
         /// The engine's words.
         message: String,
     },
+    /// The frontend that the Dockerfile names cannot be had.
+    #[error("frontend {image}: {message}")]
+    Frontend {
+        /// Which.
+        image: String,
+        /// The engine's words.
+        message: String,
+        /// Whether trying again may help.
+        passes: bool,
+    },
+    /// A step wants a secret or an SSH key, and there is none to give.
+    #[error("the {what} {name} is not there")]
+    NoSecret {
+        /// "secret" or "SSH key".
+        what: &'static str,
+        /// Its name in the Dockerfile.
+        name: String,
+    },
     /// A RUN step failed.
     #[error("{command} ended with exit code {code}")]
     Step {
@@ -178,6 +196,12 @@ pub enum HookError {
         /// The engine's words.
         message: String,
     },
+    /// The engine has no program for containers' first process.
+    #[error("the engine has no init process: {message}")]
+    NoInit {
+        /// The engine's words.
+        message: String,
+    },
     /// It took too long.
     #[error("{what} took longer than {} s", limit.as_secs())]
     TimedOut {
@@ -195,6 +219,16 @@ pub enum HookError {
         what: String,
         /// The limit.
         limit: Duration,
+    },
+    /// It took too long, or said nothing for too long, and the engine cannot be made to end it.
+    #[error("{what} takes longer than {} s and goes on", limit.as_secs())]
+    GoesOn {
+        /// What.
+        what: String,
+        /// The limit.
+        limit: Duration,
+        /// Which setting moves the limit, if any.
+        setting: Option<&'static str>,
     },
     /// Somebody stopped it. Never to be given to the build machine: who stopped it knows what it means.
     #[error("stopped")]
@@ -310,7 +344,7 @@ impl HookError {
     /// Whose fault it is: decides whether trying again can help.
     pub fn class(&self) -> FailureClass {
         match self {
-            Self::TimedOut { .. } | Self::Silent { .. } => FailureClass::Timeout,
+            Self::TimedOut { .. } | Self::Silent { .. } | Self::GoesOn { .. } => FailureClass::Timeout,
             Self::RegistryDenied { .. } | Self::RegistrySettings { .. } | Self::NotAllowed { .. } => {
                 FailureClass::Policy
             }
@@ -322,10 +356,12 @@ impl HookError {
                 }
             }
             Self::BaseImageUnreachable { .. }
+            | Self::Frontend { passes: true, .. }
             | Self::EngineDown { .. }
             | Self::EngineLost { .. }
             | Self::DiskFull { .. }
             | Self::ImageGone { .. }
+            | Self::NoInit { .. }
             | Self::Stopped
             | Self::RegistryDown { .. }
             | Self::RegistryBroken { .. }
@@ -340,9 +376,19 @@ impl HookError {
         matches!(self, Self::Stopped)
     }
 
+    /// The image that a registry did not give, if that is what went wrong; empty where nobody said which.
+    pub(crate) fn image_not_pulled(&self) -> Option<&str> {
+        match self {
+            Self::BaseImage { image, .. }
+            | Self::BaseImageUnreachable { image, .. }
+            | Self::Frontend { image, .. } => Some(image),
+            _ => None,
+        }
+    }
+
     fn kind(&self) -> ProblemKind {
         match self {
-            Self::TimedOut { .. } | Self::Silent { .. } => ProblemKind::TimedOut,
+            Self::TimedOut { .. } | Self::Silent { .. } | Self::GoesOn { .. } => ProblemKind::TimedOut,
             Self::Stopped => ProblemKind::Cancelled,
             Self::RegistryDenied { .. } | Self::NotAllowed { .. } => ProblemKind::Denied,
             Self::ContextTooLarge { .. } | Self::TooManyManifests { .. } => ProblemKind::TooLarge,

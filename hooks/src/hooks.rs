@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use slipway_core::RepoName;
 use slipway_core::build::{Build, Stage, TestVerdict};
 use slipway_core::limits::SPEC_BYTES_MAX;
@@ -14,6 +15,7 @@ use slipway_core::spec::{Network, Spec, Test, TestSpec};
 use slipway_repository::{Mode, Snapshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::context::index::Place;
 use crate::context::{CommitFiles, ContextPlan, Files};
 use crate::engine::build::ImageBuild;
 use crate::engine::container::TestRun;
@@ -220,6 +222,7 @@ impl Hooks {
             pids: ceilings.pids.map_or(TEST_PIDS, |pids| pids.0),
             disk_bytes: ceilings.disk.map(|disk| disk.0),
             timeout: Duration::from_millis(test.timeout_ms),
+            init: true,
             name: self.marks.container(job.id()),
             labels,
         };
@@ -275,7 +278,7 @@ impl Hooks {
             spec.build.args.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         let (permit, files) = (job.permit.clone(), job.files());
         let (asked, given) = (plan.clone(), args.clone());
-        blocking(move || permit.check(files.as_ref(), &asked, &given)).await?;
+        let dockerfile = blocking(move || permit.check(files.as_ref(), &asked, &given)).await?;
         let mut logins = HashMap::new();
         for target in &job.logins {
             match self.registries.login(target).await {
@@ -293,10 +296,14 @@ impl Hooks {
         let most = &job.permit.builds;
         Ok(ImageBuild {
             files: job.files(),
+            context: self.marks.context(job.build.repo, &plan.folder),
+            place: Some(index_place(job, &plan)),
             plan,
             target,
             args,
             no_cache: job.build.no_cache,
+            pull: spec.build.pull,
+            bases: dockerfile.moving_images(),
             caches: self.marks.caches(job.build.repo, job.permit.cache_group.as_deref()),
             network: most.network.unwrap_or(Network::Bridge),
             memory: most.memory,
@@ -319,6 +326,15 @@ fn labels<const N: usize>(all: [(&str, String); N]) -> Labels {
 fn is_file(files: &dyn Files, path: &str) -> Result<bool, HookError> {
     let is = |mode| matches!(mode, Mode::File | Mode::Executable | Mode::Link);
     Ok(files.entry(path)?.is_some_and(|entry| is(entry.mode)))
+}
+
+/// Where the index of the context is kept: one for each folder that the repository builds in.
+fn index_place(job: &Job, plan: &ContextPlan) -> Place {
+    let folder = Sha256::digest(&plan.folder);
+    let name: String = folder.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let kept = job.log.folder.join(format!("context-{name}"));
+    let new = job.log.folder.join(format!("context-{name}.{}", job.build.number));
+    Place { kept, new }
 }
 
 fn check_paths(files: &dyn Files, plan: &ContextPlan) -> Result<(), HookError> {

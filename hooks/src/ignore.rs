@@ -77,6 +77,21 @@ impl Ignore {
         Ok(Self { rules })
     }
 
+    /// Takes patterns without a file around them, as builders send them.
+    ///
+    /// # Errors
+    /// What is wrong with one of them.
+    pub(crate) fn of<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        let mut rules = Vec::new();
+        for pattern in patterns.into_iter().map(str::trim).filter(|pattern| !pattern.is_empty()) {
+            if rules.len() >= IGNORE_PATTERNS_MAX || pattern.len() > IGNORE_PATTERN_BYTES_MAX {
+                return Err("there are too many, or one is too long".into());
+            }
+            rules.push(Rule::parse(pattern)?);
+        }
+        Ok(Self { rules })
+    }
+
     /// True if the file at `path` (slashes, relative to the context) is left out.
     pub(crate) fn matches(&self, path: &str) -> bool {
         let mut ignored = false;

@@ -6,6 +6,18 @@ use std::time::Duration;
 pub(crate) const CONTEXT_CHUNK_BYTES: usize = 64 << 10;
 /// Chunks that may wait between the reading thread and the engine's socket.
 pub(crate) const CONTEXT_CHUNKS_WAITING: usize = 8;
+/// Longest path in a build context, in bytes: what Linux takes at once.
+pub(crate) const CONTEXT_PATH_BYTES_MAX: usize = 4095;
+/// Largest target of a link.
+pub(crate) const CONTEXT_LINK_BYTES_MAX: u64 = 4095;
+/// Largest record of a context's index.
+pub(crate) const INDEX_RECORD_BYTES_MAX: usize = 8 << 10;
+/// Most paths that links lead to from the files that a builder asks for by name.
+pub(crate) const CONTEXT_FOLLOWED_MAX: usize = 10_000;
+/// Requests for files that may wait to be answered, and answers that may wait to be taken.
+pub(crate) const SYNC_WAITING: usize = 16;
+/// Most bytes of the names and patterns with which a builder asks for a folder.
+pub(crate) const SYNC_REQUEST_BYTES_MAX: u32 = 8 << 20;
 /// Largest .dockerignore that is read.
 pub(crate) const IGNORE_BYTES_MAX: u64 = 1 << 20;
 /// Most patterns in a .dockerignore.
@@ -42,8 +54,14 @@ pub(crate) const ENGINE_CALL: Duration = Duration::from_secs(60);
 pub(crate) const ENGINE_PING: Duration = Duration::from_secs(5);
 /// Time until the engine must have answered a long call with its headers.
 pub(crate) const ENGINE_HEADERS: Duration = Duration::from_secs(2 * 3600);
+/// Most bytes of an engine's answer that is only words.
+pub(crate) const ENGINE_WORDS_BYTES_MAX: usize = 64 << 10;
 /// Time for opening the BuildKit session.
 pub(crate) const SESSION_OPEN: Duration = Duration::from_secs(15);
+/// How long registries that did not give base images are not asked for the same again.
+pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(5 * 60);
+/// Most sets of base images that are remembered for that.
+pub(crate) const BASES_REMEMBERED_MAX: usize = 1_000;
 /// Most processes in a test container where no ceiling says another number.
 pub(crate) const TEST_PIDS: u32 = 512;
 /// Longest wait for the rest of a test's output once its process has ended.

@@ -84,6 +84,7 @@ impl BuildLogs {
             drop(turn);
         });
         Ok(BuildLog {
+            folder: self.root.join(repo.to_string()),
             entries,
             secrets: Arc::new(RwLock::new((secrets.to_vec(), Arc::new(Masker::new(secrets))))),
         })
@@ -270,6 +271,8 @@ impl LogFollower {
 /// The writing end of one build's log. Clones share it; when the last one is dropped, all is written.
 #[derive(Clone, Debug)]
 pub struct BuildLog {
+    /// Where the logs of the same repository lie.
+    pub(crate) folder: PathBuf,
     entries: mpsc::Sender<Entry>,
     secrets: Arc<RwLock<(Vec<Secret>, Arc<Masker>)>>,
 }

@@ -86,6 +86,12 @@ impl Marks {
         self.sealed(group.map_or_else(|| format!("slipway-r{repo}"), |group| format!("slipway-g-{group}")))
     }
 
+    /// Under which an engine keeps what it has of a repository's build contexts from that folder. Whoever could write it could
+    /// have files of their own taken for the commit's.
+    pub(crate) fn context(&self, repo: RepoId, folder: &str) -> String {
+        self.sealed(format!("slipway-c{repo}-{folder}"))
+    }
+
     fn image_text<'a>(&self, tag: &'a str) -> Option<&'a str> {
         let at = tag.find("slipway/").filter(|at| matches!(&tag[..*at], "" | "docker.io/" | "localhost/"))?;
         self.opened(&tag[at..])

@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use slipway_core::ceilings::{Bytes, Ceilings, Cpus, Millis};
 use slipway_core::spec::{Network, Spec, TestSpec};
 
+use crate::context::dockerfile::dockerfile;
 use crate::context::{ContextPlan, Files};
 use crate::dockerfile::{ANYTHING, Dockerfile, Fetch};
 use crate::error::HookError;
-use crate::limits::{DOCKERFILE_BYTES_MAX, DOCKERFILE_LINKS_MAX};
+use crate::limits::DOCKERFILE_BYTES_MAX;
 
 mod names;
 pub(crate) use self::names::Names;
@@ -50,23 +51,26 @@ impl Permit {
         Names::new(&self.images_of_others)
     }
 
-    /// Reads the commit's Dockerfile as the engine will, and refuses what is not permitted. Blocking.
+    /// Reads the commit's Dockerfile as the engine will, and refuses what is not permitted; gives what it would have the engine
+    /// fetch. Blocking.
     pub(crate) fn check(
         &self,
         files: &dyn Files,
         plan: &ContextPlan,
         args: &HashMap<String, String>,
-    ) -> Result<(), HookError> {
-        let text = dockerfile(files, plan)?;
+    ) -> Result<Dockerfile, HookError> {
+        let entry = dockerfile(files, plan)?;
+        let text = files.blob(&entry.id, DOCKERFILE_BYTES_MAX)?;
         let found =
             Dockerfile::read(&String::from_utf8_lossy(&text), args).map_err(|_| HookError::NotAllowed {
                 what: format!("{} joins too many of its lines to be looked through", plan.dockerfile),
                 cure: "Write it with fewer and shorter instructions.".into(),
             })?;
         let at = |fetch: &Fetch| format!("{}:{}: {}", plan.dockerfile, fetch.line, fetch.by);
-        if let Some(syntax) = found.syntax.filter(|s| !self.any_frontend && !is_dockers_own(&s.what)) {
+        if let Some(syntax) = found.syntax.as_ref().filter(|s| !self.any_frontend && !is_dockers_own(&s.what))
+        {
             return Err(HookError::NotAllowed {
-                what: format!("{} names the frontend {}, a program that would build in Docker's place", at(&syntax), syntax.what),
+                what: format!("{} names the frontend {}, a program that would build in Docker's place", at(syntax), syntax.what),
                 cure: "Take the line out or name docker/dockerfile:1; an owner can allow others: slipway bind REPO --registry \
                        NAME --any-frontend"
                     .into(),
@@ -84,7 +88,7 @@ impl Permit {
         }
         let forbidden = self.forbidden();
         match found.images.iter().find(|image| forbidden.has(&image.what)) {
-            None => Ok(()),
+            None => Ok(found),
             Some(image) => Err(not_yours(&at(image), &image.what)),
         }
     }
@@ -157,53 +161,6 @@ pub(crate) fn not_yours(at: &str, image: &str) -> HookError {
                OTHER, or make the other repository public."
             .into(),
     }
-}
-
-/// The Dockerfile's text: links within the context are followed, as the engine does.
-fn dockerfile(files: &dyn Files, plan: &ContextPlan) -> Result<Vec<u8>, HookError> {
-    use slipway_repository::Mode;
-    let no = |why: &str, cure: &str| HookError::Context {
-        path: plan.dockerfile.clone(),
-        why: why.to_owned(),
-        cure: cure.to_owned(),
-    };
-    let mut path = plan.dockerfile.clone();
-    for _ in 0..=DOCKERFILE_LINKS_MAX {
-        let entry = files.entry(&path)?.ok_or_else(|| HookError::NoDockerfile { path: path.clone() })?;
-        if entry.mode == Mode::Link {
-            let target = files.blob(&entry.id, 4096)?;
-            let target = String::from_utf8(target).ok().and_then(|t| follow(plan, &path, &t));
-            path = target.ok_or_else(|| {
-                no("it is a link that leads out of the build context", "Commit the file itself.")
-            })?;
-            continue;
-        }
-        if files.size(&entry.id)? > DOCKERFILE_BYTES_MAX {
-            return Err(no(&format!("it has more than {DOCKERFILE_BYTES_MAX} bytes"), "Make it smaller."));
-        }
-        return files.blob(&entry.id, DOCKERFILE_BYTES_MAX);
-    }
-    Err(no("its links lead in a circle", "Commit the file itself."))
-}
-
-/// Where a link of the context leads, from the repository's root.
-fn follow(plan: &ContextPlan, link: &str, target: &str) -> Option<String> {
-    let inside = plan.inside(link)?;
-    let mut at: Vec<&str> = match target.starts_with('/') {
-        // The engine's root is the context's.
-        true => Vec::new(),
-        false => inside.split('/').collect::<Vec<_>>().split_last().map(|(_, folder)| folder.to_vec())?,
-    };
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            // Above the context's root is the context's root.
-            ".." => drop(at.pop()),
-            part => at.push(part),
-        }
-    }
-    let folder = Some(plan.folder.as_str()).filter(|f| !f.is_empty());
-    Some(folder.into_iter().chain(at).collect::<Vec<_>>().join("/"))
 }
 
 /// Docker's own frontend, in a version that keeps the caches of repositories apart (1.2 and later).

@@ -80,6 +80,12 @@ impl Snapshot {
         entry::entries(self, tree)
     }
 
+    /// A folder's entries in the order of their names' bytes, without sizes. Takes the id of a tree, or of a commit for its
+    /// root.
+    pub fn listing(&self, tree: &Oid) -> Result<Vec<Entry>> {
+        entry::listing(self, tree)
+    }
+
     /// Everything below `path` that is not a folder (submodules too), in the order of git's index, calling back with
     /// the entry whose name is the full path; false stops.
     ///

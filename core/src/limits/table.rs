@@ -261,11 +261,11 @@ limits! {
         /// Builds of one repository at once.
         builds_per_repo_max: Count = Fixed(64), (1..=64);
         /// Largest build context.
-        build_context_size_max: Size = Fixed(4 * GIB), (MIB..=TIB);
+        build_context_size_max: Size = Fixed(64 * GIB), (MIB..=TIB);
         /// Most files in it.
         build_context_files_max: Count = Fixed(500_000), (100..=10_000_000);
-        /// Largest file in it: files pass through memory one at a time.
-        build_context_file_size_max: Size = Fixed(256 * MIB), (MIB..=16 * GIB);
+        /// Largest file in it; files pass by pieces, whatever their size.
+        build_context_file_size_max: Size = Fixed(64 * GIB), (MIB..=TIB);
         /// Largest log of a build; what follows is counted and left out.
         build_log_size_max: Size = Fixed(64 * MIB), (64 * KIB..=16 * GIB);
         /// A build that says nothing for this long is ended.

@@ -1,5 +1,6 @@
 //! Contexts made from a commit that lives in a map.
 
+use super::packed::stream;
 use super::*;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -17,15 +18,15 @@ impl Made {
     pub(crate) fn file(self, path: &str, data: &str) -> Self {
         self.with(path, Mode::File, data.as_bytes())
     }
-    fn id(n: usize) -> Oid {
-        let mut raw = [0u8; 20];
-        raw[..8].copy_from_slice(&(n as u64).to_be_bytes());
-        Oid::Sha1(raw)
+    /// By content, as git has it.
+    fn id(data: &[u8]) -> Oid {
+        use sha2::{Digest, Sha256};
+        Oid::Sha256(Sha256::digest(data).into())
     }
     fn list(&self) -> Vec<(Entry, &Vec<u8>)> {
         let mut list = Vec::new();
-        for (n, (path, (mode, data))) in self.entries.iter().enumerate() {
-            list.push((Entry { name: path.clone(), mode: *mode, id: Self::id(n), size: None }, data));
+        for (path, (mode, data)) in &self.entries {
+            list.push((Entry { name: path.clone(), mode: *mode, id: Self::id(data), size: None }, data));
         }
         list
     }
@@ -46,6 +47,9 @@ impl Files for Made {
     }
     fn entry(&self, path: &str) -> Result<Option<Entry>, HookError> {
         let below = format!("{path}/");
+        if path.is_empty() {
+            return Ok(Some(Entry { name: String::new(), mode: Mode::Tree, id: Self::id(b""), size: None }));
+        }
         let found =
             self.list().into_iter().map(|(e, _)| e).find(|e| e.name == path || e.name.starts_with(&below));
         Ok(found.map(|e| {
@@ -53,8 +57,26 @@ impl Files for Made {
             Entry { name: path.into(), mode, ..e }
         }))
     }
+    fn folder(&self, path: &str, _: &Oid) -> Result<Vec<Entry>, HookError> {
+        let mut found = BTreeMap::new();
+        for (entry, _) in self.list() {
+            let Some(rest) = entry.name.strip_prefix(path).filter(|rest| !rest.is_empty()) else { continue };
+            let rest = if path.is_empty() { Some(rest) } else { rest.strip_prefix('/') };
+            match rest
+                .map(|rest| rest.split_once('/').map_or((rest, None), |(name, rest)| (name, Some(rest))))
+            {
+                None => {}
+                Some((name, None)) => drop(found.insert(name.to_owned(), (entry.mode, entry.id))),
+                Some((name, Some(_))) => drop(found.insert(name.to_owned(), (Mode::Tree, Self::id(b"")))),
+            }
+        }
+        Ok(found.into_iter().map(|(name, (mode, id))| Entry { name, mode, id, size: None }).collect())
+    }
     fn size(&self, id: &Oid) -> Result<u64, HookError> {
         Ok(self.blob(id, u64::MAX)?.len() as u64)
+    }
+    fn content(&self, id: &Oid) -> Result<Box<dyn Read>, HookError> {
+        Ok(Box::new(io::Cursor::new(self.blob(id, u64::MAX)?)))
     }
     fn blob(&self, id: &Oid, _: u64) -> Result<Vec<u8>, HookError> {
         let found = self.list().into_iter().find(|(e, _)| e.id == *id);
@@ -132,7 +154,11 @@ async fn ignored_files_stay_but_the_dockerfile_goes() {
         .file("keep/a", "a")
         .file("secret.txt", "s");
     let found = unpack(made, "./", "./Dockerfile").await.expect("packed");
-    assert_eq!(found.keys().collect::<Vec<_>>(), ["Dockerfile", "keep/a"]);
+    assert_eq!(
+        found.keys().collect::<Vec<_>>(),
+        [".dockerignore", "Dockerfile", "keep/a"],
+        "the builder needs both"
+    );
 }
 
 #[tokio::test]
@@ -148,6 +174,7 @@ async fn a_context_folder_has_its_own_names_and_a_dockerfile_from_outside() {
     };
     let found = unpack(made(), "app", "build/Dockerfile").await.expect("packed");
     assert_eq!(found.keys().collect::<Vec<_>>(), [".dockerignore", ".slipway.Dockerfile", "a"]);
+    assert_eq!(found[".dockerignore"].1, "b", "the builder obeys what it finds there");
     assert_eq!(ContextPlan::new("app", "app/x/Dockerfile").dockerfile_in_context(), "x/Dockerfile");
 }
 

@@ -4,29 +4,30 @@
 //! stream, and a stream that just ends is a failure too.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error as DockerError;
 use bollard::models::{BuildInfo, BuildInfoAux};
-use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
+use bollard::query_parameters::BuildImageOptions;
 use bollard::{BollardRequest, Docker};
 use futures_util::StreamExt;
 use slipway_core::ceilings::{Bytes, Cpus};
-use slipway_core::spec::Network;
+use slipway_core::spec::{Network, Pull};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{self, Known};
 use super::progress::Progress;
-use super::session::{Login, Logins, Session};
-use super::{Engine, Labels, is_leftover, unlike_others};
-use crate::context::{self, ContextPlan, Files, Sent};
+use super::session::{Login, Logins};
+use super::source::Source;
+use super::{Engine, Labels, image, is_leftover};
+use crate::context::index::Place;
+use crate::context::{ContextPlan, Files, Sent};
 use crate::error::HookError;
-use crate::limits::LOG_LINE_BYTES_MAX;
+use crate::limits::{ASK_AGAIN, BASES_REMEMBERED_MAX, LOG_LINE_BYTES_MAX};
 use crate::log::BuildLog;
 use crate::log::mask::Lines;
 use crate::permit::{self, Names};
@@ -35,6 +36,9 @@ use crate::permit::{self, Names};
 pub(crate) struct ImageBuild {
     pub(crate) files: Arc<dyn Files>,
     pub(crate) plan: ContextPlan,
+    /// Under which the engine keeps what it has of the context, and where we keep what we said of it.
+    pub(crate) context: String,
+    pub(crate) place: Option<Place>,
     /// Stage; empty is the last.
     pub(crate) target: String,
     pub(crate) args: HashMap<String, String>,
@@ -49,6 +53,9 @@ pub(crate) struct ImageBuild {
     /// "the image build" or "the test".
     pub(crate) what: &'static str,
     pub(crate) logins: Logins,
+    /// What slipway.toml says of base images that the engine has, and those that can change.
+    pub(crate) pull: Option<Pull>,
+    pub(crate) bases: Vec<String>,
     /// Under which its cache mounts lie.
     pub(crate) caches: String,
     /// What `RUN` steps reach.
@@ -60,6 +67,13 @@ pub(crate) struct ImageBuild {
     pub(crate) forbidden: Names,
 }
 
+/// By whom and how long a build is waited for.
+struct Watched<'a> {
+    deadline: Instant,
+    log: &'a BuildLog,
+    stop: &'a CancellationToken,
+}
+
 impl Engine {
     /// Builds, and gives the image's id.
     pub(crate) async fn build(
@@ -68,35 +82,89 @@ impl Engine {
         log: &BuildLog,
         stop: &CancellationToken,
     ) -> Result<String, HookError> {
-        let version = self.version().await?;
-        let deadline = Instant::now() + build.timeout;
-        if version.buildkit {
-            match self.attempt(build, true, deadline, log, stop).await {
-                Err(HookError::Build { message }) if failure::is_no_buildkit(&message) => {
-                    log.line(&format!("note: no BuildKit ({message}); building with the classic builder"))
-                        .await;
-                }
-                done => return done,
+        let builder = self.version().await?;
+        let watched = Watched { deadline: Instant::now() + build.timeout, log, stop };
+        let done = self.pulling(build, builder.buildkit, &watched).await;
+        let done = match done {
+            Err(HookError::Build { message }) if builder.buildkit && failure::is_no_buildkit(&message) => {
+                log.line(&format!("note: no BuildKit ({message}); building with the classic builder")).await;
+                self.pulling(build, false, &watched).await
             }
+            done => done,
+        };
+        if builder.podman { goes_on(done, build, log).await } else { done }
+    }
+
+    /// Asks registries for newer base images, unless slipway.toml says otherwise; where that is nobody's wish and they do not
+    /// give them, those that the engine has will do.
+    async fn pulling(
+        &self,
+        build: &ImageBuild,
+        buildkit: bool,
+        watched: &Watched<'_>,
+    ) -> Result<String, HookError> {
+        let asks = match build.pull {
+            Some(Pull::Missing) => false,
+            Some(Pull::Always) => true,
+            None => !build.bases.is_empty() && !self.were_not_pulled(&build.bases),
+        };
+        let done = self.attempt(build, buildkit, asks, watched).await;
+        let missed = match &done {
+            Err(e) if asks && build.pull.is_none() => e.image_not_pulled(),
+            _ => None,
+        };
+        let Some(image) = missed else { return done };
+        if !image.is_empty() && !self.has_image(image).await? {
+            return done;
         }
-        self.attempt(build, false, deadline, log, stop).await
+        let name = if image.is_empty() { "a base image" } else { image };
+        let note = format!(
+            "note: {name} cannot be pulled, so the engine's own copy is used, and for some minutes it is not asked for again; \
+             build.pull = \"always\" in slipway.toml would make that a failure, \"missing\" would not ask"
+        );
+        watched.log.line(&note).await;
+        self.remember_not_pulled(&build.bases);
+        self.attempt(build, buildkit, false, watched).await
+    }
+
+    /// True where registries did not give these bases a moment ago: each build would wait for that anew.
+    fn were_not_pulled(&self, bases: &[String]) -> bool {
+        let known = self.not_pulled.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(bases).is_some_and(|at| at.elapsed() < ASK_AGAIN)
+    }
+
+    fn remember_not_pulled(&self, bases: &[String]) {
+        let mut known = self.not_pulled.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, at| at.elapsed() < ASK_AGAIN);
+        if known.len() < BASES_REMEMBERED_MAX {
+            known.insert(bases.to_vec(), Instant::now());
+        }
+    }
+
+    async fn has_image(&self, image: &str) -> Result<bool, HookError> {
+        let found = self.must("looking for a base image", image::inspect(self.docker()?, image)).await?;
+        Ok(found.is_some())
     }
 
     async fn attempt(
         &self,
         build: &ImageBuild,
         buildkit: bool,
-        deadline: Instant,
-        log: &BuildLog,
-        stop: &CancellationToken,
+        pull: bool,
+        watched: &Watched<'_>,
     ) -> Result<String, HookError> {
+        let Watched { deadline, log, stop } = *watched;
         let docker = self.docker()?.clone();
-        let session = if buildkit { self.session(build).await? } else { None };
-        let context =
-            context::stream(build.files.clone(), build.plan.clone(), self.limits.clone(), Some(log.clone()));
-        let progress = context.progress.clone();
-        let body = bollard::body_try_stream(ReceiverStream::new(context.chunks));
-        let (docker, options, credentials) = self.prepare(docker, build, buildkit, session.as_ref());
+        let mut source = if buildkit {
+            self.by_session(build, log).await?
+        } else {
+            Source::body(self, build, log.clone())
+        };
+        let body = match source.chunks() {
+            Some(chunks) => bollard::body_try_stream(ReceiverStream::new(chunks)),
+            None => bollard::body_full(Vec::new().into()),
+        };
+        let (docker, options, credentials) = self.prepare(docker, build, &source, pull);
         let mut messages = Box::pin(docker.build_image(options, credentials, Some(body)));
         let mut watching = Watching::new(log, buildkit, build);
         let silence = self.limits.build_silence_timeout;
@@ -110,7 +178,7 @@ impl Engine {
                     break Err(HookError::TimedOut { what: build.what.into(), limit: build.timeout, setting: Some(build.setting) });
                 }
                 () = tokio::time::sleep_until(silent_since + silence) => {
-                    let sent = progress.load(Ordering::Relaxed);
+                    let sent = source.life();
                     if sent == sent_before {
                         break Err(HookError::Silent { what: build.what.into(), limit: silence });
                     }
@@ -132,15 +200,12 @@ impl Engine {
         };
         // Closing the stream is what stops the engine's work.
         drop(messages);
-        drop(session);
         watching.tell_rest().await;
-        settle(done, context.outcome.await.ok(), log).await
+        settle(done, source.end().await, log).await
     }
 
-    /// A session of ours; `None` where bollard's must do (TLS).
-    async fn session(&self, build: &ImageBuild) -> Result<Option<Session>, HookError> {
-        let id = session_id();
-        match Session::open(self, id, build.logins.clone()).await {
+    async fn by_session(&self, build: &ImageBuild, log: &BuildLog) -> Result<Source, HookError> {
+        match Source::session(self, build, log.clone()).await {
             // An engine that answers but will not upgrade has no BuildKit for us.
             Err(HookError::EngineLost { why, .. }) => {
                 Err(HookError::Build { message: format!("no active session: {why}") })
@@ -153,44 +218,38 @@ impl Engine {
         &self,
         docker: Docker,
         build: &ImageBuild,
-        buildkit: bool,
-        session: Option<&Session>,
+        source: &Source,
+        pull: bool,
     ) -> (Docker, BuildImageOptions, Option<HashMap<String, DockerCredentials>>) {
-        let mut options = BuildImageOptions {
-            dockerfile: build.plan.dockerfile_in_context(),
+        let session = source.session_id();
+        let options = BuildImageOptions {
+            dockerfile: match session {
+                Some(_) => build.plan.dockerfile_alone().to_owned(),
+                None => build.plan.dockerfile_in_context(),
+            },
+            remote: session.map(|_| "client-session".to_owned()),
             t: Some(build.tag.clone()),
             target: build.target.clone(),
-            buildargs: Some(build.arguments(buildkit)).filter(|args| !args.is_empty()),
+            buildargs: Some(build.arguments(session.is_some())).filter(|args| !args.is_empty()),
             // BuildKit knows no other networks than none and its own.
             networkmode: (build.network < Network::Bridge).then(|| "none".to_owned()),
             labels: Some(build.labels.clone()),
             nocache: build.no_cache,
+            pull: pull.then(|| "true".to_owned()),
             rm: true,
             forcerm: true,
             ..BuildImageOptions::default()
         };
-        let logins: HashMap<String, DockerCredentials> =
-            build.logins.iter().map(|(host, login)| (host.clone(), credentials(host, login))).collect();
-        let logins = (!logins.is_empty()).then_some(logins);
-        match (buildkit, session) {
-            (true, Some(session)) => {
-                // bollard would open a session of its own for version 2; so it is told version 1 and the query mended.
-                let to = format!("version=2&session={}", session.id);
-                let docker =
-                    docker.with_request_modifier(move |request| with_query(request, "version=1", &to));
-                (docker, options, None)
-            }
-            (true, None) => {
-                options.version = BuilderVersion::BuilderBuildKit;
-                options.session = Some(session_id());
-                (docker, options, logins)
-            }
-            (false, _) => {
-                let bounds = build.bounds();
-                let docker = docker.with_request_modifier(move |r| with_bounds(url_safe_login(r), &bounds));
-                (docker, options, logins)
-            }
-        }
+        let Some(id) = session else {
+            let bounds = build.bounds();
+            let docker = docker.with_request_modifier(move |r| with_bounds(url_safe_login(r), &bounds));
+            let logins: HashMap<String, DockerCredentials> =
+                build.logins.iter().map(|(host, login)| (host.clone(), credentials(host, login))).collect();
+            return (docker, options, (!logins.is_empty()).then_some(logins));
+        };
+        // bollard would open a session of its own for version 2; so it is told version 1 and the query mended.
+        let to = format!("version=2&session={id}");
+        (docker.with_request_modifier(move |request| with_query(request, "version=1", &to)), options, None)
     }
 
     fn build_failure(&self, e: DockerError, known: Known<'_>) -> HookError {
@@ -300,6 +359,23 @@ impl<'a> Watching<'a> {
     }
 }
 
+/// Podman does not end a build whose client hangs up, and has no call that would: nobody is told otherwise.
+async fn goes_on(
+    done: Result<String, HookError>,
+    build: &ImageBuild,
+    log: &BuildLog,
+) -> Result<String, HookError> {
+    match done {
+        Err(HookError::TimedOut { what, limit, setting }) => Err(HookError::GoesOn { what, limit, setting }),
+        Err(HookError::Silent { what, limit }) => Err(HookError::GoesOn { what, limit, setting: None }),
+        Err(HookError::Stopped) => {
+            log.line(&format!("note: Podman goes on with {} until the step it is at ends", build.what)).await;
+            Err(HookError::Stopped)
+        }
+        done => done,
+    }
+}
+
 /// Of two stories about one failure, what went wrong with the context is the cause.
 async fn settle(
     done: Result<String, HookError>,
@@ -311,8 +387,8 @@ async fn settle(
         (Err(e), Some(Err(cause))) => Err(if cause.is_stopped() { e } else { cause }),
         (Ok(id), Some(Ok(sent))) => {
             log.line(&format!(
-                "context: {} files, {} bytes, {} files ignored",
-                sent.files, sent.bytes, sent.ignored
+                "context: {} files, {} bytes, {} files ignored; sent {} files, {} bytes",
+                sent.files, sent.bytes, sent.ignored, sent.fetched, sent.fetched_bytes
             ))
             .await;
             Ok(id)
@@ -370,11 +446,6 @@ pub(crate) fn url_safe_login(mut request: BollardRequest) -> BollardRequest {
     request
 }
 
-/// A session's id: the engine refuses one that it knows already.
-fn session_id() -> String {
-    format!("slipway{}", unlike_others())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -399,10 +470,5 @@ mod tests {
             .body(bollard::body_full(bytes::Bytes::new()));
         let request = url_safe_login(request.expect("request"));
         assert_eq!(request.headers()["x-registry-auth"], "a-b_c=");
-    }
-
-    #[test]
-    fn session_ids_differ() {
-        assert_ne!(session_id(), session_id());
     }
 }

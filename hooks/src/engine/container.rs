@@ -37,6 +37,8 @@ pub(crate) struct TestRun {
     /// What it may write to its own file system, in bytes.
     pub(crate) disk_bytes: Option<u64>,
     pub(crate) timeout: Duration,
+    /// Whether the engine's own first process reaps what the test leaves behind.
+    pub(crate) init: bool,
     /// The container's name, by which it is found again after a crash.
     pub(crate) name: String,
     /// For people.
@@ -57,6 +59,25 @@ impl TestRun {
 impl Engine {
     /// Runs the command; `Ok` is exit code 0 and nothing else.
     pub(crate) async fn run_test(
+        &self,
+        run: &TestRun,
+        log: &BuildLog,
+        stop: &CancellationToken,
+    ) -> Result<(), HookError> {
+        match self.run_once(run, log, stop).await {
+            // The program is a package of its own on some systems, and nothing that a repository could mend.
+            Err(HookError::NoInit { message }) if run.init => {
+                log.line(&format!(
+                    "note: the engine has no init process ({message}); the test is the first one"
+                ))
+                .await;
+                self.run_once(&TestRun { init: false, ..run.clone() }, log, stop).await
+            }
+            done => done,
+        }
+    }
+
+    async fn run_once(
         &self,
         run: &TestRun,
         log: &BuildLog,
@@ -117,7 +138,7 @@ impl Engine {
                 storage_opt: run.disk_bytes.map(|b| HashMap::from([("size".to_owned(), b.to_string())])),
                 cap_drop: Some(vec!["ALL".to_owned()]),
                 security_opt: Some(vec!["no-new-privileges".to_owned()]),
-                init: Some(true),
+                init: Some(run.init),
                 ..HostConfig::default()
             }),
             ..ContainerCreateBody::default()
@@ -160,6 +181,9 @@ impl Engine {
         match (ended?, not_started) {
             (0, _) => Ok(()),
             (126 | 127, Some(message)) => Err(HookError::TestNotStarted { command: run.command(), message }),
+            (_, Some(message)) if message.starts_with(CATATONIT) => {
+                Err(HookError::TestNotStarted { command: run.command(), message })
+            }
             (code, _) => Err(self.failed_with(id, code, run).await),
         }
     }
@@ -194,6 +218,9 @@ impl Engine {
 
     fn start_failure(&self, e: DockerError, run: &TestRun) -> HookError {
         match &e {
+            DockerError::DockerResponseServerError { message, .. } if run.init && is_no_init(message) => {
+                HookError::NoInit { message: one_line(message) }
+            }
             DockerError::DockerResponseServerError { status_code: 400 | 404, message, .. }
             | DockerError::DockerResponseServerError { status_code: 500, message, .. }
                 if is_bad_command(message) =>
@@ -232,6 +259,14 @@ fn is_no_storage_bound(e: &DockerError) -> bool {
 /// True where the engine is removing it at this moment.
 fn is_under_way(e: &DockerError) -> bool {
     matches!(e, DockerError::DockerResponseServerError { status_code: 409, message } if message.contains("already in progress"))
+}
+
+/// What Podman's init process says where it cannot start the program.
+const CATATONIT: &str = "failed to exec pid1";
+
+/// True where it is the engine's own init process that cannot run.
+fn is_no_init(message: &str) -> bool {
+    ["docker-init", "catatonit"].iter().any(|name| message.contains(name))
 }
 
 /// True where it is the command that cannot run, not the engine.
@@ -282,6 +317,10 @@ async fn copy_output(attached: AttachContainerResults, log: BuildLog) -> Option<
         let mut whole = Vec::new();
         lines.push(piece.as_ref(), &masker, LOG_LINE_BYTES_MAX, |line| whole.push(line.to_vec()));
         for line in whole {
+            if line.starts_with(b"ERROR (catatonit:") {
+                let words = String::from_utf8_lossy(&line);
+                not_started = words.find(CATATONIT).map(|at| one_line(&words[at..]));
+            }
             if let Some(words) = line.strip_prefix(b"[FATAL tini (") {
                 let words = String::from_utf8_lossy(words);
                 not_started = Some(one_line(words.split_once("] ").map_or(&*words, |(_, rest)| rest)));

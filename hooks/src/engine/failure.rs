@@ -1,7 +1,8 @@
 //! What an engine's words about a failed build mean. Pure: a text in, a [`HookError`] out.
 //!
-//! The engine tells build failures as prose. The phrases below are those of BuildKit (engine 20.10 to 28) and of the
-//! classic builder; what none of them fits is a [`HookError::Build`] with the words as they are.
+//! The engine tells build failures as prose. The phrases below are those of BuildKit (engine 20.10 to 28), of the
+//! classic builder and of Buildah, with which Podman builds; what none of them fits is a [`HookError::Build`] with the words
+//! as they are.
 
 use crate::error::{HookError, one_line};
 
@@ -23,6 +24,8 @@ pub(crate) fn read(message: &str, known: Known<'_>) -> HookError {
         return HookError::DiskFull { message: text };
     }
     dockerfile(&text, known)
+        .or_else(|| frontend(&text, known))
+        .or_else(|| secret(&text))
         .or_else(|| step(&text, known))
         .or_else(|| copy_source(&text, known))
         .or_else(|| base_image(&text, known))
@@ -57,11 +60,18 @@ fn dockerfile(text: &str, known: Known<'_>) -> Option<HookError> {
     }
     if lower.contains("target stage") && lower.contains("could not be found")
         || lower.contains("failed to reach build target")
+        || lower.starts_with("the target ") && lower.contains("was not found in the provided dockerfile")
     {
         return Some(HookError::NoStage { stage: known.target.to_owned() });
     }
     if lower.contains("cannot locate specified dockerfile") || lower.contains("failed to read dockerfile") {
         return Some(HookError::NoDockerfile { path: known.dockerfile.to_owned() });
+    }
+    if lower.starts_with("no contents in ") {
+        return Some(HookError::Dockerfile { line: None, message: "it is empty".to_owned() });
+    }
+    if let Some(name) = between(text, "Build error: Unknown instruction: \"", "\"") {
+        return Some(HookError::Dockerfile { line: None, message: format!("unknown instruction: {name}") });
     }
     let syntax = [
         "unknown instruction",
@@ -96,15 +106,65 @@ fn line_number(text: &str) -> (Option<u32>, String) {
     (digits.parse().ok(), rest.to_owned())
 }
 
+/// What `# syntax=` names is pulled like an image, and is none of the Dockerfile's bases.
+fn frontend(text: &str, known: Known<'_>) -> Option<HookError> {
+    let step = known.step.and_then(|step| step.strip_prefix("resolve image config for "));
+    let image = step.or_else(|| {
+        between(text, "failed to resolve source metadata for ", ": ").filter(|i| is_frontend(i))
+    })?;
+    let image = image.trim_start_matches("docker-image://").to_owned();
+    let passes = is_unreachable(&text.to_ascii_lowercase());
+    Some(HookError::Frontend { image, message: text.to_owned(), passes })
+}
+
+fn is_frontend(image: &str) -> bool {
+    image.trim_start_matches("docker.io/").starts_with("docker/dockerfile")
+}
+
+/// A step that cannot do without a secret or an SSH agent.
+fn secret(text: &str) -> Option<HookError> {
+    let ssh = between(text, "no SSH key \"", "\" forwarded from the client");
+    if let Some(name) = ssh.or_else(|| between(text, "unset ssh forward key ", " ")) {
+        return Some(HookError::NoSecret { what: "SSH key", name: name.to_owned() });
+    }
+    if let Some(name) = between(text, "secret required but no secret with id \"", "\" found") {
+        return Some(HookError::NoSecret { what: "secret", name: name.to_owned() });
+    }
+    let (_, rest) = text.split_once("secret ")?;
+    let (name, after) = rest.split_at(rest.find([':', ' '])?);
+    let is_missing = after.trim_start_matches(':').starts_with(" not found") && is_word(name);
+    is_missing.then(|| HookError::NoSecret { what: "secret", name: name.to_owned() })
+}
+
+fn is_word(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
+}
+
 fn step(text: &str, known: Known<'_>) -> Option<HookError> {
-    let code = ["did not complete successfully: exit code: ", "returned a non-zero code: ", "exit code: "]
-        .iter()
-        .find_map(|words| number_after(text, words))?;
+    let code = [
+        "did not complete successfully: exit code: ",
+        "returned a non-zero code: ",
+        "exit code: ",
+        "while running runtime: exit status ",
+    ]
+    .iter()
+    .find_map(|words| number_after(text, words))?;
     let quoted = between(text, "process \"", "\" did not")
         .or_else(|| between(text, "executor failed running [", "]: exit code"))
-        .or_else(|| between(text, "The command '", "' returned"));
+        .or_else(|| between(text, "The command '", "' returned"))
+        .or_else(|| between(text, "building at STEP \"RUN ", "\": while running"));
     let command = known.step.and_then(|s| s.split_once("RUN ")).map(|(_, c)| c).or(quoted).unwrap_or("RUN");
-    Some(HookError::Step { command: command.trim_start_matches("/bin/sh -c ").to_owned(), code })
+    let command = without_flags(command).trim_start_matches("/bin/sh -c ");
+    Some(HookError::Step { command: command.to_owned(), code })
+}
+
+/// `--mount=… make` is `make` to people.
+fn without_flags(command: &str) -> &str {
+    let mut rest = command.trim_start();
+    while let Some((_, after)) = rest.split_once(char::is_whitespace).filter(|_| rest.starts_with("--")) {
+        rest = after.trim_start();
+    }
+    rest
 }
 
 fn copy_source(text: &str, known: Known<'_>) -> Option<HookError> {
@@ -119,6 +179,7 @@ fn copy_source(text: &str, known: Known<'_>) -> Option<HookError> {
         .or_else(|| between(text, "excluded by .dockerignore: stat ", ":"))
         .or_else(|| between(text, "COPY failed: stat ", ":"))
         .or_else(|| between(text, "ADD failed: stat ", ":"))
+        .or_else(|| between(text, "copier: stat: \"", "\": no such file"))
         .map(|p| p.trim_start_matches('/').to_owned());
     if let Some(path) = found {
         let path = path.rsplit_once("/tmp/docker-builder").map_or(path.clone(), |(_, p)| p.to_owned());
@@ -134,9 +195,9 @@ fn copy_source(text: &str, known: Known<'_>) -> Option<HookError> {
     None
 }
 
-fn base_image(text: &str, known: Known<'_>) -> Option<HookError> {
-    let lower = text.to_ascii_lowercase();
-    let unreachable = [
+/// True for words that tell of a registry which does not answer now, and may later.
+fn is_unreachable(lower: &str) -> bool {
+    [
         "no such host",
         "connection refused",
         "i/o timeout",
@@ -154,7 +215,13 @@ fn base_image(text: &str, known: Known<'_>) -> Option<HookError> {
         "429 too many requests",
         "toomanyrequests",
         "unexpected eof",
-    ];
+    ]
+    .iter()
+    .any(|words| lower.contains(words))
+}
+
+fn base_image(text: &str, known: Known<'_>) -> Option<HookError> {
+    let lower = text.to_ascii_lowercase();
     let absent = [
         "manifest unknown",
         "pull access denied",
@@ -173,6 +240,7 @@ fn base_image(text: &str, known: Known<'_>) -> Option<HookError> {
         || lower.contains("manifest for ")
         || lower.contains("pull access denied")
         || lower.contains("failed to resolve source metadata")
+        || lower.contains("initializing source docker://")
         || lower.contains("/v2/");
     if !pulls {
         return None;
@@ -185,13 +253,14 @@ fn base_image(text: &str, known: Known<'_>) -> Option<HookError> {
             .or_else(|| between(text, "source metadata for ", ": "))
             .or_else(|| between(text, "manifest for ", " not found"))
             .or_else(|| between(text, "pull access denied for ", ","))
-            .unwrap_or("of the Dockerfile")
+            .or_else(|| between(text, "initializing source docker://", ": "))
+            .unwrap_or_default()
             .split_whitespace()
             .next()
             .unwrap_or_default()
             .to_owned()
     };
-    if unreachable.iter().any(|words| lower.contains(words)) {
+    if is_unreachable(&lower) {
         return Some(HookError::BaseImageUnreachable { image: image(), message: text.to_owned() });
     }
     if absent.iter().any(|words| lower.contains(words)) || lower.contains("not found") {
@@ -213,6 +282,10 @@ fn unknown(text: String) -> HookError {
         "oci runtime error",
         "failed to export image",
         "layer does not exist",
+        // Two builds of Buildah and a clean-up.
+        "layer not known",
+        "image not known",
+        "error from sender",
     ];
     if infra.iter().any(|words| lower.contains(words)) {
         return HookError::Internal { what: "building in the engine", why: text };
@@ -276,6 +349,11 @@ mod tests {
                 "",
             ),
             ("The command '/bin/sh -c exit 3' returned a non-zero code: 3", ""),
+            ("building at STEP \"RUN exit 3\": while running runtime: exit status 3", ""),
+            (
+                "executor failed running [x]: exit code: 3",
+                "[2/2] RUN --mount=type=secret,id=tok  --network=none exit 3",
+            ),
         ] {
             match read_at(message, step) {
                 HookError::Step { command, code: 3 } => assert_eq!(command, "exit 3"),
@@ -294,6 +372,10 @@ mod tests {
             ),
             (
                 "COPY failed: file not found in build context or excluded by .dockerignore: stat gone.txt: file does not exist",
+                "",
+            ),
+            (
+                "building at STEP \"COPY gone.txt /\": checking on sources under \"/var/tmp/x/build\": copier: stat: \"/gone.txt\": no such file or directory",
                 "",
             ),
             (
@@ -337,6 +419,16 @@ mod tests {
                 "",
                 FailureClass::Infra,
             ),
+            (
+                "creating build container: initializing source docker://127.0.0.1:1/nope:1: pinging container registry 127.0.0.1:1: Get \"https://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused",
+                "",
+                FailureClass::Infra,
+            ),
+            (
+                "creating build container: initializing source docker://127.0.0.1:5000/nope:1: reading manifest 1 in 127.0.0.1:5000/nope: manifest unknown",
+                "",
+                FailureClass::User,
+            ),
         ] {
             assert_eq!(read_at(message, step).class(), class, "{message}");
         }
@@ -347,12 +439,79 @@ mod tests {
     }
 
     #[test]
+    fn a_frontend_is_no_base_image_and_final_where_it_is_unknown() {
+        let step = "resolve image config for docker.io/docker/dockerfile:99";
+        let no_way = "failed to do request: Head \"https://registry-1.docker.io/v2/docker/dockerfile/manifests/99\": dial tcp: lookup registry-1.docker.io: no such host";
+        for (message, step, class) in [
+            (no_way, step, FailureClass::Infra),
+            ("docker.io/docker/dockerfile:99: not found", step, FailureClass::User),
+            (
+                "docker.io/docker/dockerfile:99: not found",
+                "resolve image config for docker-image://docker.io/docker/dockerfile:99",
+                FailureClass::User,
+            ),
+        ] {
+            let e = read_at(message, step);
+            assert_eq!(e.class(), class, "{e:?}");
+            let told = slipway_core::Problem::from(e).what;
+            assert!(
+                told.starts_with(
+                    "The frontend docker.io/docker/dockerfile:99 of `# syntax` cannot be pulled"
+                ),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_base_image_that_is_not_named_is_one_of_the_dockerfile() {
+        let e =
+            read_at("Get \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused", "");
+        let told = slipway_core::Problem::from(e).what;
+        assert!(told.starts_with("A base image of the Dockerfile cannot be pulled for now: "), "{told}");
+    }
+
+    #[test]
+    fn a_secret_that_is_wanted_is_named() {
+        for (message, name) in [
+            ("failed to solve: rpc error: code = Unknown desc = secret tok: not found", "tok"),
+            ("secret npm_token: not found", "npm_token"),
+            ("secret npm_token not found: not found", "npm_token"),
+            ("resolving mountpoints: secret required but no secret with id \"tok\" found", "tok"),
+            ("failed to solve: no SSH key \"default\" forwarded from the client", "default"),
+        ] {
+            match read_at(message, "[2/2] RUN --mount=type=secret,id=tok,required cat /run/secrets/tok") {
+                HookError::NoSecret { name: told, .. } => assert_eq!(told, name),
+                other => panic!("{message}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_builder_trips_over_is_not_the_repositorys_fault() {
+        for message in [
+            "checking if cached image exists from a previous build: getting top layer info: layer not known",
+            "error from sender: the engine asks for entry 7, which is no file",
+        ] {
+            assert_eq!(read_at(message, "").class(), FailureClass::Infra, "{message}");
+        }
+    }
+
+    #[test]
     fn other_failures_keep_their_class() {
         assert!(matches!(read_at("target stage test could not be found", ""), HookError::NoStage { .. }));
         assert!(matches!(
             read_at("failed to reach build target test in Dockerfile", ""),
             HookError::NoStage { .. }
         ));
+        let podmans = "The target \"prod\" was not found in the provided Dockerfile";
+        assert!(matches!(read_at(podmans, ""), HookError::NoStage { .. }));
+        let go = "building at STEP \"FRM \": Build error: Unknown instruction: \"FRM\" &imagebuilder.Step{Env:[]string{}}";
+        for (message, told) in
+            [(go, "unknown instruction: FRM"), ("no contents in \"/var/tmp/x/Dockerfile\"", "it is empty")]
+        {
+            assert!(matches!(read_at(message, ""), HookError::Dockerfile { message, .. } if message == told));
+        }
         assert_eq!(read_at("write /x: no space left on device", "[2/2] RUN x").class(), FailureClass::Infra);
         assert_eq!(read_at("something new", "").class(), FailureClass::User);
         assert!(is_no_buildkit("BuildKit is not supported by daemon"));

@@ -5,7 +5,29 @@ use bollard::errors::Error as DockerError;
 use bollard::models::ImageInspect;
 use bollard::query_parameters::{RemoveImageOptionsBuilder, TagImageOptionsBuilder};
 
-use super::is_missing;
+use super::{Engine, is_missing};
+use crate::error::{HookError, one_line};
+
+impl Engine {
+    /// Takes a name of ours away. The image goes with its last one, unless somebody needs it; but not on Podman, whose only
+    /// cache the images are: there it stays without a name, and the same commit built again is the same image.
+    pub(crate) async fn untag(&self, name: &str) -> Result<(), HookError> {
+        const DURING: &str = "removing an image";
+        if !self.version().await?.podman {
+            return self.must(DURING, untag(self.docker()?, name)).await;
+        }
+        let full = match name.starts_with("docker.io/") || name.starts_with("localhost/") {
+            true => name.to_owned(),
+            false => format!("docker.io/{name}"),
+        };
+        let (repo, tag) = full.rsplit_once(':').unwrap_or((&full, "latest"));
+        let path = format!("/v4.0.0/libpod/images/{full}/untag?repo={repo}&tag={tag}");
+        match self.post(DURING, &path).await? {
+            (200..=299 | 404, _) => Ok(()),
+            (status, words) => Err(self.lost(DURING, &format!("status {status}, {}", one_line(&words)))),
+        }
+    }
+}
 
 /// What has that name or id; `None` where nothing has.
 pub(crate) async fn inspect(docker: &Docker, name: &str) -> Result<Option<ImageInspect>, DockerError> {

@@ -1,10 +1,13 @@
-//! A BuildKit session of our own: the connection back through which a build asks for registry logins.
+//! A BuildKit session of our own: the connection back through which a build asks for what it needs, registry logins and the
+//! folders that it is made of.
 //!
 //! bollard's session leaves its connection open after the build, one per build, for good; this one ends with its value.
 //! The protocol is BuildKit's `session` package: `POST /session`, upgraded to HTTP/2, on which the *engine* is the gRPC
-//! client and calls the methods that the request's headers name.
+//! client and calls the methods that the request's headers name. Whatever else a build shall be able to ask for is one
+//! more field of [`Services`].
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bollard::health::health_check_response::ServingStatus;
 use bollard::health::health_server::{Health, HealthServer};
@@ -19,14 +22,15 @@ use futures_util::{StreamExt, stream};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use slipway_core::Secret;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
+use tonic::transport::server::Router;
 use tonic::{Request, Response, Status};
 
 use super::Engine;
+use super::connection::Duplex;
+use super::filesync::{Folders, Offer};
 use crate::error::HookError;
-use crate::limits::SESSION_OPEN;
+use crate::limits::{SESSION_OPEN, SYNC_REQUEST_BYTES_MAX};
 
 /// Name and password for one registry host.
 #[derive(Clone, Debug)]
@@ -37,6 +41,27 @@ pub(crate) struct Login {
 
 /// Logins by registry host.
 pub(crate) type Logins = HashMap<String, Login>;
+
+/// What the engine may ask a build for.
+pub(crate) struct Services {
+    pub(crate) logins: Logins,
+    pub(crate) folders: Arc<Offer>,
+}
+
+impl Services {
+    /// The methods, as the session's headers name them.
+    const METHODS: [&str; 3] =
+        ["/moby.filesync.v1.Auth/Credentials", Folders::METHOD, "/grpc.health.v1.Health/Check"];
+
+    fn router(self) -> Router {
+        tonic::transport::Server::builder()
+            // The patterns of a .dockerignore come as headers.
+            .http2_max_header_list_size(SYNC_REQUEST_BYTES_MAX)
+            .add_service(HealthServer::new(Alive))
+            .add_service(AuthServer::new(Keys { logins: self.logins }))
+            .add_service(Folders::service(self.folders))
+    }
+}
 
 /// An open session. Dropping it closes the connection.
 #[derive(Debug)]
@@ -51,25 +76,18 @@ impl Drop for Session {
     }
 }
 
-trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
-
 impl Session {
-    /// Opens a session; `None` where the engine's transport is not one we can upgrade ourselves (TLS).
-    pub(crate) async fn open(engine: &Engine, id: String, logins: Logins) -> Result<Option<Self>, HookError> {
+    /// Opens a session. What the engine has of the folders it keeps under the key, for later sessions with the same.
+    pub(crate) async fn open(
+        engine: &Engine,
+        id: String,
+        key: &str,
+        services: Services,
+    ) -> Result<Self, HookError> {
         let opening = async {
-            let io: Box<dyn Duplex> = match (engine.socket(), engine.plain_tcp()) {
-                (Some(path), _) => {
-                    Box::new(UnixStream::connect(path).await.map_err(|e| engine.down(&e.to_string()))?)
-                }
-                (_, Some(addr)) => {
-                    Box::new(TcpStream::connect(addr).await.map_err(|e| engine.down(&e.to_string()))?)
-                }
-                _ => return Ok(None),
-            };
-            let upgraded = upgrade(engine, io, &id).await?;
-            let bridge = serve(upgraded, logins);
-            Ok(Some(Self { id, bridge }))
+            let upgraded = upgrade(engine, engine.dial().await?, &id, key).await?;
+            let bridge = serve(upgraded, services);
+            Ok(Self { id, bridge })
         };
         let lost = || engine.lost("opening the build session", "no answer within 15 s");
         tokio::time::timeout(SESSION_OPEN, opening).await.map_err(|_| lost())?
@@ -80,22 +98,23 @@ async fn upgrade(
     engine: &Engine,
     io: Box<dyn Duplex>,
     id: &str,
+    key: &str,
 ) -> Result<hyper::upgrade::Upgraded, HookError> {
     let lost = |why: &str| engine.lost("opening the build session", why);
     let (mut send, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(io)).await.map_err(|e| lost(&e.to_string()))?;
     tokio::spawn(connection.with_upgrades());
-    let request = http::Request::post("/session")
+    let mut request = http::Request::post("/session")
         .header("Host", "docker")
         .header("Connection", "Upgrade")
         .header("Upgrade", "h2c")
         .header("X-Docker-Expose-Session-Uuid", id)
         .header("X-Docker-Expose-Session-Name", "slipway")
-        .header("X-Docker-Expose-Session-Sharedkey", "")
-        .header("X-Docker-Expose-Session-Grpc-Method", "/moby.filesync.v1.Auth/Credentials")
-        .header("X-Docker-Expose-Session-Grpc-Method", "/grpc.health.v1.Health/Check")
-        .body(Empty::<Bytes>::new())
-        .map_err(|e| lost(&e.to_string()))?;
+        .header("X-Docker-Expose-Session-Sharedkey", key);
+    for method in Services::METHODS {
+        request = request.header("X-Docker-Expose-Session-Grpc-Method", method);
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(|e| lost(&e.to_string()))?;
     let response = send.send_request(request).await.map_err(|e| lost(&e.to_string()))?;
     if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
         return Err(lost(&format!("status {}", response.status().as_u16())));
@@ -105,14 +124,11 @@ async fn upgrade(
 
 /// Serves gRPC over the connection. The bytes go through a pipe of ours so that one `abort` closes the socket, whatever
 /// the gRPC server still waits for.
-fn serve(upgraded: hyper::upgrade::Upgraded, logins: Logins) -> AbortHandle {
-    let (near, far) = tokio::io::duplex(64 << 10);
+fn serve(upgraded: hyper::upgrade::Upgraded, services: Services) -> AbortHandle {
+    let (near, far) = tokio::io::duplex(256 << 10);
     tokio::spawn(async move {
         let incoming = stream::iter([Ok::<_, std::io::Error>(far)]).chain(stream::pending());
-        let server = tonic::transport::Server::builder()
-            .add_service(HealthServer::new(Alive))
-            .add_service(AuthServer::new(Keys { logins }))
-            .serve_with_incoming(incoming);
+        let server = services.router().serve_with_incoming(incoming);
         let bridge = async move {
             let (mut near, mut upgraded) = (near, TokioIo::new(upgraded));
             // Either side closing is the usual end of a session.

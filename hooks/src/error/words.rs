@@ -18,6 +18,8 @@ impl HookError {
             | Self::CopySource { .. }
             | Self::BaseImage { .. }
             | Self::BaseImageUnreachable { .. }
+            | Self::Frontend { .. }
+            | Self::NoSecret { .. }
             | Self::Step { .. }
             | Self::NoStage { .. }
             | Self::Build { .. } => self.build_sentences(),
@@ -28,6 +30,11 @@ impl HookError {
             | Self::RegistryBroken { .. }
             | Self::Aws { .. }
             | Self::RegistrySettings { .. } => self.registry_sentences(),
+            Self::TestFailed { .. }
+            | Self::TestOutOfMemory { .. }
+            | Self::TestKilled { .. }
+            | Self::TestNotStarted { .. }
+            | Self::NoInit { .. } => self.test_sentences(),
             Self::NothingToBump { .. } | Self::NoManifest { .. } | Self::TooManyManifests { .. } => {
                 self.bump_sentences()
             }
@@ -68,12 +75,26 @@ impl HookError {
                 "Commit it, correct the path, or take it out of .dockerignore.".into(),
             ),
             Self::BaseImage { image, message } => (
-                format!("The base image {image} cannot be pulled: {message}."),
+                format!("{} cannot be pulled: {message}.", base(image)),
                 "Correct its name in the Dockerfile, or bind a registry whose login may read it.".into(),
             ),
             Self::BaseImageUnreachable { image, message } => (
-                format!("The base image {image} cannot be pulled for now: {message}."),
+                format!("{} cannot be pulled for now: {message}.", base(image)),
                 "Check the engine's network and the registry; the build is tried again by itself.".into(),
+            ),
+            Self::Frontend { image, message, passes } => (
+                format!("The frontend {image} of `# syntax` cannot be pulled: {message}."),
+                if *passes {
+                    "Take that line out where the engine's own frontend will do, or check the engine's network; the build is \
+                     tried again by itself."
+                } else {
+                    "Correct that line, or take it out: the engine has a frontend of its own."
+                }
+                .into(),
+            ),
+            Self::NoSecret { what, name } => (
+                format!("A step of the Dockerfile wants the {what} {name:?}, and builds here have none to give."),
+                "Build without it, or fetch what needs it in the test.".into(),
             ),
             Self::Step { command, code } => (
                 format!("The build step `{command}` ended with exit code {code}."),
@@ -135,6 +156,36 @@ impl HookError {
         }
     }
 
+    fn test_sentences(&self) -> (String, String) {
+        match self {
+            Self::TestFailed { command, code } => (
+                format!("The test `{command}` failed with exit code {code}."),
+                "Its output is in the log. No image was pushed.".into(),
+            ),
+            Self::TestOutOfMemory { command, memory_bytes } => (
+                format!("The test `{command}` needed more than {} MiB of memory.", memory_bytes >> 20),
+                "Raise test.memory in slipway.toml. No image was pushed.".into(),
+            ),
+            Self::TestKilled { command, memory_bytes } => (
+                format!("The test `{command}` was killed (exit code 137)."),
+                format!(
+                    "Mostly the kernel does that to what needs more memory than it may have, here {} MiB: raise test.memory \
+                     in slipway.toml, or see in the log what else ended it. No image was pushed.",
+                    memory_bytes >> 20
+                ),
+            ),
+            Self::NoInit { message } => (
+                format!("The engine has no init process for containers: {message}."),
+                "Install docker-init (tini) or catatonit on the engine's machine.".into(),
+            ),
+            Self::TestNotStarted { command, message } => (
+                format!("The test `{command}` could not be started in the image: {message}."),
+                "Check that the program exists in the image and is executable. No image was pushed.".into(),
+            ),
+            _ => (sentence(&self.to_string()), "Look at the log. No image was pushed.".into()),
+        }
+    }
+
     fn engine_sentences(&self) -> (String, String) {
         match self {
             Self::EngineDown { address, why } => (
@@ -153,26 +204,6 @@ impl HookError {
                 format!("The engine does not have the tested image {image} any more."),
                 "Retry the build.".into(),
             ),
-            Self::TestFailed { command, code } => (
-                format!("The test `{command}` failed with exit code {code}."),
-                "Its output is in the log. No image was pushed.".into(),
-            ),
-            Self::TestOutOfMemory { command, memory_bytes } => (
-                format!("The test `{command}` needed more than {} MiB of memory.", memory_bytes >> 20),
-                "Raise test.memory in slipway.toml. No image was pushed.".into(),
-            ),
-            Self::TestKilled { command, memory_bytes } => (
-                format!("The test `{command}` was killed (exit code 137)."),
-                format!(
-                    "Mostly the kernel does that to what needs more memory than it may have, here {} MiB: raise test.memory \
-                     in slipway.toml, or see in the log what else ended it. No image was pushed.",
-                    memory_bytes >> 20
-                ),
-            ),
-            Self::TestNotStarted { command, message } => (
-                format!("The test `{command}` could not be started in the image: {message}."),
-                "Check that the program exists in the image and is executable. No image was pushed.".into(),
-            ),
             Self::TimedOut { what, limit, setting } => (
                 format!("{} took longer than {} s and was ended.", capital(what), limit.as_secs()),
                 setting.map_or_else(
@@ -184,6 +215,17 @@ impl HookError {
                 format!("{} said nothing for {} s and was ended.", capital(what), limit.as_secs()),
                 "Find out what it waits for; the log ends where it hung.".into(),
             ),
+            Self::GoesOn { what, limit, setting } => (
+                format!(
+                    "{} took longer than {} s; it is waited for no more, and Podman goes on with it until it ends by itself.",
+                    capital(what),
+                    limit.as_secs()
+                ),
+                setting.map_or_else(
+                    || "End it on the engine's machine, or leave it.".to_owned(),
+                    |s| format!("Make it faster, or raise {s} in slipway.toml."),
+                ),
+            ),
             Self::Stopped => ("It was stopped.".into(), String::new()),
             Self::Repository(p) => (p.what.clone(), p.cure.clone()),
             Self::Spec(e) => {
@@ -192,6 +234,14 @@ impl HookError {
             }
             _ => (sentence(&self.to_string()), "Look at the server's log.".into()),
         }
+    }
+}
+
+fn base(image: &str) -> String {
+    if image.is_empty() {
+        "A base image of the Dockerfile".to_owned()
+    } else {
+        format!("The base image {image}")
     }
 }
 

@@ -7,7 +7,6 @@ use bollard::query_parameters::{ListContainersOptionsBuilder, ListImagesOptions}
 use slipway_core::{BuildNumber, RepoId};
 
 use super::{Hooks, Job};
-use crate::engine::image;
 use crate::error::HookError;
 use crate::mark::{BuildId, CONTAINER};
 
@@ -88,6 +87,6 @@ impl Hooks {
 
     /// Takes a name of ours away, and the image with its last one, unless somebody needs it.
     pub(super) async fn untag(&self, tag: &str) -> Result<(), HookError> {
-        self.engine.must("removing an image", image::untag(self.engine.docker()?, tag)).await
+        self.engine.untag(tag).await
     }
 }

@@ -98,14 +98,3 @@ fn a_test_is_lowered_to_the_ceilings_and_told_of() {
     allowed.tests.network = Some(Network::Bridge);
     assert!(allowed.lower(&test("[test]\nnetwork = \"bridge\"\n")).is_ok());
 }
-
-#[test]
-fn a_link_is_followed_within_the_context_only() {
-    let root = ContextPlan::new(".", "Dockerfile");
-    assert_eq!(follow(&root, "Dockerfile", "docker/real").as_deref(), Some("docker/real"));
-    assert_eq!(follow(&root, "a/b/Dockerfile", "../c").as_deref(), Some("a/c"));
-    let app = ContextPlan::new("app", "app/Dockerfile");
-    assert_eq!(follow(&app, "app/Dockerfile", "/x/real").as_deref(), Some("app/x/real"));
-    assert_eq!(follow(&app, "app/Dockerfile", "../../real").as_deref(), Some("app/real"));
-    assert_eq!(follow(&app, "Dockerfile", "x"), None);
-}

@@ -1,6 +1,7 @@
 //! The stages against real parts (Docker Engine and registry of `tests/lab`) and against an engine made of recorded
 //! answers.
 
+mod context;
 mod ecr;
 mod fake_engine;
 mod lab;

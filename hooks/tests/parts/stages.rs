@@ -81,7 +81,7 @@ async fn a_commit_is_built_as_it_is() {
         "RUN echo",
         "saying ***",
         "context: ",
-        "2 files ignored",
+        "2 files ignored; sent ",
         "== test image",
         "all is well",
         "test passed",

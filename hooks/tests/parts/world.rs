@@ -26,6 +26,8 @@ pub(crate) struct World {
 /// The repository that all of this is about.
 const REPO: RepoId = RepoId(1);
 
+const AUTHOR: [&str; 4] = ["-c", "user.name=T", "-c", "user.email=t@localhost"];
+
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 impl World {
@@ -51,6 +53,20 @@ impl World {
         let permit = Arc::default();
         let job = Job { repo, build, snapshot, log, logins: Vec::new(), permit };
         Self { hooks: hooks(marks(&server)), job, logs, server, _folder: folder }
+    }
+
+    /// Another commit, with those files changed or added; the job is about it from now on.
+    pub(crate) fn commit(&mut self, files: &[(&str, &str)]) {
+        let folder = self._folder.path();
+        let work = folder.join("work");
+        write(&work, files);
+        git(&work, &["add", "-A"]);
+        git(&work, &[&AUTHOR[..], &["commit", "-q", "--allow-empty", "-m", "Next"]].concat());
+        let bare = folder.join("repos").join(format!("{REPO}.git"));
+        git(&work, &["push", "-q", &bare.display().to_string(), "main"]);
+        self.job.build.commit = Oid::parse(&git(&work, &["rev-parse", "HEAD"])).expect("oid");
+        let repositories = Repositories::open(&folder.join("repos")).expect("folder opens");
+        self.job.snapshot = repositories.get(REPO).expect("repository opens").snapshot().expect("snapshot");
     }
 
     /// The log so far.
@@ -125,7 +141,17 @@ fn build(commit: Oid) -> Build {
 
 fn commit(folder: &Path, files: &[(&str, &str)]) -> Oid {
     let work = folder.join("work");
-    std::fs::create_dir_all(&work).expect("folder");
+    write(&work, files);
+    git(&work, &["init", "-q", "-b", "main"]);
+    git(&work, &["add", "-A"]);
+    git(&work, &[&AUTHOR[..], &["commit", "-q", "--allow-empty", "-m", "Test"]].concat());
+    let bare = folder.join("repos").join(format!("{REPO}.git"));
+    git(&work, &["clone", "-q", "--bare", ".", &bare.display().to_string()]);
+    Oid::parse(&git(&work, &["rev-parse", "HEAD"])).expect("oid")
+}
+
+fn write(work: &Path, files: &[(&str, &str)]) {
+    std::fs::create_dir_all(work).expect("folder");
     for (path, text) in files {
         if let Some((link, to)) = path.split_once(" -> ") {
             symlink(to, work.join(link)).expect("link");
@@ -139,15 +165,6 @@ fn commit(folder: &Path, files: &[(&str, &str)]) -> Oid {
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("mode");
         }
     }
-    git(&work, &["init", "-q", "-b", "main"]);
-    git(&work, &["add", "-A"]);
-    git(
-        &work,
-        &["-c", "user.name=T", "-c", "user.email=t@localhost", "commit", "-q", "--allow-empty", "-m", "Test"],
-    );
-    let bare = folder.join("repos").join(format!("{REPO}.git"));
-    git(&work, &["clone", "-q", "--bare", ".", &bare.display().to_string()]);
-    Oid::parse(&git(&work, &["rev-parse", "HEAD"])).expect("oid")
 }
 
 fn git(folder: &Path, arguments: &[&str]) -> String {

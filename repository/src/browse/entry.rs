@@ -83,6 +83,17 @@ pub(crate) fn entries(objects: &dyn Objects, id: &Oid) -> Result<Vec<Entry>> {
     rows.iter().map(entry).collect()
 }
 
+/// The entries of the tree (or of the commit's root) by the bytes of their names; no object but the tree is looked at.
+pub(crate) fn listing(objects: &dyn Objects, id: &Oid) -> Result<Vec<Entry>> {
+    let root = peel_tree(objects, id)?.ok_or(RepoError::Missing { id: *id })?;
+    let tree = Tree::load(objects, &root)?;
+    let mut rows: Vec<&Row> = tree.rows.iter().collect();
+    rows.sort_unstable_by_key(|row| tree.name(row));
+    let entry =
+        |row: &&Row| Entry { name: path::to_text(tree.name(row)), mode: row.mode, id: row.id, size: None };
+    Ok(rows.iter().map(entry).collect())
+}
+
 fn size(objects: &dyn Objects, mode: Mode, id: &Oid) -> Result<Option<u64>> {
     if matches!(mode, Mode::Tree | Mode::Submodule) {
         return Ok(None);
