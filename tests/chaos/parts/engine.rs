@@ -34,6 +34,17 @@ impl Registry {
         manifest["config"]["digest"].as_str().map(str::to_owned)
     }
 
+    /// The manifest that a tag names, or a digest.
+    fn manifest(&self, repo: &str, reference: &str) -> Option<Vec<u8>> {
+        let manifests = self.0.lock().expect("lock");
+        let tags =
+            || manifests.iter().filter(|(name, _)| name.rsplit_once(':').is_some_and(|(of, _)| of == repo));
+        match reference.starts_with("sha256:") {
+            true => tags().map(|(_, manifest)| manifest).find(|m| sha256(m) == reference).cloned(),
+            false => manifests.get(&format!("{repo}:{reference}")).cloned(),
+        }
+    }
+
     fn put(&self, name: &str, manifest: Vec<u8>) -> String {
         let digest = sha256(&manifest);
         self.0.lock().expect("lock").insert(name.to_owned(), manifest);
@@ -46,18 +57,16 @@ impl Part for Registry {
         if request.path == "/v2/" {
             return Answer::json(200, &json!({}));
         }
-        let Some((name, tag)) =
+        let Some((repo, tag)) =
             request.path.strip_prefix("/v2/").and_then(|path| path.split_once("/manifests/"))
         else {
             return Answer::missing();
         };
-        let name = format!("{name}:{tag}");
         if request.method == "PUT" {
-            self.put(&name, request.body.clone());
+            self.put(&format!("{repo}:{tag}"), request.body.clone());
             return Answer::empty(201);
         }
-        let manifests = self.0.lock().expect("lock");
-        manifests.get(&name).map_or_else(Answer::missing, |m| Answer::bytes(MANIFEST, m.clone()))
+        self.manifest(repo, tag).map_or_else(Answer::missing, |m| Answer::bytes(MANIFEST, m))
     }
 }
 
