@@ -23,8 +23,18 @@ enum Who {
     OwnerReads,
     /// The same by a token that may push.
     OwnerPushes,
+    /// The same by a token for the API alone, as its bearer.
+    OwnerByApi,
+    /// Whoever can open the admin socket.
+    Host,
     /// Has the role admin.
     Admin,
+    /// The same by a token that may read repositories.
+    AdminReads,
+    /// The same by a token that may push.
+    AdminPushes,
+    /// The same by a token for the API alone, as its bearer.
+    AdminByApi,
     /// Has the role write.
     Writer,
     /// Has the role read.
@@ -39,11 +49,16 @@ enum Who {
     Nobody,
 }
 
-const ALL: [Who; 10] = [
+const ALL: [Who; 15] = [
     Who::Owner,
     Who::OwnerReads,
     Who::OwnerPushes,
+    Who::OwnerByApi,
+    Who::Host,
     Who::Admin,
+    Who::AdminReads,
+    Who::AdminPushes,
+    Who::AdminByApi,
     Who::Writer,
     Who::Reader,
     Who::ReaderPushes,
@@ -95,7 +110,8 @@ impl Who {
     /// 1 read, 2 write, 3 admin; 0 none.
     fn role(self) -> u8 {
         match self {
-            Self::Owner | Self::OwnerReads | Self::OwnerPushes | Self::Admin => 3,
+            Self::Owner | Self::OwnerReads | Self::OwnerPushes | Self::OwnerByApi | Self::Host => 3,
+            Self::Admin | Self::AdminReads | Self::AdminPushes | Self::AdminByApi => 3,
             Self::Writer => 2,
             Self::Reader | Self::ReaderPushes => 1,
             Self::Outsider | Self::Expired | Self::Nobody => 0,
@@ -103,16 +119,18 @@ impl Who {
     }
 
     fn owner(self) -> bool {
-        matches!(self, Self::Owner | Self::OwnerReads | Self::OwnerPushes)
+        matches!(self, Self::Owner | Self::OwnerReads | Self::OwnerPushes | Self::OwnerByApi | Self::Host)
     }
 
     /// Whether their credential stands for all that they may do.
     fn whole(self) -> bool {
-        !matches!(self, Self::OwnerReads | Self::OwnerPushes | Self::ReaderPushes)
+        let bound =
+            [Self::OwnerReads, Self::OwnerPushes, Self::AdminReads, Self::AdminPushes, Self::ReaderPushes];
+        !bound.contains(&self)
     }
 
     fn pushes(self) -> bool {
-        self != Self::OwnerReads
+        !matches!(self, Self::OwnerReads | Self::AdminReads)
     }
 }
 
@@ -165,13 +183,22 @@ impl World {
         let expired = token(&owner, "api", "1s");
         people.push((Who::OwnerReads, token(&owner, "repo:read", "1d")));
         people.push((Who::OwnerPushes, token(&owner, "repo:write", "1d")));
+        people.push((Who::OwnerByApi, token(&owner, "api", "1d")));
+        people.push((Who::Host, owner.clone()));
         for (who, name) in
             [(Who::Admin, "adam"), (Who::Writer, "will"), (Who::Reader, "rita"), (Who::Outsider, "otto")]
         {
             people.push((who, server.person(name, false)));
         }
-        let rita = people.iter().find(|(who, _)| *who == Who::Reader).map(|(_, person)| person.clone());
-        people.push((Who::ReaderPushes, token(&rita.expect("made"), "repo:write", "1d")));
+        for (by_token, of, scope) in [
+            (Who::ReaderPushes, Who::Reader, "repo:write"),
+            (Who::AdminReads, Who::Admin, "repo:read"),
+            (Who::AdminPushes, Who::Admin, "repo:write"),
+            (Who::AdminByApi, Who::Admin, "api"),
+        ] {
+            let whole = people.iter().find(|(who, _)| *who == of).map(|(_, person)| person.clone());
+            people.push((by_token, token(&whole.expect("made"), scope, "1d")));
+        }
         people.push((Who::Expired, expired));
         let nobody = Person { token: String::new(), ..owner.clone() };
         people.push((Who::Nobody, nobody));
@@ -218,8 +245,13 @@ impl World {
         let user = format!("{}:{}", person.name, person.token);
         let address = format!("http://{}{path}", self.server.http);
         let mut args = vec!["-X", row.method, "-H", "Sec-Fetch-Site: same-origin", "--path-as-is", "-i"];
-        if who != Who::Nobody {
-            args.extend(["-u", &user]);
+        let bearer = format!("Authorization: Bearer {}", person.token);
+        let socket = self.server.data.join("run/admin.sock").display().to_string();
+        match who {
+            Who::Nobody => {}
+            Who::OwnerByApi | Who::AdminByApi => args.extend(["-H", &bearer]),
+            Who::Host => args.extend(["--unix-socket", &socket]),
+            _ => args.extend(["-u", &user]),
         }
         if !body.is_empty() {
             args.extend(["-H", row.content_type(), "--data-binary", body]);
@@ -239,7 +271,8 @@ impl World {
                 if public && !repository {
                     continue;
                 }
-                for who in ALL {
+                // Git is not served at the admin socket.
+                for who in ALL.into_iter().filter(|who| *who != Who::Host || !row.route.is_empty()) {
                     let (path, body) = (self.fill(row.path, public), self.fill(row.body, public));
                     let (status, said) = self.ask(who, row, &path, &body);
                     let (is, should) = (verdict(status, &said), promised(row.rule, who, public));

@@ -145,6 +145,7 @@ pub(super) const PAGES: &[Row] = &[
     row("GET", "/{repo}/", "/{repo}/", "", Read),
     row("GET", "/{repo}/files", "/{repo}/files", "", Read),
     row("GET", "/{repo}/files/{*path}", "/{repo}/files/a.txt", "", Read),
+    row("GET", "/{repo}/files/{*path}", "/{repo}/files/a.txt?at=main", "", Read),
     row("GET", "/{repo}/raw/{*path}", "/{repo}/raw/a.txt", "", Read),
     row("GET", "/{repo}/blame/{*path}", "/{repo}/blame/a.txt", "", Read),
     row("GET", "/{repo}/log", "/{repo}/log", "", Read),
