@@ -5,7 +5,6 @@
 //! (buildx build, the test in a container, push of two tags), alternate on the same engine, with nothing changed and with
 //! one file changed; the ratio of pairs is printed, and how much the engine's build cache grew on either side.
 
-#[allow(dead_code)] // Tests use the rest.
 #[path = "../tests/harness/mod.rs"]
 mod harness;
 

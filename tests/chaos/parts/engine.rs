@@ -136,6 +136,13 @@ impl Engine {
         }
     }
 
+    /// Podman's way to take a name away.
+    fn untag(&self, request: &Request) -> Answer {
+        let (repo, tag) = (request.key("repo").unwrap_or_default(), request.key("tag").unwrap_or_default());
+        let name = format!("{}:{tag}", repo.trim_start_matches("docker.io/"));
+        self.remove(&name)
+    }
+
     fn list(&self) -> Answer {
         let images = self.images.lock().expect("lock");
         let all: Vec<Value> = images
@@ -178,6 +185,7 @@ impl Part for Engine {
             ("GET", "containers/json" | "networks") => Answer::json(200, &json!([])),
             ("GET", "images/json") => self.list(),
             ("POST", "build") => self.build(request),
+            ("POST", path) if path.ends_with("/untag") => self.untag(request),
             ("DELETE", _) => image("").map_or_else(Answer::missing, |name| self.remove(name)),
             ("GET", _) => image("/json").map_or_else(Answer::missing, |name| self.inspect(name)),
             (_, path) if path.ends_with("/tag") => {
