@@ -9,6 +9,7 @@ use slipway_core::{Problem, ProblemKind};
 use slipway_forge::Caller;
 use slipway_git_server::{CommandIo, Commands};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::{self, Cli, Client, Files, Out, Session};
 
@@ -33,7 +34,7 @@ impl Commands for SshCommands {
     fn run(&self, caller: Caller, argv: Vec<String>, io: CommandIo) -> BoxFuture<'static, u32> {
         let router = self.router.get().cloned();
         Box::pin(async move {
-            let CommandIo { stdin, mut stdout, mut stderr } = io;
+            let CommandIo { stdin, mut stdout, mut stderr, gone } = io;
             let cli = match Cli::try_parse_from(std::iter::once("slipway".to_owned()).chain(argv)) {
                 Ok(cli) => cli,
                 Err(error) => {
@@ -48,7 +49,7 @@ impl Commands for SshCommands {
                 }
             };
             let outcome = match router {
-                Some(router) => carry_out(cli, router, caller, stdin, &mut stdout).await,
+                Some(router) => carry_out(cli, router, caller, stdin, (&mut stdout, gone)).await,
                 None => {
                     Err(Problem::new(ProblemKind::Busy, "The server is starting.", "Try again in a moment."))
                 }
@@ -70,7 +71,7 @@ async fn carry_out(
     router: axum::Router,
     caller: Caller,
     stdin: impl tokio::io::AsyncRead + Unpin + Send,
-    stdout: &mut (impl AsyncWrite + Unpin + Send),
+    (stdout, gone): (&mut (impl AsyncWrite + Unpin + Send), CancellationToken),
 ) -> Result<bool, Problem> {
     let mut input = Vec::new();
     if cli::reads_input(&cli.verb) {
@@ -95,7 +96,7 @@ async fn carry_out(
     let session = Session {
         client: Client::InProcess { router, caller },
         files: &mut InputOnly(input),
-        out: &mut Channel(stdout),
+        out: &mut Channel(stdout, gone),
     };
     cli::run(cli, session).await
 }
@@ -115,7 +116,7 @@ impl Files for InputOnly {
     }
 }
 
-struct Channel<'a, W>(&'a mut W);
+struct Channel<'a, W>(&'a mut W, CancellationToken);
 
 #[async_trait::async_trait]
 impl<W: AsyncWrite + Unpin + Send> Out for Channel<'_, W> {
@@ -131,5 +132,9 @@ impl<W: AsyncWrite + Unpin + Send> Out for Channel<'_, W> {
                 "Nothing needs to be done.",
             )
         })
+    }
+
+    async fn left(&mut self) {
+        self.1.cancelled().await;
     }
 }

@@ -99,7 +99,7 @@ fn the_default_branch_alone_moves_latest_and_the_manifests() {
 
     // A feature branch, that gives itself leave in its own file.
     let wide = format!(
-        "{ALL}on = {{ branches = [\"**\"] }}\n[push]\ntags = [\"{{sha}}\", \"latest\", \"{{branch}}\"]\non = {{ branches = [\"**\"] }}\n"
+        "{ALL}on = {{ branches = [\"**\"] }}\n[push]\ntags = [\"{{sha}}\", \"latest\", \"{{branch}}\", \"theirs\"]\non = {{ branches = [\"**\"] }}\n"
     );
     let (side, told) = world.push(&[("a", "3\n"), ("slipway.toml", &wide)], "Side", "feature/x");
     assert!(
@@ -108,13 +108,17 @@ fn the_default_branch_alone_moves_latest_and_the_manifests() {
         ),
         "{told}"
     );
-    assert!(told.contains("left where they are: latest, [deploy.prod]"), "{told}");
+    assert!(told.contains("left where they are: latest, theirs, [deploy.prod]"), "{told}");
     assert!(!world.digest(&side).is_empty() && world.is_at(&second));
     let build = world.server.json(&["build", "show", "app", "3"]);
     let tags: Vec<_> =
         build["pushed"]["tags"].as_array().expect("tags").iter().filter_map(|t| t.as_str()).collect();
     assert_eq!(tags, [side.as_str(), "feature-x-217d2bf5"]);
-    assert_eq!(left(&build).len(), 2, "{build:#}");
+    assert_eq!(left(&build).len(), 3, "{build:#}");
+    // Nor does a person give it a name that its own file alone has.
+    let refused = world.server.try_cli(&["build", "promote", "app", "3", "--to", "theirs"]);
+    let told = text(&refused.stderr);
+    assert!(told.contains("called \"theirs\"") && !told.contains(", theirs"), "{told}");
 
     // A tag on an older commit, for which main's own file gives leave by now.
     let tagged = format!(

@@ -238,7 +238,7 @@ pub(crate) fn place(
 pub(crate) struct Files {
     pub(crate) own: Spec,
     pub(crate) of_default: Option<Spec>,
-    default_branch: RefName,
+    pub(crate) default_branch: RefName,
 }
 
 impl Files {

@@ -111,7 +111,15 @@ fn moved_by_itself(files: &Files, build: &Build) -> Result<Vec<Name>, Problem> {
 fn named(files: &Files, build: &Build, to: &[String]) -> Result<Vec<Name>, Problem> {
     let known = known(files, build);
     let mut names: Vec<Name> = Vec::new();
-    for asked in to.iter().take(NAMES_PROMOTED_MAX) {
+    if to.len() > NAMES_PROMOTED_MAX {
+        let what = format!("{} names are too many; {NAMES_PROMOTED_MAX} can be moved at once.", to.len());
+        return Err(Problem::new(
+            ProblemKind::Invalid,
+            what,
+            "Promote the build to some of them, then to the others.",
+        ));
+    }
+    for asked in to {
         let is_asked = |name: &&Name| match name {
             Name::Tag(tag) => tag == asked,
             Name::Deploy(target) => {
@@ -141,23 +149,26 @@ fn named(files: &Files, build: &Build, to: &[String]) -> Result<Vec<Name>, Probl
     Ok(names)
 }
 
-/// Every name that slipway.toml has, of the commit or of the default branch.
+/// Every name that slipway.toml of the default branch has, and that of the commit where it is the default branch's; of another
+/// ref's own file only what is that ref's own: whoever can push nothing else names nothing that others follow.
 fn known(files: &Files, build: &Build) -> Vec<Name> {
     let commit = build.commit.to_string();
     let facts = facts(build, &commit);
     let mut known: Vec<Name> = Vec::new();
-    for spec in files.of_default.iter().chain([&files.own]) {
-        known.extend(shared_tags(spec, &facts).map(Name::Tag));
+    let is_default = build.ref_name == files.default_branch;
+    for spec in files.of_default.iter().chain(is_default.then_some(&files.own)) {
+        known.extend(tags_of(spec, &facts, &[Scope::Shared, Scope::Ref]).map(Name::Tag));
         known.extend(spec.deploy.keys().map(|target| Name::Deploy(target.clone())));
     }
+    known.extend(tags_of(&files.own, &facts, &[Scope::Ref]).map(Name::Tag));
     known.sort();
     known.dedup();
     known
 }
 
-fn shared_tags(spec: &Spec, facts: &TagFacts<'_>) -> impl Iterator<Item = String> {
+fn tags_of(spec: &Spec, facts: &TagFacts<'_>, scopes: &[Scope]) -> impl Iterator<Item = String> {
     let filled = spec.push.tags.iter().filter_map(|tag| tag.template.fill(facts));
-    filled.filter(|tag| matches!(tag.scope, Scope::Shared | Scope::Ref)).map(|tag| tag.text)
+    filled.filter(|tag| scopes.contains(&tag.scope)).map(|tag| tag.text)
 }
 
 fn facts<'a>(build: &'a Build, commit: &'a str) -> TagFacts<'a> {

@@ -10,8 +10,9 @@ use std::time::Duration;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use slipway_core::accept::Acceptance;
+use slipway_core::limits::Limits;
 use slipway_forge::{Caller, Forge};
-use slipway_git_server::{CommandIo, Commands, GitServer, Limits};
+use slipway_git_server::{CommandIo, Commands, GitServer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
@@ -60,6 +61,7 @@ fn server() -> &'static Server {
     SERVER.get_or_init(|| {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let world: &'static world::World = Box::leak(Box::new(world::World::new()));
+        let limits = Arc::new(Limits::default());
         let objections = Arc::new(outside::NoObjection);
         let acceptance = Arc::new(Acceptance::new(Arc::new(world.store.clone()), objections, || world::NOW));
         let forge = Arc::new(Forge::new(slipway_forge::Parts {
@@ -68,13 +70,14 @@ fn server() -> &'static Server {
             acceptance: Arc::clone(&acceptance),
             outside: Arc::clone(&world.operations) as Arc<dyn slipway_forge::Outside>,
             clock: || world::NOW,
+            limits: Arc::clone(&limits),
         }));
         let git = GitServer::new(slipway_git_server::Parts {
             forge,
             acceptance,
             commands: Arc::new(NoCommands),
             base_url: "https://git.example.com".into(),
-            limits: Limits::default(),
+            limits,
         });
         let names = host::Names::new(Some("https://git.example.com"), &[]);
         let host = host::Host { names, leads_to: None };
@@ -104,13 +107,14 @@ fn exchange(data: &[u8]) {
         let connection = tokio::spawn(async move { drop(connection.await) });
         let (reads, mut writes) = tokio::io::split(&mut client);
         let mut answer = Vec::new();
+        let mut reads = reads.take(ANSWER_BYTES);
         let spoken = async {
             tokio::join!(
                 async {
                     let _ = writes.write_all(&data).await;
                     let _ = writes.shutdown().await;
                 },
-                reads.take(ANSWER_BYTES).read_to_end(&mut answer),
+                reads.read_to_end(&mut answer),
             )
         };
         assert!(tokio::time::timeout(TIME, spoken).await.is_ok(), "the answer does not end");

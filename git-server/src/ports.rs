@@ -5,6 +5,7 @@ use std::pin::Pin;
 use futures_util::future::BoxFuture;
 use slipway_forge::Caller;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
 
 /// Runs commands that come over SSH and are not git's.
 pub trait Commands: Send + Sync {
@@ -20,4 +21,6 @@ pub struct CommandIo {
     pub stdout: Pin<Box<dyn AsyncWrite + Send>>,
     /// Everything else.
     pub stderr: Pin<Box<dyn AsyncWrite + Send>>,
+    /// Cancelled once the client has left: nobody reads the answer any more.
+    pub gone: CancellationToken,
 }

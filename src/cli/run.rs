@@ -19,6 +19,11 @@ pub(crate) struct Session<'a> {
 #[async_trait::async_trait]
 pub(crate) trait Out {
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Problem>;
+
+    /// Returns once nobody reads it any more, where that can be told before something is written.
+    async fn left(&mut self) {
+        std::future::pending().await
+    }
 }
 
 /// Runs a verb that the API carries out. True if all is well; false where the answer itself says that something is not
@@ -47,11 +52,21 @@ pub(crate) async fn run(cli: Cli, session: Session<'_>) -> Result<bool, Problem>
     Ok(true)
 }
 
+/// Why a verb that only tells ends before its time.
+pub(super) fn client_left() -> Problem {
+    Problem::new(ProblemKind::Cancelled, "The client left.", "Nothing needs to be done.")
+}
+
 async fn stream(mut answer: Answer, out: &mut (dyn Out + Send)) -> Result<(), Problem> {
-    while let Some(chunk) = answer.chunk().await? {
+    loop {
+        // What is followed may say nothing for hours.
+        let chunk = tokio::select! {
+            chunk = answer.chunk() => chunk?,
+            () = out.left() => return Err(client_left()),
+        };
+        let Some(chunk) = chunk else { return Ok(()) };
         out.write(&chunk).await?;
     }
-    Ok(())
 }
 
 fn shown(request: &Request, answer: &Value, json: bool) -> String {

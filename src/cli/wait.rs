@@ -7,7 +7,7 @@ use slipway_core::{Problem, ProblemKind, RepoName};
 
 use super::output;
 use super::request::{Shows, call};
-use super::run::Session;
+use super::run::{Session, client_left};
 
 /// Builds that are looked through for one of a commit.
 const LOOKED_MAX: usize = 1000;
@@ -40,7 +40,10 @@ pub(super) async fn run(
         if is_over(&build) {
             break build;
         }
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = out.left() => return Err(client_left()),
+        }
         pause = (pause * 2).min(PAUSE_MAX);
     };
     let text = match as_json {
@@ -76,8 +79,10 @@ fn of_commit(repo: &RepoName, list: &Value, commit: &str) -> Result<String, Prob
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
+    use crate::cli::{Client, Out};
 
     #[test]
     fn a_commit_s_newest_build_is_waited_for() {
@@ -92,5 +97,29 @@ mod tests {
         assert_eq!(of_commit(&repo, &list, "1234567").expect("found"), "2");
         assert_eq!(of_commit(&repo, &list, "ffff").expect_err("none").kind, ProblemKind::NotFound);
         assert!(of_commit(&repo, &list, "").is_err());
+    }
+
+    /// A reader who has gone.
+    struct Gone;
+
+    #[async_trait::async_trait]
+    impl Out for Gone {
+        async fn write(&mut self, _: &[u8]) -> Result<(), Problem> {
+            panic!("nobody reads it")
+        }
+
+        async fn left(&mut self) {}
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_is_not_waited_for() {
+        let queued = axum::routing::get(async || axum::Json(json!({"number": 1, "state": "queued"})));
+        let router = axum::Router::new().fallback_service(queued);
+        let client = Client::InProcess { router, caller: slipway_forge::Caller::host() };
+        let session = Session { client, files: &mut crate::LocalFiles, out: &mut Gone };
+        let repo = RepoName::parse("app").expect("valid");
+        let waiting = run(&repo, "1", false, session);
+        let told = tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it ends");
+        assert_eq!(told.map_err(|problem| problem.kind), Err(ProblemKind::Cancelled));
     }
 }

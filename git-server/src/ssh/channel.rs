@@ -18,6 +18,7 @@ use slipway_core::{Actor, Problem};
 use slipway_forge::{Caller, Surface, sign_in};
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::exec::{Exec, parse};
@@ -266,17 +267,22 @@ async fn command(
     let (who, verb) = (caller.actor.label(), argv.first().cloned().unwrap_or_default());
     let (fed, unread) = mpsc::channel::<io::Result<Bytes>>(STDIN_CHUNKS);
     let pieces = stream::unfold(unread, |mut rx| async move { rx.recv().await.map(|piece| (piece, rx)) });
+    let gone = CancellationToken::new();
     let io = CommandIo {
         stdin: Box::pin(StreamReader::new(Box::pin(pieces))),
         stdout: Box::pin(write.make_writer()),
         stderr: Box::pin(write.make_writer_ext(Some(1))),
+        gone: gone.clone(),
     };
     let mut running = shared.commands.run(caller, argv, io);
     let mut feeding = std::pin::pin!(feed_command(read, fed));
     let status = tokio::select! {
         status = &mut running => status,
-        // The client has closed the channel: nobody reads the answer, but what was begun is not cut in the middle.
-        () = &mut feeding => running.await,
+        // The client has closed the channel: what only tells is to end, but what was begun is not cut in the middle.
+        () = &mut feeding => {
+            gone.cancel();
+            running.await
+        }
     };
     info!(who, verb, status, seconds = started.elapsed().as_secs_f32(), "command over SSH");
     status

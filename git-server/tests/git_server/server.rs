@@ -49,10 +49,11 @@ impl Preflight for NoObjection {
 
 /// Commands that show what they were given.
 #[derive(Default)]
-pub(crate) struct Echo(Mutex<Vec<Vec<String>>>);
+pub(crate) struct Echo(Arc<Mutex<Vec<Vec<String>>>>);
 impl Commands for Echo {
     fn run(&self, caller: Caller, argv: Vec<String>, mut io: CommandIo) -> BoxFuture<'static, u32> {
-        self.0.lock().expect("not poisoned").push(argv.clone());
+        let left = Arc::clone(&self.0);
+        left.lock().expect("not poisoned").push(argv.clone());
         Box::pin(async move {
             let mut read = Vec::new();
             if argv.first().is_some_and(|verb| verb == "read") {
@@ -60,6 +61,10 @@ impl Commands for Echo {
             }
             let line = format!("{} ran {argv:?} with {} bytes\n", caller.actor.label(), read.len());
             io.stdout.write_all(line.as_bytes()).await.expect("stdout");
+            if argv.first().is_some_and(|verb| verb == "linger") {
+                io.gone.cancelled().await;
+                left.lock().expect("not poisoned").push(vec!["left".to_owned()]);
+            }
             if argv.first().is_some_and(|verb| verb == "flood") {
                 for _ in 0..400 {
                     io.stdout.write_all(&[b'x'; 10_000]).await.expect("stdout");
@@ -71,6 +76,12 @@ impl Commands for Echo {
     }
 }
 
+impl Echo {
+    pub(crate) fn has(&self, verb: &str) -> bool {
+        self.0.lock().expect("not poisoned").iter().any(|argv| argv[0] == verb)
+    }
+}
+
 /// A running server.
 pub(crate) struct Server {
     pub(crate) git: GitServer,
@@ -78,6 +89,8 @@ pub(crate) struct Server {
     pub(crate) repositories: Arc<Repositories>,
     pub(crate) http: SocketAddr,
     pub(crate) ssh: SocketAddr,
+    /// What was run by command.
+    pub(crate) echo: Arc<Echo>,
     host_keys: Vec<String>,
     folder: tempfile::TempDir,
     runtime: Option<tokio::runtime::Runtime>,
@@ -106,7 +119,7 @@ impl Server {
         let (http, ssh) =
             (http_listener.local_addr().expect("bound"), ssh_listener.local_addr().expect("bound"));
         let acceptance = Arc::new(Acceptance::new(Arc::new(store.clone()), Arc::new(NoObjection), now));
-        let limits = Arc::new(limits);
+        let (limits, echo) = (Arc::new(limits), Arc::new(Echo::default()));
         let forge = Arc::new(Forge::new(slipway_forge::Parts {
             limits: Arc::clone(&limits),
             store: store.clone(),
@@ -118,7 +131,7 @@ impl Server {
         let git = GitServer::new(Parts {
             forge,
             acceptance,
-            commands: Arc::new(Echo::default()),
+            commands: echo.clone(),
             base_url: format!("http://{http}").into(),
             limits,
         });
@@ -130,7 +143,7 @@ impl Server {
             Default::default(),
             CancellationToken::new(),
         ));
-        Self { git, store, repositories, http, ssh, host_keys: public, folder, runtime: Some(runtime) }
+        Self { git, store, repositories, http, ssh, echo, host_keys: public, folder, runtime: Some(runtime) }
     }
 
     pub(crate) fn block_on<T>(&self, job: impl Future<Output = T>) -> T {

@@ -10,6 +10,25 @@ use slipway_core::Role;
 use crate::server::{Server, text};
 
 #[test]
+fn a_command_hears_that_its_client_has_left() {
+    let server = Server::start();
+    let ann = server.person("ann", true);
+    let mut client = ann.ssh(&[], &["linger"]).stdin(Stdio::null()).spawn().expect("ssh runs");
+    let until = |verb: &str| {
+        let begun = Instant::now();
+        while !server.echo.has(verb) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{verb}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until("linger");
+    assert!(!server.echo.has("left"), "the end of its input is not the end of it");
+    client.kill().expect("killed");
+    client.wait().expect("ended");
+    until("left");
+}
+
+#[test]
 fn a_shell_is_a_greeting_and_a_command_keeps_its_exit_status() {
     let server = Server::start();
     let ann = server.person("ann", true);
