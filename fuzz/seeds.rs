@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use super::Target;
+
 /// Gives each target its seeds, and nothing.
 ///
 /// # Panics
 /// If a target does, or has no seeds.
-pub(super) fn are_taken(targets: &[(&str, fn(&[u8]))]) {
+pub(super) fn are_taken(targets: &[(&str, Target)]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
     for (name, target) in targets {
         let seeds = std::fs::read_dir(folder.join(name)).unwrap_or_else(|e| panic!("seeds of {name}: {e}"));
