@@ -21,8 +21,26 @@ fn connect(address: &str) -> TcpStream {
     stream
 }
 
+/// A connection from another address of this machine.
+fn connect_from_elsewhere(address: &str) -> TcpStream {
+    let to = address.parse().expect("an address");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 2], 0).into()).expect("another address");
+        socket.connect(to).await.expect("connected")
+    });
+    let stream = stream.into_std().expect("a stream");
+    stream.set_nonblocking(false).expect("set");
+    stream
+}
+
 /// Sends a text over each of so many connections, and keeps them.
 fn hold(address: &str, count: usize, text: &str) -> Vec<TcpStream> {
+    hold_with(connect, address, count, text)
+}
+
+fn hold_with(connect: fn(&str) -> TcpStream, address: &str, count: usize, text: &str) -> Vec<TcpStream> {
     let one = |_| {
         let mut stream = connect(address);
         // Whoever had to give way already is cut off here.
@@ -359,6 +377,8 @@ fn an_owner_removes_the_offender_while_everything_is_full() {
          Content-Type: application/x-git-receive-pack-request\r\nContent-Length: 1000000\r\n\r\n{}0000PACK",
         packet(&format!("{0} {1} refs/heads/x\0report-status", "0".repeat(40), "1".repeat(40)))
     );
+    // From another address than the honest: what an address may hold is its share, also while all of it is being worked on.
+    let hold = |address: &str, count, text: &str| hold_with(connect_from_elsewhere, address, count, text);
     let mut held = hold(&server.http, 60, &push);
     held.extend(hold(&server.http, 100, &get("/pub/archive/main.tar.gz")));
     held.extend(hold(&server.http, 1000, &get("/pub/raw/big.bin")));
