@@ -39,6 +39,7 @@ pub(crate) fn next_serial() -> u64 {
 pub(crate) struct Pack {
     serial: u64,
     path: PathBuf,
+    index_path: PathBuf,
     index: index::File<Mapped>,
     /// The index's bytes.
     bytes: Mapped,
@@ -109,7 +110,13 @@ impl Pack {
         }
         let serial = next_serial();
         let (doubt, order) = (Doubt::default(), OnceLock::new());
-        Ok(Self { serial, path, index, bytes, doubt, stamps, file, len, hash_len, order })
+        let index_path = index_path.to_owned();
+        Ok(Self { serial, path, index_path, index, bytes, doubt, stamps, file, len, hash_len, order })
+    }
+
+    /// Where its index is: what tells packs of a repository apart.
+    pub(crate) fn index_path(&self) -> &Path {
+        &self.index_path
     }
 
     /// True if something was found broken in the pack or its indexes, or some of them cannot be read.
@@ -119,7 +126,7 @@ impl Pack {
 
     /// True if the files under its names are those that are open, unchanged.
     pub(crate) fn is_as_opened(&self) -> bool {
-        let now = [Stamp::of(&self.path.with_extension("idx")), Stamp::of(&self.path)];
+        let now = [Stamp::of(&self.index_path), Stamp::of(&self.path)];
         now.iter().zip(&self.stamps).all(|(now, then)| matches!(now, Ok(now) if now == then))
     }
 
@@ -131,7 +138,7 @@ impl Pack {
 
     /// The error for indexes that cannot be read.
     pub(crate) fn unreadable(&self) -> RepoError {
-        RepoError::BrokenPack { path: self.path.with_extension("idx"), why: UNREADABLE.into() }
+        RepoError::BrokenPack { path: self.index_path.clone(), why: UNREADABLE.into() }
     }
 
     /// A number that no other open pack of this process has or had.

@@ -1,6 +1,7 @@
 //! The packs of one generation: finding objects in them, and decoding them through their deltas.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::io::{BufReader, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -138,6 +139,11 @@ impl PackSet {
             return Err(RepoError::BrokenPack { path, why: "some of it cannot be read".into() });
         }
         self.packs.iter().find(|pack| pack.is_lost()).map_or(Ok(()), |pack| Err(pack.unreadable()))
+    }
+
+    /// Where the indexes of its packs are. Bytes, because paths take long to compare.
+    pub(crate) fn index_paths(&self) -> HashSet<&OsStr> {
+        self.packs.iter().map(|pack| pack.index_path().as_os_str()).collect()
     }
 
     /// The multi-pack index.

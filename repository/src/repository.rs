@@ -1,6 +1,6 @@
 //! One bare repository on disk: its current generation, and the lock that writers of its refs take.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -319,9 +319,9 @@ impl Repository {
             return Ok((Arc::new(packs), stamps.with(joint)));
         };
         let same_index = previous.is_some_and(|p| p.packs.extra() == Some(joint));
-        let (known, fresh): (Vec<_>, Vec<_>) = listed
-            .into_iter()
-            .partition(|path| before.packs().iter().any(|p| p.path().with_extension("idx") == *path));
+        let open = before.index_paths();
+        let (known, fresh): (Vec<_>, Vec<_>) =
+            listed.into_iter().partition(|path| open.contains(path.as_os_str()));
         let opened = open_packs(fresh.clone(), self.format)?;
         watch_left_out(&fresh, &opened, &mut stamps)?;
         let fresh = opened;
@@ -330,7 +330,8 @@ impl Repository {
             let packs = if fresh.is_empty() { before } else { Arc::new(before.with_more(fresh)) };
             return Ok((packs, stamps.with(joint)));
         }
-        let kept = before.packs().iter().filter(|p| known.contains(&p.path().with_extension("idx"))).cloned();
+        let known: HashSet<PathBuf> = known.into_iter().collect();
+        let kept = before.packs().iter().filter(|p| known.contains(p.index_path())).cloned();
         let packs = arrange(kept.chain(fresh).collect(), &folder, self.cache.clone());
         Ok((Arc::new(packs), stamps.with(joint)))
     }
@@ -356,8 +357,8 @@ fn watch_left_out(listed: &[PathBuf], opened: &[Arc<Pack>], stamps: &mut Stamps)
     if listed.len() == opened.len() {
         return Ok(());
     }
-    let is_open = |index: &Path| opened.iter().any(|pack| pack.path().with_extension("idx") == index);
-    for index in listed.iter().filter(|index| !is_open(index)) {
+    let open: HashSet<&Path> = opened.iter().map(|pack| pack.index_path()).collect();
+    for index in listed.iter().filter(|index| !open.contains(index.as_path())) {
         stamps.take(index.clone())?;
         stamps.take(index.with_extension("pack"))?;
     }

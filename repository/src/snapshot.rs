@@ -247,7 +247,8 @@ impl Snapshot {
         stamps.take(folder.clone())?;
         let known = self.packs.load_full();
         let mut fresh = packs::list(&folder)?;
-        fresh.retain(|path| !known.packs().iter().any(|p| p.path().with_extension("idx") == *path));
+        let open = known.index_paths();
+        fresh.retain(|path| !open.contains(path.as_os_str()));
         let opened = open_packs(fresh, self.format)?;
         // Another thread may have grown the set since the caller looked: then a second look is worth it too.
         let grown = !opened.is_empty() || last.as_ref().is_some_and(|(_, grown)| *grown);
@@ -334,8 +335,7 @@ pub(crate) fn arrange(mut packs: Vec<Arc<Pack>>, folder: &Path, cache: Arc<BaseC
     let mut numbers = Vec::with_capacity(file.packs() as usize);
     for (number, place) in (0..file.packs()).zip(0usize..) {
         let named = |pack: &Arc<Pack>| {
-            let name = pack.path().with_extension("idx");
-            name.file_name().and_then(|n| n.to_str()) == file.pack_name(number)
+            pack.index_path().file_name().and_then(|n| n.to_str()) == file.pack_name(number)
         };
         // Another program has removed a pack that the index still names: it is made anew soon.
         let Some(at) = packs[place..].iter().position(named) else { return PackSet::new(packs, cache) };
