@@ -3,12 +3,14 @@
 //! are free, nothing is slower by it.
 
 use std::num::NonZero;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use rustix::process::{Pid, setpriority_process};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
+
+mod threads;
 
 /// The niceness of long work (setpriority(2)); on Linux it is the thread's alone. With 10, whatever is asked beside it gets
 /// nine times its share.
@@ -51,47 +53,33 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    let (tell, told) = oneshot::channel();
-    let running = Arc::new(Mutex::new(None));
-    let thread = Running(Arc::clone(&running));
+    let (tell, mut told) = oneshot::channel();
     let runtime = Handle::current();
-    let spawned = std::thread::Builder::new().name("work".to_owned()).spawn(move || {
-        let (_running, _entered) = (thread.begun(), runtime.enter());
+    let job = move || {
+        let _entered = runtime.enter();
         // Whoever waited may be gone.
         drop(tell.send(work()));
-    });
-    if let Err(error) = spawned {
-        tracing::warn!(%error, "a thread cannot be made");
-        return None;
-    }
-    tokio::spawn(async move {
-        tokio::time::sleep(SHORT).await;
-        // Held: a thread that ended has no number any more, and somebody else may have it.
-        let running = running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(thread) = *running {
-            lower(Some(thread));
+    };
+    let long = match threads::begin(Box::new(job)) {
+        Ok(running) => Long(running),
+        Err(error) => {
+            tracing::warn!(%error, "a thread cannot be made");
+            return None;
         }
-    });
+    };
+    match tokio::time::timeout(SHORT, &mut told).await {
+        Ok(done) => return done.ok(),
+        Err(_) => long.0.lower(),
+    }
     told.await.ok()
 }
 
-/// The number of a thread, while it runs.
-struct Running(Arc<Mutex<Option<Pid>>>);
+/// Work that is long when this is dropped before its end.
+struct Long(threads::Running);
 
-impl Running {
-    fn begun(self) -> Self {
-        self.set(Some(rustix::thread::gettid()));
-        self
-    }
-
-    fn set(&self, thread: Option<Pid>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = thread;
-    }
-}
-
-impl Drop for Running {
+impl Drop for Long {
     fn drop(&mut self) {
-        self.set(None);
+        self.0.lower();
     }
 }
 
