@@ -19,10 +19,10 @@ use slipway_core::{
     BuildNumber, ClusterName, DeployNumber, Digest, Problem, ProblemKind, RegistryName, RepoId, RepoName,
     Secret,
 };
-use slipway_forge::bump::Place;
+use slipway_forge::bump::{Place, Planned};
 use slipway_forge::networks::Networks;
 use slipway_forge::{Change, Check, Outside, Round, Subject};
-use slipway_repository::{Edit, Maintained, Snapshot};
+use slipway_repository::{Maintained, Snapshot};
 
 use crate::backup::make::{Parts, Wants};
 use crate::backup::schedule::Schedule;
@@ -117,10 +117,12 @@ impl Outside for ServerOperations {
         place: &Place,
         tag: &str,
         digest: &Digest,
-    ) -> Result<Vec<Edit>, Problem> {
-        let Place { repo, commit, path, image } = place.clone();
-        let place = slipway_hooks::bump::Place { repo, commit, path, image };
-        Ok(slipway_hooks::bump::plan(snapshot, &place, tag, digest)?)
+    ) -> Result<Planned, Problem> {
+        let Place { repo, commit, path, image, fields, leave } = place.clone();
+        let place = slipway_hooks::bump::Place { repo, commit, path, image, fields, leave };
+        let slipway_hooks::bump::Plan { edits, notes } =
+            slipway_hooks::bump::plan(snapshot, &place, tag, digest)?;
+        Ok(Planned { edits, notes })
     }
 
     fn bump_message(&self, source: &RepoName, build: &Build, target: &str) -> String {

@@ -105,6 +105,7 @@ impl EngineBuilds {
         let outcome = match effect {
             Effect::Prepare => {
                 let prepared = hooks.prepare(&job).await.map_err(failure)?;
+                self.check_targets(&record, &job, &prepared.targets).await?;
                 Input::Prepared { targets: prepared.targets }
             }
             Effect::BuildImage => {

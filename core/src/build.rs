@@ -14,7 +14,10 @@ use crate::run::{
     Failure, FailureClass, Kind, Machine, Next, Patience, Run, Signal, Standing, State, WorkId,
 };
 
+mod bump;
 mod cause;
+pub use self::bump::Bump;
+use self::bump::bumps;
 pub use self::cause::BuildCause;
 
 /// The stages, in order.
@@ -124,21 +127,6 @@ pub struct PushedImage {
     pub tags: Vec<String>,
     /// The digest by which the registry knows it.
     pub digest: Digest,
-}
-
-/// One `[deploy.*]` target and what came of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bump {
-    /// The target's name in slipway.toml.
-    pub target: String,
-    /// The manifest repository's name.
-    pub repo: String,
-    /// The commit that carries the digest. `None` with `done`: the manifest had it already.
-    pub commit: Option<Oid>,
-    /// The event that this commit made.
-    pub event: Option<EventId>,
-    /// Done, or left as it is.
-    pub done: bool,
 }
 
 /// A build: build, test and push of one commit.
@@ -368,7 +356,7 @@ impl Build {
                     (bump.commit, bump.event, bump.done) = (commit, event, true);
                     self.moves.push(moved);
                 }
-                if self.bumps.iter().all(|b| b.done) { self.succeed(now) } else { self.effect() }
+                self.next_bump(now)
             }
             _ => Next::Nothing,
         }
@@ -392,7 +380,7 @@ impl Build {
             Stage::Test => Next::Do(Effect::TestImage { image: image() }),
             Stage::Push if self.promotes().is_some() => Next::Do(Effect::MoveTags),
             Stage::Push => Next::Do(Effect::PushImage { image: image() }),
-            Stage::Bump => match self.bumps.iter().find(|b| !b.done) {
+            Stage::Bump => match self.bumps.iter().find(|b| b.is_due()) {
                 Some(bump) => Next::Do(Effect::BumpManifest { target: bump.target.clone() }),
                 None => Next::Nothing,
             },
@@ -413,6 +401,30 @@ impl Build {
         if self.stage == Stage::Test && failure.class != FailureClass::Infra {
             self.test = TestVerdict::Failed;
         }
+        if self.stage == Stage::Bump
+            && let Some(bump) = self.bumps.iter_mut().find(|b| b.is_due())
+        {
+            bump.failed = Some(failure);
+            return self.next_bump(now);
+        }
+        self.fail(failure, now)
+    }
+
+    /// On to the next target; when all have been tried, what failed of them is the build's failure. One that may go through
+    /// later comes first: it is waited for, and then the others still are what they are.
+    fn next_bump(&mut self, now: UnixMillis) -> Next<Effect> {
+        if self.bumps.iter().any(Bump::is_due) {
+            return self.effect();
+        }
+        let mut failed: Vec<&Failure> = self.bumps.iter().filter_map(|b| b.failed.as_ref()).collect();
+        failed.sort_by_key(|failure| failure.class != FailureClass::Infra);
+        match failed.first().copied().cloned() {
+            Some(failure) => self.fail(failure, now),
+            None => self.succeed(now),
+        }
+    }
+
+    fn fail(&mut self, failure: Failure, now: UnixMillis) -> Next<Effect> {
         let next = self.run.fail(failure, PATIENCE, now);
         self.close(next, now)
     }
@@ -421,6 +433,9 @@ impl Build {
     /// (cheap: its cache remembers); from the push on, the tested image is recorded and only that may be pushed.
     fn resume(&mut self, now: UnixMillis) -> Next<Effect> {
         let from = if self.stage >= Stage::Push { self.stage } else { Stage::Clone };
+        for bump in &mut self.bumps {
+            bump.failed.take_if(|failure| failure.class == FailureClass::Infra);
+        }
         self.enter(from, now)
     }
 
@@ -480,9 +495,4 @@ impl Build {
             run: Run::new(BuildState::Queued, now),
         }
     }
-}
-
-fn bumps(targets: Vec<(String, String)>) -> Vec<Bump> {
-    let bump = |(target, repo)| Bump { target, repo, commit: None, event: None, done: false };
-    targets.into_iter().map(bump).collect()
 }

@@ -97,6 +97,11 @@ impl Digest {
         }
     }
 
+    /// A digest that nothing has.
+    pub fn none() -> Self {
+        Self(format!("sha256:{}", "0".repeat(64)).into())
+    }
+
     /// The digest as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -76,6 +76,8 @@ pub const PATTERNS_SAID_MAX: usize = 5;
 pub const FILES_LOOKED_MAX: usize = 5_000;
 /// Most `[deploy.*]` targets in one slipway.toml.
 pub const DEPLOY_TARGETS_MAX: usize = 16;
+/// Most paths in `fields` and in `leave` of one target.
+pub const FIELDS_MAX: usize = 64;
 /// Most tags an image is pushed with.
 pub const IMAGE_TAGS_MAX: usize = 16;
 /// Longest tag of an image (OCI distribution specification).

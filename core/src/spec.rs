@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::limits::{DEPLOY_TARGETS_MAX, IMAGE_TAGS_MAX};
+use crate::limits::{DEPLOY_TARGETS_MAX, FIELDS_MAX, IMAGE_TAGS_MAX};
 use crate::name::RepoName;
 
 mod error;
+mod field;
 mod on;
 mod pull;
 mod schema;
@@ -18,6 +19,7 @@ mod test;
 mod values;
 pub use self::error::SpecError;
 use self::error::{at, find_key, suggest};
+pub use self::field::{FieldPath, Step, written};
 pub use self::on::{MoveOn, OnSpec, Pattern};
 pub use self::pull::Pull;
 pub use self::schema::schema;
@@ -86,6 +88,12 @@ pub struct DeploySpec {
     /// Which image references to move, tag and digest aside; absent is the one pushed.
     #[serde(default)]
     pub image: Option<String>,
+    /// Fields that refer to the image in ways of their own, beside what is known to.
+    #[serde(default)]
+    pub fields: Vec<FieldPath>,
+    /// Fields that refer to the image and stay as they are.
+    #[serde(default)]
+    pub leave: Vec<FieldPath>,
     /// Which refs' builds write it; absent is the default branch alone.
     #[serde(default)]
     pub on: Option<MoveOn>,
@@ -94,7 +102,16 @@ pub struct DeploySpec {
 impl DeploySpec {
     /// True if both write the same place.
     pub fn is_same_place(&self, other: &Self) -> bool {
-        let place = |d: &Self| (d.repo.clone(), d.branch.clone(), d.path.clone(), d.image.clone());
+        let place = |d: &Self| {
+            (
+                d.repo.clone(),
+                d.branch.clone(),
+                d.path.clone(),
+                d.image.clone(),
+                d.fields.clone(),
+                d.leave.clone(),
+            )
+        };
         place(self) == place(other)
     }
 }
@@ -149,6 +166,15 @@ impl Default for PushSpec {
     }
 }
 
+fn check_deploy(deploy: &DeploySpec) -> Result<(), (&'static str, String)> {
+    for (key, paths) in [("fields", &deploy.fields), ("leave", &deploy.leave)] {
+        if paths.len() > FIELDS_MAX {
+            return Err((key, format!("{key} has more than {FIELDS_MAX} paths")));
+        }
+    }
+    check_path("path", &deploy.path)
+}
+
 impl Spec {
     /// Reads the file's bytes.
     ///
@@ -194,7 +220,7 @@ impl Spec {
             check_path("dockerfile", &self.build.dockerfile)?;
         }
         check_path("context", &self.build.context)?;
-        self.deploy.values().try_for_each(|d| check_path("path", &d.path))
+        self.deploy.values().try_for_each(check_deploy)
     }
 }
 

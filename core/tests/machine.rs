@@ -176,6 +176,23 @@ fn a_failing_test_pushes_nothing() {
 }
 
 #[test]
+fn targets_are_independent_and_one_that_fails_is_the_builds_failure() {
+    let pushed = [Luck::Works; 4];
+    let with = |rest: &[Luck]| run(&[&pushed, rest].concat());
+    let (build, world) = with(&[Luck::UserError]);
+    assert_eq!((build.run.state, world.bumps), (BuildState::Failed, vec!["eu".to_owned()]));
+    assert!(build.bumps[0].failed.is_some() && !build.bumps[0].done && build.bumps[1].done);
+    assert_eq!(build.run.failure, build.bumps[0].failed);
+    // What may go through later is tried again alone; what was refused is not.
+    let (build, world) = with(&[Luck::EngineDown]);
+    assert_eq!((build.run.state, build.run.retries), (BuildState::Succeeded, 1));
+    assert_eq!(world.bumps, ["eu", "prod"]);
+    let (build, world) = with(&[Luck::UserError, Luck::EngineDown]);
+    assert_eq!((build.run.state, build.run.retries), (BuildState::Failed, 1));
+    assert_eq!((world.bumps, build.run.failure), (vec!["eu".to_owned()], build.bumps[0].failed.clone()));
+}
+
+#[test]
 fn an_engine_that_stays_down_fails_the_build_in_the_end() {
     let (build, _) = run(&[Luck::EngineDown; 20]);
     assert_eq!(build.run.state, BuildState::Failed);

@@ -2,12 +2,12 @@
 //! may write there. A pushed file alone grants nothing.
 
 use slipway_core::accept::Rights;
-use slipway_core::build::{Build, PushedImage};
+use slipway_core::build::Build;
 use slipway_core::event::{Cause, EventState};
-use slipway_core::spec::DeploySpec;
+use slipway_core::spec::{DeploySpec, FieldPath};
 use slipway_core::target::RepoRecord;
 use slipway_core::{
-    Action, Actor, EventId, Oid, Problem, ProblemKind, RefName, RepoName, UserName, authorise,
+    Action, Actor, Digest, EventId, Oid, Problem, ProblemKind, RefName, RepoName, UserName, authorise,
 };
 use slipway_repository::{Edit, Repository, Snapshot};
 
@@ -32,10 +32,31 @@ pub struct Place {
     pub path: String,
     /// Which image references to move, tag and digest aside.
     pub image: String,
+    /// Further fields to write.
+    pub fields: Vec<FieldPath>,
+    /// Fields that stay as they are.
+    pub leave: Vec<FieldPath>,
 }
 
-/// What a bump left: the commit and its event, or nothing where the manifests had the digest already.
-pub type Bumped = (Option<Oid>, Option<EventId>);
+/// What has to be done to the manifests of a target.
+#[derive(Debug, Default)]
+pub struct Planned {
+    /// Nothing where they have the digest already.
+    pub edits: Vec<Edit>,
+    /// What else names the image, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// What a bump left.
+#[derive(Debug, Default)]
+pub struct Bumped {
+    /// The commit and its event, or nothing where the manifests had the digest already.
+    pub commit: Option<Oid>,
+    /// Its event.
+    pub event: Option<EventId>,
+    /// What else names the image, one sentence each.
+    pub notes: Vec<String>,
+}
 
 /// Writes the build's digest into the manifests of one `[deploy.*]` target. Doing it again changes nothing.
 ///
@@ -59,9 +80,11 @@ pub fn bump(forge: &Forge, source: &RepoRecord, build: &Build, target: &str) -> 
     for _ in 0..TRIES_MAX {
         let snapshot = repository.snapshot()?;
         let parent = tip(&snapshot, &manifests, &branch, target)?;
-        let edits = edits(forge, &snapshot, parent, &manifests, deploy, pushed)?;
+        let tag = pushed.tags.first().map(String::as_str).unwrap_or_default();
+        let image = (pushed.name.as_str(), tag, &pushed.digest);
+        let Planned { edits, notes } = planned(forge, &snapshot, (&manifests, parent), deploy, image)?;
         if edits.is_empty() {
-            return Ok((None, None));
+            return Ok(Bumped { commit: None, event: None, notes });
         }
         let new = NewCommit {
             record: &manifests,
@@ -75,11 +98,13 @@ pub fn bump(forge: &Forge, source: &RepoRecord, build: &Build, target: &str) -> 
             rights: &leave,
         };
         match commit(forge, new)? {
-            (commit, verdict) if verdict.event.is_some() => return Ok((Some(commit), verdict.event)),
+            (commit, verdict) if verdict.event.is_some() => {
+                return Ok(Bumped { commit: Some(commit), event: verdict.event, notes });
+            }
             (_, verdict) => match verdict.answers.into_iter().next() {
                 Some(Err(problem)) if problem.kind == ProblemKind::Conflict => {}
                 Some(Err(problem)) => return Err(problem),
-                _ => return Ok((None, None)),
+                _ => return Ok(Bumped::default()),
             },
         }
     }
@@ -96,18 +121,44 @@ fn tip(snapshot: &Snapshot, manifests: &RepoRecord, branch: &RefName, target: &s
     })
 }
 
-fn edits(
+fn planned(
     forge: &Forge,
     snapshot: &std::sync::Arc<Snapshot>,
-    commit: Oid,
-    manifests: &RepoRecord,
+    (manifests, commit): (&RepoRecord, Oid),
     deploy: &DeploySpec,
-    pushed: &PushedImage,
-) -> Result<Vec<Edit>, Problem> {
-    let image = deploy.image.clone().unwrap_or_else(|| pushed.name.clone());
-    let place = Place { repo: manifests.name.clone(), commit, path: deploy.path.clone(), image };
-    let tag = pushed.tags.first().map(String::as_str).unwrap_or_default();
-    forge.outside.bump_edits(snapshot, &place, tag, &pushed.digest)
+    (name, tag, digest): (&str, &str, &Digest),
+) -> Result<Planned, Problem> {
+    let place = Place {
+        repo: manifests.name.clone(),
+        commit,
+        path: deploy.path.clone(),
+        image: deploy.image.clone().unwrap_or_else(|| name.to_owned()),
+        fields: deploy.fields.clone(),
+        leave: deploy.leave.clone(),
+    };
+    forge.outside.bump_edits(snapshot, &place, tag, digest)
+}
+
+/// Asks whether the manifests of a target could be written now, without writing any. Blocking.
+///
+/// # Errors
+/// What [`bump()`] would say.
+pub fn check(
+    forge: &Forge,
+    source: &RepoRecord,
+    build: &Build,
+    (target, image): (&str, &str),
+) -> Result<(), Problem> {
+    let deploy = &place(forge, source, build, target)?;
+    let leave = Leave { forge, source, build, manifests: &deploy.repo };
+    let manifests = leave.repository()?;
+    let repository = repository(forge, &manifests)?;
+    let branch = branch_of(deploy, &repository)?;
+    let snapshot = repository.snapshot()?;
+    let tip = tip(&snapshot, &manifests, &branch, target)?;
+    // No image has it: what is looked for is whether everything could be written.
+    let none = Digest::none();
+    planned(forge, &snapshot, (&manifests, tip), deploy, (image, "0", &none)).map(drop)
 }
 
 /// Asks whether whoever a build is by may have it written into that manifest repository. Blocking.
@@ -187,7 +238,12 @@ fn too_busy(manifests: &RepoRecord) -> Problem {
 fn earlier(forge: &Forge, manifests: &RepoRecord, cause: &Cause) -> Result<Option<Bumped>, Problem> {
     let events = forge.store.events(manifests.id, LOOK_BACK)?;
     let event = events.into_iter().find(|e| e.cause == *cause && e.state == EventState::Accepted);
-    Ok(event.map(|e| (e.updates.first().map(|u| u.new), Some(e.id))))
+    let bumped = |e: slipway_core::event::Event| Bumped {
+        commit: e.updates.first().map(|u| u.new),
+        event: Some(e.id),
+        notes: Vec::new(),
+    };
+    Ok(event.map(bumped))
 }
 
 fn branch_of(deploy: &DeploySpec, repository: &Repository) -> Result<RefName, Problem> {

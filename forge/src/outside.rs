@@ -12,9 +12,9 @@ use slipway_core::build::Build;
 use slipway_core::run::{Kind, WorkId};
 use slipway_core::target::{Cluster, Registry};
 use slipway_core::{BuildNumber, ClusterName, DeployNumber, Digest, Problem, RepoId, RepoName, Secret};
-use slipway_repository::{Edit, Maintained, Snapshot};
+use slipway_repository::{Maintained, Snapshot};
 
-use crate::bump::Place;
+use crate::bump::{Place, Planned};
 use crate::networks::{Networks, PUBLIC_ONLY};
 
 /// The world outside of this room.
@@ -44,14 +44,14 @@ pub trait Outside: Send + Sync + 'static {
     fn begin(&self, orders: &Orders);
     /// Asks work to stop. False if it is not under way: then it is over.
     async fn stop(&self, kind: Kind, id: WorkId) -> Result<bool, Problem>;
-    /// The edits that make a place in a manifest repository use `image:tag@digest`; none where it does. Blocking.
+    /// What makes a place in a manifest repository use `image:tag@digest`. Blocking.
     fn bump_edits(
         &self,
         snapshot: &Arc<Snapshot>,
         place: &Place,
         tag: &str,
         digest: &Digest,
-    ) -> Result<Vec<Edit>, Problem>;
+    ) -> Result<Planned, Problem>;
     /// The message of a bump's commit, with the trailers by which a deploy finds its build.
     fn bump_message(&self, source: &RepoName, build: &Build, target: &str) -> String;
     /// What a sync would change in the cluster now, as text.

@@ -306,6 +306,28 @@ pub enum HookError {
         path: String,
         /// The image looked for.
         image: String,
+        /// What names it and is decided elsewhere; empty for nothing.
+        places: String,
+    },
+    /// Something refers to the image and cannot be written.
+    #[error("{repo} refers to {image} where it cannot be written: {places}")]
+    ReferencesLeft {
+        /// The manifest repository.
+        repo: String,
+        /// The image looked for.
+        image: String,
+        /// Where, and why each cannot be written.
+        places: String,
+    },
+    /// A field to write does not exist.
+    #[error("{path} of {repo} has no field {field}")]
+    NoField {
+        /// The manifest repository.
+        repo: String,
+        /// `path`.
+        path: String,
+        /// The field, as slipway.toml has it.
+        field: String,
     },
     /// The path to edit does not exist.
     #[error("{repo} has no {path}")]

@@ -88,6 +88,8 @@ pub(crate) const BUMP_FILE_BYTES_MAX: u64 = 1 << 20;
 pub(crate) const BUMP_FILES_MAX: usize = 2_000;
 /// Most bytes searched below one `[deploy.*]` path.
 pub(crate) const BUMP_BYTES_MAX: u64 = 64 << 20;
+/// Places that one sentence names.
+pub(crate) const BUMP_PLACES_TOLD_MAX: usize = 5;
 
 /// Most characters of a foreign message that are repeated in an error.
 pub(crate) const MESSAGE_CHARS_MAX: usize = 600;

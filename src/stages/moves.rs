@@ -8,6 +8,7 @@ use slipway_core::run::{Failure, FailureClass};
 use slipway_core::spec::Scope;
 use slipway_core::target::RepoRecord;
 use slipway_core::{Problem, ProblemKind};
+use slipway_forge::bump::Bumped;
 use slipway_forge::moving::{self, Wanted};
 use slipway_forge::{Forge, bump};
 use slipway_hooks::{HookError, Job, RegistryTarget};
@@ -16,7 +17,48 @@ use tokio_util::sync::CancellationToken;
 use super::{EngineBuilds, failed, failure, lost_or};
 use crate::supervisor::blocking;
 
+/// Places named in the log of one target.
+const NOTES_MAX: usize = 20;
+
 impl EngineBuilds {
+    /// Asks of every target that the build will write whether it can be, before anything is built. What cannot is told; where
+    /// that is all of them, the build ends here.
+    pub(super) async fn check_targets(
+        &self,
+        record: &RepoRecord,
+        job: &Job,
+        targets: &[(String, String)],
+    ) -> Result<(), Failure> {
+        let Some(image) = job.logins.first().map(|login| login.registry.image(&login.image)) else {
+            return Ok(());
+        };
+        let (mut good, mut bad) = (0, None);
+        for (target, _) in targets {
+            let (image, wanted) = (image.clone(), Wanted::Deploy(target.clone()));
+            let asked = wanted.clone();
+            let look = move |forge: &Forge, record: &RepoRecord, build: &Build| {
+                let Wanted::Deploy(target) = &asked else { return Ok(true) };
+                if moving::why_not(forge, record, build, &asked)?.is_some() {
+                    return Ok(false);
+                }
+                bump::check(forge, record, build, (target, &image)).map(|()| true)
+            };
+            match self.ask(record, job, look).await.map_err(of) {
+                Ok(moves) => good += usize::from(moves),
+                // What is out of order now may be in order by then.
+                Err(failure) if failure.class == FailureClass::Infra => good += 1,
+                Err(failure) => {
+                    job.log.vital(&format!("{} cannot be written: {}", wanted.name(), failure.problem)).await;
+                    bad.get_or_insert(failure);
+                }
+            }
+        }
+        match bad {
+            Some(failure) if good == 0 => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
     /// The image goes to the registry under its commit's own tags, then those that move are moved.
     pub(super) async fn push(
         &self,
@@ -137,14 +179,14 @@ impl EngineBuilds {
         }
         let asked = wanted.clone();
         let written = move |forge: &Forge, record: &RepoRecord, build: &Build| {
-            let Wanted::Deploy(target) = &asked else { return Ok((None, None)) };
+            let Wanted::Deploy(target) = &asked else { return Ok(Bumped::default()) };
             let done = bump::bump(forge, record, build, target)?;
             if let Some(pushed) = &build.pushed {
                 moving::moved(forge, record, build, &asked, &pushed.digest)?;
             }
             Ok(done)
         };
-        let (commit, event) = match self.ask(&record, job, written).await.map_err(of) {
+        let Bumped { commit, event, notes } = match self.ask(&record, job, written).await.map_err(of) {
             Ok(done) => done,
             Err(failure) => {
                 job.log.line(&format!("{name}: {}", failure.problem)).await;
@@ -162,6 +204,9 @@ impl EngineBuilds {
             None => format!("{name}: {manifests} has the digest already"),
         };
         job.log.line(&line).await;
+        for note in notes.iter().take(NOTES_MAX) {
+            job.log.line(&format!("note: {manifests}/{note}: left as it is")).await;
+        }
         let moved = Move { name, left: None };
         Ok(Input::Bumped { target: target.to_owned(), commit, event, moved })
     }
@@ -189,7 +234,7 @@ fn registry<'a>(record: &RepoRecord, job: &'a Job) -> Result<&'a RegistryTarget,
 /// Whose fault a problem of the floor is.
 fn of(problem: Problem) -> Failure {
     let class = match problem.kind {
-        ProblemKind::Invalid | ProblemKind::NotFound => FailureClass::User,
+        ProblemKind::Invalid | ProblemKind::NotFound | ProblemKind::TooLarge => FailureClass::User,
         ProblemKind::Denied => FailureClass::Policy,
         _ => FailureClass::Infra,
     };

@@ -11,9 +11,9 @@ use slipway_core::build::Build;
 use slipway_core::run::{Kind, WorkId};
 use slipway_core::target::{Cluster, Registry};
 use slipway_core::{BuildNumber, Digest, Problem, ProblemKind, RepoId, RepoName, Secret};
-use slipway_forge::bump::Place;
+use slipway_forge::bump::{Place, Planned};
 use slipway_forge::{Change, Check, Outside};
-use slipway_repository::{Edit, Maintained, Snapshot};
+use slipway_repository::{Maintained, Snapshot};
 
 pub(crate) struct Nothing;
 
@@ -53,7 +53,7 @@ impl Outside for Nothing {
     async fn stop(&self, _: Kind, _: WorkId) -> Result<bool, Problem> {
         absent()
     }
-    fn bump_edits(&self, _: &Arc<Snapshot>, _: &Place, _: &str, _: &Digest) -> Result<Vec<Edit>, Problem> {
+    fn bump_edits(&self, _: &Arc<Snapshot>, _: &Place, _: &str, _: &Digest) -> Result<Planned, Problem> {
         absent()
     }
     fn bump_message(&self, _: &RepoName, _: &Build, _: &str) -> String {

@@ -35,9 +35,11 @@ impl HookError {
             | Self::TestKilled { .. }
             | Self::TestNotStarted { .. }
             | Self::NoInit { .. } => self.test_sentences(),
-            Self::NothingToBump { .. } | Self::NoManifest { .. } | Self::TooManyManifests { .. } => {
-                self.bump_sentences()
-            }
+            Self::NothingToBump { .. }
+            | Self::ReferencesLeft { .. }
+            | Self::NoField { .. }
+            | Self::NoManifest { .. }
+            | Self::TooManyManifests { .. } => self.bump_sentences(),
             _ => self.engine_sentences(),
         }
     }
@@ -145,7 +147,19 @@ impl HookError {
 
     fn bump_sentences(&self) -> (String, String) {
         match self {
-            Self::NothingToBump { repo, path, image } => (
+            Self::NothingToBump { repo, path, image, places } if !places.is_empty() => (
+                format!("No manifest at {path:?} of {repo} has a tag of the image {image} to write; it is named there: {places}."),
+                "Name the field that has its tag in `fields` of the [deploy.*] table.".into(),
+            ),
+            Self::ReferencesLeft { repo, image, places } => (
+                format!("{repo} refers to {image} where it cannot be written, and nothing was changed: {places}."),
+                "Write it in another way there, or name the field in `leave` of the [deploy.*] table if it shall stay as it is (in `fields` if it is a block of text to write in).".into(),
+            ),
+            Self::NoField { repo, path, field } => (
+                format!("No manifest at {path:?} of {repo} has the field {field}."),
+                "Correct `fields` of the [deploy.*] table, or add the field.".into(),
+            ),
+            Self::NothingToBump { repo, path, image, .. } => (
                 format!("No manifest at {path:?} of {repo} uses the image {image}."),
                 "Write that image into the manifest once, or set `image` and `path` of the [deploy.*] table to what is there.".into(),
             ),

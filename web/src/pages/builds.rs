@@ -192,6 +192,7 @@ fn bump_row(build: &Build, bump: &slipway_core::build::Bump) -> BumpRow {
         repo: bump.repo.clone(),
         link: repo.as_ref().zip(bump.commit.as_ref()).map(|(repo, commit)| Link::commit(repo, commit)),
         text: match (&bump.commit, bump.done) {
+            _ if bump.failed.is_some() => format!("{}: could not be written", bump.target),
             (Some(commit), _) => format!("{} {}", bump.target, commit.short()),
             (None, true) if stays => format!("{}: left as it is", bump.target),
             (None, true) => format!("{}: had it already", bump.target),

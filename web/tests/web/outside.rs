@@ -10,9 +10,9 @@ use slipway_core::deploy::DeployState;
 use slipway_core::run::{Kind, WorkId};
 use slipway_core::target::{Cluster, ClusterBinding, Registry};
 use slipway_core::{BuildNumber, DeployNumber, Digest, Oid, Problem, ProblemKind, RepoId, RepoName, Secret};
-use slipway_forge::bump::Place;
+use slipway_forge::bump::{Place, Planned};
 use slipway_forge::{Change, Check, Outside, Subject};
-use slipway_repository::{Edit, Maintained, Repositories, Snapshot};
+use slipway_repository::{Maintained, Repositories, Snapshot};
 use slipway_store::Store;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -99,8 +99,8 @@ impl Outside for Fake {
             _ => self.cancel_deploy(id.repo, DeployNumber(id.number)),
         }
     }
-    fn bump_edits(&self, _: &Arc<Snapshot>, _: &Place, _: &str, _: &Digest) -> Result<Vec<Edit>, Problem> {
-        Ok(Vec::new())
+    fn bump_edits(&self, _: &Arc<Snapshot>, _: &Place, _: &str, _: &Digest) -> Result<Planned, Problem> {
+        Ok(Planned::default())
     }
     fn bump_message(&self, _: &RepoName, _: &Build, _: &str) -> String {
         String::new()
