@@ -12,6 +12,7 @@ mod bind;
 mod builds;
 mod client;
 mod doctor;
+mod escapes;
 mod output;
 mod repos;
 mod request;

@@ -36,7 +36,9 @@ pub(crate) const DOCKERFILE_LINKS_MAX: usize = 8;
 pub(crate) const LFS_POINTER_BYTES_MAX: usize = 1024;
 
 /// Room past the limit of a log for stage headers and the verdict.
-pub(crate) const LOG_RESERVE_BYTES: u64 = 256 << 10;
+pub(crate) const LOG_RESERVE_BYTES: u64 = 4 << 20;
+/// What is kept of the end of output that finds no room, in memory and then in the reserve.
+pub(crate) const LOG_TAIL_BYTES: u64 = 256 << 10;
 /// Longest log line; longer ones are broken.
 pub(crate) const LOG_LINE_BYTES_MAX: usize = 16 << 10;
 /// Entries that may wait for the log's writing thread.

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
@@ -19,8 +19,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 mod adopt;
 pub(crate) mod mask;
 mod size;
+mod writing;
 use self::mask::Masker;
-use crate::limits::{LOG_ENTRIES_WAITING, LOG_LINE_BYTES_MAX, LOG_READ_BYTES_MAX, LOG_RESERVE_BYTES};
+use self::writing::Writing;
+use crate::limits::{LOG_ENTRIES_WAITING, LOG_LINE_BYTES_MAX, LOG_READ_BYTES_MAX};
 
 /// How far a log has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,7 +82,7 @@ impl BuildLogs {
         tokio::task::spawn_blocking(move || {
             let turn = live.turn.lock().unwrap_or_else(PoisonError::into_inner);
             let bytes = file.metadata().map_or(bytes, |meta| meta.len());
-            Writing { file, most, bytes, left_out: 0, lost: 0, length: &live.length }.run(inbox);
+            Writing::new(file, most, bytes, &live.length).run(inbox);
             drop(turn);
         });
         Ok(BuildLog {
@@ -342,81 +344,26 @@ impl BuildLog {
     }
 
     fn prepare(&self, line: &[u8]) -> Vec<u8> {
-        let mut bytes = self.masker().mask(line);
-        if bytes.len() > LOG_LINE_BYTES_MAX * 2 {
-            bytes.truncate(LOG_LINE_BYTES_MAX * 2);
-            bytes.extend_from_slice(" …".as_bytes());
-        }
-        bytes.push(b'\n');
-        bytes
+        broken(&self.masker().mask(line))
     }
 }
 
-/// The writing thread's side.
-struct Writing<'a> {
-    file: File,
-    most: u64,
-    bytes: u64,
-    left_out: u64,
-    /// Bytes that the disk did not take since it last took some.
-    lost: u64,
-    length: &'a watch::Sender<LogLength>,
-}
-
-impl Writing<'_> {
-    fn run(mut self, mut inbox: mpsc::Receiver<Entry>) {
-        while let Some(entry) = inbox.blocking_recv() {
-            match entry {
-                Entry::Text { bytes, vital } => self.text(&bytes, vital),
-                Entry::Flush(done) => {
-                    let _ = done.send(());
-                }
-            }
-        }
+/// The line with its end, and in several where it is longer than a line may be: nothing of it is lost.
+fn broken(line: &[u8]) -> Vec<u8> {
+    let most = LOG_LINE_BYTES_MAX * 2;
+    let mut out = Vec::with_capacity(line.len() + 1 + line.len() / most);
+    let mut rest = line;
+    while rest.len() > most {
+        // Not within a character of UTF-8, whose further bytes begin with 10.
+        let back = (0..4).find(|back| rest[most - back] & 0xc0 != 0x80).unwrap_or(0);
+        let (piece, more) = rest.split_at(most - back);
+        out.extend_from_slice(piece);
+        out.push(b'\n');
+        rest = more;
     }
-
-    fn text(&mut self, line: &[u8], vital: bool) {
-        let room = if vital { self.most + LOG_RESERVE_BYTES } else { self.most };
-        if self.bytes + line.len() as u64 > room {
-            if self.left_out == 0 {
-                let note = size::note(self.most);
-                self.write(note.as_bytes());
-            }
-            self.left_out += line.len() as u64;
-            return;
-        }
-        self.write(line);
-    }
-
-    fn write(&mut self, line: &[u8]) {
-        let lost = self.lost;
-        let told = match lost {
-            0 => Ok(()),
-            _ => self.append(
-                format!("[{lost} bytes of the log are lost: the disk did not take them]\n").as_bytes(),
-            ),
-        };
-        match told.and_then(|()| self.append(line)) {
-            Ok(()) => self.lost = 0,
-            Err(e) => {
-                if lost == 0 {
-                    tracing::warn!(error = %e, "a build log cannot be written; the build goes on without it");
-                }
-                self.lost += line.len() as u64;
-            }
-        }
-        self.bytes = self.file.metadata().map_or(self.bytes, |meta| meta.len());
-        let bytes = self.bytes;
-        self.length.send_modify(|length| length.bytes = bytes);
-    }
-
-    /// Appends all of it, or nothing: half a line would run into the next one that finds room.
-    fn append(&self, line: &[u8]) -> io::Result<()> {
-        (&self.file).write_all(line).inspect_err(|_| {
-            // What readers have seen of it they have; the file is opened for appending, so that nothing is overwritten.
-            drop(self.file.set_len(self.bytes));
-        })
-    }
+    out.extend_from_slice(rest);
+    out.push(b'\n');
+    out
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ pub(super) fn request(verb: BuildVerb) -> Option<Request> {
         }
         BuildVerb::Log { repo, number, follow } => {
             let follow = if follow { "?follow=true" } else { "" };
-            call("GET", format!("/repos/{repo}/builds/{number}/log{follow}"), Shows::Stream)
+            call("GET", format!("/repos/{repo}/builds/{number}/log{follow}"), Shows::Log)
         }
         BuildVerb::Start { repo, revision } => {
             let body = revision.map_or_else(|| json!({}), |revision| json!({"ref": revision}));

@@ -34,6 +34,8 @@ pub(crate) enum Shows {
     Text(&'static str),
     /// The answer's raw bytes as they come.
     Stream,
+    /// What programs wrote, as it comes, but for orders to the terminal.
+    Log,
     /// The doctor's checks.
     Checks,
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 use slipway_core::{Problem, ProblemKind};
 
 use super::client::{Answer, Client};
+use super::escapes::Escapes;
 use super::request::{Files, Request, Shows, request};
 use super::{BuildVerb, Cli, Verb};
 use super::{doctor, output, wait};
@@ -44,8 +45,13 @@ pub(crate) async fn run(cli: Cli, session: Session<'_>) -> Result<bool, Problem>
         ));
     };
     let answer = session.client.send(&request).await?;
-    if matches!(request.shows, Shows::Stream) {
-        return stream(answer, session.out).await.map(|()| true);
+    match request.shows {
+        Shows::Stream => return stream(answer, session.out, <[u8]>::to_vec).await.map(|()| true),
+        Shows::Log => {
+            let mut escapes = Escapes::default();
+            return stream(answer, session.out, |piece| escapes.clean(piece)).await.map(|()| true);
+        }
+        _ => {}
     }
     let answer = answer.json().await?;
     session.out.write(shown(&request, &answer, json).as_bytes()).await?;
@@ -57,7 +63,11 @@ pub(super) fn client_left() -> Problem {
     Problem::new(ProblemKind::Cancelled, "The client left.", "Nothing needs to be done.")
 }
 
-async fn stream(mut answer: Answer, out: &mut (dyn Out + Send)) -> Result<(), Problem> {
+async fn stream(
+    mut answer: Answer,
+    out: &mut (dyn Out + Send),
+    mut clean: impl FnMut(&[u8]) -> Vec<u8> + Send,
+) -> Result<(), Problem> {
     loop {
         // What is followed may say nothing for hours.
         let chunk = tokio::select! {
@@ -65,7 +75,7 @@ async fn stream(mut answer: Answer, out: &mut (dyn Out + Send)) -> Result<(), Pr
             () = out.left() => return Err(client_left()),
         };
         let Some(chunk) = chunk else { return Ok(()) };
-        out.write(&chunk).await?;
+        out.write(&clean(&chunk)).await?;
     }
 }
 
@@ -87,6 +97,6 @@ fn shown(request: &Request, answer: &Value, json: bool) -> String {
         Shows::Text("diff") => output::diff(answer["diff"].as_str().unwrap_or_default()),
         Shows::Text(key) => format!("{}\n", answer[*key].as_str().unwrap_or_default().trim_end_matches('\n')),
         Shows::Checks => output::checks(answer),
-        Shows::Stream => String::new(),
+        Shows::Stream | Shows::Log => String::new(),
     }
 }

@@ -18,7 +18,10 @@ pub(super) fn usual() -> u64 {
     Limits::default().build_log_size_max
 }
 
-/// The last line of a log that has got as large as it may.
-pub(super) fn note(most: u64) -> String {
-    format!("[the log has reached {}; the rest of the output is left out]\n", Bytes(most))
+/// Stands in a log that has got as large as it may, for what is missing there.
+pub(super) fn note(most: u64, left_out: u64) -> String {
+    format!(
+        "[the log has reached {}: {left_out} bytes of output are left out here, its end follows]\n",
+        Bytes(most)
+    )
 }

@@ -64,21 +64,76 @@ async fn a_second_writer_speaks_after_the_first() {
 }
 
 #[test]
-fn a_log_is_bounded_and_its_verdict_still_written() {
+fn a_log_is_bounded_and_keeps_its_head_its_end_and_its_verdict() {
     let folder = tempfile::tempdir().expect("folder");
-    let (file, bytes) = open(&folder.path().join("x/1.log")).expect("open");
+    let path = folder.path().join("x/1.log");
+    let (file, _) = open(&path).expect("open");
     let most = 3 << 20;
     file.set_len(most - 10).expect("sparse");
     let length = watch::Sender::default();
-    let bytes = bytes + most - 10;
-    let mut writing = Writing { file, most, bytes, left_out: 0, lost: 0, length: &length };
-    writing.text(b"much too long a line\n", false);
-    writing.text(b"again\n", false);
-    writing.text(b"failed\n", true);
-    assert_eq!(writing.left_out, 21 + 6);
-    let end = read_at(&folder.path().join("x/1.log"), most - 10, 1000).expect("read");
+    let mut writing = Writing::new(file, most, most - 10, &length);
+    writing.text(b"head\n".to_vec(), false);
+    let flood = 200_000u32;
+    for n in 0..flood {
+        writing.text(format!("line {n:08}\n").into_bytes(), false);
+    }
+    writing.text(b"failed\n".to_vec(), true);
+    writing.text(b"after\n".to_vec(), false);
+    writing.end();
+    let end = read_at(&path, most - 10, 1 << 20).expect("read");
     let end = String::from_utf8(end).expect("UTF-8");
-    assert_eq!(end, "[the log has reached 3MiB; the rest of the output is left out]\nfailed\n");
+    let (note, tail) = end.strip_prefix("head\n").and_then(|end| end.split_once('\n')).expect("a note");
+    let kept = tail.matches("line ").count();
+    let missing = (flood as usize - kept) * 14;
+    assert_eq!(
+        note,
+        format!("[the log has reached 3MiB: {missing} bytes of output are left out here, its end follows]")
+    );
+    assert!(
+        tail.ends_with(&format!("line {:08}\nfailed\nafter\n", flood - 1)),
+        "{:?}",
+        &tail[tail.len() - 40..]
+    );
+    assert!(tail.len() as u64 <= crate::limits::LOG_TAIL_BYTES + 20);
+    // However often: never more than the reserve.
+    for n in 0..100 {
+        writing.text(vec![b'x'; 200 << 10], false);
+        writing.text(format!("stage {n}\n").into_bytes(), true);
+    }
+    let size = std::fs::metadata(&path).expect("a file").len();
+    assert!(size <= most + crate::limits::LOG_RESERVE_BYTES + 4096, "{size}");
+}
+
+#[tokio::test]
+async fn nothing_of_a_long_line_is_lost() {
+    let folder = tempfile::tempdir().expect("folder");
+    let logs = BuildLogs::new(folder.path());
+    let (repo, n) = names();
+    let log = logs.writer(repo, n, &[]).await.expect("writer");
+    let numbers: String = (0..40_000).map(|n| format!("{n}é.")).collect();
+    let mut lines = mask::Lines::default();
+    let mut all = Vec::new();
+    // As engines send them: in pieces of any size.
+    for piece in numbers.as_bytes().chunks(31_991) {
+        lines.push(piece, &log.masker(), LOG_LINE_BYTES_MAX, |line| all.push(line.to_vec()));
+    }
+    lines.finish(|line| all.push(line.to_vec()));
+    for line in &all {
+        log.output(line).await;
+    }
+    log.output(numbers.as_bytes()).await;
+    log.flush().await;
+    let mut bytes = Vec::new();
+    while let Ok(more) = logs.read(repo, n, bytes.len() as u64, 1 << 20)
+        && !more.is_empty()
+    {
+        bytes.extend_from_slice(&more);
+    }
+    bytes.retain(|b| *b != b'\n');
+    assert_eq!(bytes, format!("{numbers}{numbers}").into_bytes());
+    assert_eq!(broken(b"x"), b"x\n");
+    let text = "é".repeat(LOG_LINE_BYTES_MAX * 3);
+    assert!(String::from_utf8(broken(text.as_bytes())).is_ok(), "no character is cut");
 }
 
 #[tokio::test]
