@@ -45,6 +45,8 @@ pub(super) struct Document<'t> {
     pub(super) expressions: Expressions,
     nodes: Vec<Node>,
     anchors: HashMap<usize, NodeId>,
+    /// Where lines end.
+    ends: Vec<usize>,
 }
 
 /// Why a text is no YAML.
@@ -69,8 +71,14 @@ impl<'t> Document<'t> {
             flow_nesting_limit: DEPTH_MAX,
             block_nesting_limit: DEPTH_MAX,
         };
-        let mut document =
-            Self { text, roots: Vec::new(), expressions, nodes: Vec::new(), anchors: HashMap::new() };
+        let mut document = Self {
+            text,
+            roots: Vec::new(),
+            expressions,
+            nodes: Vec::new(),
+            anchors: HashMap::new(),
+            ends: text.match_indices('\n').map(|(at, _)| at).collect(),
+        };
         let mut open: Vec<Open> = Vec::new();
         for next in Parser::new_from_str_with_options(&masked, options) {
             let (event, span) =
@@ -190,7 +198,7 @@ impl<'t> Document<'t> {
 
     /// The line of a byte of the text, from 1.
     pub(super) fn line(&self, at: usize) -> usize {
-        1 + self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|&&b| b == b'\n').count()
+        1 + self.ends.partition_point(|end| *end < at)
     }
 }
 

@@ -75,6 +75,7 @@ pub(super) fn find(document: &Document<'_>, wanted: Wanted<'_>, file: &str) -> F
         };
         finder.look_at(root, shape);
     }
+    finder.note_templates();
     finder.found
 }
 
@@ -108,15 +109,13 @@ impl Finder<'_> {
         let document = self.document;
         match document.node(id) {
             Node::Map { pairs, .. } => {
-                let skip = self.look_at_entry(id, shape) || self.look_at_parts(id);
+                if self.look_at_entry(id, shape) {
+                    return;
+                }
+                self.look_at_parts(id);
                 for &(key, value) in pairs {
                     self.steps.push(Step::Key(document.key(key).to_owned()));
-                    if !skip
-                        || !matches!(document.node(value), Node::Scalar(_) | Node::Alias { .. })
-                        || self.is_field().is_some()
-                    {
-                        self.look_at_value(key, value, shape);
-                    }
+                    self.look_at_value(key, value, shape);
                     self.steps.pop();
                 }
             }
@@ -301,6 +300,18 @@ impl Finder<'_> {
             }
             Some(edit) => self.edit(edit),
             None => self.leave(self.document.end_of(id), "it is no text on one line"),
+        }
+    }
+
+    /// What an expression has in it is not seen where YAML is read.
+    fn note_templates(&mut self) {
+        let document = self.document;
+        let before: BTreeSet<usize> = self.found.noted.iter().map(|place| place.line).collect();
+        for range in document.expressions.masked(document.text) {
+            let line = document.line(range.start);
+            if !references(&document.text[range], self.wanted.image).is_empty() && !before.contains(&line) {
+                self.found.noted.push(Place { line, path: String::new(), why: "a template fills it in" });
+            }
         }
     }
 

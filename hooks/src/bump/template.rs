@@ -14,11 +14,17 @@ pub(super) struct Expressions(Vec<Range<usize>>);
 
 impl Expressions {
     pub(super) fn of(text: &str) -> Self {
-        let mut found = Vec::new();
-        let mut from = 0;
-        while let Some(next) = first_after(text, from) {
-            from = next.end;
-            found.push(next);
+        let mut found: Vec<Range<usize>> = Vec::new();
+        let mut at = 0;
+        while let Some(next) = text.get(at..).and_then(|rest| rest.find(['{', '$', '<'])) {
+            let start = at + next;
+            match expression(&text[start..]) {
+                Some(length) => {
+                    found.push(start..start + length);
+                    at = start + length;
+                }
+                None => at = start + 1,
+            }
         }
         Self(found)
     }
@@ -31,52 +37,57 @@ impl Expressions {
 
     /// True if one of them lies in that range, or right beside it.
     pub(super) fn touch(&self, range: &Range<usize>) -> bool {
-        self.0.iter().any(|e| e.start <= range.end && range.start <= e.end)
+        let first = self.0.partition_point(|e| e.end < range.start);
+        self.0.get(first).is_some_and(|e| e.start <= range.end)
+    }
+
+    /// Those that are read as words.
+    pub(super) fn masked<'t>(&self, text: &'t str) -> impl Iterator<Item = Range<usize>> + use<'_, 't> {
+        self.0.iter().filter(|e| text[(*e).clone()].starts_with("{{")).cloned()
     }
 }
 
-fn first_after(text: &str, from: usize) -> Option<Range<usize>> {
-    let mut at = from;
-    loop {
-        let rest = text.get(at..)?;
-        let opens = |(open, close): (&'static str, &'static str)| Some((rest.find(open)?, open, close));
-        let (start, open, close) = MARKS.into_iter().filter_map(opens).min()?;
-        let inside = &rest[start + open.len()..];
-        match inside.find(close) {
-            Some(end) if end <= EXPRESSION_BYTES_MAX && spans(open, &inside[..end]) => {
-                let begin = at + start;
-                return Some(begin..begin + open.len() + end + close.len());
-            }
-            _ => at += start + open.len(),
+/// How long the expression is that begins a text, if one does. One in which another begins was left open, or is found when that
+/// one has been; only Helm's go over the end of a line.
+fn expression(text: &str) -> Option<usize> {
+    let (open, close) = MARKS.into_iter().find(|(open, _)| text.starts_with(open))?;
+    let bytes = &text.as_bytes()[..text.len().min(EXPRESSION_BYTES_MAX)];
+    for at in open.len()..bytes.len() {
+        let rest = &bytes[at..];
+        if rest.starts_with(close.as_bytes()) {
+            return Some(at + close.len());
+        }
+        if rest.starts_with(open.as_bytes()) || (open != "{{" && rest[0] == b'\n') {
+            return None;
         }
     }
-}
-
-/// Only comments and Helm's own expressions go over the end of a line.
-fn spans(open: &str, inside: &str) -> bool {
-    open == "{{" || !inside.contains('\n')
+    None
 }
 
 /// The text with the expressions of `{{ }}` made words, and lines of nothing else made comments: of the same length, byte for
 /// byte, with the same ends of lines.
 pub(super) fn masked(text: &str, expressions: &Expressions) -> String {
     let mut bytes = text.as_bytes().to_vec();
-    for range in &expressions.0 {
-        if text[range.clone()].starts_with("{{") {
-            mask(text, range, &mut bytes);
-        }
+    let all: Vec<Range<usize>> = expressions.masked(text).collect();
+    for line in all.chunk_by(|one, next| !text[one.end..next.start].contains('\n')) {
+        let alone = is_alone(text, line);
+        line.iter().for_each(|range| mask(&mut bytes[range.clone()], alone));
     }
     String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
-fn mask(text: &str, range: &Range<usize>, bytes: &mut [u8]) {
-    let begin = text[..range.start].rfind('\n').map_or(0, |i| i + 1);
-    let end = text[range.end..].find('\n').map_or(text.len(), |i| range.end + i);
-    // By what is left of the line when those before it are masked, so that a line of two of them is a comment too.
-    let blank = |part: &[u8]| part.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r' | b'#'));
-    let alone = blank(&bytes[begin..range.start]) && blank_but_expressions(&text[range.end..end]);
+/// True if nothing else stands on the lines of these expressions.
+fn is_alone(text: &str, line: &[Range<usize>]) -> bool {
+    let (Some(first), Some(last)) = (line.first(), line.last()) else { return false };
+    let before = text[..first.start].rsplit('\n').next().unwrap_or_default();
+    let after = text[last.end..].split('\n').next().unwrap_or_default();
+    let between = line.windows(2).map(|two| &text[two[0].end..two[1].start]);
+    between.chain([before, after]).all(|part| part.trim().is_empty())
+}
+
+fn mask(bytes: &mut [u8], alone: bool) {
     let mut first = true;
-    for byte in &mut bytes[range.clone()] {
+    for byte in bytes {
         match *byte {
             b'\n' => first = true,
             b'\r' => {}
@@ -87,15 +98,6 @@ fn mask(text: &str, range: &Range<usize>, bytes: &mut [u8]) {
             _ => *byte = b'x',
         }
     }
-}
-
-fn blank_but_expressions(rest: &str) -> bool {
-    let mut rest = rest.trim();
-    while let Some(inside) = rest.strip_prefix("{{") {
-        let Some(end) = inside.find("}}") else { return false };
-        rest = inside[end + 2..].trim();
-    }
-    rest.is_empty()
 }
 
 #[cfg(test)]

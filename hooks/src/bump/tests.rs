@@ -205,6 +205,10 @@ fn parts_get_tag_and_digest() {
             "spec:\n  values:\n    image: {repository: IMG, tag: abc}\n",
         ),
         ("t: &t v1\nimage: {repository: IMG, tag: *t}\n", "t: &t v1\nimage: {repository: IMG, tag: abc}\n"),
+        (
+            "image: {repository: IMG, tag: v1, sidecar: OLD}\n",
+            "image: {repository: IMG, tag: abc, sidecar: NEW}\n",
+        ),
         ("r: &r IMG\nimage: {repository: *r, tag: v1}\n", "r: &r IMG\nimage: {repository: *r, tag: abc}\n"),
         (
             "{\"image\": {\"repository\": \"IMG\", \"tag\": null}}",
@@ -390,4 +394,28 @@ fn no_text_makes_it_panic() {
     }
     let deep = format!("{}{IMAGE}:1{}", "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(looked("d.yaml", &deep, &[], &[]).0.left.len(), 1);
+}
+
+/// Somebody who may write manifests makes nobody wait.
+#[test]
+fn a_large_file_takes_no_more_than_its_length() {
+    let repeated = |text: &str| filled(text).repeat((1 << 18) / filled(text).len());
+    for text in [
+        repeated("a: IMG\n"),
+        repeated("aImage: IMG\n"),
+        repeated("xImage: y\n"),
+        repeated("{{}}"),
+        repeated("{{ "),
+        repeated("${"),
+        repeated("{{x}}: IMG:{{y}}\n"),
+        repeated("- OLD\n"),
+        format!("a: {}", repeated("OLD ")),
+        format!("a: &a [{}]", repeated("*a,")),
+        repeated("&a a: *a\n"),
+        repeated("? "),
+    ] {
+        // Work that grows faster than the text would take longer than a test may.
+        let (_, after) = looked("d.yaml", &text, &["x.y", "*"], &["z"]);
+        assert!(!after.is_empty());
+    }
 }

@@ -4,6 +4,9 @@ use super::Finder;
 use crate::bump::document::{Node, NodeId};
 use crate::bump::edit::Writer;
 
+/// A mapping with more keys is no image in parts.
+const KEYS_MAX: usize = 500;
+
 /// Names of an image's parts beside its name.
 struct Parts {
     /// Where the image's name stands.
@@ -13,19 +16,15 @@ struct Parts {
 }
 
 impl Finder<'_> {
-    /// Moves tag and digest that stand beside the image's name. True where they do.
-    pub(super) fn look_at_parts(&mut self, map: NodeId) -> bool {
-        let Node::Map { pairs, .. } = self.document.node(map) else { return false };
-        let mut any = false;
-        for &(key, value) in pairs {
+    /// Moves tag and digest that stand beside the image's name.
+    pub(super) fn look_at_parts(&mut self, map: NodeId) {
+        let Node::Map { pairs, .. } = self.document.node(map) else { return };
+        for &(key, value) in pairs.iter().filter(|_| pairs.len() <= KEYS_MAX) {
             let Some(parts) = self.parts(map, key, value) else { continue };
             self.write_parts(map, &parts);
             let nodes = [Some(parts.name), parts.tag, parts.digest];
             self.done.extend(nodes.into_iter().flatten().map(|(_, value)| value));
-            any = true;
         }
-        // Other images may stand beside it.
-        any && pairs.len() <= 4
     }
 
     /// The parts whose name is that value, if it is the image's and has parts.
@@ -34,6 +33,10 @@ impl Finder<'_> {
         let name = document.key(key);
         let stem = stem(name)?;
         let path = document.scalar(value)?.value.as_str();
+        // Before anything is looked for beside it.
+        if path.is_empty() || !self.wanted.image.ends_with(path) {
+            return None;
+        }
         let registry = part(stem, "registry").into_iter().find_map(|key| document.text_of(map, &key));
         let joined =
             registry.filter(|r| !r.is_empty()).map(|r| format!("{}/{path}", r.trim_end_matches('/')));
