@@ -155,7 +155,8 @@ pub fn check(
     let repository = repository(forge, &manifests)?;
     let branch = branch_of(deploy, &repository)?;
     let snapshot = repository.snapshot()?;
-    let tip = tip(&snapshot, &manifests, &branch, target)?;
+    // Where nothing is yet the manifests may be by then: a team's first push may well be the application.
+    let Some(tip) = snapshot.target_of(branch.as_str())? else { return Ok(()) };
     // No image has it: what is looked for is whether everything could be written.
     let none = Digest::none();
     planned(forge, &snapshot, (&manifests, tip), deploy, (image, "0", &none)).map(drop)
