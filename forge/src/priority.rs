@@ -57,8 +57,9 @@ where
     let runtime = Handle::current();
     let job = move || {
         let _entered = runtime.enter();
+        let done = work();
         // Whoever waited may be gone.
-        drop(tell.send(work()));
+        Box::new(move || drop(tell.send(done))) as threads::Answer
     };
     let long = match threads::begin(Box::new(job)) {
         Ok(running) => Long(running),
@@ -69,12 +70,12 @@ where
     };
     match tokio::time::timeout(SHORT, &mut told).await {
         Ok(done) => return done.ok(),
-        Err(_) => long.0.lower(),
+        Err(_) => drop(long),
     }
     told.await.ok()
 }
 
-/// Work that is long when this is dropped before its end.
+/// Work whose thread is lowered when this is dropped, unless it is over.
 struct Long(threads::Running);
 
 impl Drop for Long {

@@ -14,8 +14,11 @@ use slipway_repository::{Edit, Entry, Mode, Snapshot};
 use self::document::Document;
 use self::find::{Found, Wanted, find};
 use crate::context::{CommitFiles, Files, clean};
-use crate::error::HookError;
-use crate::limits::{BUMP_BYTES_MAX, BUMP_FILE_BYTES_MAX, BUMP_FILES_MAX, BUMP_PLACES_TOLD_MAX};
+use crate::error::{HookError, one_line};
+use crate::limits::{
+    BUMP_BYTES_MAX, BUMP_FILE_BYTES_MAX, BUMP_FILES_MAX, BUMP_PLACE_CHARS_MAX, BUMP_PLACES_MAX,
+    BUMP_PLACES_TOLD_MAX,
+};
 
 mod document;
 mod edit;
@@ -111,6 +114,7 @@ fn list(places: &[String]) -> String {
     let told = places.iter().take(BUMP_PLACES_TOLD_MAX).cloned().collect::<Vec<_>>().join("; ");
     match places.len().saturating_sub(BUMP_PLACES_TOLD_MAX) {
         0 => told,
+        more if places.len() >= BUMP_PLACES_MAX => format!("{told}; and at least {more} more"),
         more => format!("{told}; and {more} more"),
     }
 }
@@ -163,19 +167,31 @@ impl Search<'_> {
 
     fn take(&mut self, entry: &Entry, text: &str, found: Found) {
         let name = &entry.name;
+        let file = told(name);
         let told = |place: find::Place| match place.path.as_str() {
-            "" => format!("{name}:{}, {}", place.line, place.why),
-            path => format!("{name}:{} {path}, {}", place.line, place.why),
+            "" => format!("{file}:{}, {}", place.line, place.why),
+            path => format!("{file}:{} {}, {}", place.line, told(path), place.why),
         };
         self.all.used |= found.used;
-        self.all.left.extend(found.left.into_iter().map(told));
-        self.all.noted.extend(found.noted.into_iter().map(told));
+        let room = |places: &Vec<String>| BUMP_PLACES_MAX.saturating_sub(places.len());
+        self.all.left.extend(found.left.into_iter().map(told).take(room(&self.all.left)));
+        self.all.noted.extend(found.noted.into_iter().map(told).take(room(&self.all.noted)));
         self.all.fields.extend(found.fields);
         if !found.edits.is_empty() {
             let executable = entry.mode == Mode::Executable;
             let content = Some(edit::apply(text, found.edits).into_bytes());
             self.all.edits.push(Edit { path: name.clone(), content, executable });
         }
+    }
+}
+
+/// A name from a repository, for people: on one line, with an end.
+fn told(name: &str) -> String {
+    let name: String = name.chars().take(BUMP_PLACE_CHARS_MAX + 1).collect();
+    let name = one_line(&name);
+    match name.char_indices().nth(BUMP_PLACE_CHARS_MAX) {
+        Some((at, _)) => format!("{}…", &name[..at]),
+        None => name,
     }
 }
 

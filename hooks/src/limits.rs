@@ -90,6 +90,10 @@ pub(crate) const BUMP_FILE_BYTES_MAX: u64 = 1 << 20;
 pub(crate) const BUMP_FILES_MAX: usize = 2_000;
 /// Most bytes searched below one `[deploy.*]` path.
 pub(crate) const BUMP_BYTES_MAX: u64 = 64 << 20;
+/// Places that are remembered of one manifest, and of all of them; there may be more.
+pub(crate) const BUMP_PLACES_MAX: usize = 200;
+/// Longest path and file name that is told.
+pub(crate) const BUMP_PLACE_CHARS_MAX: usize = 200;
 /// Places that one sentence names.
 pub(crate) const BUMP_PLACES_TOLD_MAX: usize = 5;
 

@@ -15,7 +15,11 @@ const IDLE_MAX: usize = 16;
 /// How long one waits for work.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 
-pub(super) type Job = Box<dyn FnOnce() + Send>;
+/// Work, which leaves how it is answered.
+pub(super) type Job = Box<dyn FnOnce() -> Answer + Send>;
+
+/// Tells what came of it: when the work is over for its thread, so that whoever knows it lowers no thread any more.
+pub(super) type Answer = Box<dyn FnOnce()>;
 
 /// Threads that wait, by their numbers.
 type Idle = Vec<(Pid, Sender<Turn>)>;
@@ -97,8 +101,12 @@ fn serve(mut turn: Turn) {
     loop {
         turn.running.begin();
         // The panic is told by its hook, and by the answer that does not come.
-        drop(catch_unwind(AssertUnwindSafe(turn.job)));
-        if !turn.running.end() {
+        let answer = catch_unwind(AssertUnwindSafe(turn.job)).ok();
+        let may_go_on = turn.running.end();
+        if let Some(answer) = answer {
+            answer();
+        }
+        if !may_go_on {
             return;
         }
         match next(&here, &turns) {
@@ -137,10 +145,27 @@ fn idle() -> MutexGuard<'static, Idle> {
 mod tests {
     use super::*;
 
-    fn run(job: impl FnOnce() -> Pid + Send + 'static) -> (Running, Pid) {
+    /// A job that tells.
+    fn telling<T: Send + 'static>(tell: Sender<T>, job: impl FnOnce() -> T + Send + 'static) -> Job {
+        Box::new(move || {
+            let done = job();
+            Box::new(move || tell.send(done).expect("told"))
+        })
+    }
+
+    fn run<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> (Running, T) {
         let (tell, told) = mpsc::channel();
-        let running = begin(Box::new(move || tell.send(job()).expect("told"))).expect("a thread");
+        let running = begin(telling(tell, job)).expect("a thread");
         (running, told.recv().expect("done"))
+    }
+
+    #[test]
+    fn an_answer_comes_when_the_work_is_over() {
+        for _ in 0..500 {
+            let (running, _) = run(gettid);
+            running.lower();
+            assert!(!running.state().lowered, "its thread may do another's work by now");
+        }
     }
 
     #[test]
@@ -156,31 +181,24 @@ mod tests {
         let (tell, told) = mpsc::channel();
         let work = move || {
             gone.recv().expect_err("nothing is sent");
-            tell.send(gettid()).expect("told");
+            gettid()
         };
-        let long = begin(Box::new(work)).expect("a thread");
+        let long = begin(telling(tell, work)).expect("a thread");
         long.lower();
         drop(go);
         let lowered = told.recv().expect("done");
         for _ in 0..50 {
             assert_ne!(run(gettid).1, lowered);
         }
-        // What is over lowers nobody else's work.
-        let (over, _) = run(gettid);
-        while !over.state().over {
-            std::thread::yield_now();
-        }
-        over.lower();
-        assert!(!over.state().lowered);
     }
 
     #[test]
     fn a_panic_costs_no_thread_and_much_at_once_loses_nothing() {
-        drop(begin(Box::new(|| panic!("on purpose"))).expect("a thread"));
+        drop(begin(Box::new(|| -> Answer { panic!("on purpose") })).expect("a thread"));
         let (tell, told) = mpsc::channel();
         for i in 0..200 {
             let tell = tell.clone();
-            drop(begin(Box::new(move || tell.send(i).expect("told"))).expect("a thread"));
+            drop(begin(telling(tell, move || i)).expect("a thread"));
         }
         drop(tell);
         let mut all: Vec<i32> = told.iter().collect();

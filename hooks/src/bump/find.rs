@@ -15,6 +15,7 @@ use slipway_core::spec::{FieldPath, Step, written};
 use super::document::{Document, Node, NodeId, Scalar};
 use super::edit::{TextEdit, Writer};
 use super::reference::{Reference, references, whole};
+use crate::limits::BUMP_PLACES_MAX;
 
 mod kustomize;
 mod parts;
@@ -103,20 +104,19 @@ struct Finder<'d> {
 
 impl Finder<'_> {
     fn look_at(&mut self, id: NodeId, shape: Shape) {
-        if self.wanted.leave.iter().any(|field| field.covers(&self.steps)) || self.done.contains(&id) {
-            return;
-        }
         let document = self.document;
         match document.node(id) {
             Node::Map { pairs, .. } => {
-                if self.look_at_entry(id, shape) {
-                    return;
+                // Where a part shall stay as it is, the others are no image together.
+                let whole = !pairs.iter().any(|&(key, _)| self.below(key, Self::stays));
+                let entry = whole && self.look_at_entry(id, shape);
+                if entry {
+                    self.done.extend(pairs.iter().map(|(_, value)| *value));
+                } else if whole {
+                    self.look_at_parts(id);
                 }
-                self.look_at_parts(id);
                 for &(key, value) in pairs {
-                    self.steps.push(Step::Key(document.key(key).to_owned()));
-                    self.look_at_value(key, value, shape);
-                    self.steps.pop();
+                    self.below(key, |finder| finder.look_at_value(key, value, shape));
                 }
             }
             Node::List(items) => {
@@ -130,14 +130,31 @@ impl Finder<'_> {
         }
     }
 
+    /// Does something one step below, at that key.
+    fn below<T>(&mut self, key: NodeId, what: impl FnOnce(&mut Self) -> T) -> T {
+        self.steps.push(Step::Key(self.document.key(key).to_owned()));
+        let done = what(self);
+        self.steps.pop();
+        done
+    }
+
+    /// True for what slipway.toml says shall stay as it is.
+    fn stays(&mut self) -> bool {
+        self.wanted.leave.iter().any(|field| field.covers(&self.steps))
+    }
+
     /// Looks at what stands below a key, or in a list; `before` is the key.
     fn look_at_value(&mut self, before: NodeId, id: NodeId, shape: Shape) {
-        if self.done.contains(&id) || self.wanted.leave.iter().any(|field| field.covers(&self.steps)) {
+        if self.stays() {
             return;
         }
-        if let Some(field) = self.is_field() {
-            self.found.fields.insert(field);
-            return self.write_field(before, id);
+        let field = self.is_field();
+        self.found.fields.extend(field);
+        if self.done.contains(&id) {
+            return;
+        }
+        if field.is_some() {
+            return self.write_field(before, id, shape);
         }
         match self.document.node(id) {
             Node::Scalar(scalar) => self.look_at_scalar(scalar, shape),
@@ -259,18 +276,21 @@ impl Finder<'_> {
     }
 
     /// What slipway.toml names is an image reference, a tag or a digest, by what is there and by its key.
-    fn write_field(&mut self, before: NodeId, id: NodeId) {
+    fn write_field(&mut self, before: NodeId, id: NodeId, shape: Shape) {
+        let at = self.document.end_of(id);
         let Some(scalar) = self.document.scalar(id) else {
-            return self.leave(self.document.end_of(id), "a field to write is no text");
+            // An alias leads to what is looked at where it stands.
+            let is_alias = matches!(self.document.node(id), Node::Alias { .. });
+            return self.or_leave(at, "it does not name the image", |finder| {
+                if !is_alias {
+                    finder.look_at(id, shape);
+                }
+            });
         };
         if matches!(scalar.style, ScalarStyle::Literal | ScalarStyle::Folded) {
-            let used = std::mem::take(&mut self.found.used);
-            self.write_inside(scalar.span.clone(), true);
-            if !self.found.used {
-                self.leave(scalar.span.start, "the block of text does not name the image");
-            }
-            self.found.used |= used;
-            return;
+            let (at, inside) = (scalar.span.start, scalar.span.clone());
+            return self
+                .or_leave(at, "it does not name the image", |finder| finder.write_inside(inside, true));
         }
         let key = match self.steps.last() {
             Some(Step::Key(key)) => key.to_ascii_lowercase(),
@@ -292,6 +312,16 @@ impl Finder<'_> {
         }
     }
 
+    /// Does something that finds a use of the image; where it does not, that is told.
+    fn or_leave(&mut self, at: usize, why: &'static str, find: impl FnOnce(&mut Self)) {
+        let used = std::mem::take(&mut self.found.used);
+        find(self);
+        if !self.found.used {
+            self.leave(at, why);
+        }
+        self.found.used |= used;
+    }
+
     /// Writes a value below a key, whatever is there now.
     fn set(&mut self, key: NodeId, id: NodeId, new: &str) {
         match Writer(self.document).set(key, id, new) {
@@ -308,6 +338,9 @@ impl Finder<'_> {
         let document = self.document;
         let before: BTreeSet<usize> = self.found.noted.iter().map(|place| place.line).collect();
         for range in document.expressions.masked(document.text) {
+            if self.found.noted.len() >= BUMP_PLACES_MAX {
+                return;
+            }
             let line = document.line(range.start);
             if !references(&document.text[range], self.wanted.image).is_empty() && !before.contains(&line) {
                 self.found.noted.push(Place { line, path: String::new(), why: "a template fills it in" });
@@ -320,12 +353,16 @@ impl Finder<'_> {
     }
 
     fn leave(&mut self, at: usize, why: &'static str) {
-        let place = self.place(at, why);
-        self.found.left.push(place);
+        if self.found.left.len() < BUMP_PLACES_MAX {
+            let place = self.place(at, why);
+            self.found.left.push(place);
+        }
     }
 
     fn note(&mut self, at: usize, why: &'static str) {
-        let place = self.place(at, why);
-        self.found.noted.push(place);
+        if self.found.noted.len() < BUMP_PLACES_MAX {
+            let place = self.place(at, why);
+            self.found.noted.push(place);
+        }
     }
 }

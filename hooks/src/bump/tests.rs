@@ -304,6 +304,18 @@ fn fields_of_slipway_toml_are_written_whatever_stands_there() {
             "data:\n  run.sh: |\n    docker run NEW\n    # NEW\n",
         ),
         ("version: '7'\n", "version", "version: 'abc'\n"),
+        // What is known already, named once more.
+        ("image: {repository: IMG, tag: v1}\n", "image.tag", "image: {repository: IMG, tag: abc}\n"),
+        (
+            "values: {image: {repository: IMG, tag: v1}}\n",
+            "values.image",
+            "values: {image: {repository: IMG, tag: abc}}\n",
+        ),
+        (
+            "images: [{name: IMG, newTag: v1}]\n",
+            "images[*].newTag",
+            "images: [{name: IMG, newTag: abc, digest: DIG}]\n",
+        ),
     ] {
         let (found, got) = looked("d.yaml", &filled(before), &[fields], &[]);
         assert_eq!(got, filled(after));
@@ -394,6 +406,27 @@ fn no_text_makes_it_panic() {
     }
     let deep = format!("{}{IMAGE}:1{}", "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(looked("d.yaml", &deep, &[], &[]).0.left.len(), 1);
+}
+
+#[test]
+fn a_part_that_shall_stay_stays() {
+    for (text, leave) in [
+        ("image: {repository: IMG, tag: v1}\n", "image.tag"),
+        ("images: [{name: IMG, newTag: v1}]\n", "images[0].newTag"),
+        ("images: [{name: IMG, newTag: v1}]\n", "images"),
+    ] {
+        let text = filled(text);
+        let (found, after) = looked("kustomization.yaml", &text, &[], &[leave]);
+        assert!(!found.used && after == text, "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn names_of_files_and_keys_make_no_lines_and_no_heap_of_words() {
+    let keys = format!("\"{}\\n\": [{}]\n", "k".repeat(100_000), "\"a IMG:1 \\u0041\", ".repeat(5_000));
+    let made = Made::default().file("a\nb\u{1b}[2J.yaml", &filled(&keys));
+    let told = slipway_core::Problem::from(planned(&made, ".", &[]).expect_err("left")).what;
+    assert!(told.len() < 4_000 && !told.contains(['\n', '\u{1b}']) && told.contains("at least"), "{told}");
 }
 
 /// Somebody who may write manifests makes nobody wait.
