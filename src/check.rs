@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use slipway_core::limits::SPEC_BYTES_MAX;
-use slipway_core::spec::Spec;
+use slipway_core::spec::{BuildSpec, Spec};
 use slipway_core::{Problem, ProblemKind};
 
 /// What a push of that folder would be built by: a sentence.
@@ -26,13 +26,29 @@ pub(crate) fn run(folder: &Path) -> Result<String, Problem> {
             return Err(Problem::new(ProblemKind::Invalid, what, "Name the root of a work tree."));
         }
     };
-    let found = spec.build.find_dockerfile(|path| Ok::<_, Problem>(folder.join(path).is_file()))?;
+    if spec.parts().is_empty() {
+        let (dockerfile, context) = built(folder, &spec.build, what)?;
+        return Ok(format!("{what}: {dockerfile} is built, with the context {context}.\n"));
+    }
+    let mut said = format!("{what}: {} images are built.\n", spec.parts().len());
+    for part in spec.parts() {
+        let (dockerfile, context) = built(folder, &part.spec.build, what)?;
+        let tags: Vec<&str> = part.spec.push.tags.iter().map(|tag| tag.template.as_str()).collect();
+        said +=
+            &format!("{}: {dockerfile}, with the context {context}; tags {}\n", part.name, tags.join(", "));
+    }
+    Ok(said)
+}
+
+/// The Dockerfile and the context of one image.
+fn built<'a>(folder: &Path, build: &'a BuildSpec, what: &str) -> Result<(String, &'a str), Problem> {
+    let found = build.find_dockerfile(|path| Ok::<_, Problem>(folder.join(path).is_file()))?;
     let dockerfile = found.ok_or_else(|| {
-        let what = format!("{what}, but there is no {}.", spec.build.dockerfiles().join(" and no "));
+        let what = format!("{what}, but there is no {}.", build.dockerfiles().join(" and no "));
         let cure = "Add it, or set build.context or build.dockerfile in slipway.toml to where it is.";
         Problem::new(ProblemKind::Invalid, what, cure)
     })?;
-    Ok(format!("{what}: {dockerfile} is built, with the context {}.\n", spec.build.context))
+    Ok((dockerfile, &build.context))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod output;
 mod repos;
 mod request;
 mod run;
+mod secrets;
 mod targets;
 mod wait;
 mod webhooks;
@@ -28,6 +29,7 @@ pub(crate) use self::client::Client;
 pub(crate) use self::repos::RepoVerb;
 pub(crate) use self::request::Files;
 pub(crate) use self::run::{Out, Session, run};
+pub(crate) use self::secrets::SecretVerb;
 pub(crate) use self::targets::{ClusterVerb, KindName, RegistryVerb};
 pub(crate) use self::webhooks::WebhookVerb;
 
@@ -126,6 +128,9 @@ pub(crate) enum Verb {
     /// Deploys of a repository
     #[command(subcommand)]
     Deploy(DeployVerb),
+    /// Secrets that builds and tests of a repository are given
+    #[command(subcommand)]
+    Secret(SecretVerb),
     /// Addresses that hear of pushes, builds and deploys
     #[command(subcommand)]
     Webhook(WebhookVerb),
@@ -367,6 +372,7 @@ pub(crate) fn reads_input(verb: &Verb) -> bool {
         Verb::Key(KeyVerb::Add { key, .. }) => key == "-",
         Verb::Registry(RegistryVerb::Add { password_file, .. }) => password_file.as_deref() == Some("-"),
         Verb::Cluster(ClusterVerb::Add { kubeconfig, .. }) => kubeconfig == "-",
+        Verb::Secret(verb) => verb.reads_input(),
         Verb::Webhook(verb) => verb.reads_input(),
         _ => false,
     }

@@ -8,8 +8,8 @@ use slipway_core::build::{Build, Effect, Input};
 use slipway_core::run::{Failure, FailureClass, Machine, Next};
 use slipway_core::target::RepoRecord;
 use slipway_core::{Problem, ProblemKind};
-use slipway_forge::Forge;
-use slipway_hooks::{HookError, Job, RegistryTarget};
+use slipway_forge::{Forge, images};
+use slipway_hooks::{GivenSecret, HookError, Job, RegistryTarget, Secrets};
 use slipway_jobs::{Hands, Progress, Rank};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,7 @@ use crate::rooms::Rooms;
 use crate::supervisor::{blocking, now};
 
 mod moves;
+mod needed;
 mod permit;
 
 /// Builds on the Docker Engine.
@@ -52,6 +53,7 @@ impl Hands<Build> for EngineBuilds {
         if build.promotes().is_some() {
             return Rank::Now;
         }
+        self.wait_for_needs(build).await;
         let (rooms, repo) = (self.rooms.clone(), build.repo);
         let default = blocking(move || rooms.repositories.get(repo)?.default_branch()).await;
         if default.is_ok_and(|name| name == build.ref_name) { Rank::First } else { Rank::Then }
@@ -100,7 +102,11 @@ impl EngineBuilds {
         effect: &Effect,
         stop: &CancellationToken,
     ) -> Result<Input, Failure> {
-        let (record, job) = self.job(build).await?;
+        let (record, mut job) = self.job(build).await?;
+        if build.part.is_some() {
+            self.check_image(build).await?;
+            job.needed = self.needed(build).await?;
+        }
         let hooks = &self.rooms.hooks;
         let outcome = match effect {
             Effect::Prepare => {
@@ -152,34 +158,62 @@ impl EngineBuilds {
                 ));
             };
             let snapshot = rooms.repositories.get(record.id)?.snapshot()?;
-            let logins = target(&rooms, &record)?.into_iter().collect::<Vec<_>>();
+            let logins = target(&rooms, &record, build.part.as_deref())?.into_iter().collect::<Vec<_>>();
             let permit = Arc::new(permit::of(&rooms, record.id)?);
-            Ok((record, build, snapshot, logins, permit))
+            let secrets = Arc::new(secrets(&rooms, &build)?);
+            Ok((record, build, snapshot, (logins, permit, secrets)))
         });
-        let (record, build, snapshot, logins, permit) =
-            found.await.map_err(|problem| failed(FailureClass::Infra, problem))?;
-        let secrets: Vec<_> = logins.iter().filter_map(|l: &RegistryTarget| l.password.clone()).collect();
-        let log = self.rooms.logs.writer(record.id, build.number, &secrets).await.map_err(|e| {
+        let (record, build, snapshot, (logins, permit, secrets)) = found.await.map_err(of)?;
+        let passwords = logins.iter().filter_map(|l: &RegistryTarget| l.password.clone());
+        let hidden: Vec<_> = passwords.chain(secrets.values().cloned()).collect();
+        let log = self.rooms.logs.writer(record.id, build.number, &hidden).await.map_err(|e| {
             let what = format!("The log of build {} cannot be written: {e}.", build.number);
             failed(
                 FailureClass::Infra,
                 Problem::new(ProblemKind::Broken, what, "Check the space on the server's disk."),
             )
         })?;
-        let job = Job { repo: record.name.clone(), build, snapshot, log, logins, permit };
+        let url = format!("{}/{}/builds/{}", self.base_url, record.name, build.number);
+        let repo = record.name.clone();
+        let job = Job { repo, build, snapshot, log, logins, permit, secrets, url, needed: Vec::new() };
         Ok((record, job))
     }
 }
 
-/// Where the repository's images go, with the password.
-fn target(rooms: &Rooms, record: &RepoRecord) -> Result<Option<RegistryTarget>, Problem> {
+/// What the build is given, as it is now: who takes a secret away, takes it from builds that wait, too.
+fn secrets(rooms: &Rooms, build: &Build) -> Result<Secrets, Problem> {
+    let default = rooms.repositories.get(build.repo)?.default_branch()?;
+    let given = rooms
+        .store
+        .read(|records| slipway_forge::secrets::given(&records, build.repo, &build.ref_name, &default))?;
+    let secrets = given.secrets.into_iter().map(|(secret, value)| GivenSecret {
+        name: secret.name,
+        uses: secret.uses,
+        value,
+    });
+    Ok(Secrets { given: secrets.collect(), withheld: given.withheld })
+}
+
+/// Where the build's image goes, with the password.
+fn target(rooms: &Rooms, record: &RepoRecord, part: Option<&str>) -> Result<Option<RegistryTarget>, Problem> {
     // In one look: a password is for the address that it was recorded with.
     rooms.store.read(|records| {
         let Some(binding) = records.bindings(record.id)?.registry else { return Ok(None) };
         let Some(registry) = records.registry(&binding.registry)? else { return Ok(None) };
         let password = records.registry_password(&binding.registry)?;
-        Ok(Some(RegistryTarget { registry, password, image: binding.image }))
+        let image = images::path_of(&binding, part);
+        Ok(Some(RegistryTarget { registry, password, image }))
     })
+}
+
+/// Whose fault a problem of the floor is.
+fn of(problem: Problem) -> Failure {
+    let class = match problem.kind {
+        ProblemKind::Invalid | ProblemKind::NotFound | ProblemKind::TooLarge => FailureClass::User,
+        ProblemKind::Denied => FailureClass::Policy,
+        _ => FailureClass::Infra,
+    };
+    failed(class, problem)
 }
 
 fn failed(class: FailureClass, problem: Problem) -> Failure {

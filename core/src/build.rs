@@ -142,6 +142,12 @@ pub struct Build {
     pub ref_name: RefName,
     /// What is built.
     pub commit: Oid,
+    /// Which of the commit's images (`[[image]]` of slipway.toml); `None` where there is the one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
+    /// The parts whose images it needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
     /// The commit's subject line.
     pub title: String,
     /// Who pushed.
@@ -259,7 +265,7 @@ impl Machine for Build {
     type State = BuildState;
     type Input = Input;
     type Effect = Effect;
-    type Lane = (RepoId, Option<RefName>);
+    type Lane = (RepoId, Option<(RefName, Option<String>)>);
 
     const KIND: Kind = Kind::Build;
     const PAUSE_MS_MAX: u64 = RETRY_PAUSE_MS_MAX;
@@ -276,8 +282,8 @@ impl Machine for Build {
         WorkId { repo: self.repo, number: self.number.0 }
     }
 
-    fn lane(&self) -> (RepoId, Option<RefName>) {
-        (self.repo, self.lane_ref())
+    fn lane(&self) -> Self::Lane {
+        (self.repo, self.lane_of_ref())
     }
 
     /// A retry builds an old commit again, under a new number: the newest commit does not give way to it, nor it to the
@@ -301,6 +307,14 @@ impl Machine for Build {
 }
 
 impl Build {
+    /// `build 12`, or `build 12 (web)` where the commit has several images.
+    pub fn label(&self) -> String {
+        match &self.part {
+            Some(part) => format!("build {} ({part})", self.number),
+            None => format!("build {}", self.number),
+        }
+    }
+
     fn told(&mut self, signal: Signal, state: BuildState, now: UnixMillis) -> Next<Effect> {
         match (signal, state) {
             (Signal::Start, BuildState::Queued) => self.resume(now),
@@ -481,6 +495,8 @@ impl Build {
             event,
             ref_name,
             commit,
+            part: None,
+            needs: Vec::new(),
             title,
             actor,
             cause: BuildCause::Push,

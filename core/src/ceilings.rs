@@ -8,6 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::spec::{Network, parse_duration_ms, parse_size_bytes};
 
+mod capabilities;
+pub use self::capabilities::Capabilities;
+
 const HOUR_MS: u64 = 3_600_000;
 
 /// What may be had at most; absent is: nothing said here.
@@ -32,6 +35,9 @@ pub struct Ceilings {
     /// Time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Millis>,
+    /// Capabilities of tests and of the services beside them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Capabilities>,
 }
 
 /// A size in bytes, from 8 MiB to 16 TiB; written `512MiB`.
@@ -61,6 +67,10 @@ impl Ceilings {
             pids: least(self.pids, other.pids),
             disk: least(self.disk, other.disk),
             timeout: least(self.timeout, other.timeout),
+            capabilities: match (&self.capabilities, &other.capabilities) {
+                (Some(one), Some(other)) => Some(one.common(other)),
+                (one, other) => one.as_ref().or(other.as_ref()).cloned(),
+            },
         }
     }
 
@@ -74,6 +84,7 @@ impl Ceilings {
             pids: self.pids.or(other.pids),
             disk: self.disk.or(other.disk),
             timeout: self.timeout.or(other.timeout),
+            capabilities: self.capabilities.as_ref().or(other.capabilities.as_ref()).cloned(),
         }
     }
 
@@ -92,6 +103,7 @@ impl Ceilings {
             pids: Some(Pids(512)),
             disk: None,
             timeout: Some(Millis(2 * HOUR_MS)),
+            capabilities: Some(Capabilities::usual()),
         }
     }
 
@@ -115,7 +127,12 @@ impl Ceilings {
             "pids" => self.pids = Some(value.parse()?),
             "disk" => self.disk = Some(value.parse()?),
             "timeout" => self.timeout = Some(value.parse()?),
-            _ => return Err(format!("{key:?} is none of network, memory, cpus, pids, disk and timeout")),
+            "capabilities" => self.capabilities = Some(value.parse()?),
+            _ => {
+                return Err(format!(
+                    "{key:?} is none of network, memory, cpus, pids, disk, timeout and capabilities"
+                ));
+            }
         }
         Ok(())
     }
@@ -129,6 +146,7 @@ impl Ceilings {
             self.pids.map(|v| format!("pids={v}")),
             self.disk.map(|v| format!("disk={v}")),
             self.timeout.map(|v| format!("timeout={v}")),
+            self.capabilities.as_ref().map(|v| format!("capabilities={v}")),
         ];
         all.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
@@ -283,17 +301,17 @@ mod tests {
 
     #[test]
     fn one_form_is_read_and_written_everywhere() {
-        let said = "network=internal memory=512MiB cpus=1.5 pids=100 disk=10GiB timeout=90s";
+        let said = "network=internal memory=512MiB cpus=1.5 pids=100 disk=10GiB timeout=90s capabilities=CHOWN,SETUID";
         let mut set = Ceilings::default();
         said.split(' ').try_for_each(|one| set.set(one)).expect("valid");
         assert_eq!(set.said(), said);
         let json = serde_json::to_string(&set).expect("json");
         assert_eq!(
             json,
-            r#"{"network":"internal","memory":"512MiB","cpus":1.5,"pids":100,"disk":"10GiB","timeout":"90s"}"#
+            r#"{"network":"internal","memory":"512MiB","cpus":1.5,"pids":100,"disk":"10GiB","timeout":"90s","capabilities":["CHOWN","SETUID"]}"#
         );
         assert_eq!(serde_json::from_str::<Ceilings>(&json).expect("back"), set);
-        let toml = "network = \"internal\"\nmemory = \"512MiB\"\ncpus = 1.5\npids = 100\ndisk = \"10GiB\"\ntimeout = \"90s\"";
+        let toml = "network = \"internal\"\nmemory = \"512MiB\"\ncpus = 1.5\npids = 100\ndisk = \"10GiB\"\ntimeout = \"90s\"\ncapabilities = [\"CHOWN\", \"SETUID\"]";
         assert_eq!(toml::from_str::<Ceilings>(toml).expect("toml"), set);
         assert_eq!(serde_json::from_str::<Ceilings>("{}").expect("none"), Ceilings::default());
     }
@@ -314,12 +332,22 @@ mod tests {
             "timeout=0s",
             "network=host",
             "colour=red",
+            "capabilities=SYS_ADMN",
             "memory",
         ] {
             assert!(Ceilings::default().set(bad).is_err(), "{bad}");
         }
         assert!(toml::from_str::<Ceilings>("memory = 5").is_err());
         assert!(toml::from_str::<Ceilings>("momery = \"5GiB\"").is_err());
+    }
+
+    #[test]
+    fn of_capabilities_what_both_have_is_left() {
+        let of = |text: &str| text.parse::<Capabilities>().expect("capabilities");
+        let both = of("CHOWN,cap_setuid,NET_RAW").common(&of("SETUID,NET_RAW,KILL"));
+        assert_eq!(both.to_string(), "NET_RAW,SETUID");
+        assert_eq!(of("none").to_string(), "none");
+        assert!("ALL".parse::<Capabilities>().is_err());
     }
 
     #[test]

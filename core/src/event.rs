@@ -67,6 +67,12 @@ pub enum Work {
     Build {
         /// What is wrong with the commit's slipway.toml: the build is recorded as failed with it.
         broken: Option<Problem>,
+        /// Which of the commit's images; `None` where there is the one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        part: Option<String>,
+        /// The parts that it needs.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        needs: Vec<String>,
     },
     /// Reconcile the cluster.
     Deploy {

@@ -21,6 +21,7 @@ pub mod name;
 mod nearest;
 pub mod people;
 pub mod problem;
+pub mod repo_secret;
 pub mod run;
 pub mod secret;
 pub mod spec;
@@ -34,7 +35,7 @@ pub use self::git::{InvalidObjectFormat, ObjectFormat, Oid, RefName, RefUpdate};
 pub use self::id::{
     BuildNumber, DeliveryNumber, DeployNumber, Digest, EventId, RepoId, UnixMillis, WebhookNumber,
 };
-pub use self::name::{ClusterName, InvalidName, RegistryName, RepoName, UserName};
+pub use self::name::{ClusterName, InvalidName, RegistryName, RepoName, SecretName, UserName};
 pub use self::problem::{Problem, ProblemKind, sentence};
 pub use self::secret::Secret;
 pub use self::ssh_key::SshKey;

@@ -78,6 +78,18 @@ pub const FILES_LOOKED_MAX: usize = 5_000;
 pub const DEPLOY_TARGETS_MAX: usize = 16;
 /// Most paths in `fields` and in `leave` of one target.
 pub const FIELDS_MAX: usize = 64;
+/// Most images that one commit has: `[[image]]` and their matrices.
+pub const PARTS_MAX: usize = 32;
+/// Longest name of one, and longest value in a matrix.
+pub const PART_NAME_BYTES_MAX: usize = 64;
+/// Most secrets that a test is given.
+pub const TEST_SECRETS_MAX: usize = 64;
+/// Most services beside a test.
+pub const TEST_SERVICES_MAX: usize = 8;
+/// Most variables that a test is given, and most arguments of a build.
+pub const VARIABLES_MAX: usize = 256;
+/// Most patterns of branches, and of tags, whose builds are given a secret.
+pub const SECRET_PATTERNS_MAX: usize = 32;
 /// Most tags an image is pushed with.
 pub const IMAGE_TAGS_MAX: usize = 16;
 /// Longest tag of an image (OCI distribution specification).

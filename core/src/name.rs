@@ -180,6 +180,12 @@ name_type!(
     |raw| check("cluster name", raw, NAME_BYTES_MAX).and_then(|()| reject_dash("cluster name", raw))
 );
 
+name_type!(
+    /// The name of a repository's secret: letters, digits, '.', '_' and '-', as Dockerfiles write it after `id=`.
+    SecretName,
+    |raw| check("secret's name", raw, NAME_BYTES_MAX).and_then(|()| reject_dash("secret's name", raw))
+);
+
 fn reject_dash(what: &'static str, raw: &str) -> Result<(), InvalidName> {
     if raw == "-" { Err(InvalidName::Reserved { what, name: raw.into() }) } else { Ok(()) }
 }

@@ -6,27 +6,37 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::limits::{DEPLOY_TARGETS_MAX, FIELDS_MAX, IMAGE_TAGS_MAX};
+use crate::limits::{DEPLOY_TARGETS_MAX, FIELDS_MAX, IMAGE_TAGS_MAX, VARIABLES_MAX};
 use crate::name::RepoName;
 
 mod error;
 mod field;
+mod images;
 mod on;
 mod pull;
 mod schema;
+mod services;
 mod tags;
 mod test;
+mod text;
 mod values;
+mod variables;
 pub use self::error::SpecError;
 use self::error::{at, find_key, suggest};
 pub use self::field::{FieldPath, Step, written};
+use self::images::ImageSpec;
+pub use self::images::Part;
 pub use self::on::{MoveOn, OnSpec, Pattern};
 pub use self::pull::Pull;
 pub use self::schema::schema;
+pub use self::services::ServiceSpec;
 pub use self::tags::{FilledTag, Placeholder, Scope, TagFacts, TagSpec, Template};
 pub use self::test::{Network, Test, TestSpec};
+pub use self::text::Text;
 use self::values::duration_ms;
 pub use self::values::{parse_duration_ms, parse_size_bytes};
+use self::variables::check_variable;
+pub use self::variables::{OURS, SecretPlace, TestSecret};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -40,6 +50,10 @@ pub struct Spec {
     pub push: PushSpec,
     /// Which manifests get the new digest.
     pub deploy: BTreeMap<String, DeploySpec>,
+    /// Several images; none is the one that `[build]` says.
+    image: Vec<ImageSpec>,
+    #[serde(skip)]
+    parts: Vec<Part>,
 }
 
 /// `[build]`.
@@ -53,7 +67,7 @@ pub struct BuildSpec {
     /// The stage to build; empty is the last.
     pub target: String,
     /// Build arguments.
-    pub args: BTreeMap<String, String>,
+    pub args: BTreeMap<String, Text>,
     /// Whether registries are asked for base images that the engine has; absent is yes, where they answer.
     pub pull: Option<Pull>,
     /// Time for the image build.
@@ -82,6 +96,9 @@ pub struct DeploySpec {
     /// Its branch; absent is its default branch.
     #[serde(default)]
     pub branch: Option<String>,
+    /// Of which `[[image]]`, where there are several.
+    #[serde(default)]
+    pub of: Option<String>,
     /// The file or folder to edit.
     #[serde(default = "here")]
     pub path: String,
@@ -106,6 +123,7 @@ impl DeploySpec {
             (
                 d.repo.clone(),
                 d.branch.clone(),
+                d.of.clone(),
                 d.path.clone(),
                 d.image.clone(),
                 d.fields.clone(),
@@ -185,33 +203,46 @@ impl Spec {
             let upto = String::from_utf8_lossy(&bytes[..e.valid_up_to()]).into_owned();
             at(&upto, upto.len(), "this is not UTF-8 text".into())
         })?;
-        let spec: Spec = toml::from_str(text).map_err(|e| {
+        let mut spec: Spec = toml::from_str(text).map_err(|e| {
             let offset = e.span().map_or(0, |s| s.start);
             at(text, offset, suggest(e.message()))
         })?;
-        spec.check().map_err(|(key, message)| at(text, find_key(text, key), message))?;
+        let checked = spec.check_alone().and_then(|()| images::parts(&spec));
+        spec.parts = checked.map_err(|(key, message)| at(text, find_key(text, key), message))?;
+        if let Some((target, _)) = spec.deploy.iter().find(|(_, d)| d.of.is_some() && spec.parts.is_empty()) {
+            let told = format!("[deploy.{target}] says of which [[image]] it is, and there is none");
+            return Err(at(text, find_key(text, "of"), told));
+        }
         Ok(spec)
     }
 
-    fn check(&self) -> Result<(), (&'static str, String)> {
-        let given = [self.test.target.is_some(), self.test.run.is_some(), self.test.shell.is_some()];
-        if given.iter().filter(|&&g| g).count() > 1 {
-            return Err(("test", "[test] has more than one of target, run and shell".into()));
+    /// The images of the commit, where `[[image]]` says that there are several; empty where there is the one.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// The file as it is about that part; `None` is the one image. Nothing where there is no such part.
+    pub fn of(&self, part: Option<&str>) -> Option<Self> {
+        match part {
+            None => self.parts.is_empty().then(|| self.clone()),
+            Some(name) => self.parts.iter().find(|part| part.name == name).map(|part| part.spec.clone()),
         }
-        if self.test.run.as_ref().is_some_and(Vec::is_empty) {
-            return Err(("run", "test.run is empty; it wants a program and its arguments".into()));
-        }
-        if !(self.test.cpus > 0.0 && self.test.cpus <= 1024.0) {
-            return Err(("cpus", "test.cpus must lie above 0 and up to 1024".into()));
-        }
-        if self.test.memory_bytes < 8 << 20 {
-            return Err(("memory", "test.memory must be 8MiB or more".into()));
-        }
+    }
+
+    /// What serde cannot say, of the file as if it were about one image.
+    fn check_alone(&self) -> Result<(), (&'static str, String)> {
+        self.test.check()?;
         if self.push.tags.is_empty() || self.push.tags.len() > IMAGE_TAGS_MAX {
             return Err(("tags", format!("push.tags must name 1 to {IMAGE_TAGS_MAX} tags")));
         }
         if self.deploy.len() > DEPLOY_TARGETS_MAX {
             return Err(("deploy", format!("there are more than {DEPLOY_TARGETS_MAX} [deploy.*] targets")));
+        }
+        if self.build.args.len() > VARIABLES_MAX {
+            return Err(("args", format!("build.args has more than {VARIABLES_MAX} arguments")));
+        }
+        for name in self.build.args.keys().filter(|name| name.starts_with(OURS)) {
+            check_variable(name).map_err(|why| ("args", why))?;
         }
         if let Some(arg) = self.build.args.keys().find(|arg| is_reserved_arg(arg)) {
             return Err(("args", format!("build.args cannot set {arg}: {ARGS_RESERVED}")));
@@ -351,6 +382,51 @@ mod tests {
         assert!(Spec::parse(b"\xff").is_err());
     }
 
+    #[test]
+    fn mistakes_about_what_builds_and_tests_are_given_are_named() {
+        for (text, want) in [
+            (
+                "[build]\nargs = { V = \"{brnch}\" }\n",
+                "slipway.toml:2:14: unknown placeholder `{brnch}`; did you mean `{branch}`?",
+            ),
+            ("[build]\nargs = { SLIPWAY_X = \"1\" }\n", "slipway.toml:2:1: SLIPWAY_X is set by the server"),
+            (
+                "[test]\nshell = \"x\"\nenv = { \"a-b\" = \"1\" }\n",
+                "slipway.toml:3:1: \"a-b\" is no name of a variable",
+            ),
+            ("[test]\nshell = \"x\"\nenv = { CI = \"1\" }\n", "slipway.toml:3:1: CI is set by the server"),
+            (
+                "[test]\ntarget = \"t\"\nenv = { A = \"1\" }\n",
+                "slipway.toml:3:1: test.env is for run and shell",
+            ),
+            ("[test]\nsecrets = [\"A\"]\n", "slipway.toml:2:1: test.secrets is for run and shell"),
+            (
+                "[test]\nshell = \"x\"\nsecrets = [\"npm-token\"]\n",
+                "slipway.toml:3:11: \"npm-token\" is no name of a variable",
+            ),
+            (
+                "[test]\nshell = \"x\"\nsecrets = [{ name = \"A\", file = \"/a/../b\" }]\n",
+                "slipway.toml:3:11: \"/a/../b\" is no absolute path of a file",
+            ),
+            (
+                "[test]\nshell = \"x\"\nenv = { A = \"1\" }\nsecrets = [\"A\"]\n",
+                "slipway.toml:4:1: the variable A of test.secrets is given twice",
+            ),
+            (
+                "[test]\nshell = \"x\"\ncapabilities = [\"CHOWM\"]\n",
+                "slipway.toml:3:16: \"CHOWM\" is no capability; did you mean CHOWN?",
+            ),
+            (
+                "[test]\nshell = \"x\"\n[test.services.DB]\nimage = \"p\"\n",
+                "slipway.toml:3:1: \"DB\" is no name of a service",
+            ),
+            ("[test]\nshell = \"x\"\n[test.services.db]\n", "slipway.toml:3:1: missing field `image`"),
+        ] {
+            let got = error(text);
+            assert!(got.starts_with(want), "{text:?}: {got}");
+        }
+    }
+
     /// The keys that the reader knows there, as it tells them itself.
     fn keys_read(text: &str) -> Vec<String> {
         let mut keys: Vec<String> = error(text).split('`').skip(3).step_by(2).map(str::to_owned).collect();
@@ -366,6 +442,12 @@ mod tests {
             ("[build]\nzzzzzzzzzzzz = 1", "/properties/build"),
             ("[build.on]\nzzzzzzzzzzzz = 1", "/properties/build/properties/on"),
             ("[test]\nzzzzzzzzzzzz = 1", "/properties/test"),
+            (
+                "[test.services.db]\nimage = \"x\"\nzzzzzzzzzzzz = 1",
+                "/properties/test/properties/services/additionalProperties",
+            ),
+            ("[test]\nsecrets = [{ zzzzzzzzzzzz = 1 }]", "/$defs/secrets/items/oneOf/1"),
+            ("[[image]]\nname = \"x\"\nzzzzzzzzzzzz = 1", "/properties/image/items"),
             ("[push]\nzzzzzzzzzzzz = 1", "/properties/push"),
             ("[push]\ntags = [{ zzzzzzzzzzzz = 1 }]", "/properties/push/properties/tags/items/oneOf/1"),
             ("[push.on]\nzzzzzzzzzzzz = 1", "/$defs/moves"),

@@ -286,7 +286,7 @@ fn a_broken_slipway_toml_is_told_and_owes_a_failed_build() {
         path(&books).accept(push(vec![to_main(0, 1)]), &Refs::default(), &mut pack).expect("accepted");
     assert!(verdict.notices[0].contains("did you mean `build`"), "{:?}", verdict.notices);
     let owed = &books.events.lock().expect("lock")[0].owed;
-    assert!(matches!(&owed[0].work, Work::Build { broken: Some(_) }));
+    assert!(matches!(&owed[0].work, Work::Build { broken: Some(_), .. }));
 }
 
 #[test]

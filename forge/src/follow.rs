@@ -267,7 +267,7 @@ impl Follower {
             return Ok(());
         }
         view.told = Some(state);
-        let name = format!("{} build {}", view.name, view.build.number);
+        let name = format!("{} {}", view.name, view.build.label());
         let why = view.build.run.failure.as_ref().map(|f| f.problem.to_string()).unwrap_or_default();
         let line = match state {
             BuildState::Queued => format!("{name}: waits for its turn"),
@@ -336,7 +336,7 @@ impl Follower {
             .builds
             .values()
             .filter(|b| b.build.run.state != BuildState::Succeeded)
-            .map(|b| format!("{} build {}", b.name, b.build.number))
+            .map(|b| format!("{} {}", b.name, b.build.label()))
             .chain(
                 self.deploys
                     .values()

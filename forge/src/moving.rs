@@ -246,9 +246,11 @@ impl Files {
         let repository = repository(forge, record)?;
         let objects = repository.received_nothing()?;
         let default_branch = repository.default_branch()?;
-        let own = spec_at(&build.commit, &objects)?;
+        let part = build.part.as_deref();
+        let own = spec_at(&build.commit, &objects)?.of(part).ok_or_else(|| no_part(build))?;
         let of_default = match repository.snapshot()?.target_of(default_branch.as_str())? {
-            Some(tip) => readable(spec_at(&tip, &objects))?,
+            // One that has no such image says nothing of it.
+            Some(tip) => readable(spec_at(&tip, &objects))?.and_then(|spec| spec.of(part)),
             None => Some(Spec::default()),
         };
         Ok(Self { own, of_default, default_branch })
@@ -258,6 +260,15 @@ impl Files {
         let Self { own, of_default, default_branch } = self;
         Said { own, of_default: of_default.as_ref(), default_branch }
     }
+}
+
+fn no_part(build: &Build) -> Problem {
+    let part = build.part.as_deref().unwrap_or("without a name");
+    Problem::new(
+        ProblemKind::Invalid,
+        format!("The slipway.toml of commit {} has no image {part}.", build.commit.short()),
+        "Start the build anew: slipway build start.",
+    )
 }
 
 /// A file that is wrong says nothing; a disk that fails is told.

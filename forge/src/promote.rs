@@ -11,6 +11,7 @@ use slipway_core::{BuildNumber, Problem, ProblemKind, RepoName};
 use crate::bump::check_leave;
 use crate::caller::Caller;
 use crate::forge::Forge;
+use crate::images::path_of;
 use crate::limits::NAMES_PROMOTED_MAX;
 use crate::moving::{Files, place};
 use crate::refusal::{cut, no_build};
@@ -75,7 +76,8 @@ fn pushed_build(forge: &Forge, record: &RepoRecord, number: BuildNumber) -> Resu
 fn check_same_image(forge: &Forge, record: &RepoRecord, build: &Build) -> Result<(), Problem> {
     let image = forge.store.read(|records| {
         let Some(binding) = records.bindings(record.id)?.registry else { return Ok(None) };
-        Ok(records.registry(&binding.registry)?.map(|registry| registry.image(&binding.image)))
+        let path = path_of(&binding, build.part.as_deref());
+        Ok(records.registry(&binding.registry)?.map(|registry| registry.image(&path)))
     })?;
     let pushed = build.pushed.as_ref().map(|p| p.name.clone()).unwrap_or_default();
     if image.as_ref() == Some(&pushed) {

@@ -16,6 +16,7 @@ use crate::promote::queue_promotion;
 use crate::refusal::missing;
 use crate::retry::queued_again;
 use crate::rollback::roll_back;
+pub use crate::start::Asked;
 use crate::start::start_build;
 use crate::stop::{stop_build, stop_deploy};
 use crate::sync::queue_sync;
@@ -200,7 +201,7 @@ pub async fn promote(
     .await
 }
 
-/// Queues a build of a branch, a tag or a commit that those who fetch may see; without one, of the default branch. It moves
+/// Queues the builds of a branch, a tag or a commit that those who fetch may see; without one, of the default branch. It moves
 /// the names that others follow (`latest`, manifests) only as [`crate::moving`] has it.
 ///
 /// # Errors
@@ -210,16 +211,15 @@ pub async fn start(
     forge: &Arc<Forge>,
     caller: &Caller,
     name: &str,
-    revision: Option<&str>,
-) -> Result<(RepoRecord, Build), Problem> {
+    asked: Asked,
+) -> Result<(RepoRecord, Vec<Build>), Problem> {
     let record = operated_repo(forge, caller, name).await?;
-    let (floor, who, revision) = (Arc::clone(forge), caller.clone(), revision.map(str::to_owned));
-    let (record, build) = blocking(move || {
-        let build = start_build(&floor, &who, &record, revision.as_deref())?;
-        Ok((record, build))
+    let (floor, who) = (Arc::clone(forge), caller.clone());
+    blocking(move || {
+        let builds = start_build(&floor, &who, &record, &asked)?;
+        Ok((record, builds))
     })
-    .await?;
-    Ok((record, build))
+    .await
 }
 
 /// Stops a build that is not over; the build as it stands then.

@@ -3,6 +3,7 @@
 use slipway_core::accept::{Orders, buildable};
 use slipway_core::build::{Build, BuildCause};
 use slipway_core::event::{Event, EventState};
+use slipway_core::spec::Part;
 use slipway_core::target::RepoRecord;
 use slipway_core::{BuildNumber, EventId, Oid, Problem, ProblemKind, RefName};
 use slipway_repository::Snapshot;
@@ -14,7 +15,19 @@ use crate::forge::Forge;
 use crate::limits::{EVENTS_LOOKED_MAX, REFS_LOOKED_MAX};
 use crate::refusal::cut;
 
-/// Records the build under the next number and starts it. Only what those who fetch may see can be named. Blocking.
+/// What somebody wants built.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// A branch, a tag or a commit; the default branch without.
+    pub revision: Option<String>,
+    /// One of the commit's images (`[[image]]`); all without.
+    pub image: Option<String>,
+    /// Every step is done anew.
+    pub no_cache: bool,
+}
+
+/// Records the builds under the next numbers and starts them: one, or one for each image of the commit. Only what those who fetch
+/// may see can be named. Blocking.
 ///
 /// # Errors
 /// `Conflict` where the repository is bound to no registry or the commit's build is under way; `NotFound`; `Invalid` where
@@ -23,19 +36,21 @@ pub(crate) fn start_build(
     forge: &Forge,
     caller: &Caller,
     record: &RepoRecord,
-    revision: Option<&str>,
-) -> Result<Build, Problem> {
+    asked: &Asked,
+) -> Result<Vec<Build>, Problem> {
     // First, since it is refused most easily.
     forge.store.read(|records| Ok(check_bound(records, record)?))?;
-    let wanted = wanted(forge, caller, record, revision)?;
+    let wanted = wanted(forge, caller, record, asked)?;
     // Two who ask at the same moment get one build: the look at what is under way is part of the change.
-    let build = forge.store.transact(|tx| {
+    let builds = forge.store.transact(|tx| {
         check_bound(tx.view(), record)?;
-        check_not_under_way(tx.view(), record, &wanted.commit)?;
-        tx.add_build(wanted.clone())
+        for build in &wanted {
+            check_not_under_way(tx.view(), record, build)?;
+        }
+        wanted.iter().map(|build| tx.add_build(build.clone())).collect::<Result<Vec<_>, _>>()
     })?;
-    forge.outside.begin(&Orders { builds: vec![build.clone()], deploys: Vec::new() });
-    Ok(build)
+    forge.outside.begin(&Orders { builds: builds.clone(), deploys: Vec::new() });
+    Ok(builds)
 }
 
 fn check_bound(records: Records<'_>, record: &RepoRecord) -> Result<(), Problem> {
@@ -49,20 +64,15 @@ fn check_bound(records: Records<'_>, record: &RepoRecord) -> Result<(), Problem>
     }
 }
 
-/// The build that shall start, not yet recorded.
-fn wanted(
-    forge: &Forge,
-    caller: &Caller,
-    record: &RepoRecord,
-    revision: Option<&str>,
-) -> Result<Build, Problem> {
+/// The builds that shall start, not yet recorded.
+fn wanted(forge: &Forge, caller: &Caller, record: &RepoRecord, asked: &Asked) -> Result<Vec<Build>, Problem> {
     let snapshot = view(forge, record)?.snapshot;
-    let found = match revision.map(str::trim).filter(|r| !r.is_empty()) {
+    let found = match asked.revision.as_deref().map(str::trim).filter(|r| !r.is_empty()) {
         None => default(&snapshot, record)?,
         Some(name) => named(&snapshot, record, name)?,
     };
     let objects = forge.repositories.get(record.id)?.received_nothing()?;
-    buildable(&found.commit, &objects)?;
+    let parts = parts(buildable(&found.commit, &objects)?, asked.image.as_deref())?;
     let events = forge.store.events(record.id, EVENTS_LOOKED_MAX)?;
     let event = event_of(&events, &found);
     // Whoever holds the admin socket is nobody whom a manifest repository knows: the pusher stays.
@@ -78,7 +88,28 @@ fn wanted(
         who.unwrap_or_else(|| caller.actor.label()),
         forge.now(),
     );
-    Ok(Build { cause: BuildCause::Start, ..build })
+    let build = Build { cause: BuildCause::Start, no_cache: asked.no_cache, ..build };
+    if parts.is_empty() {
+        return Ok(vec![build]);
+    }
+    let of = |part: Part| Build { part: Some(part.name), needs: part.needs, ..build.clone() };
+    Ok(parts.into_iter().map(of).collect())
+}
+
+/// Those of the commit's images that are asked for.
+fn parts(mut all: Vec<Part>, image: Option<&str>) -> Result<Vec<Part>, Problem> {
+    let Some(image) = image.map(str::trim).filter(|name| !name.is_empty()) else { return Ok(all) };
+    let names: Vec<String> = all.iter().map(|part| part.name.clone()).collect();
+    all.retain(|part| part.is(image));
+    if all.is_empty() {
+        let cure = match names.as_slice() {
+            [] => "Its slipway.toml has no [[image]]: leave the name out.".to_owned(),
+            names => format!("Name one of {}.", names.join(", ")),
+        };
+        let told = format!("The commit has no image {:?}.", cut(image));
+        return Err(Problem::new(ProblemKind::NotFound, told, cure));
+    }
+    Ok(all)
 }
 
 /// A commit, and the ref whose build it shall be.
@@ -150,13 +181,13 @@ fn found(snapshot: &Snapshot, ref_name: RefName, target: &Oid) -> Result<Found, 
     Ok(Found { ref_name, commit: commit.id, title })
 }
 
-fn check_not_under_way(records: Records<'_>, record: &RepoRecord, commit: &Oid) -> Result<(), Problem> {
+fn check_not_under_way(records: Records<'_>, record: &RepoRecord, wanted: &Build) -> Result<(), Problem> {
     let unfinished = records.unfinished_builds_of(record.id)?;
-    match unfinished.iter().find(|b| b.commit == *commit) {
+    match unfinished.iter().find(|b| b.commit == wanted.commit && b.part == wanted.part) {
         None => Ok(()),
         Some(build) => Err(Problem::new(
             ProblemKind::Conflict,
-            format!("Build {} of commit {} is under way.", build.number, commit.short()),
+            format!("Build {} of commit {} is under way.", build.number, build.commit.short()),
             format!("Follow it: slipway build log {} {} --follow", record.name, build.number),
         )),
     }

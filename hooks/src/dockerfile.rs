@@ -4,7 +4,7 @@
 //! taken as the possible beginning of an instruction, whatever stands before it: what any builder could fetch is found, and
 //! now and then a line of a here-document that none would. What cannot be told from the text is [`ANYTHING`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::limits::DOCKERFILE_JOINED_BYTES_MAX;
 
@@ -39,6 +39,10 @@ pub(crate) struct Dockerfile {
     pub(crate) images: Vec<Fetch>,
     /// Addresses that `ADD` has fetched, or may have.
     pub(crate) addresses: Vec<Fetch>,
+    /// Whether a step mounts a secret or an SSH agent.
+    pub(crate) mounts_secrets: bool,
+    /// Arguments that it declares, anywhere.
+    declared: BTreeSet<String>,
 }
 
 /// The text joins so many lines to each other that it is not looked through.
@@ -70,13 +74,27 @@ impl Dockerfile {
             }
             let words = words(&whole, escape);
             let first = words.plain.first().map(String::as_str).unwrap_or_default();
-            if first.eq_ignore_ascii_case("ARG") && global {
-                known.declare(&words);
+            if first.eq_ignore_ascii_case("ARG") {
+                found.declare(&words);
+                if global {
+                    known.declare(&words);
+                }
             }
             global &= !first.eq_ignore_ascii_case("FROM");
             found.take(i + 1, &words, &known);
         }
         Ok(found)
+    }
+
+    /// True if it asks for the argument.
+    pub(crate) fn declares(&self, name: &str) -> bool {
+        self.declared.contains(name)
+    }
+
+    fn declare(&mut self, words: &Words) {
+        let names =
+            words.plain.iter().skip(1).map(|word| word.split_once('=').map_or(&**word, |(name, _)| name));
+        self.declared.extend(names.map(str::to_owned));
     }
 
     fn take(&mut self, line: usize, words: &Words, known: &Known) {
@@ -91,6 +109,7 @@ impl Dockerfile {
                 self.image(line, "COPY --from", image, None);
             }
             if let Some(mount) = flag(word, "mount") {
+                self.mounts_secrets |= ["secret", "ssh"].iter().any(|kind| mount.contains(kind));
                 let fields = mount.split(',').filter_map(|f| f.trim().split_once('='));
                 for (_, image) in fields.filter(|(key, _)| key.trim().eq_ignore_ascii_case("from")) {
                     self.image(line, "RUN --mount", image.trim(), None);

@@ -24,6 +24,7 @@ pub(crate) mod filesync;
 pub(crate) mod image;
 pub(crate) mod network;
 pub(crate) mod progress;
+pub(crate) mod service;
 pub(crate) mod session;
 pub(crate) mod source;
 

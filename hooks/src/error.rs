@@ -111,8 +111,12 @@ pub enum HookError {
     NoSecret {
         /// "secret" or "SSH key".
         what: &'static str,
-        /// Its name in the Dockerfile.
+        /// What it is called there.
         name: String,
+        /// Where it is asked for.
+        asked: &'static str,
+        /// Why this build is not given it, where it is there: a clause with "it".
+        why: Option<String>,
     },
     /// A RUN step failed.
     #[error("{command} ended with exit code {code}")]
@@ -195,6 +199,26 @@ pub enum HookError {
         command: String,
         /// The engine's words.
         message: String,
+    },
+    /// The image of a service cannot be had.
+    #[error("the image {image} of the service {name}: {message}")]
+    ServiceImage {
+        /// The service.
+        name: String,
+        /// Its image.
+        image: String,
+        /// The engine's words.
+        message: String,
+        /// Whether trying again may help.
+        passes: bool,
+    },
+    /// A service of a test did not come up.
+    #[error("the service {name}: {why}")]
+    Service {
+        /// Which.
+        name: String,
+        /// Why: a clause.
+        why: String,
     },
     /// The engine has no program for containers' first process.
     #[error("the engine has no init process: {message}")]
@@ -379,6 +403,7 @@ impl HookError {
             }
             Self::BaseImageUnreachable { .. }
             | Self::Frontend { passes: true, .. }
+            | Self::ServiceImage { passes: true, .. }
             | Self::EngineDown { .. }
             | Self::EngineLost { .. }
             | Self::DiskFull { .. }

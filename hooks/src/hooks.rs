@@ -3,33 +3,35 @@
 //! Every stage may be called again for the same build (after a crash, or after a failure of a part) and does no harm
 //! then. Every stage reads slipway.toml from the commit anew, so nothing has to be carried over a restart.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use slipway_core::RepoName;
-use slipway_core::build::{Build, Stage, TestVerdict};
+use slipway_core::build::{Build, Stage};
 use slipway_core::limits::SPEC_BYTES_MAX;
-use slipway_core::spec::{Network, Spec, Test, TestSpec};
+use slipway_core::spec::{Network, Spec, Test};
 use slipway_repository::{Mode, Snapshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::index::Place;
 use crate::context::{CommitFiles, ContextPlan, Files};
 use crate::engine::build::ImageBuild;
-use crate::engine::container::TestRun;
-use crate::engine::{Engine, EngineVersion, LABEL_BUILD, LABEL_ORIGIN, LABEL_SERVER, Labels};
+use crate::engine::{Engine, EngineVersion, LABEL_ORIGIN, Labels};
 use crate::error::HookError;
-use crate::limits::TEST_PIDS;
 use crate::log::BuildLog;
 use crate::mark::{BuildId, Marks};
 use crate::permit::Permit;
 use crate::registry::{Registries, RegistryTarget};
+use crate::secrets::Secrets;
+use crate::variables;
 
 mod clean;
 mod lent;
 mod push;
+mod services;
+mod testing;
 pub use self::clean::Swept;
 
 /// One build to carry out: the record, and what its stages need.
@@ -47,6 +49,12 @@ pub struct Job {
     pub logins: Vec<RegistryTarget>,
     /// What it may use of what is not its own.
     pub permit: Arc<Permit>,
+    /// What it is given beside its files.
+    pub secrets: Arc<Secrets>,
+    /// Its page's address.
+    pub url: String,
+    /// Images that it needs, by the names of their parts.
+    pub needed: Vec<(String, String)>,
 }
 
 /// What a commit asks for.
@@ -157,84 +165,10 @@ impl Hooks {
         let build = self.image_build(job, &spec, target, self.private_tag(job, ""), timeout).await?;
         // Where an earlier attempt got this far, its image goes with its name; without it nobody could tell whose it was.
         self.untag(&build.tag).await?;
-        let id = self.engine.build(&build, &job.log, stop).await?;
+        let built = self.engine.build(&build, &job.log, stop).await;
+        let id = built.map_err(|e| testing::told_why(job, e))?;
         job.log.line(&format!("built image {id}")).await;
         Ok(id)
-    }
-
-    /// Tests the image. `Passed` or `None`; a test that fails is an error.
-    ///
-    /// # Errors
-    /// [`HookError::TestFailed`] and its kin; [`HookError::Stopped`] after `stop`.
-    pub async fn test_image(
-        &self,
-        job: &Job,
-        image: &str,
-        stop: &CancellationToken,
-    ) -> Result<TestVerdict, HookError> {
-        job.log.stage(Stage::Test).await;
-        let spec = self.spec(job).await?;
-        let (test, told) = job.permit.lower(&spec.test)?;
-        for line in told {
-            job.log.line(&line).await;
-        }
-        match test.test() {
-            Test::None => {
-                job.log.line("no test is declared in slipway.toml").await;
-                return Ok(TestVerdict::None);
-            }
-            Test::Target(stage) => {
-                let tag = self.private_tag(job, "-test");
-                let timeout = Duration::from_millis(test.timeout_ms);
-                let mut build = self.image_build(job, &spec, stage, tag, timeout).await?;
-                (build.what, build.setting) = ("the test", "test.timeout");
-                self.untag(&build.tag).await?;
-                self.engine.build(&build, &job.log, stop).await?;
-            }
-            Test::Run(argv) => self.run_test(job, image, argv, &test, stop).await?,
-        }
-        job.log.line("test passed").await;
-        Ok(TestVerdict::Passed)
-    }
-
-    /// Runs the command in a container, in a network of its own where it is to have one that leads nowhere.
-    async fn run_test(
-        &self,
-        job: &Job,
-        image: &str,
-        argv: Vec<String>,
-        test: &TestSpec,
-        stop: &CancellationToken,
-    ) -> Result<(), HookError> {
-        let labels =
-            labels([(LABEL_BUILD, job.label()), (LABEL_SERVER, self.marks.installation().to_owned())]);
-        let own = (test.network == Network::Internal).then(|| self.marks.network(job.id()));
-        if let Some(name) = &own {
-            self.engine.make_internal_network(name, &labels).await?;
-        }
-        let ceilings = &job.permit.tests;
-        let run = TestRun {
-            image: image.into(),
-            argv,
-            network: own.clone().unwrap_or_else(|| test.network.as_str().to_owned()),
-            memory_bytes: test.memory_bytes,
-            cpus: test.cpus.min(self.engine.processors().await?),
-            pids: ceilings.pids.map_or(TEST_PIDS, |pids| pids.0),
-            disk_bytes: ceilings.disk.map(|disk| disk.0),
-            timeout: Duration::from_millis(test.timeout_ms),
-            init: true,
-            name: self.marks.container(job.id()),
-            labels,
-        };
-        job.log.line(&format!("$ {}", run.command())).await;
-        let outcome = self.engine.run_test(&run, &job.log, stop).await;
-        if let Some(name) = own
-            && let Err(e) = self.engine.remove_network(&name).await
-        {
-            // The end of the build, or the next start, finds it by its name.
-            tracing::warn!(network = %name, error = %e, "a test's network is left over");
-        }
-        outcome
     }
 
     /// Asks the engine who it is, for `slipway doctor`.
@@ -252,10 +186,11 @@ impl Hooks {
 
     /// The commit's slipway.toml, or the defaults.
     async fn spec(&self, job: &Job) -> Result<Spec, HookError> {
-        let files = job.files();
+        let (files, part) = (job.files(), job.build.part.clone());
         blocking(move || {
             let text = files.file("slipway.toml", SPEC_BYTES_MAX)?;
-            let mut spec = text.map(|t| Spec::parse(&t)).transpose()?.unwrap_or_default();
+            let spec = text.map(|t| Spec::parse(&t)).transpose()?.unwrap_or_default();
+            let mut spec = spec.of(part.as_deref()).ok_or_else(|| no_part(part.as_deref()))?;
             // From here on it is the path of a file, or of one that is missing.
             let found = spec.build.find_dockerfile(|path| is_file(files.as_ref(), path))?;
             spec.build.dockerfile =
@@ -274,11 +209,11 @@ impl Hooks {
         timeout: Duration,
     ) -> Result<ImageBuild, HookError> {
         let plan = ContextPlan::new(&spec.build.context, &spec.build.dockerfile);
-        let args: HashMap<String, String> =
-            spec.build.args.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut args = variables::arguments(job, &spec.build.args);
         let (permit, files) = (job.permit.clone(), job.files());
         let (asked, given) = (plan.clone(), args.clone());
         let dockerfile = blocking(move || permit.check(files.as_ref(), &asked, &given)).await?;
+        args.retain(|name, _| spec.build.args.contains_key(name) || dockerfile.declares(name));
         let mut logins = HashMap::new();
         for target in &job.logins {
             match self.registries.login(target).await {
@@ -291,6 +226,11 @@ impl Hooks {
                 Err(e) => job.log.line(&format!("note: no login for {}: {e}", target.registry.host)).await,
             }
         }
+        let secrets = job.secrets.mounted(false);
+        let salt = (dockerfile.mounts_secrets || !secrets.is_empty()).then(|| {
+            let names = secrets.keys().cloned().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+            self.marks.salt(job.build.repo, job.permit.cache_group.as_deref(), &names.join(","))
+        });
         // Without the build's number: the same commit built again shall be the same image, and no new rollout.
         let origin = format!("{}/{}", self.marks.installation(), job.build.repo);
         let most = &job.permit.builds;
@@ -301,6 +241,8 @@ impl Hooks {
             plan,
             target,
             args,
+            secrets,
+            salt,
             no_cache: job.build.no_cache,
             pull: spec.build.pull,
             bases: dockerfile.moving_images(),
@@ -317,6 +259,15 @@ impl Hooks {
             logins,
         })
     }
+}
+
+/// A record of a part that the commit's file has not: it was read otherwise when the build was recorded.
+fn no_part(part: Option<&str>) -> HookError {
+    let what = match part {
+        Some(part) => format!("slipway.toml has no image {part:?}"),
+        None => "slipway.toml has several images, and the build does not say which".to_owned(),
+    };
+    HookError::NotAllowed { what, cure: "Start it anew: slipway build start.".into() }
 }
 
 fn labels<const N: usize>(all: [(&str, String); N]) -> Labels {

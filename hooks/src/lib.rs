@@ -16,6 +16,8 @@ mod log;
 mod mark;
 mod permit;
 mod registry;
+mod secrets;
+mod variables;
 
 pub use self::engine::{Engine, EngineVersion};
 pub use self::error::HookError;
@@ -24,3 +26,4 @@ pub use self::log::{BuildLog, BuildLogs, LogFollower, LogLength};
 pub use self::mark::Marks;
 pub use self::permit::Permit;
 pub use self::registry::RegistryTarget;
+pub use self::secrets::{GivenSecret, Secrets};

@@ -66,6 +66,14 @@ pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(5 * 60);
 pub(crate) const BASES_REMEMBERED_MAX: usize = 1_000;
 /// Most processes in a test container where no ceiling says another number.
 pub(crate) const TEST_PIDS: u32 = 512;
+/// How often a service is asked whether it is ready.
+pub(crate) const SERVICE_ASKED: Duration = Duration::from_millis(300);
+/// How long it may take to answer that.
+pub(crate) const SERVICE_CHECK_MAX: Duration = Duration::from_secs(10);
+/// Last lines of a service that are shown where a test failed, and their bytes at most.
+pub(crate) const SERVICE_LINES: usize = 50;
+/// See [`SERVICE_LINES`].
+pub(crate) const SERVICE_WORDS_BYTES_MAX: usize = 256 << 10;
 /// Longest wait for the rest of a test's output once its process has ended.
 pub(crate) const TEST_OUTPUT_REST: Duration = Duration::from_secs(5);
 

@@ -86,6 +86,12 @@ impl Marks {
         self.sealed(group.map_or_else(|| format!("slipway-r{repo}"), |group| format!("slipway-g-{group}")))
     }
 
+    /// A host's name that is part of what an engine knows the steps of a build by which is given secrets: a step with a secret is known
+    /// by the secret's name alone, and its outcome would go to everybody who writes the same.
+    pub(crate) fn salt(&self, repo: RepoId, group: Option<&str>, secrets: &str) -> String {
+        format!("slipway-s{}", self.seal(&format!("{}-{secrets}", self.caches(repo, group))))
+    }
+
     /// Under which an engine keeps what it has of a repository's build contexts from that folder. Whoever could write it could
     /// have files of their own taken for the commit's.
     pub(crate) fn context(&self, repo: RepoId, folder: &str) -> String {

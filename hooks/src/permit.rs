@@ -124,6 +124,19 @@ impl Permit {
             say("cpus", test.cpus.to_string(), Cpus::to_string(&most));
             test.cpus = most.count();
         }
+        if let Some(most) = &self.tests.capabilities {
+            let beyond = test.capabilities.beyond(most);
+            if !beyond.is_empty() {
+                return Err(HookError::NotAllowed {
+                    what: format!(
+                        "slipway.toml asks for the capabilities {beyond} in test.capabilities, and tests of this repository may have {most}"
+                    ),
+                    cure: format!(
+                        "Do without, or have an owner allow it: slipway bind REPO --registry NAME --test-limit capabilities={most},{beyond} (within [tests] of config.toml)"
+                    ),
+                });
+            }
+        }
         if let Some(most) = self.tests.timeout.filter(|most| most.0 < test.timeout_ms) {
             say("timeout", Millis(test.timeout_ms).to_string(), most.to_string());
             test.timeout_ms = most.0;

@@ -45,6 +45,12 @@ pub(crate) enum BuildVerb {
         /// Branch, tag or commit [default: the default branch]
         #[arg(value_name = "REF")]
         revision: Option<String>,
+        /// One image of a commit that has several ([[image]] of slipway.toml) [default: all]
+        #[arg(long, value_name = "NAME")]
+        image: Option<String>,
+        /// Do every step anew, whatever the engine remembers
+        #[arg(long)]
+        no_cache: bool,
     },
     /// Build the same commit again
     Retry {
@@ -88,8 +94,13 @@ pub(super) fn request(verb: BuildVerb) -> Option<Request> {
             let follow = if follow { "?follow=true" } else { "" };
             call("GET", format!("/repos/{repo}/builds/{number}/log{follow}"), Shows::Log)
         }
-        BuildVerb::Start { repo, revision } => {
-            let body = revision.map_or_else(|| json!({}), |revision| json!({"ref": revision}));
+        BuildVerb::Start { repo, revision, image, no_cache } => {
+            let mut body = json!({"no_cache": no_cache});
+            for (key, said) in [("ref", revision), ("image", image)] {
+                if let Some(said) = said {
+                    body[key] = json!(said);
+                }
+            }
             send("POST", format!("/repos/{repo}/builds"), body, Shows::Record)
         }
         BuildVerb::Retry { repo, number } => {

@@ -104,6 +104,7 @@ pub(crate) fn request(verb: Verb, files: &mut dyn Files) -> Result<Option<Reques
         Verb::Unbind(unbind) => super::bind::unbind(&unbind),
         Verb::Build(verb) => return Ok(builds::request(verb)),
         Verb::Deploy(verb) => deploy(verb),
+        Verb::Secret(verb) => super::secrets::request(verb, files)?,
         Verb::Webhook(verb) => super::webhooks::request(verb, files)?,
         Verb::Doctor { .. } => call("GET", "/doctor", Shows::Checks),
         Verb::Export => call("GET", "/export", Shows::Stream),

@@ -14,7 +14,7 @@ use slipway_forge::{Forge, bump};
 use slipway_hooks::{HookError, Job, RegistryTarget};
 use tokio_util::sync::CancellationToken;
 
-use super::{EngineBuilds, failed, failure, lost_or};
+use super::{EngineBuilds, failed, failure, lost_or, of};
 use crate::supervisor::blocking;
 
 /// Places named in the log of one target.
@@ -229,14 +229,4 @@ fn registry<'a>(record: &RepoRecord, job: &'a Job) -> Result<&'a RegistryTarget,
         let cure = format!("Bind it: slipway bind {} --registry NAME", record.name);
         failed(FailureClass::Policy, Problem::new(ProblemKind::Denied, what, cure))
     })
-}
-
-/// Whose fault a problem of the floor is.
-fn of(problem: Problem) -> Failure {
-    let class = match problem.kind {
-        ProblemKind::Invalid | ProblemKind::NotFound | ProblemKind::TooLarge => FailureClass::User,
-        ProblemKind::Denied => FailureClass::Policy,
-        _ => FailureClass::Infra,
-    };
-    failed(class, problem)
 }

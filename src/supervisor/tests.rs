@@ -169,7 +169,7 @@ impl World {
     }
 
     fn push_build(&self, branch: &str) -> Orders {
-        self.push(branch, Work::Build { broken: None })
+        self.push(branch, Work::Build { broken: None, part: None, needs: Vec::new() })
     }
 
     fn push_deploy(&self) -> Orders {

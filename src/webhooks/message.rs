@@ -250,6 +250,7 @@ fn build_facts(build: &Build, here: &str) -> Value {
     json!({
         "number": build.number,
         "state": build.run.state,
+        "part": build.part,
         "ref": build.ref_name,
         "commit": build.commit,
         "title": build.title,

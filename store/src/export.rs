@@ -63,6 +63,8 @@ fn kind(key: u8) -> Option<(&'static str, &'static [Field], Says)> {
         b'j' => ("pointer", &[Number("repo"), Text("name")], Says::Plain),
         b'h' => ("webhook", &[], Says::Plain),
         b'H' => ("webhook_secret", &[Number("repo"), Number("number")], Says::Secret),
+        b'Q' => ("secret", &[], Says::Plain),
+        b'R' => ("secret_value", &[Number("repo"), Text("name")], Says::Secret),
         b'o' => ("delivery", &[], Says::Plain),
         _ => return None,
     })

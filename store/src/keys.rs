@@ -42,6 +42,8 @@
 //! | `j` | repo, `IMAGE:TAG` or `[deploy.TARGET]` | `Pointer` |
 //! | `h` | repo, webhook number | `Webhook` |
 //! | `H` | repo, webhook number | its secret, encrypted |
+//! | `Q` | repo, secret's name | `RepoSecret` |
+//! | `R` | repo, secret's name | its value, encrypted |
 //! | `o` | repo, delivery number | `Delivery` |
 //! | `O` | repo, delivery number | mark: the delivery is not over |
 //! | `p` | event, repo, delivery number | mark |
@@ -178,6 +180,7 @@ impl fmt::Display for Key {
             b'j' => write!(f, "what {} of repository {} points at", text(8), number(0)),
             b'h' => write!(f, "webhook {} of repository {}", number(8), number(0)),
             b'H' => write!(f, "secret of webhook {} of repository {}", number(8), number(0)),
+            b'Q' | b'R' => write!(f, "secret {} of repository {}", text(8), number(0)),
             b'o' => write!(f, "delivery {} of repository {}", number(8), number(0)),
             b'#' => f.write_str("a counter"),
             b'~' => f.write_str("a piece of a record"),

@@ -15,6 +15,7 @@ mod parents;
 mod pointers;
 mod refusal;
 mod repositories;
+mod secrets;
 mod sessions;
 mod targets;
 mod tokens;

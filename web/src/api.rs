@@ -38,7 +38,7 @@
 //! | DELETE /repos/{repo}/bindings/cluster | | 204 |
 //! | GET /repos/{repo}/events | ?limit | `{events:[Event]}` newest first |
 //! | GET /repos/{repo}/builds | ?limit&before | `{builds:[Build + repo_name, url], next}` newest first |
-//! | POST /repos/{repo}/builds | `{ref?}`: a branch, tag or commit; the default branch without | 201 `Build + …` |
+//! | POST /repos/{repo}/builds | `{ref?, image?, no_cache?}`: a branch, tag or commit; the default branch without; of several images one or all | 201 `Build + …`, `also`: the others' numbers |
 //! | GET /repos/{repo}/builds/{number} | `latest` for the newest | `Build + repo_name, url` |
 //! | GET /repos/{repo}/builds/{number}/log | ?offset&follow=true | `text/plain`, the raw bytes; with follow until the build is over |
 //! | POST /repos/{repo}/builds/{number}/retry | | 201 `Build + …`, the new one |
@@ -52,6 +52,9 @@
 //! | GET /repos/{repo}/webhooks | admins of the repository | `{webhooks:[Webhook]}` |
 //! | POST /repos/{repo}/webhooks | `{url, kind?="gitea"\|"jenkins"\|"plain", events?=["push"], secret?}` | 201 `Webhook` |
 //! | DELETE /repos/{repo}/webhooks/{number} | | 204 |
+//! | GET /repos/{repo}/secrets | admins of the repository | `{secrets:[Secret]}`, never a value |
+//! | PUT /repos/{repo}/secrets/{name} | `{value, for?=["build","test"], on?:{branches?, tags?}}`; the default branch's builds without `on` | `Secret` |
+//! | DELETE /repos/{repo}/secrets/{name} | | 204 |
 //! | GET /repos/{repo}/deliveries | ?limit&before&webhook | `{deliveries:[Delivery], next}` newest first |
 //! | GET /repos/{repo}/deliveries/{number} | | `Delivery` |
 //! | POST /repos/{repo}/deliveries/{number}/redeliver | | 201 `Delivery`, the new one |
@@ -88,6 +91,7 @@ mod input;
 mod people;
 mod repos;
 mod runs;
+mod secrets;
 mod server;
 mod storage;
 mod targets;
@@ -153,7 +157,7 @@ fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
     [people::ENDPOINTS]
         .into_iter()
         .chain(repos)
-        .chain([targets::ENDPOINTS, webhooks::ENDPOINTS, server::ENDPOINTS])
+        .chain([targets::ENDPOINTS, secrets::ENDPOINTS, webhooks::ENDPOINTS, server::ENDPOINTS])
         .flatten()
 }
 

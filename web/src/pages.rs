@@ -27,6 +27,7 @@ mod raw;
 mod refs;
 mod revision;
 mod search;
+mod secrets;
 mod sessions;
 mod settings;
 mod webhooks;

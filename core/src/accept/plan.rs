@@ -10,10 +10,13 @@ use crate::event::{Cause, Owed, Work};
 use crate::git::{Oid, RefName, RefUpdate};
 use crate::limits::SPEC_BYTES_MAX;
 use crate::problem::{Problem, ProblemKind};
-use crate::spec::Spec;
+use crate::spec::{Part, Spec};
 
 /// Most changed paths that a `paths` filter looks at; a push that changes more counts as matching.
 const CHANGED_PATHS_MAX: usize = 20_000;
+
+/// Most work that one push starts.
+const BUILDS_OWED_MAX: usize = 10_000;
 
 /// What a push owes.
 pub(super) struct Plan {
@@ -35,7 +38,8 @@ pub(super) fn plan(
     default_branch: RefName,
     objects: &dyn Incoming,
 ) -> Result<Plan, Problem> {
-    let (mut owed, mut notices, mut whys) = (Vec::new(), Vec::new(), Whys::default());
+    let mut plan = Plan { owed: Vec::new(), notices: Vec::new(), whys: Vec::new(), default_branch };
+    let mut whys = Whys::default();
     for update in updates.iter().filter(|u| !u.is_delete()) {
         let wants_build = bindings.registry.is_some() && !matches!(push.cause, Cause::Bump { .. });
         let cluster = bindings.cluster.as_ref().filter(|b| b.branch == update.name);
@@ -56,32 +60,24 @@ pub(super) fn plan(
             continue;
         };
         if wants_build {
-            match build_due(push, update, &commit, &default_branch, objects)? {
-                Due::Build => owed.push(owe(update, &commit, Work::Build { broken: None })),
-                Due::Broken(problem) => {
-                    notices.push(problem.to_string());
-                    owed.push(owe(update, &commit, Work::Build { broken: Some(problem) }));
-                }
-                Due::Unknown(problem) => {
-                    notices.push(problem.to_string());
-                    let why = "which refs build cannot be known from its slipway.toml";
-                    whys.add("build", &update.name, why.into(), false);
-                }
-                Due::Not { why, asked } => whys.add("build", &update.name, why, asked),
+            let default_branch = plan.default_branch.clone();
+            for wanted in builds_due(push, update, &commit, &default_branch, objects)? {
+                wanted.note((update, &commit), &mut plan, &mut whys);
             }
         }
         if let Some(binding) = cluster {
             let (cluster, cause) = (binding.cluster.clone(), deploy_cause(&push.cause));
-            owed.push(owe(update, &commit, Work::Deploy { cluster, cause }));
+            plan.owed.push(owe(update, &commit, Work::Deploy { cluster, cause }));
         }
     }
-    if !owed.is_empty() {
+    if plan.owed.is_empty() {
+        plan.whys = whys.told(false);
+    } else {
         // Those that are told with work under way: what was asked for, or all where it is no build.
-        let builds = owed.iter().any(|o: &Owed| matches!(o.work, Work::Build { .. }));
-        notices.extend(whys.told(builds));
+        let builds = plan.owed.iter().any(|o: &Owed| matches!(o.work, Work::Build { .. }));
+        plan.notices.extend(whys.told(builds));
     }
-    let whys = if owed.is_empty() { whys.told(false) } else { Vec::new() };
-    Ok(Plan { owed, notices, whys, default_branch })
+    Ok(plan)
 }
 
 /// Why the deploy runs that a push owes.
@@ -112,22 +108,78 @@ enum Due {
     },
 }
 
-fn build_due(
+/// One image of a commit, and whether it is to be built.
+struct Wanted {
+    /// Its name and what it needs, where slipway.toml has several.
+    part: Option<(String, Vec<String>)>,
+    due: Due,
+}
+
+impl Wanted {
+    /// What holds for the commit as a whole.
+    fn whole(due: Due) -> Vec<Self> {
+        vec![Self { part: None, due }]
+    }
+
+    /// Notes what is owed, or why nothing is.
+    fn note(self, (update, commit): (&RefUpdate, &CommitFacts), plan: &mut Plan, whys: &mut Whys) {
+        let name = self.part.as_ref().map(|(name, _)| name.clone());
+        let broken = match self.due {
+            Due::Build => None,
+            Due::Broken(problem) => {
+                plan.notices.push(problem.to_string());
+                Some(problem)
+            }
+            Due::Unknown(problem) => {
+                plan.notices.push(problem.to_string());
+                let why = "which refs build cannot be known from its slipway.toml";
+                return whys.add("build", &update.name, why.into(), false);
+            }
+            Due::Not { why, asked } => {
+                let why = name.map_or(why.clone(), |name| format!("image {name}: {why}"));
+                return whys.add("build", &update.name, why, asked);
+            }
+        };
+        if plan.owed.len() >= BUILDS_OWED_MAX {
+            let why = format!("one push starts {BUILDS_OWED_MAX} builds at most");
+            return whys.add("build", &update.name, why, true);
+        }
+        let (part, needs) = self.part.map_or((None, Vec::new()), |(name, needs)| (Some(name), needs));
+        plan.owed.push(owe(update, commit, Work::Build { broken, part, needs }));
+    }
+}
+
+fn builds_due(
     push: &Proposal<'_>,
     update: &RefUpdate,
     commit: &CommitFacts,
     default_branch: &RefName,
     objects: &dyn Incoming,
-) -> Result<Due, Problem> {
+) -> Result<Vec<Wanted>, Problem> {
     if let Some(word) = skip_word(&push.options, &commit.message) {
-        return Ok(Due::Not { why: format!("skipped by {word}"), asked: true });
+        return Ok(Wanted::whole(Due::Not { why: format!("skipped by {word}"), asked: true }));
     }
     let spec = match spec_of(&commit.id, objects)? {
         Ok(spec) => spec,
-        Err(problem) if update.name == *default_branch => return Ok(Due::Broken(problem)),
-        Err(problem) => return Ok(Due::Unknown(problem)),
+        Err(problem) if update.name == *default_branch => return Ok(Wanted::whole(Due::Broken(problem))),
+        Err(problem) => return Ok(Wanted::whole(Due::Unknown(problem))),
     };
     let (written, spec) = (spec.is_some(), spec.unwrap_or_default());
+    let due = |spec: &Spec| build_due(update, commit, (spec, written), default_branch, objects);
+    if spec.parts().is_empty() {
+        return Ok(Wanted::whole(due(&spec)?));
+    }
+    let parts = spec.parts().iter();
+    parts.map(|p| Ok(Wanted { part: Some((p.name.clone(), p.needs.clone())), due: due(&p.spec)? })).collect()
+}
+
+fn build_due(
+    update: &RefUpdate,
+    commit: &CommitFacts,
+    (spec, written): (&Spec, bool),
+    default_branch: &RefName,
+    objects: &dyn Incoming,
+) -> Result<Due, Problem> {
     if !spec.build.on.matches_ref(&update.name, default_branch) {
         return Ok(Due::Not { why: spec.build.on.why_not(&update.name, default_branch), asked: false });
     }
@@ -162,16 +214,20 @@ fn spec_of(commit: &Oid, objects: &dyn Incoming) -> Result<Result<Option<Spec>, 
     }
 }
 
-/// Whether a commit can be built at all, whichever refs its slipway.toml names: somebody asks for it.
+/// What can be built of a commit, whichever refs its slipway.toml names: somebody asks for it. The parts, each with what it
+/// needs; none where there is one image.
 ///
 /// # Errors
-/// `Invalid` where its slipway.toml is wrong, or its Dockerfile is not there.
-pub fn buildable(commit: &Oid, objects: &dyn Incoming) -> Result<(), Problem> {
+/// `Invalid` where its slipway.toml is wrong, or a Dockerfile is not there.
+pub fn buildable(commit: &Oid, objects: &dyn Incoming) -> Result<Vec<Part>, Problem> {
     let spec = spec_at(commit, objects)?;
-    match dockerfile::find(commit, &spec.build, objects)? {
-        Some(_) => Ok(()),
-        None => Err(Absent::look(commit, &spec.build, objects)?.problem(commit)),
+    let one = spec.parts().is_empty().then_some(&spec.build);
+    for build in spec.parts().iter().map(|part| &part.spec.build).chain(one) {
+        if dockerfile::find(commit, build, objects)?.is_none() {
+            return Err(Absent::look(commit, build, objects)?.problem(commit));
+        }
     }
+    Ok(spec.parts().to_vec())
 }
 
 /// What a commit's slipway.toml says; without one, the defaults.

@@ -56,15 +56,16 @@ impl Build {
         }
     }
 
-    /// Of one lane one alone is under way: the builds of a ref, and the promotions, which need not wait for any build.
-    pub(super) fn lane_ref(&self) -> Option<RefName> {
-        self.promotes().is_none().then(|| self.ref_name.clone())
+    /// Of one lane one alone is under way: the builds of a ref's image, and the promotions, which need not wait for any build.
+    pub(super) fn lane_of_ref(&self) -> Option<(RefName, Option<String>)> {
+        self.promotes().is_none().then(|| (self.ref_name.clone(), self.part.clone()))
     }
 
     /// The same once more, queued: by `actor`, as `by` asked for.
     pub fn again(&self, actor: String, by: &str, now: UnixMillis) -> Self {
-        let Self { repo, number, event, ref_name, commit, title, .. } = self.clone();
+        let Self { repo, number, event, ref_name, commit, title, part, needs, .. } = self.clone();
         let queued = Self::queued(repo, number, event, ref_name, commit, title, actor, now);
+        let queued = Self { part, needs, ..queued };
         match &self.cause {
             BuildCause::Promote { of, to, .. } => {
                 let cause = BuildCause::Promote { of: *of, to: to.clone(), by: by.to_owned() };
@@ -91,6 +92,7 @@ impl Build {
         let (number, event, title) = (BuildNumber(0), EventId(0), of.title.clone());
         let queued = Self::queued(of.repo, number, event, of.ref_name.clone(), of.commit, title, actor, now);
         let (stage, test, bumps) = (Stage::Push, of.test, bumps(targets));
-        Some(Self { cause, stage, test, pushed: Some(pushed), bumps, ..queued })
+        let part = of.part.clone();
+        Some(Self { cause, stage, test, pushed: Some(pushed), bumps, part, ..queued })
     }
 }

@@ -277,6 +277,12 @@ limits! {
         /// How long one request to a registry may take.
         registry_timeout: Time = Fixed(30 * SECOND), (SECOND..=10 * MINUTE);
     }
+    "Secrets" {
+        /// Secrets of one repository.
+        secrets_per_repository_max: Count = Fixed(100), (1..=1_000);
+        /// Largest value of one.
+        secret_size_max: Size = Fixed(64 * KIB), (KIB..=500 * KIB);
+    }
     "Deploys" {
         /// Deploys at once.
         deploys_max: Count = Fixed(8), (1..=64);

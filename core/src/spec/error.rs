@@ -36,17 +36,24 @@ pub(super) fn at(text: &str, offset: usize, message: String) -> SpecError {
     }
 }
 
-/// Where a key stands, for rules that look at values together.
+/// Where a key stands, for rules that look at values together: its line, or that of a table below it.
 pub(super) fn find_key(text: &str, key: &str) -> usize {
+    let below = format!(".{key}");
+    let names = |line: &str| line.trim_start_matches('[').starts_with(key);
+    let is_below = |line: &str| line.starts_with('[') && line.contains(&below);
+    find_line(text, names).or_else(|| find_line(text, is_below)).unwrap_or_default()
+}
+
+fn find_line(text: &str, is: impl Fn(&str) -> bool) -> Option<usize> {
     let mut offset = 0;
     for line in text.split_inclusive('\n') {
-        let trimmed = line.trim_start().trim_start_matches('[');
-        if trimmed.starts_with(key) {
-            return offset + (line.len() - line.trim_start().len());
+        let trimmed = line.trim_start();
+        if is(trimmed) {
+            return Some(offset + (line.len() - trimmed.len()));
         }
         offset += line.len();
     }
-    0
+    None
 }
 
 /// Adds the nearest known key to serde's "unknown field `x`, expected one of `a`, `b`".

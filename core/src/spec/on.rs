@@ -84,6 +84,16 @@ impl OnSpec {
 }
 
 impl MoveOn {
+    /// Reads patterns as slipway.toml has them.
+    ///
+    /// # Errors
+    /// A sentence without a full stop about the first that is none.
+    pub fn new(branches: &[String], tags: &[String]) -> Result<Self, String> {
+        let read =
+            |all: &[String]| all.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>, _>>();
+        Ok(Self { branches: read(branches)?, tags: read(tags)? })
+    }
+
     /// True if builds of that ref move what this is about.
     pub fn matches(&self, name: &RefName) -> bool {
         match (name.as_branch(), name.as_tag()) {
@@ -106,6 +116,16 @@ impl MoveOn {
 }
 
 impl Pattern {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (negated, glob) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
+        let matcher = GlobBuilder::new(glob)
+            .literal_separator(true)
+            .build()
+            .map_err(|e| format!("{text:?} is not a pattern: {}", e.kind()))?
+            .compile_matcher();
+        Ok(Self { matcher, negated, text: glob.to_owned() })
+    }
+
     /// As it was written, cut to what fits into a sentence.
     fn said(&self) -> String {
         let text: String = self.text.chars().take(40).collect();
@@ -119,13 +139,6 @@ fn last_match(patterns: &[Pattern], text: &str) -> bool {
 
 impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let (negated, glob) = text.strip_prefix('!').map_or((false, text.as_str()), |rest| (true, rest));
-        let matcher = GlobBuilder::new(glob)
-            .literal_separator(true)
-            .build()
-            .map_err(|e| de::Error::custom(format!("{text:?} is not a pattern: {}", e.kind())))?
-            .compile_matcher();
-        Ok(Self { matcher, negated, text: glob.to_owned() })
+        Self::parse(&String::deserialize(from)?).map_err(de::Error::custom)
     }
 }

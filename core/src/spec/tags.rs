@@ -76,6 +76,19 @@ impl Placeholder {
         }
     }
 
+    /// What it stands for; `None` where the build has none.
+    pub(super) fn of(self, facts: &TagFacts<'_>) -> Option<String> {
+        Some(match self {
+            Self::Sha => facts.commit.to_owned(),
+            Self::Short => facts.commit.get(..10).unwrap_or(facts.commit).to_owned(),
+            Self::Number => facts.number.to_string(),
+            Self::Date => day(facts.created),
+            Self::Branch => facts.ref_name.as_branch()?.to_owned(),
+            Self::Tag => facts.ref_name.as_tag()?.to_owned(),
+            Self::Semver => semver(facts.ref_name.as_tag()?)?,
+        })
+    }
+
     /// The most bytes it takes, or, where it can be shortened, the fewest that it wants.
     fn bytes_wanted(self) -> usize {
         match self {
@@ -207,14 +220,10 @@ impl Part {
             Self::Text(text) => return Some((text.clone(), false)),
             Self::Value(value) => value,
         };
+        let text = value.of(facts)?;
         Some(match value {
-            Placeholder::Sha => (facts.commit.to_owned(), false),
-            Placeholder::Short => (facts.commit.get(..10).unwrap_or(facts.commit).to_owned(), false),
-            Placeholder::Number => (facts.number.to_string(), false),
-            Placeholder::Date => (day(facts.created), false),
-            Placeholder::Branch => clean(facts.ref_name.as_branch()?, most),
-            Placeholder::Tag => clean(facts.ref_name.as_tag()?, most),
-            Placeholder::Semver => clean(&semver(facts.ref_name.as_tag()?)?, most),
+            Placeholder::Branch | Placeholder::Tag | Placeholder::Semver => clean(&text, most),
+            _ => (text, false),
         })
     }
 }
@@ -244,7 +253,7 @@ fn literal(whole: &str, text: &str) -> Result<String, String> {
     }
 }
 
-fn placeholder(name: &str) -> Result<Placeholder, String> {
+pub(super) fn placeholder(name: &str) -> Result<Placeholder, String> {
     if let Some(known) = Placeholder::ALL.into_iter().find(|p| p.name() == name) {
         return Ok(known);
     }

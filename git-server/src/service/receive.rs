@@ -144,8 +144,8 @@ impl Conversation {
         }
         let (base, name) = (self.engine.base_url.trim_end_matches('/'), &self.opened.name);
         let mut lines: Vec<String> = verdict.notices.clone();
-        let builds = verdict.orders.builds.iter().map(|b| b.number);
-        lines.extend(builds.map(|n| format!("build {n} → {base}/{name}/builds/{n}")));
+        let builds = verdict.orders.builds.iter();
+        lines.extend(builds.map(|b| format!("{} → {base}/{name}/builds/{}", b.label(), b.number)));
         let deploys = verdict.orders.deploys.iter().map(|d| d.number);
         lines.extend(deploys.map(|n| format!("deploy {n} → {base}/{name}/deploys/{n}")));
         if builds_and_deploys(verdict) == 0 {

@@ -13,6 +13,7 @@ use bollard::models::{BuildInfo, BuildInfoAux};
 use bollard::query_parameters::BuildImageOptions;
 use bollard::{BollardRequest, Docker};
 use futures_util::StreamExt;
+use slipway_core::Secret;
 use slipway_core::ceilings::{Bytes, Cpus};
 use slipway_core::spec::{Network, Pull};
 use tokio::time::Instant;
@@ -42,6 +43,10 @@ pub(crate) struct ImageBuild {
     /// Stage; empty is the last.
     pub(crate) target: String,
     pub(crate) args: HashMap<String, String>,
+    /// What its steps may mount, by id.
+    pub(crate) secrets: HashMap<String, Secret>,
+    /// A host's name that is part of what its steps are known by; `None`: they are shared with everybody who writes the same.
+    pub(crate) salt: Option<String>,
     /// Whether every step is done anew, whatever the engine remembers.
     pub(crate) no_cache: bool,
     pub(crate) labels: Labels,
@@ -92,6 +97,7 @@ impl Engine {
             }
             done => done,
         };
+        let done = if builder.buildkit { done } else { done.map_err(without_secrets) };
         if builder.podman { goes_on(done, build, log).await } else { done }
     }
 
@@ -233,6 +239,7 @@ impl Engine {
             buildargs: Some(build.arguments(session.is_some())).filter(|args| !args.is_empty()),
             // BuildKit knows no other networks than none and its own.
             networkmode: (build.network < Network::Bridge).then(|| "none".to_owned()),
+            extrahosts: build.salt.as_ref().map(|name| format!("{name}:127.0.0.1")),
             labels: Some(build.labels.clone()),
             nocache: build.no_cache,
             pull: pull.then(|| "true".to_owned()),
@@ -356,6 +363,17 @@ impl<'a> Watching<'a> {
 
     fn known(&self) -> Known<'_> {
         Known { step: self.progress.failed_step(), target: self.target, dockerfile: self.dockerfile }
+    }
+}
+
+/// Other builders have no way to ask for a secret.
+fn without_secrets(e: HookError) -> HookError {
+    match e {
+        HookError::NoSecret { what, name, asked, .. } => {
+            let why = Some("it takes an engine that builds with BuildKit".to_owned());
+            HookError::NoSecret { what, name, asked, why }
+        }
+        other => other,
     }
 }
 

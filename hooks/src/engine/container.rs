@@ -9,9 +9,10 @@ use bollard::errors::Error as DockerError;
 use bollard::models::{ContainerCreateBody, ContainerCreateResponse, HostConfig};
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, KillContainerOptionsBuilder,
-    RemoveContainerOptionsBuilder,
+    RemoveContainerOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use futures_util::StreamExt;
+use slipway_core::Secret;
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, Labels, is_missing};
@@ -29,8 +30,16 @@ pub(crate) struct TestRun {
     /// The image's id: never a tag, which can move.
     pub(crate) image: String,
     pub(crate) argv: Vec<String>,
+    /// Its environment, beside the image's own.
+    pub(crate) variables: Vec<Variable>,
+    /// Files that it finds: absolute paths, and what is in them.
+    pub(crate) files: Vec<(String, Secret)>,
+    /// Linux capabilities that it has.
+    pub(crate) capabilities: Vec<String>,
     /// `none`, `bridge`, or the name of a network.
     pub(crate) network: String,
+    /// A further network that it is in.
+    pub(crate) also: Option<String>,
     pub(crate) memory_bytes: u64,
     pub(crate) cpus: f64,
     pub(crate) pids: u32,
@@ -43,6 +52,13 @@ pub(crate) struct TestRun {
     pub(crate) name: String,
     /// For people.
     pub(crate) labels: Labels,
+}
+
+/// A variable of an environment. Its value may be a secret, so it is treated as one.
+#[derive(Clone, Debug)]
+pub(crate) struct Variable {
+    pub(crate) name: String,
+    pub(crate) value: Secret,
 }
 
 impl TestRun {
@@ -98,7 +114,10 @@ impl Engine {
             Err(e) => return Err(self.start_failure(e, run)),
         };
         let mut guard = Guard { docker: Some(self.docker()?.clone()), id: id.clone() };
-        let outcome = self.watch(&id, run, log, stop).await;
+        let outcome = match self.equip(&id, run).await {
+            Ok(()) => self.watch(&id, run, log, stop).await,
+            Err(e) => Err(e),
+        };
         if let Err(e) = self.remove_container(&id).await {
             // The test has its verdict; what is left is found again by its name.
             tracing::warn!(container = %id, error = %e, "a test container is left over");
@@ -127,7 +146,7 @@ impl Engine {
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             tty: Some(false),
-            env: Some(vec!["CI=true".to_owned()]),
+            env: Some(run.variables.iter().map(|v| format!("{}={}", v.name, v.value.expose())).collect()),
             labels: Some(run.labels.clone()),
             host_config: Some(HostConfig {
                 memory: Some(memory),
@@ -137,12 +156,34 @@ impl Engine {
                 network_mode: Some(run.network.clone()),
                 storage_opt: run.disk_bytes.map(|b| HashMap::from([("size".to_owned(), b.to_string())])),
                 cap_drop: Some(vec!["ALL".to_owned()]),
+                cap_add: Some(run.capabilities.clone()).filter(|caps| !caps.is_empty()),
                 security_opt: Some(vec!["no-new-privileges".to_owned()]),
                 init: Some(run.init),
                 ..HostConfig::default()
             }),
             ..ContainerCreateBody::default()
         }
+    }
+
+    /// Gives a container that has not started its files and its further network.
+    async fn equip(&self, id: &str, run: &TestRun) -> Result<(), HookError> {
+        if let Some(network) = &run.also {
+            self.connect_network(id, network).await?;
+        }
+        self.put_files(id, &run.files).await
+    }
+
+    /// Puts the files into a container that has not started.
+    pub(crate) async fn put_files(&self, id: &str, files: &[(String, Secret)]) -> Result<(), HookError> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let tar =
+            packed(files).map_err(|e| HookError::Internal { what: "packing secrets", why: e.to_string() })?;
+        let options = UploadToContainerOptionsBuilder::default().path("/").build();
+        let docker = self.docker()?;
+        let sent = docker.upload_to_container(id, Some(options), bollard::body_full(tar.into()));
+        self.must("giving the test its secrets", sent).await
     }
 
     async fn watch(
@@ -248,6 +289,18 @@ impl Engine {
             Err(e) => Err(self.failure("removing a container", e)),
         }
     }
+}
+
+/// The files as a tar, readable by whomever the test runs as.
+fn packed(files: &[(String, Secret)]) -> std::io::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, secret) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o444);
+        header.set_size(secret.expose().len() as u64);
+        tar.append_data(&mut header, path.trim_start_matches('/'), secret.expose().as_bytes())?;
+    }
+    tar.into_inner()
 }
 
 /// True where the engine's storage driver has no bound for a container.

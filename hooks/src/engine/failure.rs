@@ -125,15 +125,19 @@ fn is_frontend(image: &str) -> bool {
 fn secret(text: &str) -> Option<HookError> {
     let ssh = between(text, "no SSH key \"", "\" forwarded from the client");
     if let Some(name) = ssh.or_else(|| between(text, "unset ssh forward key ", " ")) {
-        return Some(HookError::NoSecret { what: "SSH key", name: name.to_owned() });
+        return Some(no_secret("SSH key", name));
     }
     if let Some(name) = between(text, "secret required but no secret with id \"", "\" found") {
-        return Some(HookError::NoSecret { what: "secret", name: name.to_owned() });
+        return Some(no_secret("secret", name));
     }
     let (_, rest) = text.split_once("secret ")?;
     let (name, after) = rest.split_at(rest.find([':', ' '])?);
     let is_missing = after.trim_start_matches(':').starts_with(" not found") && is_word(name);
-    is_missing.then(|| HookError::NoSecret { what: "secret", name: name.to_owned() })
+    is_missing.then(|| no_secret("secret", name))
+}
+
+fn no_secret(what: &'static str, name: &str) -> HookError {
+    HookError::NoSecret { what, name: name.to_owned(), asked: "a step of the Dockerfile", why: None }
 }
 
 fn is_word(name: &str) -> bool {
@@ -196,7 +200,7 @@ fn copy_source(text: &str, known: Known<'_>) -> Option<HookError> {
 }
 
 /// True for words that tell of a registry which does not answer now, and may later.
-fn is_unreachable(lower: &str) -> bool {
+pub(crate) fn is_unreachable(lower: &str) -> bool {
     [
         "no such host",
         "connection refused",

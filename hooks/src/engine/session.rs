@@ -12,6 +12,8 @@ use std::sync::Arc;
 use bollard::health::health_check_response::ServingStatus;
 use bollard::health::health_server::{Health, HealthServer};
 use bollard::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
+use bollard::moby::buildkit::secrets::v1::secrets_server::{Secrets, SecretsServer};
+use bollard::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
 use bollard::moby::filesync::v1::auth_server::{Auth, AuthServer};
 use bollard::moby::filesync::v1::{
     CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse, GetTokenAuthorityRequest,
@@ -45,13 +47,19 @@ pub(crate) type Logins = HashMap<String, Login>;
 /// What the engine may ask a build for.
 pub(crate) struct Services {
     pub(crate) logins: Logins,
+    /// What steps may mount, by id.
+    pub(crate) secrets: HashMap<String, Secret>,
     pub(crate) folders: Arc<Offer>,
 }
 
 impl Services {
     /// The methods, as the session's headers name them.
-    const METHODS: [&str; 3] =
-        ["/moby.filesync.v1.Auth/Credentials", Folders::METHOD, "/grpc.health.v1.Health/Check"];
+    const METHODS: [&str; 4] = [
+        "/moby.filesync.v1.Auth/Credentials",
+        "/moby.buildkit.secrets.v1.Secrets/GetSecret",
+        Folders::METHOD,
+        "/grpc.health.v1.Health/Check",
+    ];
 
     fn router(self) -> Router {
         tonic::transport::Server::builder()
@@ -59,6 +67,7 @@ impl Services {
             .http2_max_header_list_size(SYNC_REQUEST_BYTES_MAX)
             .add_service(HealthServer::new(Alive))
             .add_service(AuthServer::new(Keys { logins: self.logins }))
+            .add_service(SecretsServer::new(Vault { secrets: self.secrets }))
             .add_service(Folders::service(self.folders))
     }
 }
@@ -198,5 +207,23 @@ impl Auth for Keys {
         _: Request<VerifyTokenAuthorityRequest>,
     ) -> Result<Response<VerifyTokenAuthorityResponse>, Status> {
         Err(Status::unimplemented("verify_token_authority"))
+    }
+}
+
+struct Vault {
+    secrets: HashMap<String, Secret>,
+}
+
+#[tonic::async_trait]
+impl Secrets for Vault {
+    async fn get_secret(
+        &self,
+        request: Request<GetSecretRequest>,
+    ) -> Result<Response<GetSecretResponse>, Status> {
+        // The engine makes of this code a mount that is left out, or a failure where the step requires it.
+        let id = &request.get_ref().id;
+        let secret =
+            self.secrets.get(id).ok_or_else(|| Status::not_found(format!("secret {id} not found")))?;
+        Ok(Response::new(GetSecretResponse { data: secret.expose().as_bytes().to_vec().into() }))
     }
 }

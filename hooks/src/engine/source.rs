@@ -46,7 +46,8 @@ impl Source {
         let (files, plan, place) = (build.files.clone(), build.plan.clone(), build.place.clone());
         let offer = Offer::new(files, plan, place, engine.limits.clone(), Some(log));
         let tally = offer.tally.clone();
-        let services = Services { logins: build.logins.clone(), folders: Arc::new(offer) };
+        let (logins, secrets) = (build.logins.clone(), build.secrets.clone());
+        let services = Services { logins, secrets, folders: Arc::new(offer) };
         // The engine refuses an id that it knows already.
         let id = format!("slipway{}", unlike_others());
         Ok(Self::Session { session: Session::open(engine, id, &build.context, services).await?, tally })

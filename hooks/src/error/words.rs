@@ -30,7 +30,9 @@ impl HookError {
             | Self::RegistryBroken { .. }
             | Self::Aws { .. }
             | Self::RegistrySettings { .. } => self.registry_sentences(),
-            Self::TestFailed { .. }
+            Self::ServiceImage { .. }
+            | Self::Service { .. }
+            | Self::TestFailed { .. }
             | Self::TestOutOfMemory { .. }
             | Self::TestKilled { .. }
             | Self::TestNotStarted { .. }
@@ -94,10 +96,7 @@ impl HookError {
                 }
                 .into(),
             ),
-            Self::NoSecret { what, name } => (
-                format!("A step of the Dockerfile wants the {what} {name:?}, and builds here have none to give."),
-                "Build without it, or fetch what needs it in the test.".into(),
-            ),
+            Self::NoSecret { what, name, asked, why } => no_secret(what, name, asked, why.as_deref()),
             Self::Step { command, code } => (
                 format!("The build step `{command}` ended with exit code {code}."),
                 "Its output is in the log; mend it and push again.".into(),
@@ -172,6 +171,20 @@ impl HookError {
 
     fn test_sentences(&self) -> (String, String) {
         match self {
+            Self::ServiceImage { name, image, message, passes } => (
+                format!("The image {image} of the service {name} cannot be pulled: {message}."),
+                if *passes {
+                    "Wait until its registry answers; it is tried again.".into()
+                } else {
+                    "Check its name; a private one takes a registry that the repository is bound to.".into()
+                },
+            ),
+            Self::Service { name, why } => (
+                format!("The service {name} of the test did not come up: {why}."),
+                format!(
+                    "Its last lines are in the log; [test.services.{name}] in slipway.toml says how it is run."
+                ),
+            ),
             Self::TestFailed { command, code } => (
                 format!("The test `{command}` failed with exit code {code}."),
                 "Its output is in the log. No image was pushed.".into(),
@@ -262,4 +275,25 @@ fn base(image: &str) -> String {
 fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+/// A secret that is asked for, and that the build has not.
+fn no_secret(what: &str, name: &str, asked: &str, why: Option<&str>) -> (String, String) {
+    let asks = format!("{}{} asks for the {what} {name:?}", asked[..1].to_uppercase(), &asked[1..]);
+    match why {
+        Some(why) => (
+            format!("{asks}, which this build is not given: {why}."),
+            format!(
+                "An admin of the repository can say otherwise: slipway secret set REPO {name} --for build,test --branch PATTERN."
+            ),
+        ),
+        None if what == "secret" => (
+            format!("{asks}, and the repository has none of that name."),
+            format!("An admin of the repository can set it: slipway secret set REPO {name} --file FILE."),
+        ),
+        None => (
+            format!("{asks}, and builds here have none to give."),
+            "Fetch what needs it before, or use an address with a token that is a secret.".into(),
+        ),
+    }
 }

@@ -7,15 +7,18 @@ use crate::dockerfile::ANYTHING;
 pub(crate) struct Names(Vec<Vec<char>>);
 
 impl Names {
-    /// `HOST[:PORT]/PATH` each.
+    /// `HOST[:PORT]/PATH` each; with a slash at its end all below it.
     pub(crate) fn new(images: &[String]) -> Self {
         let written = images.iter().flat_map(|image| {
             let (host, path) = image.split_once('/').unwrap_or(("docker.io", image));
             hosts(&host.to_ascii_lowercase()).into_iter().flat_map(move |host| {
                 let name = if host.is_empty() { path.to_owned() } else { format!("{host}/{path}") };
-                // By itself, with a tag, with a digest.
-                [String::new(), format!(":{ANYTHING}"), format!("@{ANYTHING}")]
-                    .map(|end| format!("{name}{end}").chars().collect())
+                let ends = match name.ends_with('/') {
+                    true => vec![ANYTHING.to_string()],
+                    // By itself, with a tag, with a digest.
+                    false => vec![String::new(), format!(":{ANYTHING}"), format!("@{ANYTHING}")],
+                };
+                ends.into_iter().map(move |end| format!("{name}{end}").chars().collect())
             })
         });
         Self(written.collect())

@@ -170,6 +170,6 @@ async fn a_secret_that_is_wanted_is_named() {
     let problem = Problem::from(e);
     assert_eq!(
         problem.what,
-        "A step of the Dockerfile wants the secret \"tok\", and builds here have none to give."
+        "A step of the Dockerfile asks for the secret \"tok\", and the repository has none of that name."
     );
 }

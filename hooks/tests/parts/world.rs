@@ -51,7 +51,17 @@ impl World {
         let build = build(commit);
         let log = logs.writer(REPO, build.number, &[Secret::new("top-secret-word")]).await.expect("log");
         let permit = Arc::default();
-        let job = Job { repo, build, snapshot, log, logins: Vec::new(), permit };
+        let job = Job {
+            repo,
+            build,
+            snapshot,
+            log,
+            logins: Vec::new(),
+            permit,
+            secrets: Arc::default(),
+            url: String::new(),
+            needed: Vec::new(),
+        };
         Self { hooks: hooks(marks(&server)), job, logs, server, _folder: folder }
     }
 

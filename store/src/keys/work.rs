@@ -1,6 +1,8 @@
 //! Where events lie, and what comes of them: builds, deploys, webhooks and their deliveries.
 
-use slipway_core::{BuildNumber, ClusterName, DeliveryNumber, DeployNumber, EventId, RepoId, WebhookNumber};
+use slipway_core::{
+    BuildNumber, ClusterName, DeliveryNumber, DeployNumber, EventId, RepoId, SecretName, WebhookNumber,
+};
 
 use super::Key;
 
@@ -66,6 +68,15 @@ pub(crate) fn webhook(repo: RepoId, number: WebhookNumber) -> Key {
 }
 pub(crate) fn webhook_secret(repo: RepoId, number: WebhookNumber) -> Key {
     Key::new(b'H').number(repo.0).number(number.0)
+}
+pub(crate) fn secrets(repo: RepoId) -> Key {
+    Key::new(b'Q').number(repo.0)
+}
+pub(crate) fn secret(repo: RepoId, name: &SecretName) -> Key {
+    secrets(repo).last(name.as_str())
+}
+pub(crate) fn secret_value(repo: RepoId, name: &SecretName) -> Key {
+    Key::new(b'R').number(repo.0).last(name.as_str())
 }
 pub(crate) fn deliveries(repo: RepoId) -> Key {
     Key::new(b'o').number(repo.0)

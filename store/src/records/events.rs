@@ -101,8 +101,9 @@ impl Tx<'_> {
         let mut orders = Orders::default();
         for owed in due(&event, moved) {
             match &owed.work {
-                Work::Build { broken } => {
+                Work::Build { broken, part, needs } => {
                     let build = build(&event, owed, broken.as_ref(), now);
+                    let build = Build { part: part.clone(), needs: needs.clone(), ..build };
                     orders.builds.push(self.insert(build)?);
                 }
                 Work::Deploy { cluster, cause } => {

@@ -141,7 +141,7 @@ pub(crate) fn update(branch: &str) -> RefUpdate {
 }
 
 pub(crate) fn owes_build(branch: &str) -> Owed {
-    owes(branch, Work::Build { broken: None })
+    owes(branch, Work::Build { broken: None, part: None, needs: Vec::new() })
 }
 
 pub(crate) fn owes_deploy(branch: &str) -> Owed {

@@ -19,7 +19,7 @@ use slipway_forge::{rows, runs};
 
 use super::Endpoint;
 use super::input::{Backwards, Body, Keys};
-use crate::refusal::Answer;
+use crate::refusal::{Answer, missing};
 use crate::visit::Visit;
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
@@ -158,11 +158,21 @@ pub(crate) async fn log_response(visit: &Visit, log: Log, offset: u64, follow: b
 #[serde(default, deny_unknown_fields)]
 struct NewBuild {
     r#ref: Option<String>,
+    image: Option<String>,
+    no_cache: bool,
 }
 
 async fn start(visit: Visit, Path(repo): Path<String>, Body(new): Body<NewBuild>) -> Answer<Response> {
-    let (record, build) = runs::start(visit.forge(), visit.caller(), &repo, new.r#ref.as_deref()).await?;
-    Ok((StatusCode::CREATED, Json(build_run(&visit, &record.name, build))).into_response())
+    let NewBuild { r#ref: revision, image, no_cache } = new;
+    let asked = runs::Asked { revision, image, no_cache };
+    let (record, builds) = runs::start(visit.forge(), visit.caller(), &repo, asked).await?;
+    let also: Vec<BuildNumber> = builds.iter().skip(1).map(|build| build.number).collect();
+    let first = builds.into_iter().next().ok_or_else(|| missing("The commit has no image."))?;
+    let mut answer = json!(build_run(&visit, &record.name, first));
+    if !also.is_empty() {
+        answer["also"] = json!(also);
+    }
+    Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 
 async fn retry(visit: Visit, Path((repo, number)): Path<(String, String)>) -> Answer<Response> {

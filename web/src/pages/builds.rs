@@ -39,6 +39,8 @@ struct Row {
     mark: Mark,
     title: String,
     ref_name: String,
+    /// Which of the commit's images; empty where there is the one.
+    part: String,
     commit: String,
     commit_link: Link,
     actor: String,
@@ -84,6 +86,7 @@ fn row(repo: &RepoName, build: Build, now: UnixMillis) -> Row {
         link: Link::build(repo, build.number),
         mark: Mark::of_build(&build),
         ref_name: build.ref_name.short().to_owned(),
+        part: build.part.unwrap_or_default(),
         commit: build.commit.short(),
         commit_link: Link::commit(repo, &build.commit),
         when: Moment::of_ms(build.run.created, now),
@@ -115,6 +118,7 @@ struct BuildPage {
 struct BuildStatePart {
     mark: Mark,
     number: BuildNumber,
+    part: String,
     title: String,
     took: String,
     stages: Vec<StageRow>,
@@ -154,6 +158,7 @@ pub(crate) fn state_html(repo: &RepoName, build: &Build, now: UnixMillis) -> Ans
     render(&BuildStatePart {
         mark: Mark::of_build(build),
         number: build.number,
+        part: build.part.clone().unwrap_or_default(),
         title: build.title.clone(),
         took: took(build.run.started, build.run.ended, now),
         stages: stages.map(|stage| stage_row(build, stage, now)).collect(),
@@ -289,9 +294,14 @@ pub(crate) async fn raw_log(visit: Visit, Path((repo, number)): Path<(String, St
 }
 
 pub(crate) async fn start(visit: Visit, Path(repo): Path<String>, fields: Fields) -> Answer<Response> {
-    let revision = fields.filled("ref");
-    let (record, build) = runs::start(visit.forge(), visit.caller(), &repo, revision.as_deref()).await?;
-    Ok(go_to(&Link::build(&record.name, build.number)))
+    let (revision, image, no_cache) =
+        (fields.filled("ref"), fields.filled("image"), fields.ticked("no-cache"));
+    let asked = runs::Asked { revision, image, no_cache };
+    let (record, builds) = runs::start(visit.forge(), visit.caller(), &repo, asked).await?;
+    Ok(go_to(&match builds.as_slice() {
+        [build] => Link::build(&record.name, build.number),
+        _ => Link::page(&record.name, "builds"),
+    }))
 }
 
 pub(crate) async fn act(

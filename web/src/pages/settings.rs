@@ -14,6 +14,7 @@ use slipway_forge::{Page, bindings, default_branch, grants, repositories, target
 
 use super::form::Fields;
 use super::frame::{Frame, go_to, html};
+use super::secrets::{self, SecretRow};
 use super::webhooks::{self, DeliveryRow, WebhookRow};
 use crate::limits::ADMIN_ROWS_MAX;
 use crate::link::Link;
@@ -44,6 +45,7 @@ struct SettingsPage {
     /// What an owner can bind to; empty for everybody else.
     registries: Vec<RegistryName>,
     clusters: Vec<ClusterName>,
+    secrets: Vec<SecretRow>,
     webhooks: Vec<WebhookRow>,
     deliveries: Vec<DeliveryRow>,
     owner: bool,
@@ -52,7 +54,7 @@ struct SettingsPage {
 pub(crate) async fn show(visit: Visit, Path(repo): Path<String>) -> Answer<Response> {
     let seen = visit.see(&repo).await?;
     let owner = visit.is_owner();
-    let (head, (grants, bindings, may_pull), registries, clusters, (webhooks, deliveries)) = visit
+    let (head, (grants, bindings, may_pull), registries, clusters, (secrets, webhooks, deliveries)) = visit
         .ask(move |forge, caller| {
             let (all, mut registries, mut clusters) = (Page::whole(), Vec::new(), Vec::new());
             let head = default_branch::show(forge, caller, &repo).ok().flatten();
@@ -61,7 +63,8 @@ pub(crate) async fn show(visit: Visit, Path(repo): Path<String>) -> Answer<Respo
                 registries = targets::registries(forge, caller, &all)?.rows;
                 clusters = targets::clusters(forge, caller, &all)?.rows;
             }
-            let told = webhooks::rows(forge, caller, &repo)?;
+            let (webhooks, deliveries) = webhooks::rows(forge, caller, &repo)?;
+            let told = (secrets::rows(forge, caller, &repo)?, webhooks, deliveries);
             let bound = bindings::show(forge, caller, &repo)?;
             let may_pull = match &bound.registry {
                 Some(binding) if owner => {
@@ -95,6 +98,7 @@ pub(crate) async fn show(visit: Visit, Path(repo): Path<String>) -> Answer<Respo
         record: seen.record,
         registry,
         cluster,
+        secrets,
         webhooks,
         deliveries,
         owner,
@@ -149,6 +153,7 @@ pub(crate) async fn change(visit: Visit, Path(repo): Path<String>, fields: Field
             return Err(invalid("The name typed is not this repository's.", "Type its name to remove it."));
         }
         "grant" | "revoke" => change_grant(&visit, repo, &fields).await?,
+        "set-secret" | "remove-secret" => secrets::change(&visit, repo, &fields).await?,
         "add-webhook" | "remove-webhook" | "redeliver" => webhooks::change(&visit, repo, &fields).await?,
         _ => change_binding(&visit, repo, &fields).await?,
     }

@@ -283,6 +283,8 @@ impl World {
             event: EventId(1),
             ref_name: RefName::branch("main").expect("a branch"),
             commit: self.tip("app"),
+            part: None,
+            needs: Vec::new(),
             title: format!("Change {EVIL}"),
             actor: "will".into(),
             stage: if done { Stage::Push } else { Stage::Test },

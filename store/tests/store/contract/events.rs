@@ -114,7 +114,8 @@ pub(crate) fn intended_events_are_found_oldest_first(store: &Store) {
 pub(crate) fn what_is_known_to_be_broken_is_recorded_as_failed(store: &Store) {
     let repo = make_repo(store, "app");
     let problem = Problem::new(ProblemKind::Invalid, "slipway.toml:1:1: bad.", "Mend it.");
-    let owed = vec![owes("main", Work::Build { broken: Some(problem.clone()) })];
+    let owed =
+        vec![owes("main", Work::Build { broken: Some(problem.clone()), part: None, needs: Vec::new() })];
     let id = store.intend(event(repo, &["main"], owed)).unwrap().id;
     let orders = store.accept(id, &[update("main")], at(7)).unwrap();
     let build = &orders.builds[0];

@@ -1,0 +1,124 @@
+//! Secrets of a repository: what its builds and tests are given beside its files. Nobody reads a value back.
+
+use std::collections::BTreeSet;
+
+use slipway_core::limits;
+use slipway_core::repo_secret::{RepoSecret, SecretRefs, SecretUse};
+use slipway_core::{Action, Problem, RefName, RepoId, Secret, SecretName};
+use slipway_store::{StoreError, View as Records};
+
+use crate::access::repo;
+use crate::caller::Caller;
+use crate::forge::Forge;
+use crate::refusal::invalid;
+
+/// A secret as described by whoever sets it.
+#[derive(Clone, Debug)]
+pub struct NewSecret {
+    /// Its value.
+    pub value: Secret,
+    /// What it is for; nothing said means builds and tests.
+    pub uses: BTreeSet<SecretUse>,
+    /// Which refs' builds are given it; nothing said means the default branch's.
+    pub on: SecretRefs,
+}
+
+/// Sets a secret, new or in place of the one of that name.
+///
+/// # Errors
+/// `Denied` unless the caller is an admin of the repository; `Invalid`; `Conflict` where there are too many.
+pub fn set(
+    forge: &Forge,
+    caller: &Caller,
+    name: &str,
+    secret: SecretName,
+    new: NewSecret,
+) -> Result<RepoSecret, Problem> {
+    let record = repo(forge, caller, name, Action::AdminRepo)?;
+    check_value(&new.value)?;
+    new.on.check()?;
+    let all = || SecretUse::ALL.into_iter().collect();
+    let secret = RepoSecret {
+        repo: record.id,
+        name: secret,
+        uses: if new.uses.is_empty() { all() } else { new.uses },
+        on: new.on,
+        by: caller.actor.label(),
+        changed: forge.now(),
+    };
+    forge.store.put_secret(&secret, &new.value)?;
+    Ok(secret)
+}
+
+/// A value that cannot be hidden in a log is none: one letter is in every line.
+fn check_value(value: &Secret) -> Result<(), Problem> {
+    let (bytes, most) = (value.expose().len(), limits::in_force().secret_size_max);
+    if bytes as u64 > most {
+        return Err(invalid(
+            format!("The value has {bytes} bytes, and a secret may have {most}."),
+            "Keep large files elsewhere; secret_size_max in config.toml is the bound.",
+        ));
+    }
+    if value.expose().trim().is_empty() {
+        return Err(invalid("The value is empty.", "Give it with --file FILE, or on standard input."));
+    }
+    if value.expose().contains('\0') {
+        return Err(invalid("The value has a zero byte in it.", "Give binary files in base64."));
+    }
+    Ok(())
+}
+
+/// All secrets of a repository, by name. Never their values.
+///
+/// # Errors
+/// `Denied` unless the caller is an admin of the repository.
+pub fn list(forge: &Forge, caller: &Caller, name: &str) -> Result<Vec<RepoSecret>, Problem> {
+    let record = repo(forge, caller, name, Action::AdminRepo)?;
+    forge.store.secrets(record.id)
+}
+
+/// Removes a secret.
+///
+/// # Errors
+/// `Denied` unless the caller is an admin of the repository; `NotFound`.
+pub fn remove(forge: &Forge, caller: &Caller, name: &str, secret: &SecretName) -> Result<(), Problem> {
+    let record = repo(forge, caller, name, Action::AdminRepo)?;
+    forge.store.remove_secret(record.id, secret)
+}
+
+/// What a build is given, and why not the rest.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Secrets that it is given for something, with their values.
+    pub secrets: Vec<(RepoSecret, Secret)>,
+    /// Those that it is not given for a purpose, with the reason.
+    pub withheld: Vec<(SecretName, SecretUse, String)>,
+}
+
+/// The secrets of builds of `ref_name`. No value is read that is not given.
+///
+/// # Errors
+/// Of the records.
+pub fn given(
+    records: &Records<'_>,
+    repo: RepoId,
+    ref_name: &RefName,
+    default_branch: &RefName,
+) -> Result<Given, StoreError> {
+    let mut given = Given::default();
+    for mut secret in records.secrets(repo)? {
+        for purpose in SecretUse::ALL {
+            if let Some(why) = secret.why_not(purpose, ref_name, default_branch) {
+                secret.uses.remove(&purpose);
+                given.withheld.push((secret.name.clone(), purpose, why));
+            }
+        }
+        if secret.uses.is_empty() {
+            continue;
+        }
+        if let Some(value) = records.secret_value(repo, &secret.name)? {
+            given.secrets.push((secret, value));
+        }
+    }
+    Ok(given)
+}

@@ -1,0 +1,60 @@
+//! What a build is given beside its files: secrets of its repository, and words about those that it is not given.
+
+use std::collections::{BTreeSet, HashMap};
+
+use slipway_core::repo_secret::SecretUse;
+use slipway_core::{Secret, SecretName};
+
+use crate::error::HookError;
+
+/// Secrets of one build.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets {
+    /// Those that it is given, and for what.
+    pub given: Vec<GivenSecret>,
+    /// Those that it is not given for a purpose, and why: a clause with "it".
+    pub withheld: Vec<(SecretName, SecretUse, String)>,
+}
+
+/// A secret that a build is given.
+#[derive(Clone, Debug)]
+pub struct GivenSecret {
+    /// What it is called.
+    pub name: SecretName,
+    /// What it is for.
+    pub uses: BTreeSet<SecretUse>,
+    /// Its value.
+    pub value: Secret,
+}
+
+impl Secrets {
+    /// All values, to be hidden in the log.
+    pub fn values(&self) -> impl Iterator<Item = &Secret> {
+        self.given.iter().map(|one| &one.value)
+    }
+
+    /// What steps of a Dockerfile may mount; where its stage is the test, what is for tests too.
+    pub(crate) fn mounted(&self, is_test: bool) -> HashMap<String, Secret> {
+        let is_for = |one: &&GivenSecret| {
+            one.uses.contains(&SecretUse::Build) || (is_test && one.uses.contains(&SecretUse::Test))
+        };
+        self.given.iter().filter(is_for).map(|one| (one.name.to_string(), one.value.clone())).collect()
+    }
+
+    /// The value of a secret that a test names.
+    pub(crate) fn of_test(&self, name: &SecretName) -> Result<Secret, HookError> {
+        let found = self.given.iter().find(|one| one.name == *name && one.uses.contains(&SecretUse::Test));
+        found.map(|one| one.value.clone()).ok_or_else(|| HookError::NoSecret {
+            what: "secret",
+            name: name.to_string(),
+            asked: "test.secrets of slipway.toml",
+            why: self.why_not(name.as_str(), SecretUse::Test),
+        })
+    }
+
+    /// Why a build has it not, where there is one of that name.
+    pub(crate) fn why_not(&self, name: &str, purpose: SecretUse) -> Option<String> {
+        let found = self.withheld.iter().find(|(known, of, _)| known.as_str() == name && *of == purpose);
+        found.map(|(_, _, why)| why.clone())
+    }
+}
