@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use slipway_core::accept::RefStore as _;
-use slipway_core::build::{Build, Effect, Input};
+use slipway_core::build::{Build, Effect, Input, Reused};
 use slipway_core::run::{Failure, FailureClass, Machine, Next};
 use slipway_core::target::RepoRecord;
 use slipway_core::{Problem, ProblemKind};
 use slipway_forge::{Forge, images};
-use slipway_hooks::{GivenSecret, HookError, Job, RegistryTarget, Secrets};
+use slipway_hooks::{GivenSecret, HookError, Job, Prepared, RegistryTarget, Secrets};
 use slipway_jobs::{Hands, Progress, Rank};
 use tokio_util::sync::CancellationToken;
 
@@ -109,24 +109,50 @@ impl EngineBuilds {
         }
         let hooks = &self.rooms.hooks;
         let outcome = match effect {
-            Effect::Prepare => {
-                let prepared = hooks.prepare(&job).await.map_err(failure)?;
-                self.check_targets(&record, &job, &prepared.targets).await?;
-                Input::Prepared { targets: prepared.targets }
-            }
+            Effect::Prepare => self.prepare(&record, &job).await?,
             Effect::BuildImage => {
-                Input::Built { image: hooks.build_image(&job, stop).await.map_err(failure)? }
+                let built = hooks.build_image(&job, stop).await.map_err(failure)?;
+                Input::Built { image: built.id, bases: built.bases }
             }
             Effect::TestImage { image } => match hooks.test_image(&job, image, stop).await {
                 Ok(verdict) => Input::Tested { verdict },
                 Err(error) => lost_or(error),
             },
             Effect::PushImage { image } => self.push(&record, &job, image, stop).await?,
+            Effect::Retag => self.retag(&record, &job, stop).await?,
             Effect::MoveTags => self.move_tags(&record, &job, stop).await?,
             Effect::BumpManifest { target } => self.bump(record, &job, target).await?,
         };
         job.log.flush().await;
         Ok(outcome)
+    }
+
+    /// Reads what the commit says; where an earlier build has made the same, that one's image will do.
+    async fn prepare(&self, record: &RepoRecord, job: &Job) -> Result<Input, Failure> {
+        let Prepared { targets, content, .. } = self.rooms.hooks.prepare(job).await.map_err(failure)?;
+        self.check_targets(record, job, &targets).await?;
+        let reused = match &content {
+            Some(key) if job.build.may_reuse() => self.earlier(job, key).await?,
+            _ => None,
+        };
+        if let Some(reused) = &reused {
+            job.log.line(&format!("build {} has made an image of the same, which is taken", reused.of)).await;
+        }
+        Ok(Input::Prepared { targets, content, reused })
+    }
+
+    /// An earlier build that has made the same of base images which are the same still.
+    async fn earlier(&self, job: &Job, key: &str) -> Result<Option<Reused>, Failure> {
+        let Some(target) = job.logins.first() else { return Ok(None) };
+        let (forge, build) = (self.forge.clone(), job.build.clone());
+        let (image, key) = (target.registry.image(&target.image), key.to_owned());
+        let found = blocking(move || slipway_forge::reuse::candidates(&forge, &build, &image, &key));
+        for candidate in found.await.map_err(of)? {
+            if self.rooms.hooks.has_same_bases(job, &candidate.bases).await.map_err(failure)? {
+                return Ok(Some(candidate));
+            }
+        }
+        Ok(None)
     }
 
     /// Says in the build's log that it will be tried again, and why: the machine decides it, and is asked.
@@ -190,6 +216,7 @@ fn secrets(rooms: &Rooms, build: &Build) -> Result<Secrets, Problem> {
         name: secret.name,
         uses: secret.uses,
         value,
+        changed: secret.changed.0,
     });
     Ok(Secrets { given: secrets.collect(), withheld: given.withheld })
 }

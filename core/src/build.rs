@@ -4,6 +4,8 @@
 //! [`Signal::Restarted`]: the stage under way is done again, and every stage is written to be harmless when done twice. A test that has not passed can never be followed by a push, because
 //! [`Effect::PushImage`] is only made from [`Input::Tested`].
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::git::{Oid, RefName};
@@ -16,38 +18,13 @@ use crate::run::{
 
 mod bump;
 mod cause;
+mod content;
+mod stage;
 pub use self::bump::Bump;
 use self::bump::bumps;
 pub use self::cause::BuildCause;
-
-/// The stages, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// Read the commit's instructions.
-    Clone,
-    /// Build the image.
-    Build,
-    /// Test the image.
-    Test,
-    /// Push the image.
-    Push,
-    /// Write the digest into the manifest repositories.
-    Bump,
-}
-
-impl Stage {
-    /// The stage as people know it.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Clone => "clone repository",
-            Self::Build => "build image",
-            Self::Test => "test image",
-            Self::Push => "push image",
-            Self::Bump => "update manifest",
-        }
-    }
-}
+pub use self::content::{Content, Reused};
+pub use self::stage::{Stage, StageTime};
 
 /// Where a build stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -89,19 +66,6 @@ impl State for BuildState {
             Self::Succeeded | Self::Failed | Self::Cancelled | Self::Superseded => Standing::Over,
         }
     }
-}
-
-/// When a stage ran.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StageTime {
-    /// Which.
-    pub stage: Stage,
-    /// From when.
-    pub started: UnixMillis,
-    /// Until when.
-    pub ended: Option<UnixMillis>,
-    /// Whether it had nothing to do (no test declared).
-    pub skipped: bool,
 }
 
 /// What came of the tests.
@@ -158,6 +122,15 @@ pub struct Build {
     /// Built without the engine's cache.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_cache: bool,
+    /// What its image is made of, where that can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
+    /// The build that had made the same: its image is taken, and nothing is built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuses: Option<BuildNumber>,
+    /// Nothing is taken from an earlier build.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub afresh: bool,
     /// The stage under way, or the last one.
     pub stage: Stage,
     /// When the stages ran; a stage that ran again has its last time.
@@ -187,11 +160,17 @@ pub enum Input {
     Prepared {
         /// Target name and manifest repository.
         targets: Vec<(String, String)>,
+        /// The key of what goes into the image, where it can be told.
+        content: Option<String>,
+        /// An earlier build that has made the same.
+        reused: Option<Reused>,
     },
     /// The image is built.
     Built {
         /// The engine's image id.
         image: String,
+        /// The base images that went into it, and which each was, where the builder tells.
+        bases: Option<BTreeMap<String, String>>,
     },
     /// The test stage is over and nothing stands against a push.
     Tested {
@@ -245,6 +224,8 @@ pub enum Effect {
         /// The engine's image id.
         image: String,
     },
+    /// Give the image of the earlier build that made the same, which its registry has, this one's tags.
+    Retag,
     /// Give the image of another build, which its registry has, the tags that somebody named.
     MoveTags,
     /// Write the digest into one manifest repository.
@@ -337,14 +318,22 @@ impl Build {
     /// The stage under way is done: on to the next.
     fn advance(&mut self, done: Input, now: UnixMillis) -> Next<Effect> {
         match (done, self.stage) {
-            (Input::Prepared { targets }, Stage::Clone) => {
+            (Input::Prepared { targets, content, reused }, Stage::Clone) => {
                 if self.bumps.is_empty() {
                     self.bumps = bumps(targets);
                 }
-                self.enter(Stage::Build, now)
+                self.content = content.map(|key| Content { key, bases: None });
+                let is_tested = |r: &Reused| matches!(r.test, TestVerdict::Passed | TestVerdict::None);
+                match reused.filter(|r| self.may_reuse() && is_tested(r)) {
+                    Some(reused) => self.reuse(reused, now),
+                    None => self.enter(Stage::Build, now),
+                }
             }
-            (Input::Built { image }, Stage::Build) => {
+            (Input::Built { image, bases }, Stage::Build) => {
                 self.image = Some(image);
+                if let Some(content) = &mut self.content {
+                    content.bases = bases;
+                }
                 self.enter(Stage::Test, now)
             }
             (Input::Tested { verdict }, Stage::Test)
@@ -393,6 +382,7 @@ impl Build {
             Stage::Build => Next::Do(Effect::BuildImage),
             Stage::Test => Next::Do(Effect::TestImage { image: image() }),
             Stage::Push if self.promotes().is_some() => Next::Do(Effect::MoveTags),
+            Stage::Push if self.reuses.is_some() => Next::Do(Effect::Retag),
             Stage::Push => Next::Do(Effect::PushImage { image: image() }),
             Stage::Bump => match self.bumps.iter().find(|b| b.is_due()) {
                 Some(bump) => Next::Do(Effect::BumpManifest { target: bump.target.clone() }),
@@ -402,6 +392,9 @@ impl Build {
     }
 
     fn image_gone(&mut self, failure: Failure, now: UnixMillis) -> Next<Effect> {
+        if self.reuses.is_some() && self.stage == Stage::Push {
+            return self.build_afresh(now);
+        }
         if self.run.retries >= INFRA_RETRIES_MAX || self.pushed.is_some() || self.promotes().is_some() {
             return self.failed(failure, now);
         }
@@ -501,6 +494,9 @@ impl Build {
             actor,
             cause: BuildCause::Push,
             no_cache: false,
+            content: None,
+            reuses: None,
+            afresh: false,
             stage: Stage::Clone,
             stages: Vec::new(),
             image: None,

@@ -70,6 +70,8 @@ pub struct BuildSpec {
     pub args: BTreeMap<String, Text>,
     /// Whether registries are asked for base images that the engine has; absent is yes, where they answer.
     pub pull: Option<Pull>,
+    /// Whether the image of an earlier build is taken that was made of the same.
+    pub reuse: bool,
     /// Time for the image build.
     #[serde(rename = "timeout", deserialize_with = "duration_ms")]
     pub timeout_ms: u64,
@@ -171,6 +173,7 @@ impl Default for BuildSpec {
             target: String::new(),
             args: BTreeMap::new(),
             pull: None,
+            reuse: true,
             timeout_ms: 20 * 60_000,
             on: OnSpec::default(),
         }

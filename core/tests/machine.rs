@@ -2,7 +2,9 @@
 //! a supervisor that records the state before it carries out an effect, as the real one does.
 
 use proptest::prelude::*;
-use slipway_core::build::{Build, BuildCause, BuildState, Effect, Input, PushedImage, TestVerdict};
+use slipway_core::build::{
+    Build, BuildCause, BuildState, Effect, Input, PushedImage, Reused, Stage, TestVerdict,
+};
 use slipway_core::deploy::{Deploy, DeployCause, DeployState};
 use slipway_core::moving::{Move, Name};
 use slipway_core::run::{Failure, FailureClass, Machine, Next, Signal};
@@ -57,9 +59,10 @@ impl World {
     fn carry_out(&mut self, effect: &Effect) -> Input {
         match effect {
             Effect::Prepare => {
-                Input::Prepared { targets: vec![("prod".into(), "M".into()), ("eu".into(), "M".into())] }
+                let targets = vec![("prod".into(), "M".into()), ("eu".into(), "M".into())];
+                Input::Prepared { targets, content: Some("key".into()), reused: None }
             }
-            Effect::BuildImage => Input::Built { image: "sha256:1".into() },
+            Effect::BuildImage => Input::Built { image: "sha256:1".into(), bases: Some(Default::default()) },
             Effect::TestImage { .. } => {
                 self.tests_passed = true;
                 Input::Tested { verdict: TestVerdict::Passed }
@@ -80,7 +83,7 @@ impl World {
                 let moved = Move { name: Name::Deploy(target.clone()), left: None };
                 Input::Bumped { target: target.clone(), commit: None, event: None, moved }
             }
-            Effect::MoveTags => unreachable!("nothing is promoted"),
+            Effect::Retag | Effect::MoveTags => unreachable!("nothing is promoted"),
         }
     }
 }
@@ -214,13 +217,50 @@ fn a_newer_commit_supersedes_a_build_until_its_image_is_on_its_way_out() {
     waiting.step(failure(FailureClass::Infra), UnixMillis(2));
     assert_eq!(waiting.step(Signal::Supersede.into(), UnixMillis(3)), Next::Over);
 
-    running.step(Input::Prepared { targets: Vec::new() }, UnixMillis(2));
-    running.step(Input::Built { image: "i".into() }, UnixMillis(3));
+    running.step(Input::Prepared { targets: Vec::new(), content: None, reused: None }, UnixMillis(2));
+    running.step(Input::Built { image: "i".into(), bases: None }, UnixMillis(3));
     running.step(Input::Tested { verdict: TestVerdict::None }, UnixMillis(4));
     assert_eq!(running.step(Signal::Supersede.into(), UnixMillis(5)), Next::Nothing);
     running.step(failure(FailureClass::Infra), UnixMillis(5));
     assert_eq!(running.step(Signal::Supersede.into(), UnixMillis(6)), Next::Nothing);
     assert_eq!(running.run.state, BuildState::Waiting);
+}
+
+fn reused(test: TestVerdict) -> Input {
+    let digest = Digest::parse(&format!("sha256:{}", "a".repeat(64))).expect("valid");
+    let image = PushedImage { name: "r/app".into(), tags: vec!["old".into()], digest };
+    let reused = Reused { of: BuildNumber(7), image, test, bases: Default::default() };
+    Input::Prepared { targets: Vec::new(), content: Some("key".into()), reused: Some(reused) }
+}
+
+fn prepared(first: Build, with: Input) -> (Build, Next<Effect>) {
+    let mut build = first;
+    build.step(Signal::Start.into(), UnixMillis(1));
+    let next = build.step(with, UnixMillis(2));
+    (build, next)
+}
+
+#[test]
+fn an_image_of_the_same_content_is_taken_if_it_passed_its_test_and_the_registry_has_it() {
+    let (mut taken, next) = prepared(build(), reused(TestVerdict::Passed));
+    assert_eq!(
+        (next, taken.reuses, taken.stage),
+        (Next::Do(Effect::Retag), Some(BuildNumber(7)), Stage::Push)
+    );
+    assert!(taken.stages.iter().filter(|s| s.skipped).map(|s| s.stage).eq([Stage::Build, Stage::Test]));
+    assert!(taken.pushed.as_ref().is_some_and(|p| p.tags.is_empty()), "its tags are not pushed yet");
+    // A crash goes on with it; a registry that lost it has it built, and then nothing is taken.
+    assert_eq!(taken.step(Signal::Restarted.into(), UnixMillis(3)), Next::Do(Effect::Retag));
+    let Input::Failed(gone) = failure(FailureClass::User) else { unreachable!("as made") };
+    assert_eq!(taken.step(Input::ImageGone(gone), UnixMillis(4)), Next::Do(Effect::Prepare));
+    assert!(taken.pushed.is_none() && taken.test == TestVerdict::Pending);
+    assert_eq!(taken.step(reused(TestVerdict::Passed), UnixMillis(5)), Next::Do(Effect::BuildImage));
+    // What did not pass, and who wants everything anew, is built.
+    for verdict in [TestVerdict::Failed, TestVerdict::Pending] {
+        assert_eq!(prepared(build(), reused(verdict)).1, Next::Do(Effect::BuildImage), "{verdict:?}");
+    }
+    let anew = Build { no_cache: true, ..build() };
+    assert_eq!(prepared(anew, reused(TestVerdict::Passed)).1, Next::Do(Effect::BuildImage));
 }
 
 #[test]
@@ -265,7 +305,10 @@ fn a_late_answer_of_a_stopped_stage_changes_nothing() {
     build.step(Signal::Start.into(), UnixMillis(1));
     assert_eq!(build.step(Signal::Cancel.into(), UnixMillis(2)), Next::Over);
     let before = build.clone();
-    assert_eq!(build.step(Input::Prepared { targets: Vec::new() }, UnixMillis(3)), Next::Nothing);
+    assert_eq!(
+        build.step(Input::Prepared { targets: Vec::new(), content: None, reused: None }, UnixMillis(3)),
+        Next::Nothing
+    );
     assert_eq!(build, before);
 }
 

@@ -43,6 +43,7 @@ mod promote;
 mod refusal;
 pub mod repositories;
 mod retry;
+pub mod reuse;
 mod rollback;
 pub mod runs;
 pub mod secrets;

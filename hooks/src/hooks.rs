@@ -3,7 +3,7 @@
 //! Every stage may be called again for the same build (after a crash, or after a failure of a part) and does no harm
 //! then. Every stage reads slipway.toml from the commit anew, so nothing has to be carried over a restart.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use crate::secrets::Secrets;
 use crate::variables;
 
 mod clean;
+mod content;
 mod lent;
 mod push;
 mod services;
@@ -64,6 +65,17 @@ pub struct Prepared {
     pub spec: Spec,
     /// The `[deploy.*]` targets: name and manifest repository, by name.
     pub targets: Vec<(String, String)>,
+    /// The key of what goes into the image, where it can be told.
+    pub content: Option<String>,
+}
+
+/// An image as the engine has built it.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The engine's id.
+    pub id: String,
+    /// Its base images, and which each was, where the builder tells.
+    pub bases: Option<BTreeMap<String, String>>,
 }
 
 impl Job {
@@ -146,14 +158,15 @@ impl Hooks {
         if let Test::None = spec.test.test() {
             job.log.line("note: slipway.toml declares no test").await;
         }
-        Ok(Prepared { spec, targets })
+        let content = self.content_key(job, &spec).await?;
+        Ok(Prepared { spec, targets, content })
     }
 
-    /// Builds the image; gives its id in the engine.
+    /// Builds the image.
     ///
     /// # Errors
     /// Whatever keeps the image from being built, told apart by [`HookError::class`]; [`HookError::Stopped`] after `stop`.
-    pub async fn build_image(&self, job: &Job, stop: &CancellationToken) -> Result<String, HookError> {
+    pub async fn build_image(&self, job: &Job, stop: &CancellationToken) -> Result<Built, HookError> {
         job.log.stage(Stage::Build).await;
         let spec = self.spec(job).await?;
         let target = spec.build.target.clone();
@@ -166,9 +179,13 @@ impl Hooks {
         // Where an earlier attempt got this far, its image goes with its name; without it nobody could tell whose it was.
         self.untag(&build.tag).await?;
         let built = self.engine.build(&build, &job.log, stop).await;
-        let id = built.map_err(|e| testing::told_why(job, e))?;
+        let (id, told) = built.map_err(|e| testing::told_why(job, e))?;
         job.log.line(&format!("built image {id}")).await;
-        Ok(id)
+        let bases = match told {
+            Some(told) => self.bases(told).await?,
+            None => None,
+        };
+        Ok(Built { id, bases })
     }
 
     /// Asks the engine who it is, for `slipway doctor`.
@@ -270,6 +287,10 @@ fn no_part(part: Option<&str>) -> HookError {
     HookError::NotAllowed { what, cure: "Start it anew: slipway build start.".into() }
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn labels<const N: usize>(all: [(&str, String); N]) -> Labels {
     all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -282,7 +303,7 @@ fn is_file(files: &dyn Files, path: &str) -> Result<bool, HookError> {
 /// Where the index of the context is kept: one for each folder that the repository builds in.
 fn index_place(job: &Job, plan: &ContextPlan) -> Place {
     let folder = Sha256::digest(&plan.folder);
-    let name: String = folder.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let name = hex(&folder[..8]);
     let kept = job.log.folder.join(format!("context-{name}"));
     let new = job.log.folder.join(format!("context-{name}.{}", job.build.number));
     Place { kept, new }

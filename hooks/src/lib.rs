@@ -21,7 +21,7 @@ mod variables;
 
 pub use self::engine::{Engine, EngineVersion};
 pub use self::error::HookError;
-pub use self::hooks::{Hooks, Job, Prepared, Swept};
+pub use self::hooks::{Built, Hooks, Job, Prepared, Swept};
 pub use self::log::{BuildLog, BuildLogs, LogFollower, LogLength};
 pub use self::mark::Marks;
 pub use self::permit::Permit;

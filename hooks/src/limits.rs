@@ -50,6 +50,9 @@ pub(crate) const MASK_BYTES_MIN: usize = 4;
 /// Most steps of one image build that are told apart in the log.
 pub(crate) const BUILD_STEPS_MAX: usize = 10_000;
 
+/// Most base images of one build that are remembered.
+pub(crate) const BASES_MAX: usize = 200;
+
 /// Time for a short call to the engine (inspect, create, remove, tag).
 pub(crate) const ENGINE_CALL: Duration = Duration::from_secs(60);
 /// Time to find out whether the engine is there.

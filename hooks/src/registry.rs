@@ -146,6 +146,32 @@ impl Registries {
         }
     }
 
+    /// The digest that a public image, or one in a registry of these targets, has now (`HOST/PATH:TAG` as builders write it). `None` where the
+    /// registry has none of that name.
+    pub(crate) async fn digest(
+        &self,
+        image: &str,
+        targets: &[RegistryTarget],
+    ) -> Result<Option<String>, HookError> {
+        let (name, tag) = split_tag(image);
+        if tag.starts_with("sha256:") {
+            return Ok(Some(tag.to_owned()));
+        }
+        let (host, path) = name.split_once('/').unwrap_or(("docker.io", name));
+        let target = targets.iter().find(|target| target.registry.host == host);
+        let login = match target {
+            Some(target) => self.login(target).await?,
+            None => None,
+        };
+        let repository = Repository {
+            host: if host == "docker.io" { "registry-1.docker.io".to_owned() } else { host.to_owned() },
+            path: path.to_owned(),
+            login,
+            plain_allowed: target.is_some_and(|target| target.registry.insecure) || is_loopback(host),
+        };
+        Ok(self.client.manifest(&repository, tag).await?.map(|manifest| manifest.digest.to_string()))
+    }
+
     /// Makes the tag name this manifest, without sending any layer.
     pub(crate) async fn tag(&self, door: &Door, tag: &str, manifest: &Manifest) -> Result<(), HookError> {
         match door {
@@ -195,6 +221,15 @@ fn generic_login(target: &RegistryTarget) -> Option<Login> {
     Some(Login { username, password: target.password.clone().unwrap_or_else(|| Secret::new("")) })
 }
 
+/// A name and its digest, or its tag.
+fn split_tag(image: &str) -> (&str, &str) {
+    if let Some((name, digest)) = image.split_once('@') {
+        let name = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name);
+        return (name, digest);
+    }
+    image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).unwrap_or((image, "latest"))
+}
+
 /// True for hosts to which plain HTTP goes no further than this machine.
 fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
@@ -217,6 +252,19 @@ mod tests {
             ["10.0.0.1:5000", "registry.example", "127.0.0.1.example:80", "localhost.example", "[::2]:1", ""]
         {
             assert!(!is_loopback(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_no_port() {
+        for (image, name, tag) in [
+            ("docker.io/library/alpine:3.20", "docker.io/library/alpine", "3.20"),
+            ("127.0.0.1:5000/a", "127.0.0.1:5000/a", "latest"),
+            ("127.0.0.1:5000/a:1", "127.0.0.1:5000/a", "1"),
+            ("h/a:1@sha256:00", "h/a", "sha256:00"),
+            ("h/a@sha256:00", "h/a", "sha256:00"),
+        ] {
+            assert_eq!(split_tag(image), (name, tag), "{image}");
         }
     }
 

@@ -25,6 +25,8 @@ pub struct GivenSecret {
     pub uses: BTreeSet<SecretUse>,
     /// Its value.
     pub value: Secret,
+    /// When it was given that, in milliseconds since 1970: a version.
+    pub changed: u64,
 }
 
 impl Secrets {

@@ -79,6 +79,34 @@ impl EngineBuilds {
         self.move_all(record, job, (Some(image), pushed), tags.moving, stop).await
     }
 
+    /// The image of the earlier build that made the same gets this one's tags, then those that move are moved.
+    pub(super) async fn retag(
+        &self,
+        record: &RepoRecord,
+        job: &Job,
+        stop: &CancellationToken,
+    ) -> Result<Input, Failure> {
+        let target = registry(record, job)?;
+        let Some(image) = job.build.pushed.clone() else {
+            let what = "The record of the build does not say whose image it takes.";
+            let problem = Problem::new(ProblemKind::Broken, what, "Retry the build.");
+            return Err(failed(FailureClass::Infra, problem));
+        };
+        let tags = self.ask(record, job, moving::tags).await.map_err(of)?;
+        let pushed = match self.rooms.hooks.retag_image(job, target, &image, &tags.own).await {
+            Ok(pushed) => pushed,
+            Err(error @ HookError::NotInRegistry { .. }) => {
+                job.log.line("note: the registry has that image no more; it is built after all").await;
+                return Ok(Input::ImageGone(failure(error)));
+            }
+            Err(error) => return Err(failure(error)),
+        };
+        for note in &tags.notes {
+            job.log.line(&format!("note: {note}")).await;
+        }
+        self.move_all(record, job, (None, pushed), tags.moving, stop).await
+    }
+
     /// The tags that somebody named get the image of the build that is promoted.
     pub(super) async fn move_tags(
         &self,

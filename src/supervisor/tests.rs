@@ -57,9 +57,9 @@ impl Hands<Build> for Script {
         match effect {
             build::Effect::Prepare => {
                 self.order.lock().expect("lock").push(build.number.0);
-                build::Input::Prepared { targets: Vec::new() }
+                build::Input::Prepared { targets: Vec::new(), content: None, reused: None }
             }
-            build::Effect::BuildImage => build::Input::Built { image: "sha256:1".into() },
+            build::Effect::BuildImage => build::Input::Built { image: "sha256:1".into(), bases: None },
             build::Effect::TestImage { .. } => build::Input::Tested { verdict: TestVerdict::Passed },
             _ => {
                 let (name, tags) = ("r/app".into(), vec!["latest".into()]);

@@ -72,6 +72,12 @@ pub(crate) struct ImageBuild {
     pub(crate) forbidden: Names,
 }
 
+/// Base images by name, each with its digest; `None` where the engine has it from no registry.
+pub(crate) type Bases = HashMap<String, Option<String>>;
+
+/// An image's id, and its base images where the builder tells them.
+pub(crate) type Done = (String, Option<Bases>);
+
 /// By whom and how long a build is waited for.
 struct Watched<'a> {
     deadline: Instant,
@@ -80,13 +86,13 @@ struct Watched<'a> {
 }
 
 impl Engine {
-    /// Builds, and gives the image's id.
+    /// Builds; gives the image's id, and the base images, where the builder tells.
     pub(crate) async fn build(
         &self,
         build: &ImageBuild,
         log: &BuildLog,
         stop: &CancellationToken,
-    ) -> Result<String, HookError> {
+    ) -> Result<Done, HookError> {
         let builder = self.version().await?;
         let watched = Watched { deadline: Instant::now() + build.timeout, log, stop };
         let done = self.pulling(build, builder.buildkit, &watched).await;
@@ -108,7 +114,7 @@ impl Engine {
         build: &ImageBuild,
         buildkit: bool,
         watched: &Watched<'_>,
-    ) -> Result<String, HookError> {
+    ) -> Result<Done, HookError> {
         let asks = match build.pull {
             Some(Pull::Missing) => false,
             Some(Pull::Always) => true,
@@ -134,12 +140,12 @@ impl Engine {
     }
 
     /// True where registries did not give these bases a moment ago: each build would wait for that anew.
-    fn were_not_pulled(&self, bases: &[String]) -> bool {
+    pub(crate) fn were_not_pulled(&self, bases: &[String]) -> bool {
         let known = self.not_pulled.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(bases).is_some_and(|at| at.elapsed() < ASK_AGAIN)
     }
 
-    fn remember_not_pulled(&self, bases: &[String]) {
+    pub(crate) fn remember_not_pulled(&self, bases: &[String]) {
         let mut known = self.not_pulled.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, at| at.elapsed() < ASK_AGAIN);
         if known.len() < BASES_REMEMBERED_MAX {
@@ -158,7 +164,7 @@ impl Engine {
         buildkit: bool,
         pull: bool,
         watched: &Watched<'_>,
-    ) -> Result<String, HookError> {
+    ) -> Result<Done, HookError> {
         let Watched { deadline, log, stop } = *watched;
         let docker = self.docker()?.clone();
         let mut source = if buildkit {
@@ -297,6 +303,7 @@ struct Watching<'a> {
     image: Option<String>,
     /// The classic builder names an image after every stage; only this line is the end.
     complete: bool,
+    buildkit: bool,
 }
 
 impl<'a> Watching<'a> {
@@ -309,6 +316,7 @@ impl<'a> Watching<'a> {
             lines: Lines::default(),
             image: None,
             complete: buildkit,
+            buildkit,
         }
     }
 
@@ -348,9 +356,9 @@ impl<'a> Watching<'a> {
     }
 
     /// The stream has ended without an error of its own.
-    fn end(&mut self, engine: &Engine) -> Result<String, HookError> {
+    fn end(&mut self, engine: &Engine) -> Result<Done, HookError> {
         match self.image.take() {
-            Some(id) if self.complete => Ok(id),
+            Some(id) if self.complete => Ok((id, self.buildkit.then(|| self.progress.bases().clone()))),
             _ => Err(engine.lost("the image build", "its answer ended before the image was named")),
         }
     }
@@ -379,10 +387,10 @@ fn without_secrets(e: HookError) -> HookError {
 
 /// Podman does not end a build whose client hangs up, and has no call that would: nobody is told otherwise.
 async fn goes_on(
-    done: Result<String, HookError>,
+    done: Result<Done, HookError>,
     build: &ImageBuild,
     log: &BuildLog,
-) -> Result<String, HookError> {
+) -> Result<Done, HookError> {
     match done {
         Err(HookError::TimedOut { what, limit, setting }) => Err(HookError::GoesOn { what, limit, setting }),
         Err(HookError::Silent { what, limit }) => Err(HookError::GoesOn { what, limit, setting: None }),
@@ -396,20 +404,20 @@ async fn goes_on(
 
 /// Of two stories about one failure, what went wrong with the context is the cause.
 async fn settle(
-    done: Result<String, HookError>,
+    done: Result<Done, HookError>,
     context: Option<Result<Sent, HookError>>,
     log: &BuildLog,
-) -> Result<String, HookError> {
+) -> Result<Done, HookError> {
     match (done, context) {
         (Err(e), _) if e.is_stopped() => Err(e),
         (Err(e), Some(Err(cause))) => Err(if cause.is_stopped() { e } else { cause }),
-        (Ok(id), Some(Ok(sent))) => {
+        (Ok(done), Some(Ok(sent))) => {
             log.line(&format!(
                 "context: {} files, {} bytes, {} files ignored; sent {} files, {} bytes",
                 sent.files, sent.bytes, sent.ignored, sent.fetched, sent.fetched_bytes
             ))
             .await;
-            Ok(id)
+            Ok(done)
         }
         (done, _) => done,
     }

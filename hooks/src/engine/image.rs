@@ -9,6 +9,12 @@ use super::{Engine, is_missing};
 use crate::error::{HookError, one_line};
 
 impl Engine {
+    /// The id of what the engine has under that name, if it has anything.
+    pub(crate) async fn image_id(&self, name: &str) -> Result<Option<String>, HookError> {
+        let found = self.must("looking for a base image", inspect(self.docker()?, name)).await?;
+        Ok(found.and_then(|image| image.id))
+    }
+
     /// Takes a name of ours away. The image goes with its last one, unless somebody needs it; but not on Podman, whose only
     /// cache the images are: there it stays without a name, and the same commit built again is the same image.
     pub(crate) async fn untag(&self, name: &str) -> Result<(), HookError> {
@@ -57,5 +63,24 @@ pub(crate) async fn untag(docker: &Docker, name: &str) -> Result<(), DockerError
         Err(e) if is_missing(&e) => Ok(()),
         Err(DockerError::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
         Err(e) => Err(e),
+    }
+}
+
+/// The name with its tag: one without is the latest. (Engines pull all tags of a name that has none.)
+pub(crate) fn tagged(image: &str) -> String {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tagged;
+
+    #[test]
+    fn a_name_without_a_tag_is_the_latest() {
+        assert_eq!(tagged("postgres"), "postgres:latest");
+        assert_eq!(tagged("127.0.0.1:5000/db"), "127.0.0.1:5000/db:latest");
+        assert_eq!(tagged("127.0.0.1:5000/db:1"), "127.0.0.1:5000/db:1");
+        assert_eq!(tagged("db@sha256:00"), "db@sha256:00");
     }
 }

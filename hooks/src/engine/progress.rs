@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bollard::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog, VertexStatus};
 
-use crate::limits::{BUILD_STEPS_MAX, LOG_LINE_BYTES_MAX};
+use super::build::Bases;
+use super::image::tagged;
+use crate::limits::{BASES_MAX, BUILD_STEPS_MAX, LOG_LINE_BYTES_MAX};
 use crate::log::mask::{Lines, Masker};
 
 /// What has been seen of one build.
@@ -17,6 +19,8 @@ pub(crate) struct Progress {
     failed: Option<String>,
     /// The images that the last message tells of.
     images: Vec<String>,
+    /// Base images and frontends by name, each with its digest once that is told.
+    bases: Bases,
 }
 
 #[derive(Debug, Default)]
@@ -45,11 +49,32 @@ impl Progress {
         &self.images
     }
 
+    /// The base images that the builder has looked for.
+    pub(crate) fn bases(&self) -> &Bases {
+        &self.bases
+    }
+
+    fn note_base(&mut self, step: &str) {
+        let Some(image) = step.strip_prefix("resolve image config for ").or_else(|| image_of(step)) else {
+            return;
+        };
+        let image = image.trim_start_matches("docker-image://");
+        let (name, digest) = match image.split_once('@') {
+            Some((name, digest)) => (name, Some(digest.to_owned())),
+            None => (image, None),
+        };
+        if self.bases.len() < BASES_MAX {
+            let known = self.bases.entry(tagged(name)).or_default();
+            *known = digest.or(known.take());
+        }
+    }
+
     /// Takes one message, gives the lines it makes.
     pub(crate) fn take(&mut self, status: &StatusResponse) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
         self.images = status.vertexes.iter().filter_map(|v| image_of(&v.name)).map(str::to_owned).collect();
         for vertex in &status.vertexes {
+            self.note_base(&vertex.name);
             self.vertex(vertex, &mut out);
         }
         for state in &status.statuses {

@@ -17,6 +17,7 @@ use futures_util::StreamExt;
 use super::build::{credentials, url_safe_login};
 use super::container::Variable;
 use super::failure::is_unreachable;
+use super::image::tagged;
 use super::session::Login;
 use super::{Engine, Labels, image, is_missing};
 use crate::error::{HookError, one_line};
@@ -255,24 +256,5 @@ fn body(service: &ServiceRun) -> ContainerCreateBody {
             ..HostConfig::default()
         }),
         ..ContainerCreateBody::default()
-    }
-}
-
-/// Engines pull all tags of a name that has none.
-fn tagged(image: &str) -> String {
-    let last = image.rsplit('/').next().unwrap_or(image);
-    if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::tagged;
-
-    #[test]
-    fn a_name_without_a_tag_is_the_latest() {
-        assert_eq!(tagged("postgres"), "postgres:latest");
-        assert_eq!(tagged("127.0.0.1:5000/db"), "127.0.0.1:5000/db:latest");
-        assert_eq!(tagged("127.0.0.1:5000/db:1"), "127.0.0.1:5000/db:1");
-        assert_eq!(tagged("db@sha256:00"), "db@sha256:00");
     }
 }

@@ -10,7 +10,7 @@ use crate::world::World;
 const COPIES: &str = "FROM alpine:3.20\nCOPY . /c\n";
 
 async fn build(world: &World) -> String {
-    let image = world.hooks.build_image(&world.job, &CancellationToken::new()).await;
+    let image = world.hooks.build_image(&world.job, &CancellationToken::new()).await.map(|built| built.id);
     match image {
         Ok(image) => image,
         Err(e) => panic!("{e}:\n{}", world.log().await),

@@ -172,7 +172,12 @@ async fn built(url: String, marker: &str) -> (World, String) {
         Hooks::with_ecr_endpoint(Engine::connect(Some(&lab::engine())).expect("an address"), marks, url)
     };
     let world = World::with(&[("Dockerfile", &dockerfile)], hooks).await;
-    let image = world.hooks.build_image(&world.job, &CancellationToken::new()).await.expect("built");
+    let image = world
+        .hooks
+        .build_image(&world.job, &CancellationToken::new())
+        .await
+        .map(|built| built.id)
+        .expect("built");
     (world, image)
 }
 

@@ -95,7 +95,7 @@ async fn build(
         Hooks::new(Engine::connect(Some(&address)).expect("an address"), marks)
     })
     .await;
-    let done = world.hooks.build_image(&world.job, &CancellationToken::new()).await;
+    let done = world.hooks.build_image(&world.job, &CancellationToken::new()).await.map(|built| built.id);
     let asked = script.asked.lock().expect("lock").clone();
     (done, world.log().await, asked)
 }

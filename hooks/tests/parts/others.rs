@@ -101,7 +101,7 @@ async fn testing(world: &World, image: &str) -> (impl Future<Output = Result<(),
 async fn containers_of_others_outlive_finish_and_sweep_with_their_data() {
     let toml = ("slipway.toml", "[test]\nshell = \"sleep 31536006\"\n");
     let world = World::new(&[DOCKERFILE, toml]).await;
-    let image = world.hooks.build_image(&world.job, &CancellationToken::new()).await.expect("built");
+    let image = world.built().await;
     let (test, our_container) = testing(&world, &image).await;
     let theirs = Theirs::default();
     let named = format!("{}-data", world.server);
@@ -171,7 +171,7 @@ async fn containers_of_others_outlive_finish_and_sweep_with_their_data() {
 #[tokio::test]
 async fn images_of_others_outlive_finish_and_sweep() {
     let world = World::new(&[DOCKERFILE]).await;
-    let image = world.hooks.build_image(&world.job, &CancellationToken::new()).await.expect("built");
+    let image = world.built().await;
     let target = world.target();
     let pushed = world
         .hooks
@@ -206,7 +206,7 @@ async fn images_of_others_outlive_finish_and_sweep() {
 #[tokio::test]
 async fn a_nameless_image_below_ours_is_not_taken_with_it() {
     let world = World::new(&[DOCKERFILE]).await;
-    let image = world.hooks.build_image(&world.job, &CancellationToken::new()).await.expect("built");
+    let image = world.built().await;
     let theirs = Theirs::default();
     let base = theirs.build("FROM alpine:3.20\nRUN echo base > /base\n");
     // As if the classic builder had made our image from it.
@@ -226,7 +226,7 @@ fn holder(name: &str) -> String {
 async fn a_push_leaves_the_names_of_others_in_the_engine_as_they_are() {
     let world = World::new(&[DOCKERFILE]).await;
     let never = CancellationToken::new();
-    let image = world.hooks.build_image(&world.job, &never).await.expect("built");
+    let image = world.built().await;
     let target = world.target();
     let tags = world.tags();
     let push = || world.hooks.push_image(&world.job, &image, &target, &tags, &never);
@@ -269,11 +269,10 @@ async fn a_sweep_takes_dead_builds_and_leaves_the_living_and_those_of_other_inst
     let toml = ("slipway.toml", "[test]\nshell = \"sleep 31536007\"\n");
     let world = World::new(&[DOCKERFILE, toml]).await;
     let other = World::new(&[DOCKERFILE, toml]).await;
-    let never = CancellationToken::new();
-    let image = world.hooks.build_image(&world.job, &never).await.expect("built");
+    let image = world.built().await;
     let (test, container) = testing(&world, &image).await;
     let volume = docker(&["inspect", "-f", "{{range .Mounts}}{{.Name}}{{end}}", &container]);
-    let image = other.hooks.build_image(&other.job, &never).await.expect("built");
+    let image = other.built().await;
     let (_other_test, other_container) = testing(&other, &image).await;
 
     let alive = [(RepoId(1), BuildNumber(1))];
@@ -301,11 +300,11 @@ async fn an_attempt_that_is_repeated_leaves_no_nameless_image() {
     let dockerfile = format!("FROM {base}\nCOPY Dockerfile /\n");
     let world = World::new(&[("Dockerfile", &dockerfile)]).await;
     let never = CancellationToken::new();
-    let first = world.hooks.build_image(&world.job, &never).await.expect("built");
+    let first = world.built().await;
     // The base moves on, so that the next attempt makes another image.
     let moved = theirs.build("FROM alpine:3.20\nRUN echo moved > /on\n");
     docker(&["tag", &moved, &base]);
-    let again = world.hooks.build_image(&world.job, &never).await.expect("built again");
+    let again = world.hooks.build_image(&world.job, &never).await.map(|built| built.id).expect("built again");
     assert_ne!(first, again);
     assert!(!image_is_there(&first), "it went with the name that it had");
     world.hooks.finish(&world.job).await.expect("cleaned");

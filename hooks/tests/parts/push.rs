@@ -13,7 +13,7 @@ fn never() -> CancellationToken {
 
 async fn built(files: &[(&str, &str)]) -> (World, String) {
     let world = World::new(files).await;
-    let image = world.hooks.build_image(&world.job, &never()).await.expect("built");
+    let image = world.hooks.build_image(&world.job, &never()).await.map(|built| built.id).expect("built");
     (world, image)
 }
 
@@ -101,7 +101,12 @@ async fn a_login_is_used_for_push_tag_and_base() {
     let mut world = World::new(&[("Dockerfile", &base)]).await;
     world.hooks.build_image(&world.job, &never()).await.expect_err("no login");
     world.job.logins = vec![open];
-    world.hooks.build_image(&world.job, &never()).await.expect("built on a private base");
+    world
+        .hooks
+        .build_image(&world.job, &never())
+        .await
+        .map(|built| built.id)
+        .expect("built on a private base");
     world.hooks.finish(&world.job).await.expect("cleaned");
 }
 

@@ -16,7 +16,7 @@ fn never() -> CancellationToken {
 
 async fn build_failure(files: &[(&str, &str)]) -> (HookError, String) {
     let world = World::new(files).await;
-    let done = world.hooks.build_image(&world.job, &never()).await;
+    let done = world.hooks.build_image(&world.job, &never()).await.map(|built| built.id);
     let log = world.log().await;
     world.hooks.finish(&world.job).await.expect("cleaned");
     (done.expect_err("the build fails"), log)
@@ -30,7 +30,7 @@ async fn test(toml: &str, more: &[(&str, &str)]) -> (Result<TestVerdict, HookErr
     }
     files.extend(more);
     let world = World::new(&files).await;
-    let image = world.hooks.build_image(&world.job, &never()).await.expect("built");
+    let image = world.hooks.build_image(&world.job, &never()).await.map(|built| built.id).expect("built");
     let begun = Instant::now();
     let done = world.hooks.test_image(&world.job, &image, &never()).await;
     let took = begun.elapsed();
@@ -65,7 +65,7 @@ async fn a_commit_is_built_as_it_is() {
     .await;
     let prepared = world.hooks.prepare(&world.job).await.expect("prepared");
     assert!(prepared.targets.is_empty());
-    let image = world.hooks.build_image(&world.job, &never()).await.expect("built");
+    let image = world.hooks.build_image(&world.job, &never()).await.map(|built| built.id).expect("built");
     assert!(image.starts_with("sha256:"), "{image}");
     let labels = lab::docker(&["inspect", "-f", "{{json .Config.Labels}} {{.RepoTags}}", &image]);
     assert!(
@@ -96,8 +96,9 @@ async fn a_commit_is_built_as_it_is() {
 #[tokio::test]
 async fn a_second_build_of_the_same_commit_comes_from_the_cache() {
     let world = World::new(&[("Dockerfile", "FROM alpine:3.20\nRUN date > /at\n")]).await;
-    let first = world.hooks.build_image(&world.job, &never()).await.expect("built");
-    let again = world.hooks.build_image(&world.job, &never()).await.expect("built again");
+    let first = world.hooks.build_image(&world.job, &never()).await.map(|built| built.id).expect("built");
+    let again =
+        world.hooks.build_image(&world.job, &never()).await.map(|built| built.id).expect("built again");
     assert_eq!(first, again);
     assert!(world.log().await.contains("CACHED"));
     world.hooks.finish(&world.job).await.expect("cleaned");
@@ -115,7 +116,7 @@ async fn a_context_folder_and_a_dockerfile_elsewhere_work() {
     ])
     .await;
     world.hooks.prepare(&world.job).await.expect("prepared");
-    world.hooks.build_image(&world.job, &never()).await.expect("built");
+    world.hooks.build_image(&world.job, &never()).await.map(|built| built.id).expect("built");
     world.hooks.finish(&world.job).await.expect("cleaned");
 }
 
@@ -210,11 +211,11 @@ async fn no_session_stays_open_after_a_build() {
         })
         .count()
     };
-    world.hooks.build_image(&world.job, &never()).await.expect("built");
+    world.hooks.build_image(&world.job, &never()).await.map(|built| built.id).expect("built");
     tokio::time::sleep(Duration::from_millis(300)).await;
     let before = sockets();
     for _ in 0..5 {
-        world.hooks.build_image(&world.job, &never()).await.expect("built");
+        world.hooks.build_image(&world.job, &never()).await.map(|built| built.id).expect("built");
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     // Other tests run beside this one where they share the process; each build would leave one.
@@ -254,7 +255,7 @@ async fn a_cancelled_test_leaves_no_container() {
         ("slipway.toml", "[test]\nshell = \"echo begun; sleep 31536003\"\n"),
     ])
     .await;
-    let image = world.hooks.build_image(&world.job, &never()).await.expect("built");
+    let image = world.hooks.build_image(&world.job, &never()).await.map(|built| built.id).expect("built");
     let stop = never();
     let canceller = async {
         while !world.log().await.contains("\nbegun\n") {
@@ -275,7 +276,7 @@ async fn a_dropped_test_leaves_no_container() {
         ("slipway.toml", "[test]\nshell = \"sleep 31536004\"\n"),
     ])
     .await;
-    let image = world.hooks.build_image(&world.job, &never()).await.expect("built");
+    let image = world.hooks.build_image(&world.job, &never()).await.map(|built| built.id).expect("built");
     let stop = never();
     let test = world.hooks.test_image(&world.job, &image, &stop);
     assert!(tokio::time::timeout(Duration::from_secs(3), test).await.is_err(), "still running");

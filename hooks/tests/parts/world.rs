@@ -79,6 +79,12 @@ impl World {
         self.job.snapshot = repositories.get(REPO).expect("repository opens").snapshot().expect("snapshot");
     }
 
+    /// Builds the image; its id.
+    pub(crate) async fn built(&self) -> String {
+        let never = tokio_util::sync::CancellationToken::new();
+        self.hooks.build_image(&self.job, &never).await.expect("built").id
+    }
+
     /// The log so far.
     pub(crate) async fn log(&self) -> String {
         self.job.log.flush().await;
