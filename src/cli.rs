@@ -13,6 +13,7 @@ mod builds;
 mod client;
 mod doctor;
 mod escapes;
+mod import;
 mod output;
 mod repos;
 mod request;
@@ -26,6 +27,7 @@ pub(crate) use self::backups::{Backup, BackupVerb, Restore, full as full_backup}
 pub(crate) use self::bind::{Bind, Unbind};
 pub(crate) use self::builds::BuildVerb;
 pub(crate) use self::client::Client;
+pub(crate) use self::import::{ImportFile, ImportVerb};
 pub(crate) use self::repos::RepoVerb;
 pub(crate) use self::request::Files;
 pub(crate) use self::run::{Out, Session, run};
@@ -155,6 +157,9 @@ pub(crate) enum Verb {
         #[arg(long)]
         schema: bool,
     },
+    /// Print slipway.toml and the commands for what another CI server was told, and what has no place there
+    #[command(subcommand)]
+    Import(ImportVerb),
     /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
     /// Serve fetches of one repository folder on standard input and output, as git-upload-pack does

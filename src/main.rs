@@ -23,6 +23,7 @@ mod dispatch;
 mod doctor;
 mod doors;
 mod http;
+mod import;
 mod machine;
 mod manifests;
 mod operations;
@@ -111,6 +112,10 @@ async fn carry_out(cli: Cli) -> Result<bool, Problem> {
         }
         Verb::Check { folder, .. } => {
             cli::Out::write(&mut StandardOutput, check::run(&folder)?.as_bytes()).await.map(|()| true)
+        }
+        Verb::Import(verb) => {
+            let page = import::run(&verb, cli.global.json)?;
+            cli::Out::write(&mut StandardOutput, page.as_bytes()).await.map(|()| true)
         }
         Verb::Completions { shell } => {
             // Written in one go: the generator itself would panic on a reader that leaves (`| head`).

@@ -80,6 +80,7 @@ pub(crate) fn request(verb: Verb, files: &mut dyn Files) -> Result<Option<Reques
         | Verb::Demo(_)
         | Verb::Completions { .. }
         | Verb::Check { .. }
+        | Verb::Import(_)
         | Verb::Restore(_)
         | Verb::UploadPack(_)
         | Verb::ReceivePack(_) => return Ok(None),
