@@ -47,7 +47,11 @@ fn environment(found: &mut Found, env: &Node, scope: &mut Scope) {
         }
     }
     if let Some(exported) = env.get("exported-variables") {
-        found.note(exported.line, "exported-variables", "Nothing follows a build but its [deploy.NAME]: they have the digest.");
+        found.note(
+            exported.line,
+            "exported-variables",
+            "Nothing follows a build but its [deploy.NAME]: they have the digest.",
+        );
     }
 }
 
@@ -62,8 +66,12 @@ fn settings(found: &mut Found, root: &Node) {
                 found.note(line, format!("artifacts: {}", quoted(&files)), cure);
             }
             "reports" => found.note(line, "reports", REPORTS),
-            "cache" => found.done(line, "cache: the engine keeps its layers; RUN --mount=type=cache keeps a folder"),
-            "batch" => found.note(line, "batch", "A repository builds one image, for the platform of the engine."),
+            "cache" => {
+                found.done(line, "cache: the engine keeps its layers; RUN --mount=type=cache keeps a folder")
+            }
+            "batch" => {
+                found.note(line, "batch", "A repository builds one image, for the platform of the engine.")
+            }
             "version" | "env" | "phases" | "run-as" | "proxy" => {}
             other => found.note(line, format!("`{}`", quoted(other)), agent::UNKNOWN),
         }

@@ -29,7 +29,9 @@ impl Chosen {
 
     fn is_wished(&self, wish: &str) -> bool {
         let is = |name: &str| name == wish || name.rsplit('/').next() == Some(wish);
-        is(&self.called()) || is(&self.build.context) || self.build.names.iter().any(|n| is(&Reference::read(n).path))
+        is(&self.called())
+            || is(&self.build.context)
+            || self.build.names.iter().any(|n| is(&Reference::read(n).path))
     }
 }
 
@@ -47,7 +49,11 @@ pub(super) fn default_dockerfile(context: &str) -> String {
 ///
 /// # Errors
 /// A sentence where there is none, or which there are.
-pub(super) fn choose(found: &mut Found, wishes: &Wishes, file: &str) -> Result<(Chosen, Vec<Chosen>), Problem> {
+pub(super) fn choose(
+    found: &mut Found,
+    wishes: &Wishes,
+    file: &str,
+) -> Result<(Chosen, Vec<Chosen>), Problem> {
     let mut images = images(found);
     if let Some(wish) = &wishes.image {
         if !images.iter().any(|image| image.is_wished(wish)) {
@@ -71,12 +77,17 @@ pub(super) fn choose(found: &mut Found, wishes: &Wishes, file: &str) -> Result<(
         }
     };
     let chosen = images.remove(at);
-    let file_of = |build: &Build| build.dockerfile.clone().unwrap_or_else(|| default_dockerfile(&build.context));
+    let file_of =
+        |build: &Build| build.dockerfile.clone().unwrap_or_else(|| default_dockerfile(&build.context));
     let (stages, others): (Vec<Chosen>, Vec<Chosen>) =
         images.into_iter().partition(|image| file_of(&image.build) == file_of(&chosen.build));
     for other in others {
         let what = format!("the image {} is built besides", other.called());
-        found.note(other.build.line, what, "A repository builds one image; make it a stage of the Dockerfile, or a repository.");
+        found.note(
+            other.build.line,
+            what,
+            "A repository builds one image; make it a stage of the Dockerfile, or a repository.",
+        );
     }
     Ok((chosen, stages))
 }

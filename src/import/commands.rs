@@ -38,6 +38,9 @@ fn walk(found: &mut Found, scope: &mut Scope, commands: &[Command], depth: usize
             scope.when = guarded.take().unwrap_or_else(|| scope.when.clone());
         }
         let words = bare(&command.words);
+        if command.joint == Joint::Pipe && command.words.iter().any(|word| word == "login") && at > 1 {
+            found.uses(&commands[at - 2].text, Purpose::Registry);
+        }
         match words.first().map_or("", String::as_str) {
             "for" => at += looped(found, scope, &commands[at - 1..], depth),
             "if" | "elif" | "else" | "fi" => {
@@ -65,7 +68,10 @@ fn walk(found: &mut Found, scope: &mut Scope, commands: &[Command], depth: usize
 /// Without the words of the shell and of others that only carry a command.
 fn bare(words: &[String]) -> &[String] {
     let carries = |word: &String| {
-        matches!(word.as_str(), "then" | "do" | "{" | "}" | "!" | "sudo" | "exec" | "time" | "command" | "nohup")
+        matches!(
+            word.as_str(),
+            "then" | "do" | "{" | "}" | "!" | "sudo" | "exec" | "time" | "command" | "nohup"
+        )
     };
     let skipped = words.iter().take_while(|word| carries(word)).count();
     &words[skipped..]
@@ -73,7 +79,9 @@ fn bare(words: &[String]) -> &[String] {
 
 /// The expression of `[ … ]`.
 fn tested(words: &[String]) -> String {
-    let inner = words.iter().filter(|word| !matches!(word.as_str(), "[" | "[[" | "]" | "]]" | "test" | "if" | "elif"));
+    let inner = words
+        .iter()
+        .filter(|word| !matches!(word.as_str(), "[" | "[[" | "]" | "]]" | "test" | "if" | "elif"));
     let quote = |word: &String| match word.as_str() {
         "==" | "=" | "!=" | "=~" | "&&" | "||" | "!" | "-eq" => word.clone(),
         "-a" => "&&".into(),
@@ -165,7 +173,9 @@ fn looped(found: &mut Found, scope: &mut Scope, commands: &[Command], depth: usi
 /// `NAME=value`.
 fn assignment(word: &str) -> Option<(&str, &str)> {
     let (name, value) = word.split_once('=')?;
-    let fits = !name.is_empty() && name.chars().all(super::cursor::is_name) && !name.starts_with(|c: char| c.is_ascii_digit());
+    let fits = !name.is_empty()
+        && name.chars().all(super::cursor::is_name)
+        && !name.starts_with(|c: char| c.is_ascii_digit());
     fits.then_some((name, value))
 }
 
@@ -178,7 +188,10 @@ fn one(found: &mut Found, scope: &mut Scope, command: &Command, words: &[String]
         }
         return;
     };
-    let (name, rest) = (scope.expand(program), &words[1..]);
+    if let Some(inner) = program.strip_prefix("$(").and_then(|rest| rest.strip_suffix(')')) {
+        return walk(found, scope, &shell::read(inner, command.line), depth + 1);
+    }
+    let (name, rest) = (scope.expand(program), &split(scope, &words[1..])[..]);
     let name = name.rsplit('/').next().unwrap_or_default().to_owned();
     match name.as_str() {
         "docker" | "podman" | "buildah" | "nerdctl" => docker::docker(found, scope, command, rest),
@@ -191,7 +204,9 @@ fn one(found: &mut Found, scope: &mut Scope, command: &Command, words: &[String]
             }
         }
         "cd" | "pushd" if scope.inside.is_none() || rest.len() > 1 => change_folder(scope, rest),
-        "sh" | "bash" | "ash" if rest.first().is_some_and(|flag| flag.starts_with('-') && flag.ends_with('c')) => {
+        "sh" | "bash" | "ash"
+            if rest.first().is_some_and(|flag| flag.starts_with('-') && flag.ends_with('c')) =>
+        {
             let inner = rest.get(1).cloned().unwrap_or_default();
             walk(found, scope, &shell::read(&inner, command.line), depth + 1);
         }
@@ -201,6 +216,22 @@ fn one(found: &mut Found, scope: &mut Scope, command: &Command, words: &[String]
         _ if manifests::command(found, scope, command, &name, rest) => {}
         _ => loose(found, scope, command),
     }
+}
+
+/// The words, a variable that stands alone and holds several as several.
+fn split(scope: &Scope, words: &[String]) -> Vec<String> {
+    let mut all = Vec::new();
+    for word in words {
+        let expanded = scope.expand(word);
+        let name = word.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+        let alone = name.is_some_and(|name| name.chars().all(super::cursor::is_name));
+        if alone && !expanded.contains("$(") && expanded.contains(' ') {
+            all.extend(expanded.split_whitespace().map(str::to_owned));
+        } else {
+            all.push(word.clone());
+        }
+    }
+    all
 }
 
 fn change_folder(scope: &mut Scope, rest: &[String]) {
@@ -227,6 +258,12 @@ fn loose(found: &mut Found, scope: &Scope, command: &Command) {
         found.uses(&text, Purpose::Registry);
         return found.done(command.line, "the login file of the registry");
     }
+    if text.starts_with("curl") && text.contains("/job/") {
+        let by = "a job that is started by curl";
+        manifests::wrote(found, scope, command.line, by.into(), None);
+        let cure = "[deploy.NAME] takes its place where that job writes manifests; else a webhook on `build` starts it.";
+        return found.note(command.line, by, cure);
+    }
     if text.contains("imagedefinitions.json") || text.contains("imageDetail.json") {
         return found.note(command.line, "imagedefinitions.json for ECS", agent::ECS);
     }
@@ -243,9 +280,15 @@ pub(super) fn unknown(found: &mut Found, command: &Command) {
 }
 
 fn aws(found: &mut Found, scope: &Scope, command: &Command, words: &[String]) {
-    let flags = docker::Flags::read(words, &["--region", "--profile", "--output", "--query", "--name", "--secret-id"], true);
+    let flags = docker::Flags::read(
+        words,
+        &["--region", "--profile", "--output", "--query", "--name", "--secret-id"],
+        true,
+    );
     let line = command.line;
-    if let Some(region) = flags.get(&["--region"]).map(|region| scope.expand(region)).filter(|r| !r.contains('$')) {
+    if let Some(region) =
+        flags.get(&["--region"]).map(|region| scope.expand(region)).filter(|r| !r.contains('$'))
+    {
         found.region.get_or_insert(region);
     }
     words.iter().for_each(|word| found.uses(word, Purpose::Registry));
@@ -270,7 +313,9 @@ fn aws(found: &mut Found, scope: &Scope, command: &Command, words: &[String]) {
             format!("`{}`", quoted(&command.text)),
             "Read the value once, and give it with `slipway secret set`.",
         ),
-        ("sts" | "configure" | "--version" | "codeartifact", _) => found.done(line, format!("aws {}", verb(0))),
+        ("sts" | "configure" | "--version" | "codeartifact", _) => {
+            found.done(line, format!("aws {}", verb(0)))
+        }
         _ => unknown(found, command),
     }
 }

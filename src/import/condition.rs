@@ -61,14 +61,10 @@ impl Refs {
 
     /// Those for whom one of both holds.
     pub(super) fn or(self, other: Self) -> Self {
-        let union = |mut a: Vec<String>, b: Vec<String>| {
-            a.extend(b.into_iter().filter(|p| !a.contains(p)).collect::<Vec<_>>());
-            a
-        };
         match (self, other) {
             (Self::Any, _) | (_, Self::Any) => Self::Any,
             (Self::Only { branches: a, tags: b }, Self::Only { branches: c, tags: d }) => {
-                Self::Only { branches: union(a, c), tags: union(b, d) }
+                Self::Only { branches: either(&a, &c), tags: either(&b, &d) }
             }
         }
     }
@@ -88,6 +84,33 @@ impl Refs {
             }
         }
     }
+}
+
+/// Patterns that match what one of both matches. Of patterns the last that fits decides.
+pub(super) fn either(a: &[String], b: &[String]) -> Vec<String> {
+    let lets_through = |patterns: &[String], name: &str| {
+        let has = |wanted: &str| patterns.iter().any(|p| p == wanted);
+        has(name) || has(ALL) && !has(&format!("!{name}"))
+    };
+    let kept = |own: &[String], other: &[String]| -> Vec<String> {
+        let taken_away = |p: &&String| p.strip_prefix('!').is_some_and(|name| !lets_through(other, name));
+        own.iter().filter(taken_away).cloned().collect()
+    };
+    let mut all: Vec<String> = Vec::new();
+    for pattern in a.iter().chain(b).filter(|p| !p.starts_with('!')) {
+        if !all.contains(pattern) {
+            all.push(pattern.clone());
+        }
+    }
+    if all.iter().any(|p| p == ALL) {
+        all = vec![ALL.to_owned()];
+    }
+    for pattern in kept(a, b).into_iter().chain(kept(b, a)) {
+        if !all.contains(&pattern) {
+            all.push(pattern);
+        }
+    }
+    all
 }
 
 /// Patterns that match what both match, as far as patterns can say it.
@@ -142,8 +165,13 @@ fn told(name: &str) -> Option<Told> {
         | "CI_COMMIT_REF_SLUG" | "CI_BUILD_REF_NAME" | "DRONE_BRANCH" | "BRANCH" => Told::Branch,
         "TAG_NAME" | "CI_COMMIT_TAG" | "GIT_TAG" | "GIT_TAG_NAME" | "DRONE_TAG" | "CI_BUILD_TAG" => Told::Tag,
         "CODEBUILD_WEBHOOK_HEAD_REF" | "CI_COMMIT_REF" | "DRONE_COMMIT_REF" | "GIT_REF" => Told::Ref,
-        "CHANGE_ID" | "CI_MERGE_REQUEST_IID" | "CI_MERGE_REQUEST_ID" | "CI_COMMIT_PULL_REQUEST"
-        | "CI_OPEN_MERGE_REQUESTS" | "CHANGE_TARGET" | "CHANGE_BRANCH" => Told::PullRequest,
+        "CHANGE_ID"
+        | "CI_MERGE_REQUEST_IID"
+        | "CI_MERGE_REQUEST_ID"
+        | "CI_COMMIT_PULL_REQUEST"
+        | "CI_OPEN_MERGE_REQUESTS"
+        | "CHANGE_TARGET"
+        | "CHANGE_BRANCH" => Told::PullRequest,
         "CI_PIPELINE_SOURCE" | "CI_PIPELINE_EVENT" | "DRONE_BUILD_EVENT" | "CODEBUILD_WEBHOOK_EVENT" => {
             Told::Source
         }
@@ -337,9 +365,24 @@ pub(super) fn source(name: &str) -> Option<Refs> {
     Some(match name {
         "push" | "PUSH" => Refs::Any,
         "tag" => Refs::tags(&[ALL]),
-        "merge_request_event" | "external_pull_request_event" | "pull_request" | "pull_request_closed"
-        | "schedule" | "cron" | "web" | "manual" | "api" | "trigger" | "triggers" | "pipeline"
-        | "parent_pipeline" | "deployment" | "release" | "promote" | "rollback" | "custom" => Refs::none(),
+        "merge_request_event"
+        | "external_pull_request_event"
+        | "pull_request"
+        | "pull_request_closed"
+        | "schedule"
+        | "cron"
+        | "web"
+        | "manual"
+        | "api"
+        | "trigger"
+        | "triggers"
+        | "pipeline"
+        | "parent_pipeline"
+        | "deployment"
+        | "release"
+        | "promote"
+        | "rollback"
+        | "custom" => Refs::none(),
         n if n.starts_with("PULL_REQUEST") => Refs::none(),
         _ => return None,
     })
@@ -404,17 +447,17 @@ mod tests {
             ("$CI_COMMIT_TAG", Some(Refs::tags(&[ALL]))),
             ("$CI_COMMIT_TAG =~ /^v\\d+\\.\\d+$/", Some(Refs::tags(&["v*.*"]))),
             ("$CI_COMMIT_TAG == null", Some(Refs::branches(&[ALL]))),
-            ("env.GIT_BRANCH != 'origin/main'", Some(Refs::Only {
-                branches: vec![ALL.into(), "!main".into()],
-                tags: vec![ALL.into()],
-            })),
+            (
+                "env.GIT_BRANCH != 'origin/main'",
+                Some(Refs::Only { branches: vec![ALL.into(), "!main".into()], tags: vec![ALL.into()] }),
+            ),
             ("$CI_PIPELINE_SOURCE == \"merge_request_event\"", Some(Refs::none())),
             ("$CI_PIPELINE_SOURCE == 'push' && $CI_COMMIT_BRANCH == 'dev'", Some(Refs::branches(&["dev"]))),
             ("\"$CODEBUILD_WEBHOOK_HEAD_REF\" = \"refs/heads/main\"", Some(Refs::branches(&["main"]))),
-            ("!(BRANCH_NAME == 'main' && CHANGE_ID == null)", Some(Refs::Only {
-                branches: vec![ALL.into(), "!main".into()],
-                tags: vec![ALL.into()],
-            })),
+            (
+                "!(BRANCH_NAME == 'main' && CHANGE_ID == null)",
+                Some(Refs::Only { branches: vec![ALL.into(), "!main".into()], tags: vec![ALL.into()] }),
+            ),
             ("params.DEPLOY == true", None),
             ("currentBuild.result == null", None),
             ("BRANCH_NAME == 'main' and more", None),
@@ -434,11 +477,14 @@ mod tests {
         let (main, all) = (Refs::branches(&["main"]), Refs::branches(&[ALL]));
         assert_eq!(main.clone().and(all.clone()), main);
         assert_eq!(Refs::Any.and(main.clone()), main);
-        assert_eq!(main.clone().or(Refs::tags(&["v*"])), Refs::Only {
-            branches: vec!["main".into()],
-            tags: vec!["v*".into()]
-        });
+        assert_eq!(
+            main.clone().or(Refs::tags(&["v*"])),
+            Refs::Only { branches: vec!["main".into()], tags: vec!["v*".into()] }
+        );
         assert!(main.clone().and(Refs::tags(&[ALL])).is_none());
+        let not_main = || Refs::Only { branches: vec![ALL.into(), "!main".into()], tags: Vec::new() };
+        assert_eq!(main.clone().or(not_main()), all);
+        assert_eq!(not_main().or(Refs::branches(&["dev"])), not_main());
         let not_main = Refs::Only { branches: vec![ALL.into(), "!main".into()], tags: Vec::new() };
         assert!(main.and(not_main).is_none());
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::commands::unknown;
 use super::found::{Build, Found, Loose, Purpose, Service, quoted};
+use super::reference::Reference;
 use super::scope::{self, Scope};
 use super::shell::Command;
 
@@ -48,16 +49,71 @@ impl Flags {
 }
 
 const BUILD_VALUED: [&str; 30] = [
-    "-t", "--tag", "-f", "--file", "--build-arg", "--target", "--platform", "--cache-from", "--cache-to", "--label",
-    "--secret", "--ssh", "--network", "--output", "-o", "--progress", "--builder", "--iidfile", "--metadata-file",
-    "--memory", "-m", "--cpu-quota", "--shm-size", "--ulimit", "--add-host", "--isolation", "--build-context",
-    "--cgroup-parent", "--annotation", "--allow",
+    "-t",
+    "--tag",
+    "-f",
+    "--file",
+    "--build-arg",
+    "--target",
+    "--platform",
+    "--cache-from",
+    "--cache-to",
+    "--label",
+    "--secret",
+    "--ssh",
+    "--network",
+    "--output",
+    "-o",
+    "--progress",
+    "--builder",
+    "--iidfile",
+    "--metadata-file",
+    "--memory",
+    "-m",
+    "--cpu-quota",
+    "--shm-size",
+    "--ulimit",
+    "--add-host",
+    "--isolation",
+    "--build-context",
+    "--cgroup-parent",
+    "--annotation",
+    "--allow",
 ];
 
 const RUN_VALUED: [&str; 32] = [
-    "-e", "--env", "--env-file", "-v", "--volume", "--network", "--net", "-w", "--workdir", "-u", "--user", "--name",
-    "-p", "--publish", "--entrypoint", "--link", "--memory", "-m", "--cpus", "--mount", "--platform", "-l", "--label",
-    "--add-host", "--gpus", "--shm-size", "--ulimit", "--cap-add", "--security-opt", "--hostname", "-h", "--pull",
+    "-e",
+    "--env",
+    "--env-file",
+    "-v",
+    "--volume",
+    "--network",
+    "--net",
+    "-w",
+    "--workdir",
+    "-u",
+    "--user",
+    "--name",
+    "-p",
+    "--publish",
+    "--entrypoint",
+    "--link",
+    "--memory",
+    "-m",
+    "--cpus",
+    "--mount",
+    "--platform",
+    "-l",
+    "--label",
+    "--add-host",
+    "--gpus",
+    "--shm-size",
+    "--ulimit",
+    "--cap-add",
+    "--security-opt",
+    "--hostname",
+    "-h",
+    "--pull",
 ];
 
 /// Carries out `docker …`; `words` begin with what follows `docker`.
@@ -102,7 +158,8 @@ pub(super) fn docker(found: &mut Found, scope: &mut Scope, command: &Command, wo
     }
 }
 
-pub(super) const PLATFORMS: &str = "An image is built for the engine's own platform; run an engine of the other platform for those.";
+pub(super) const PLATFORMS: &str =
+    "An image is built for the engine's own platform; run an engine of the other platform for those.";
 pub(super) const SCANS: &str =
     "Scan in a stage of the Dockerfile that [test] target names, or let the registry scan what is pushed.";
 
@@ -122,7 +179,9 @@ fn build(found: &mut Found, scope: &Scope, command: &Command, words: &[String]) 
         || output.contains("type=registry")
         || output.contains("push=true");
     let mut names = build.names.clone();
-    names.extend(output.split(',').filter_map(|part| part.strip_prefix("name=")).map(|name| scope.expand(name)));
+    names.extend(
+        output.split(',').filter_map(|part| part.strip_prefix("name=")).map(|name| scope.expand(name)),
+    );
     found.build(build);
     if pushes {
         names.iter().for_each(|name| found.pushed(line, name, scope));
@@ -141,12 +200,7 @@ fn place(found: &mut Found, scope: &Scope, line: usize, path: &str) -> String {
 }
 
 /// `--build-arg NAME=VALUE`, and `NAME` alone for a variable of that name.
-pub(super) fn args(
-    found: &mut Found,
-    scope: &Scope,
-    flags: &Flags,
-    flag: &str,
-) -> BTreeMap<String, String> {
+pub(super) fn args(found: &mut Found, scope: &Scope, flags: &Flags, flag: &str) -> BTreeMap<String, String> {
     let mut args = BTreeMap::new();
     for arg in flags.all(&[flag]) {
         let (name, value) = match arg.split_once('=') {
@@ -177,24 +231,48 @@ fn tell(found: &mut Found, line: usize, flags: &Flags, command: &Command) {
         found.note(line, "labels of the image", "Write LABEL in the Dockerfile, with ARG where they vary.");
     }
     if flags.get(&["--no-cache"]).is_some() {
-        found.note(line, "--no-cache", "`git push -o build.no-cache` builds a push anew; a build need not always.");
+        found.note(
+            line,
+            "--no-cache",
+            "`git push -o build.no-cache` builds a push anew; a build need not always.",
+        );
     }
     if flags.get(&["--network"]).is_some_and(|network| network != "default") {
-        found.note(line, "--network", "What builds may reach is said by `slipway bind --build-limit network=…`.");
+        found.note(
+            line,
+            "--network",
+            "What builds may reach is said by `slipway bind --build-limit network=…`.",
+        );
     }
     if flags.all(&["--cache-from", "--cache-to"]).next().is_some() {
         found.done(line, "the build cache: the engine keeps it");
     }
     if flags.get(&["--build-context"]).is_some() {
-        found.note(line, format!("`{}`", quoted(&command.text)), "A build has one context: copy what it needs into it.");
+        found.note(
+            line,
+            format!("`{}`", quoted(&command.text)),
+            "A build has one context: copy what it needs into it.",
+        );
     }
 }
 
 /// `kaniko/executor`: builds and pushes in one.
 pub(super) fn kaniko(found: &mut Found, scope: &Scope, command: &Command, words: &[String]) {
     const VALUED: [&str; 14] = [
-        "-c", "--context", "-f", "--dockerfile", "-d", "--destination", "--build-arg", "--target", "--cache-repo",
-        "--customPlatform", "--custom-platform", "--verbosity", "-v", "--context-sub-path",
+        "-c",
+        "--context",
+        "-f",
+        "--dockerfile",
+        "-d",
+        "--destination",
+        "--build-arg",
+        "--target",
+        "--cache-repo",
+        "--customPlatform",
+        "--custom-platform",
+        "--verbosity",
+        "-v",
+        "--context-sub-path",
     ];
     let (line, flags) = (command.line, Flags::read(words, &VALUED, true));
     let mut build = Build { line, by: "kaniko", when: scope.when.clone(), ..Build::default() };
@@ -249,6 +327,7 @@ fn imagetools(found: &mut Found, scope: &Scope, command: &Command, words: &[Stri
 fn login(found: &mut Found, scope: &Scope, line: usize, words: &[String]) {
     let flags = Flags::read(words, &["-u", "--username", "-p", "--password"], true);
     words.iter().for_each(|word| found.uses(word, Purpose::Registry));
+    found.password |= flags.get(&["-u", "--username"]).is_some_and(|user| user != "AWS");
     if let Some(host) = flags.plain.first() {
         found.login = Some(scope.expand(host));
     }
@@ -274,7 +353,11 @@ fn run(found: &mut Found, scope: &Scope, command: &Command, words: &[String]) {
         return found.service(Service { line, name, image, env });
     }
     let entry = flags.get(&["--entrypoint"]).filter(|entry| !entry.is_empty());
-    let argv: Vec<String> = entry.into_iter().chain(rest.iter().map(String::as_str)).map(|w| scope.expand(w)).collect();
+    let argv: Vec<String> =
+        entry.into_iter().chain(rest.iter().map(String::as_str)).map(|w| scope.expand(w)).collect();
+    if found.built(&image).is_none() && !detached {
+        return foreign(found, line, &image, &argv);
+    }
     if argv.is_empty() || detached {
         let what = format!("`{}` starts the image", quoted(&command.text));
         return found.note(line, what, "Write the command that shows that it works in [test] run or shell.");
@@ -284,6 +367,16 @@ fn run(found: &mut Found, scope: &Scope, command: &Command, words: &[String]) {
     let text = quoted(&argv.join(" "));
     let (argv, inside) = (Some(argv), Some(image));
     found.loose.push(Loose { line, text, argv, joint: "\n", inside, env, network });
+}
+
+/// A container of another image: a tool, known by the image's name.
+fn foreign(found: &mut Found, line: usize, image: &str, argv: &[String]) {
+    let path = Reference::read(image).path;
+    let tool = path.rsplit('/').next().unwrap_or_default();
+    let repeated = argv.first().is_some_and(|first| first == tool);
+    let text = if repeated { argv.join(" ") } else { format!("{tool} {}", argv.join(" ")) };
+    let (text, inside, env) = (quoted(&text), Some(image.to_owned()), BTreeMap::new());
+    found.loose.push(Loose { line, text, argv: None, joint: "\n", inside, env, network: false });
 }
 
 pub(super) fn compose(found: &mut Found, command: &Command) {

@@ -205,7 +205,8 @@ impl Found {
     }
 
     pub(super) fn deploy(&mut self, deploy: Deploy) {
-        let same = |d: &&mut Deploy| d.group == deploy.group && d.path == deploy.path && d.repo == deploy.repo;
+        let same =
+            |d: &&mut Deploy| d.group == deploy.group && d.path == deploy.path && d.repo == deploy.repo;
         if self.deploys.iter_mut().find(same).is_none() && self.deploys.len() < FOUND_MAX {
             self.deploys.push(deploy);
         }
@@ -232,11 +233,30 @@ impl Found {
         }
     }
 
-    pub(super) fn service(&mut self, service: Service) {
+    pub(super) fn service(&mut self, mut service: Service) {
+        service.env = shown(service.env);
         if self.services.len() < FOUND_MAX && !self.services.iter().any(|s| s.name == service.name) {
             self.services.push(service);
         }
     }
+}
+
+/// Words in the names of what is nobody else's business.
+const SECRETS: [&str; 7] = ["password", "passwd", "token", "secret", "apikey", "api_key", "access_key"];
+
+/// True for the name of a variable that holds a secret, as it looks.
+pub(super) fn is_secret(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    SECRETS.iter().any(|part| lower.contains(part))
+}
+
+/// The environment of something, without the values of what looks like a secret.
+pub(super) fn shown(env: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let hidden = |(name, value): (String, String)| {
+        let value = if is_secret(&name) { "***".to_owned() } else { value };
+        (name, value)
+    };
+    env.into_iter().map(hidden).collect()
 }
 
 /// A piece of the old file as a remark may show it: one line, cut, without what may be a password.
@@ -245,9 +265,7 @@ pub(super) fn quoted(text: &str) -> String {
     let mut hide = false;
     for word in text.split_whitespace().take(QUOTED_CHARS_MAX) {
         let lower = word.to_ascii_lowercase();
-        let named = ["password", "passwd", "token", "secret", "apikey", "api_key", "access_key"]
-            .iter()
-            .any(|part| lower.contains(part));
+        let named = is_secret(word);
         words.push(match word.split_once('=') {
             _ if hide && !word.starts_with('$') => "***".into(),
             Some((name, value)) if named && !value.trim_start_matches(['"', '\'']).starts_with('$') => {
@@ -255,7 +273,8 @@ pub(super) fn quoted(text: &str) -> String {
             }
             _ => without_userinfo(word),
         });
-        hide = (lower == "-p" && text.contains("login")) || named && lower.starts_with('-') && !word.contains('=');
+        hide = (lower == "-p" && text.contains("login"))
+            || named && lower.starts_with('-') && !word.contains('=');
     }
     let clean: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();
     if clean.chars().count() <= QUOTED_CHARS_MAX {

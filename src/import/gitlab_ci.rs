@@ -15,8 +15,21 @@ use super::yaml::{self, Content, Node};
 
 /// Keys of the file that are no jobs.
 const GLOBAL: [&str; 15] = [
-    "stages", "variables", "default", "include", "image", "services", "before_script", "after_script", "cache", "workflow",
-    "spec", "types", "pages", "name", "create_merge_request_pipeline",
+    "stages",
+    "variables",
+    "default",
+    "include",
+    "image",
+    "services",
+    "before_script",
+    "after_script",
+    "cache",
+    "workflow",
+    "spec",
+    "types",
+    "pages",
+    "name",
+    "create_merge_request_pipeline",
 ];
 
 /// Finds what a file does.
@@ -36,7 +49,9 @@ pub(super) fn read(text: &str, file: &str) -> Result<Found, Problem> {
     let mut jobs: Vec<&(String, Node)> = root
         .entries()
         .iter()
-        .filter(|(name, node)| !GLOBAL.contains(&name.as_str()) && !name.starts_with('.') && !node.entries().is_empty())
+        .filter(|(name, node)| {
+            !GLOBAL.contains(&name.as_str()) && !name.starts_with('.') && !node.entries().is_empty()
+        })
         .collect();
     let stages = root.texts_of("stages");
     let stage_of = |name: &str| {
@@ -86,7 +101,9 @@ fn run(found: &mut Found, root: &Node, job: &Node, scope: &mut Scope) {
         let what = format!("the job {} is for merge requests or schedules alone", quoted(&scope.stage));
         return found.note(job.line, what, "There are none here: branches are built when they are pushed.");
     }
-    let of_file = |key: &str| job.get(key).or_else(|| root.get("default").and_then(|d| d.get(key))).or_else(|| root.get(key));
+    let of_file = |key: &str| {
+        job.get(key).or_else(|| root.get("default").and_then(|d| d.get(key))).or_else(|| root.get(key))
+    };
     let image = of_file("image").and_then(|image| image.text().or_else(|| image.text_of("name")));
     scope.inside = image.map(|image| scope.expand(image));
     if let Some(services) = of_file("services") {
@@ -105,7 +122,10 @@ fn run(found: &mut Found, root: &Node, job: &Node, scope: &mut Scope) {
 }
 
 fn time(found: &mut Found, job: &Node, (builds, loose): (usize, usize)) {
-    let Some((line, time)) = job.get("timeout").and_then(|node| Some((node.line, job::time(node.text()?)?))) else { return };
+    let Some((line, time)) = job.get("timeout").and_then(|node| Some((node.line, job::time(node.text()?)?)))
+    else {
+        return;
+    };
     if found.builds.len() > builds {
         found.build_timeout.get_or_insert((line, time));
     } else if found.loose.len() > loose {
@@ -117,7 +137,9 @@ fn script(found: &mut Found, root: &Node, node: Option<&Node>, scope: &mut Scope
     let Some(node) = node.filter(|_| depth < 8 && found.step()) else { return };
     match &node.content {
         Content::Text(text) => commands::script(found, scope, text, node.line),
-        Content::List(items) => items.iter().for_each(|item| script(found, root, Some(item), scope, depth + 1)),
+        Content::List(items) => {
+            items.iter().for_each(|item| script(found, root, Some(item), scope, depth + 1))
+        }
         Content::Reference(path) => {
             let mut at = Some(root);
             for key in path {
@@ -138,7 +160,8 @@ fn service(found: &mut Found, services: &Node, scope: &Scope) {
             continue;
         }
         let path = super::reference::Reference::read(&image).path;
-        let name = item.text_of("alias").unwrap_or_else(|| path.rsplit('/').next().unwrap_or("db")).to_owned();
+        let name =
+            item.text_of("alias").unwrap_or_else(|| path.rsplit('/').next().unwrap_or("db")).to_owned();
         let env = item.get("variables").map(Node::pairs).unwrap_or_default();
         let of_job = ["POSTGRES_", "MYSQL_", "MARIADB_", "REDIS_", "MONGO_", "RABBITMQ_"];
         let of_job = scope.env.iter().filter(|(name, _)| of_job.iter().any(|start| name.starts_with(start)));
@@ -166,9 +189,17 @@ fn settings(found: &mut Found, job: &Node, scope: &Scope) {
                 "The engine keeps layers; in the Dockerfile RUN --mount=type=cache,target=… keeps a folder.",
             ),
             "allow_failure" if node.text() == Some("true") => {
-                found.note(line, "allow_failure", "A test that fails pushes nothing; write `|| true` behind what may fail.");
+                found.note(
+                    line,
+                    "allow_failure",
+                    "A test that fails pushes nothing; write `|| true` behind what may fail.",
+                );
             }
-            "parallel" => found.note(line, "parallel", "A test is one; run its parts in it, or in stages of the Dockerfile."),
+            "parallel" => found.note(
+                line,
+                "parallel",
+                "A test is one; run its parts in it, or in stages of the Dockerfile.",
+            ),
             "trigger" => {
                 manifests::wrote(found, scope, line, "trigger".into(), None);
                 found.note(line, "trigger", "[deploy.NAME] takes its place where that pipeline writes manifests; else a webhook on `build`.");

@@ -3,6 +3,7 @@
 
 mod read;
 mod token;
+mod value;
 
 pub(super) use self::read::read;
 
@@ -19,10 +20,22 @@ pub(super) struct Block {
 pub(super) enum Step {
     Call(Call),
     /// `name = value`, with or without `def`.
-    Set { line: usize, name: String, value: Value },
-    If { line: usize, condition: String, then: Block, otherwise: Option<Block> },
+    Set {
+        line: usize,
+        name: String,
+        value: Value,
+    },
+    If {
+        line: usize,
+        condition: String,
+        then: Block,
+        otherwise: Option<Block>,
+    },
     /// `def name(…) { … }`.
-    Function { name: String, block: Block },
+    Function {
+        name: String,
+        block: Block,
+    },
 }
 
 /// `name(arguments) { block }`, brackets or not.

@@ -29,6 +29,8 @@ struct Jenkinsfile {
     depth: usize,
     /// True behind an `input`.
     held: bool,
+    /// True in `environment`, where names hold for their stage alone.
+    declares: bool,
 }
 
 /// Finds what a Jenkinsfile does.
@@ -42,6 +44,7 @@ pub(super) fn read(text: &str) -> Found {
         groups: 0,
         depth: 0,
         held: false,
+        declares: false,
     };
     // A job for one branch has no use for these.
     file.found.every_ref = ["BRANCH_NAME", "CHANGE_ID", "TAG_NAME"].iter().any(|name| text.contains(name));
@@ -100,7 +103,8 @@ impl Jenkinsfile {
                 self.lists.insert(name.to_owned(), texts);
             }
             value => match value.text() {
-                Some(text) => scope.set(name, &text),
+                Some(text) if self.declares => scope.set(name, &text),
+                Some(text) => scope.assign(name, &text),
                 None => scope.forget(name),
             },
         }
@@ -133,7 +137,9 @@ impl Jenkinsfile {
     /// True for steps that do something of which it matters when.
     fn matters(&self, block: &Block) -> bool {
         block.steps.iter().any(|step| match step {
-            Step::Call(call) => !["echo", "error", "println", "slackSend", "mail"].contains(&call.name.as_str()),
+            Step::Call(call) => {
+                !["echo", "error", "println", "slackSend", "mail"].contains(&call.name.as_str())
+            }
             Step::If { .. } => true,
             _ => false,
         })
@@ -148,9 +154,9 @@ impl Jenkinsfile {
             "matrix" => self.matrix(call, scope),
             "post" => self.post(call, scope),
             "environment" => {
-                if let Some(block) = block {
-                    self.steps(block, scope);
-                }
+                self.declares = true;
+                self.inner(block, scope);
+                self.declares = false;
             }
             "dir" => {
                 let mut inner = scope.clone();
@@ -182,6 +188,7 @@ impl Jenkinsfile {
             _ if credentials::call(self, call, scope) => {}
             _ if docker::call(self, call, scope) => {}
             _ if steps::call(self, call, scope) => {}
+            name if name.ends_with(".each") && block.is_some() => self.each(call, scope),
             name => match self.functions.get(name).cloned() {
                 Some(function) => self.steps(&function, scope),
                 None => {
@@ -217,7 +224,11 @@ impl Jenkinsfile {
         }
         if inner.when.refs.is_none() {
             let what = format!("the stage {} is for pull requests alone", quoted(&inner.stage));
-            return self.found.note(call.line, what, "There are none here: branches are built when they are pushed.");
+            return self.found.note(
+                call.line,
+                what,
+                "There are none here: branches are built when they are pushed.",
+            );
         }
         for step in block.steps.iter().filter(|step| !is_first(step)) {
             self.step(step, &mut inner);
@@ -236,7 +247,7 @@ impl Jenkinsfile {
         let values = match call.of.as_deref() {
             Some(Value::List(values)) => values.iter().filter_map(Value::text).collect(),
             Some(Value::Name(name)) => self.lists.get(name).cloned().unwrap_or_default(),
-            _ => Vec::new(),
+            _ => self.lists.get(call.name.trim_end_matches(".each")).cloned().unwrap_or_default(),
         };
         if values.is_empty() {
             return self.steps(block, scope);
@@ -270,7 +281,8 @@ impl Jenkinsfile {
             "a matrix",
             "A repository builds one image, once: what varies are stages of its Dockerfile, or repositories.",
         );
-        let axis = named(block, "axes").and_then(|axes| axes.block.as_ref()).and_then(|axes| named(axes, "axis"));
+        let axis =
+            named(block, "axes").and_then(|axes| axes.block.as_ref()).and_then(|axes| named(axes, "axis"));
         let axis = axis.and_then(|axis| axis.block.as_ref());
         let name = axis.and_then(|axis| named(axis, "name")).and_then(|name| name.text("name", 0));
         let values = axis.and_then(|axis| named(axis, "values")).map(texts).unwrap_or_default();
@@ -299,7 +311,8 @@ impl Jenkinsfile {
         let Some(time) = steps::time(call) else { return };
         if self.found.builds.len() > builds || call.block.is_none() {
             self.found.build_timeout.get_or_insert((call.line, time));
-        } else if self.found.loose[loose.min(self.found.loose.len())..].iter().any(|one| one.inside.is_some()) {
+        } else if self.found.loose[loose.min(self.found.loose.len())..].iter().any(|one| one.inside.is_some())
+        {
             self.found.test_timeout.get_or_insert((call.line, time));
         }
     }

@@ -6,8 +6,7 @@ use super::scope::{CloneOf, Scope};
 use super::shell::Command;
 
 const APPLIES: &str = "Put the manifests into a repository that is bound to the cluster: it follows every commit; [deploy.NAME] writes the image there.";
-const RENDERS: &str =
-    "Commit what `helm template` prints into a repository that is bound to the cluster; [deploy.NAME] writes the image there.";
+const RENDERS: &str = "Commit what `helm template` prints into a repository that is bound to the cluster; [deploy.NAME] writes the image there.";
 
 /// Carries out a command of that name, if it is one of these.
 pub(super) fn command(
@@ -54,8 +53,20 @@ fn is_address(word: &str) -> bool {
 }
 
 fn git(found: &mut Found, scope: &mut Scope, command: &Command, rest: &[String]) {
-    const VALUED: [&str; 12] =
-        ["-b", "--branch", "--depth", "-c", "-C", "-m", "--message", "-o", "--origin", "--author", "-am", "--config"];
+    const VALUED: [&str; 12] = [
+        "-b",
+        "--branch",
+        "--depth",
+        "-c",
+        "-C",
+        "-m",
+        "--message",
+        "-o",
+        "--origin",
+        "--author",
+        "-am",
+        "--config",
+    ];
     let flags = Flags::read(rest, &VALUED, true);
     rest.iter().for_each(|word| found.uses(word, Purpose::Manifests));
     let Some((verb, plain)) = flags.plain.split_first() else { return };
@@ -77,7 +88,9 @@ fn git(found: &mut Found, scope: &mut Scope, command: &Command, rest: &[String])
             format!("git {verb}"),
             "A build has what the commit holds; a submodule must be a repository of the same server.",
         ),
-        "tag" => found.note(command.line, "sets a git tag", "Tag by hand; [build] on tags = […] builds tags."),
+        "tag" => {
+            found.note(command.line, "sets a git tag", "Tag by hand; [build] on tags = […] builds tags.")
+        }
         _ => {}
     }
 }
@@ -87,7 +100,8 @@ pub(super) fn cloned(scope: &mut Scope, url: &str, branch: Option<String>, into:
     let Some(repo) = repository(url) else { return };
     let into = into.map_or_else(|| repo.clone(), |into| scope.expand(into));
     let folder = super::scope::inside(&scope.folder, &into).unwrap_or(into);
-    scope.checkout = Some(CloneOf { repo, branch, folder: if folder == "." { String::new() } else { folder } });
+    scope.checkout =
+        Some(CloneOf { repo, branch, folder: if folder == "." { String::new() } else { folder } });
 }
 
 /// `git push [URL|REMOTE] [REF]`: where what was written goes.
@@ -114,7 +128,9 @@ fn pushed(found: &mut Found, scope: &Scope, command: &Command, plain: &[String])
 
 /// `sed -i … FILE` and `yq -i … FILE`; false where it writes no manifest.
 fn edit(found: &mut Found, scope: &Scope, command: &Command, rest: &[String]) -> bool {
-    let in_place = rest.iter().any(|word| word.starts_with("-i") || word == "--in-place" || word == "-pi" || word == "w");
+    let in_place = rest
+        .iter()
+        .any(|word| word.starts_with("-i") || word == "--in-place" || word == "-pi" || word == "w");
     let is_manifest = |word: &&String| {
         [".yaml", ".yml", ".json", ".tpl", "kustomization"].iter().any(|end| word.ends_with(end))
     };
@@ -154,7 +170,9 @@ fn kubectl(found: &mut Found, scope: &Scope, command: &Command, rest: &[String])
     const VALUED: [&str; 8] =
         ["-n", "--namespace", "-f", "--filename", "-k", "--kustomize", "--context", "--kubeconfig"];
     let flags = Flags::read(rest, &VALUED, true);
-    if let Some(namespace) = flags.get(&["-n", "--namespace"]).map(|n| scope.expand(n)).filter(|n| !n.contains('$')) {
+    if let Some(namespace) =
+        flags.get(&["-n", "--namespace"]).map(|n| scope.expand(n)).filter(|n| !n.contains('$'))
+    {
         found.namespace.get_or_insert(namespace);
     }
     let verb = flags.plain.first().map_or("", String::as_str);

@@ -8,8 +8,8 @@ use slipway_core::{Problem, ProblemKind};
 
 use super::agent;
 use super::choice::{self, Chosen};
-use super::condition::{ALL, Condition, DEFAULT_BRANCH, Refs};
-use super::found::{Found, Loose, Note, Purpose, Push, Service, quoted};
+use super::condition::{self, ALL, Condition, DEFAULT_BRANCH, Refs};
+use super::found::{self, Found, Loose, Note, Purpose, Push, Service, quoted};
 use super::reference::{Reference, Registry};
 use super::scope::{Filled, filled};
 
@@ -168,8 +168,13 @@ fn arguments(plan: &mut Plan, found: &mut Found, chosen: &Chosen) {
                 format!("Arguments stay in the image; read it in the Dockerfile with RUN --mount=type=secret,id={secret}."),
             );
         } else if !unknown.is_empty() {
-            let what = format!("the build argument {name}: {} is set outside of this file", unknown.join(", "));
+            let what =
+                format!("the build argument {name}: {} is set outside of this file", unknown.join(", "));
             found.note(chosen.build.line, what, "Write its value in [build] args.");
+        } else if found::is_secret(name) {
+            let what = format!("the build argument {name} looks like a secret");
+            let cure = "Give it with `slipway secret set … --for build`; the Dockerfile reads it with RUN --mount=type=secret.";
+            found.note(chosen.build.line, what, cure);
         } else if text == *value {
             plan.args.insert(name.clone(), text);
         } else {
@@ -270,7 +275,11 @@ fn in_image(found: &mut Found, loose: &[Loose]) -> Test {
     told &= super::scope::names(&said).iter().any(|name| !test.env.contains_key(*name));
     if told {
         let what = "the test reads what the old server set (commit, branch, number)";
-        found.note(test.line, what, "A test gets CI=true; give it the rest as build arguments, with ARG and ENV.");
+        found.note(
+            test.line,
+            what,
+            "A test gets CI=true; give it the rest as build arguments, with ARG and ENV.",
+        );
     }
     test
 }
@@ -283,7 +292,11 @@ fn is_shell(program: &str) -> bool {
 fn line_of(argv: &[String]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,${}".contains(c);
     let quote = |word: &String| {
-        if !word.is_empty() && word.chars().all(plain) { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', "'\\''"))
+        }
     };
     argv.iter().map(quote).collect::<Vec<_>>().join(" ")
 }
@@ -295,7 +308,8 @@ fn pushes(plan: &mut Plan, found: &mut Found, chosen: &Chosen) {
     let named = named.or_else(|| chosen.build.names.first().map(|name| Reference::read(name)));
     let mut reference = named.unwrap_or_else(|| Reference::read(""));
     if reference.host.is_none() {
-        reference.host = found.login.clone().map(|host| Reference::read(&format!("{host}/x")).host.unwrap_or(host));
+        reference.host =
+            found.login.clone().map(|host| Reference::read(&format!("{host}/x")).host.unwrap_or(host));
     }
     let known = !reference.path.is_empty() || reference.host.is_some() || region.is_some();
     plan.registry = known.then(|| Registry::of(&reference, region.as_deref()));
@@ -314,10 +328,9 @@ fn pushes(plan: &mut Plan, found: &mut Found, chosen: &Chosen) {
 }
 
 fn either(a: Option<On>, b: Option<On>) -> Option<On> {
-    let (mut a, b) = (a?, b?);
-    a.branches.extend(b.branches.into_iter().filter(|p| !a.branches.contains(p)).collect::<Vec<_>>());
-    a.tags.extend(b.tags.into_iter().filter(|p| !a.tags.contains(p)).collect::<Vec<_>>());
-    Some(a)
+    let (a, b) = (a?, b?);
+    let either = condition::either;
+    Some(On { branches: either(&a.branches, &b.branches), tags: either(&a.tags, &b.tags), paths: Vec::new() })
 }
 
 fn tag(found: &mut Found, push: &Push, chosen: &Chosen) -> Option<Tag> {
@@ -331,6 +344,15 @@ fn tag(found: &mut Found, push: &Push, chosen: &Chosen) -> Option<Tag> {
     } else {
         text
     };
+    if !alone && !unknown.is_empty() {
+        let what = format!("the tag `{}` is known only while it is built", quoted(written));
+        found.note(
+            push.line,
+            what,
+            "A tag is made of letters, digits and the placeholders of docs/slipway-toml.md.",
+        );
+        return None;
+    }
     if written.contains(":0:") && text.contains("{short}") {
         found.done(push.line, "{short} is the first ten digits of the commit");
     }
@@ -338,7 +360,11 @@ fn tag(found: &mut Found, push: &Push, chosen: &Chosen) -> Option<Tag> {
         Ok(template) => template,
         Err(why) => {
             let what = format!("the tag `{}`: {}", quoted(written), quoted(&why));
-            found.note(push.line, what, "Make it of letters, digits and the placeholders of docs/slipway-toml.md.");
+            found.note(
+                push.line,
+                what,
+                "Make it of letters, digits and the placeholders of docs/slipway-toml.md.",
+            );
             return None;
         }
     };
@@ -371,7 +397,8 @@ fn targets(found: &mut Found, wishes: &Wishes) -> Vec<Target> {
             continue;
         }
         let base = target_name(path.as_deref().unwrap_or_default(), &deploy.stage);
-        let taken = targets.iter().filter(|t| t.name == base || t.name.starts_with(&format!("{base}-"))).count();
+        let taken =
+            targets.iter().filter(|t| t.name == base || t.name.starts_with(&format!("{base}-"))).count();
         let name = if taken == 0 { base } else { format!("{base}-{}", taken + 1) };
         let branch = deploy.branch;
         targets.push(Target { line: deploy.line, by: deploy.by, name, repo, branch, path, on });
@@ -382,13 +409,23 @@ fn targets(found: &mut Found, wishes: &Wishes) -> Vec<Target> {
 /// What the environment is called in the path or in the stage.
 fn target_name(path: &str, stage: &str) -> String {
     const KNOWN: [(&str, &str); 9] = [
-        ("prod", "prod"), ("staging", "staging"), ("stage", "staging"), ("stg", "staging"), ("qa", "qa"),
-        ("test", "test"), ("uat", "uat"), ("preview", "preview"), ("dev", "dev"),
+        ("prod", "prod"),
+        ("staging", "staging"),
+        ("stage", "staging"),
+        ("stg", "staging"),
+        ("qa", "qa"),
+        ("test", "test"),
+        ("uat", "uat"),
+        ("preview", "preview"),
+        ("dev", "dev"),
     ];
     let of = |text: &str| {
         let text = text.to_ascii_lowercase();
         let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-        KNOWN.iter().find(|(word, _)| words.iter().any(|w| w.starts_with(word))).map(|(_, name)| (*name).to_owned())
+        KNOWN
+            .iter()
+            .find(|(word, _)| words.iter().any(|w| w.starts_with(word)))
+            .map(|(_, name)| (*name).to_owned())
     };
     of(path).or_else(|| of(stage)).unwrap_or_else(|| "prod".into())
 }
@@ -412,15 +449,25 @@ fn secrets(plan: &mut Plan, found: &mut Found) {
         }
         if secret.purposes.is_empty() {
             let what = format!("the secret {name} ({known_as}) is used by nothing that was recognised");
-            found.note(secret.line, what, "Give it with `slipway secret set`, if the build or the test needs it.");
+            found.note(
+                secret.line,
+                what,
+                "Give it with `slipway secret set`, if the build or the test needs it.",
+            );
         }
     }
     // What is a secret has no place in a file.
-    let open: Vec<String> =
-        plan.test.env.iter().filter(|(name, value)| plan.test.secrets.contains(name) || value.contains('$')).map(|(n, _)| n.clone()).collect();
+    let open: Vec<String> = plan
+        .test
+        .env
+        .iter()
+        .filter(|(name, value)| plan.test.secrets.contains(name) || value.contains('$'))
+        .map(|(n, _)| n.clone())
+        .collect();
     for name in open {
         plan.test.env.remove(&name);
     }
+    plan.test.env = found::shown(std::mem::take(&mut plan.test.env));
 }
 
 /// A refusal.

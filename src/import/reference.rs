@@ -171,7 +171,11 @@ mod tests {
             ("a@sha256:00", None, "a", None),
             ("", None, "", None),
         ] {
-            assert_eq!(parts(text), (host.map(str::to_owned), path.to_owned(), tag.map(str::to_owned)), "{text}");
+            assert_eq!(
+                parts(text),
+                (host.map(str::to_owned), path.to_owned(), tag.map(str::to_owned)),
+                "{text}"
+            );
         }
     }
 
@@ -187,6 +191,9 @@ mod tests {
         assert!(open.is_open());
         assert_eq!(of("org/app", None).url, "docker.io");
         assert_eq!(of("${CI_REGISTRY_IMAGE}", None).url, "HOST");
-        assert_eq!(of("${REPOSITORY_URI}", Some("eu-north-1")).url, "ACCOUNT.dkr.ecr.eu-north-1.amazonaws.com");
+        assert_eq!(
+            of("${REPOSITORY_URI}", Some("eu-north-1")).url,
+            "ACCOUNT.dkr.ecr.eu-north-1.amazonaws.com"
+        );
     }
 }

@@ -20,13 +20,21 @@ pub(super) fn toml(plan: &mut Plan, repo: &str) -> String {
     }
     for (line, why) in std::mem::take(&mut sheet.refused) {
         let what = format!("`{}` is no line of slipway.toml: {}", quoted(&line), quoted(&why));
-        plan.not_mapped.push(Note { line: plan.line, what, cure: "It stands there as a comment: mend it.".into() });
+        plan.not_mapped.push(Note {
+            line: plan.line,
+            what,
+            cure: "It stands there as a comment: mend it.".into(),
+        });
     }
     sheet.into_text()
 }
 
 fn at(line: usize, by: &str) -> String {
-    if line == 0 { String::new() } else { format!("line {line}: {by}").trim_end_matches([':', ' ']).to_owned() }
+    if line == 0 {
+        String::new()
+    } else {
+        format!("line {line}: {by}").trim_end_matches([':', ' ']).to_owned()
+    }
 }
 
 fn build(sheet: &mut Sheet, plan: &Plan) {
@@ -76,7 +84,10 @@ fn test(sheet: &mut Sheet, plan: &Plan, repo: &str) {
         sheet.put(&format!("shell = {}", string(shell)), "");
     }
     if let Some(hint) = &test.hint {
-        sheet.comment("target = \"test\"", &format!("a stage of the Dockerfile with `{hint}`, which ran on the agent"));
+        sheet.comment(
+            "target = \"test\"",
+            &format!("a stage of the Dockerfile with `{hint}`, which ran outside of the image"),
+        );
     }
     if test.network && plan.services.is_empty() {
         sheet.put("network = \"bridge\"", "");
@@ -115,7 +126,10 @@ fn deploy(sheet: &mut Sheet, target: &Target) {
     let said = at(target.line, &target.by);
     let Some(repo) = &target.repo else {
         sheet.comment(&head, &said);
-        sheet.comment("repo = \"MANIFESTS\"", "the file does not name it: write its name, and take the # away");
+        sheet.comment(
+            "repo = \"MANIFESTS\"",
+            "the file does not name it: write its name, and take the # away",
+        );
         if let Some(branch) = &target.branch {
             sheet.comment(&format!("branch = {}", string(branch)), "");
         }
@@ -143,8 +157,11 @@ fn deploy(sheet: &mut Sheet, target: &Target) {
 /// `{ branches = […], … }`.
 fn on(on: &On) -> String {
     let parts = [("branches", &on.branches), ("tags", &on.tags), ("paths", &on.paths)];
-    let parts: Vec<String> =
-        parts.iter().filter(|(_, all)| !all.is_empty()).map(|(name, all)| format!("{name} = {}", list(all))).collect();
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(_, all)| !all.is_empty())
+        .map(|(name, all)| format!("{name} = {}", list(all)))
+        .collect();
     if parts.is_empty() { "{}".into() } else { format!("{{ {} }}", parts.join(", ")) }
 }
 
@@ -152,15 +169,19 @@ fn on(on: &On) -> String {
 pub(super) fn commands(plan: &Plan, repo: &str) -> (Vec<String>, Vec<String>) {
     let mut server = vec![format!("slipway repo create {repo}")];
     if let Some(registry) = &plan.registry {
-        let region = registry.region.as_ref().map(|region| format!(" --region {}", word(region, "REGION"))).unwrap_or_default();
+        let region = registry
+            .region
+            .as_ref()
+            .map(|region| format!(" --region {}", word(region, "REGION")))
+            .unwrap_or_default();
         let kind = if registry.kind == "ecr" { " --kind ecr" } else { "" };
         let ask = registry.kind != "ecr" && plan.registry_password;
         let password = if ask { " --username USER --password-file FILE" } else { "" };
         let (name, url) = (&registry.name, word(&registry.url, "HOST"));
         server.push(format!("slipway registry add {name} --url {url}{kind}{region}{password}"));
         server.push(format!("slipway registry test {name}"));
-        let image = registry.image.as_ref().map(|image| format!(" --image {}", word(image, "PATH"))).unwrap_or_default();
-        server.push(format!("slipway bind {repo} --registry {name}{image}"));
+        let image = word(registry.image.as_deref().unwrap_or_default(), "PATH");
+        server.push(format!("slipway bind {repo} --registry {name} --image {image}"));
     } else {
         server.push("slipway registry add NAME --url HOST[:PORT][/PREFIX]".into());
         server.push(format!("slipway bind {repo} --registry NAME"));
@@ -207,7 +228,11 @@ fn manifests(plan: &Plan) -> Vec<String> {
     }
     for (repo, branch) in repos {
         let branch = branch.map(|branch| format!(" --branch {}", word(branch, "BRANCH"))).unwrap_or_default();
-        let namespace = plan.namespace.as_ref().map(|ns| format!(" --namespace {}", word(ns, "NAMESPACE"))).unwrap_or_default();
+        let namespace = plan
+            .namespace
+            .as_ref()
+            .map(|ns| format!(" --namespace {}", word(ns, "NAMESPACE")))
+            .unwrap_or_default();
         commands.push(format!("slipway repo create {repo}"));
         commands.push(format!("slipway bind {repo} --cluster CLUSTER{branch}{namespace}"));
     }
@@ -217,7 +242,9 @@ fn manifests(plan: &Plan) -> Vec<String> {
 /// Everything as one text.
 pub(super) fn page(plan: &Plan, toml: &str, repo: &str, source: &str) -> String {
     let (server, tree) = commands(plan, repo);
-    let mut text = format!("# slipway.toml for {repo}, made from {source} by `slipway import`. Read it before you use it.\n#\n");
+    let mut text = format!(
+        "# slipway.toml for {repo}, made from {source} by `slipway import`. Read it before you use it.\n#\n"
+    );
     text.push_str("# Once, for the server (words in capitals are yours to fill in):\n");
     server.iter().for_each(|command| text.push_str(&format!("#   {command}\n")));
     text.push_str("# Then, in the work tree, with this as slipway.toml:\n");

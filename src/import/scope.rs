@@ -1,6 +1,8 @@
 //! What names stand for at a place of an old pipeline: literals that it sets, and facts that its server gives.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::condition::Condition;
 use super::cursor::is_name;
@@ -10,6 +12,8 @@ use super::limits::{TEXT_BYTES_MAX, VALUE_BYTES_MAX, VARIABLE_BYTES_MAX, VARIABL
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scope {
     values: BTreeMap<String, String>,
+    /// What was assigned in whatever block, and holds in all that come after.
+    assigned: Rc<RefCell<BTreeMap<String, String>>>,
     /// The working folder, from the repository's root.
     pub(super) folder: String,
     /// When it runs.
@@ -66,13 +70,21 @@ impl Scope {
         }
     }
 
+    /// From here on, also behind the block that this stands in, the name stands for that.
+    pub(super) fn assign(&mut self, name: &str, value: &str) {
+        self.set(name, value);
+        if let Some(value) = self.values.get(name) {
+            let mut assigned = self.assigned.borrow_mut();
+            if assigned.len() < VARIABLES_MAX || assigned.contains_key(name) {
+                assigned.insert(name.to_owned(), value.clone());
+            }
+        }
+    }
+
     /// From here on the name stands for nothing that is known.
     pub(super) fn forget(&mut self, name: &str) {
         self.values.remove(name);
-    }
-
-    pub(super) fn value(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(String::as_str)
+        self.assigned.borrow_mut().remove(name);
     }
 
     /// The text with literals for the variables that have them; all others as `${NAME}`.
@@ -111,9 +123,14 @@ impl Scope {
     }
 
     fn of(&self, variable: &Variable<'_>) -> String {
-        match self.values.get(variable.name) {
-            Some(value) => variable.of_value(value),
-            None => match (fact(variable.name), variable.default()) {
+        let assigned = self.assigned.borrow();
+        let value = self.values.get(variable.name).or_else(|| assigned.get(variable.name));
+        match (value, variable.rest.trim_start_matches(':').strip_prefix('+')) {
+            // `${NAME:+other}`: the other where there is one.
+            (Some(_), Some(other)) => other.to_owned(),
+            (None, Some(other)) if fact(variable.name).is_some() => other.to_owned(),
+            (Some(value), None) => variable.of_value(value),
+            _ => match (fact(variable.name), variable.default()) {
                 (None, Some(default)) => default.to_owned(),
                 (_, _) => variable.written(),
             },
@@ -176,13 +193,33 @@ impl<'t> Variable<'t> {
 /// The placeholder of slipway.toml for a variable that CI servers set.
 fn fact(name: &str) -> Option<&'static str> {
     Some(match name {
-        "GIT_COMMIT" | "CI_COMMIT_SHA" | "CODEBUILD_RESOLVED_SOURCE_VERSION" | "CODEBUILD_SOURCE_VERSION"
-        | "DRONE_COMMIT" | "DRONE_COMMIT_SHA" | "CI_BUILD_REF" | "GIT_SHA" => "{sha}",
+        "GIT_COMMIT"
+        | "CI_COMMIT_SHA"
+        | "CODEBUILD_RESOLVED_SOURCE_VERSION"
+        | "CODEBUILD_SOURCE_VERSION"
+        | "DRONE_COMMIT"
+        | "DRONE_COMMIT_SHA"
+        | "CI_BUILD_REF"
+        | "GIT_SHA" => "{sha}",
         "CI_COMMIT_SHORT_SHA" | "GIT_COMMIT_SHORT" => "{short}",
-        "BUILD_NUMBER" | "BUILD_ID" | "CI_PIPELINE_IID" | "CI_PIPELINE_ID" | "CI_PIPELINE_NUMBER"
-        | "CI_BUILD_NUMBER" | "CI_JOB_ID" | "DRONE_BUILD_NUMBER" | "CODEBUILD_BUILD_NUMBER" => "{number}",
-        "BRANCH_NAME" | "GIT_BRANCH" | "GIT_LOCAL_BRANCH" | "CI_COMMIT_REF_SLUG" | "CI_COMMIT_REF_NAME"
-        | "CI_COMMIT_BRANCH" | "CI_BUILD_REF_SLUG" | "CI_BUILD_REF_NAME" | "DRONE_BRANCH"
+        "BUILD_NUMBER"
+        | "BUILD_ID"
+        | "CI_PIPELINE_IID"
+        | "CI_PIPELINE_ID"
+        | "CI_PIPELINE_NUMBER"
+        | "CI_BUILD_NUMBER"
+        | "CI_JOB_ID"
+        | "DRONE_BUILD_NUMBER"
+        | "CODEBUILD_BUILD_NUMBER" => "{number}",
+        "BRANCH_NAME"
+        | "GIT_BRANCH"
+        | "GIT_LOCAL_BRANCH"
+        | "CI_COMMIT_REF_SLUG"
+        | "CI_COMMIT_REF_NAME"
+        | "CI_COMMIT_BRANCH"
+        | "CI_BUILD_REF_SLUG"
+        | "CI_BUILD_REF_NAME"
+        | "DRONE_BRANCH"
         | "DRONE_COMMIT_BRANCH" => "{branch}",
         "CI_COMMIT_TAG" | "TAG_NAME" | "GIT_TAG" | "DRONE_TAG" | "CI_BUILD_TAG" => "{tag}",
         "DRONE_SEMVER" => "{semver}",
@@ -294,6 +331,7 @@ mod tests {
             ("${TAG:0:8}-${LONG:0:3}", "${GIT_COMMIT:0:8}-abc"),
             ("${NONE:-x} ${NONE} $$ $1 ${", "x ${NONE} $$ $1 ${"),
             ("${BUILD_NUMBER:-7}", "${BUILD_NUMBER:-7}"),
+            ("a${CI_COMMIT_TAG:+:$CI_COMMIT_TAG}${X:+y}", "a:$CI_COMMIT_TAG${X:+y}"),
         ] {
             assert_eq!(scope.expand(text), want, "{text}");
         }

@@ -96,7 +96,9 @@ pub(super) fn key(name: &str) -> String {
 
 /// A TOML table on one line.
 pub(super) fn table<'a>(entries: impl Iterator<Item = (&'a String, &'a String)>) -> String {
-    let entries: Vec<String> = entries.map(|(name, value)| format!("{} = {}", key(name), string(&value.replace('\n', " ")))).collect();
+    let entries: Vec<String> = entries
+        .map(|(name, value)| format!("{} = {}", key(name), string(&value.replace('\n', " "))))
+        .collect();
     format!("{{ {} }}", entries.join(", "))
 }
 
@@ -106,7 +108,8 @@ mod tests {
 
     #[test]
     fn strings_are_read_as_they_were_meant() {
-        for text in ["a", "a\"b\\c", "a\nb 'c' \"d\"\n", "a'''\nb'", "\u{1}\u{7f}\t", "", "ä\n'", "\n", "'''"] {
+        for text in ["a", "a\"b\\c", "a\nb 'c' \"d\"\n", "a'''\nb'", "\u{1}\u{7f}\t", "", "ä\n'", "\n", "'''"]
+        {
             let read: toml::Table = toml::from_str(&format!("x = {}", string(text))).expect(text);
             assert_eq!(read["x"].as_str(), Some(text), "{text:?}");
         }

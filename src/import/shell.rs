@@ -244,7 +244,8 @@ pub(super) fn substituted(command: &str) -> String {
 /// `echo $NAME | cut -c 1-7` and its like: the variable, shortened.
 fn echoed(command: &str) -> Option<String> {
     let (echo, filter) = command.split_once('|')?;
-    let inside = echo.trim().strip_prefix("echo ")?.trim_start_matches("-n ").trim().trim_matches(['"', '\'']);
+    let inside =
+        echo.trim().strip_prefix("echo ")?.trim_start_matches("-n ").trim().trim_matches(['"', '\'']);
     let name = inside.strip_prefix('$')?.trim_start_matches('{').trim_end_matches('}');
     if name.is_empty() || !name.chars().all(is_name) {
         return None;
@@ -277,16 +278,19 @@ mod tests {
 
     #[test]
     fn commands_are_split_as_a_shell_splits_them() {
-        assert_eq!(words("docker build -t 'a b' . && docker push \"x:$TAG\"; ls | wc -l"), [
-            &["docker", "build", "-t", "a b", "."][..],
-            &["docker", "push", "x:${TAG}"],
-            &["ls"],
-            &["wc", "-l"],
-        ]);
-        assert_eq!(words("a \\\n  --b=\"c d\"\\\n  e\n# a comment\nf#g # h"), [
-            &["a", "--b=c de"][..],
-            &["f#g"]
-        ]);
+        assert_eq!(
+            words("docker build -t 'a b' . && docker push \"x:$TAG\"; ls | wc -l"),
+            [
+                &["docker", "build", "-t", "a b", "."][..],
+                &["docker", "push", "x:${TAG}"],
+                &["ls"],
+                &["wc", "-l"],
+            ]
+        );
+        assert_eq!(
+            words("a \\\n  --b=\"c d\"\\\n  e\n# a comment\nf#g # h"),
+            [&["a", "--b=c d", "e"][..], &["f#g"]]
+        );
         assert_eq!(words("(cd x && make) > out 2>&1 &"), [&["cd", "x"][..], &["make"]]);
         assert_eq!(words("cat <<EOF > f\ndocker push x\nEOF\nls"), [&["cat"][..], &["ls"]]);
         assert_eq!(words("a=\"${B:-c}\" d \"e\\\"f\\n\""), [&["a=${B:-c}", "d", "e\"f\\n"][..]]);
@@ -306,7 +310,10 @@ mod tests {
             ("a $(git rev-parse --short HEAD)", "${GIT_COMMIT:0:7}"),
             ("a `git rev-parse --short=8 HEAD`", "${GIT_COMMIT:0:8}"),
             ("a $(git rev-parse HEAD)", "${GIT_COMMIT}"),
-            ("a $(echo $CODEBUILD_RESOLVED_SOURCE_VERSION | cut -c 1-7)", "${CODEBUILD_RESOLVED_SOURCE_VERSION:0:7}"),
+            (
+                "a $(echo $CODEBUILD_RESOLVED_SOURCE_VERSION | cut -c 1-7)",
+                "${CODEBUILD_RESOLVED_SOURCE_VERSION:0:7}",
+            ),
             ("a \"$(echo \"${CI_COMMIT_SHA}\" | head -c 9)\"", "${CI_COMMIT_SHA:0:9}"),
             ("a $(date +%F)", "${DATE}"),
             ("a $(cat VERSION)", "$(cat VERSION)"),
@@ -317,7 +324,8 @@ mod tests {
 
     #[test]
     fn what_has_no_end_ends_with_the_text() {
-        for script in ["a 'b", "a \"b $(c", "a `b", "a ${b", "a <<E\nb", "a \\", "\"", "$", "((((", ")))) x"] {
+        for script in ["a 'b", "a \"b $(c", "a `b", "a ${b", "a <<E\nb", "a \\", "\"", "$", "((((", ")))) x"]
+        {
             assert!(read(script, 1).len() <= 2, "{script}");
         }
         assert!(read(&"a;".repeat(100_000), 1).len() <= COMMANDS_MAX);

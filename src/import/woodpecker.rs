@@ -118,7 +118,11 @@ fn step(found: &mut Found, node: &Node, mut scope: Scope) {
         commands::script(found, &mut scope, &command.replace("$$", "$"), line);
     }
     if node.text_of("failure") == Some("ignore") {
-        found.note(node.line, "failure: ignore", "A test that fails pushes nothing; write `|| true` behind what may fail.");
+        found.note(
+            node.line,
+            "failure: ignore",
+            "A test that fails pushes nothing; write `|| true` behind what may fail.",
+        );
     }
 }
 

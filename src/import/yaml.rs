@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use granit_parser::{Event, Parser, ScalarStyle};
+use granit_parser::{Event, Parser};
 use slipway_core::Problem;
 
 use super::limits::{DEPTH_MAX, NODES_MAX};
@@ -113,7 +113,8 @@ pub(super) fn read(text: &str, file: &str) -> Result<Vec<Node>, Problem> {
     let mut reader = Reader::default();
     for next in Parser::new_from_str_with_options(text, options) {
         let (event, span) = next.map_err(|e| {
-            let what = format!("{file} is no YAML: line {}: {}.", e.marker().line(), e.info().trim_end_matches('.'));
+            let what =
+                format!("{file} is no YAML: line {}: {}.", e.marker().line(), e.info().trim_end_matches('.'));
             refused(what, "Name a file in the format that the command names.")
         })?;
         reader.take(event, span.start.line());
@@ -137,11 +138,8 @@ struct Reader {
 impl Reader {
     fn take(&mut self, event: Event<'_>, line: usize) {
         match event {
-            Event::Scalar(value, style, anchor, _) => {
-                // A block's text begins in the line after its sign.
-                let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
-                let content = Content::Text(value.into_owned());
-                self.close(Node { line: line + usize::from(block), content }, anchor);
+            Event::Scalar(value, _, anchor, _) => {
+                self.close(Node { line, content: Content::Text(value.into_owned()) }, anchor);
             }
             Event::Alias(anchor) => {
                 let (mut node, size) = self.anchors.get(&anchor).cloned().unwrap_or_else(|| (empty(line), 1));

@@ -211,6 +211,7 @@ pub(super) const VERBS: &[Verb] = &[
     local("demo"),
     local("completions"),
     local("check"),
+    local("import"),
     // Asks for a build, again and again, as `build show` does once.
     local("build wait"),
     local("restore"),

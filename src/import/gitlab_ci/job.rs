@@ -79,7 +79,13 @@ mod tests {
 
     #[test]
     fn times_are_minutes() {
-        for (text, want) in [("30m", Some("30m")), ("1h 30m", Some("90m")), ("2 hours", Some("120m")), ("soon", None), ("", None)] {
+        for (text, want) in [
+            ("30m", Some("30m")),
+            ("1h 30m", Some("90m")),
+            ("2 hours", Some("120m")),
+            ("soon", None),
+            ("", None),
+        ] {
             assert_eq!(time(text).as_deref(), want, "{text}");
         }
     }

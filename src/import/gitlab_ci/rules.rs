@@ -56,7 +56,8 @@ pub(super) fn of(found: &mut Found, rules: &Node) -> Condition {
             _ => by_itself |= !said.is_none(),
         }
         let changes = rule.get("changes");
-        let changed = changes.map(|node| node.get("paths").unwrap_or(node)).map(Node::texts).unwrap_or_default();
+        let changed =
+            changes.map(|node| node.get("paths").unwrap_or(node)).map(Node::texts).unwrap_or_default();
         paths.extend(changed.into_iter().map(|(path, _)| path.to_owned()));
         refs = if refs.is_none() { said } else { refs.or(said) };
     }
@@ -90,20 +91,23 @@ fn listed(found: &mut Found, node: &Node) -> Refs {
             "branches" => Refs::branches(&[ALL]),
             "tags" => Refs::tags(&[ALL]),
             "pushes" => Refs::Any,
-            "merge_requests" | "schedules" | "web" | "api" | "triggers" | "pipelines" | "external" | "chat" => Refs::none(),
-            text => match text.strip_prefix('/').and_then(|rest| rest.trim_end_matches('i').strip_suffix('/')) {
-                Some(regex) => match condition::globs(regex) {
-                    Some(globs) => Refs::Only { branches: globs.clone(), tags: globs },
-                    None => unknown(found, node.line, text),
-                },
-                None => Refs::branches(&[text]),
-            },
+            "merge_requests" | "schedules" | "web" | "api" | "triggers" | "pipelines" | "external"
+            | "chat" => Refs::none(),
+            text => {
+                match text.strip_prefix('/').and_then(|rest| rest.trim_end_matches('i').strip_suffix('/')) {
+                    Some(regex) => match condition::globs(regex) {
+                        Some(globs) => Refs::Only { branches: globs.clone(), tags: globs },
+                        None => unknown(found, node.line, text),
+                    },
+                    None => Refs::branches(&[text]),
+                }
+            }
         });
     }
     let variables = node.get("variables").map(Node::texts).unwrap_or_default();
-    let said = variables.iter().map(|(text, line)| {
-        condition::expression(text).unwrap_or_else(|| unknown(found, *line, text))
-    });
+    let said = variables
+        .iter()
+        .map(|(text, line)| condition::expression(text).unwrap_or_else(|| unknown(found, *line, text)));
     let said = said.reduce(Refs::or).unwrap_or_default();
     if texts.is_empty() { said } else { refs.and(said) }
 }

@@ -205,13 +205,15 @@ fn expression(inside: &str) -> String {
             return substituted(script);
         }
     }
-    let kept: String = inside.chars().filter(|c| !"(){}$".contains(*c)).take(SUBSTITUTION_CHARS_MAX).collect();
+    let kept: String =
+        inside.chars().filter(|c| !"(){}$".contains(*c)).take(SUBSTITUTION_CHARS_MAX).collect();
     format!("$({kept})")
 }
 
 /// `${name}` for what a method makes of a variable, where that is known: `take(7)`, `trim()`, `[0..6]`.
 pub(super) fn shortened(name: &str, method: &str, rest: &str) -> Option<String> {
-    let numbers: Vec<usize> = rest.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
+    let numbers: Vec<usize> =
+        rest.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
     Some(match (method, numbers.as_slice()) {
         ("", []) if rest.is_empty() => format!("${{{name}}}"),
         ("", [0, last]) if rest.starts_with('[') => format!("${{{name}:0:{}}}", last.saturating_add(1)),
@@ -243,7 +245,10 @@ mod tests {
             ("\"${env.GIT_COMMIT.take(7)} ${env.GIT_COMMIT[0..6]}\"", "${GIT_COMMIT:0:7} ${GIT_COMMIT:0:7}"),
             ("\"${GIT_COMMIT.substring(0, 8)}-${v.trim()}\"", "${GIT_COMMIT:0:8}-${v}"),
             ("\"\\${SHELL} \\$X\"", "${SHELL} $X"),
-            ("\"${sh(script: 'git rev-parse --short HEAD', returnStdout: true).trim()}\"", "${GIT_COMMIT:0:7}"),
+            (
+                "\"${sh(script: 'git rev-parse --short HEAD', returnStdout: true).trim()}\"",
+                "${GIT_COMMIT:0:7}",
+            ),
             ("\"${x ?: 'dev'}\"", "${x:-dev}"),
             ("\"${a ? 'b' : 'c'}\"", "$(a ? 'b' : 'c')"),
             ("'''a\n  'b' \\\n c'''", "a\n  'b' \\\n c"),
@@ -256,29 +261,37 @@ mod tests {
 
     #[test]
     fn comments_are_passed_and_slashes_told_apart() {
-        let found: Vec<Token> = tokens("#!groovy\na // b\n/* c\n d */ e = 4 / 2\nx ==~ /r\\/.*/").into_iter().map(|p| p.token).collect();
+        let found: Vec<Token> = tokens("#!groovy\na // b\n/* c\n d */ e = 4 / 2\nx ==~ /r\\/.*/")
+            .into_iter()
+            .map(|p| p.token)
+            .collect();
         let name = |n: &str| Token::Name(n.into());
-        assert_eq!(found, [
-            Token::End,
-            name("a"),
-            Token::End,
-            name("e"),
-            Token::Operator("=".into()),
-            Token::Number("4".into()),
-            Token::Sign('/'),
-            Token::Number("2".into()),
-            Token::End,
-            name("x"),
-            Token::Operator("==~".into()),
-            Token::Regex("r\\/.*".into()),
-        ]);
+        assert_eq!(
+            found,
+            [
+                Token::End,
+                name("a"),
+                Token::End,
+                name("e"),
+                Token::Operator("=".into()),
+                Token::Number("4".into()),
+                Token::Sign('/'),
+                Token::Number("2".into()),
+                Token::End,
+                name("x"),
+                Token::Operator("==~".into()),
+                Token::Regex("r\\/.*".into()),
+            ]
+        );
         let lines: Vec<usize> = tokens("a\r\n'''x\r\ny'''\r\nb").iter().map(|p| p.line).collect();
         assert_eq!(lines, [1, 1, 2, 3, 4]);
     }
 
     #[test]
     fn what_has_no_end_ends_with_the_text() {
-        for source in ["'", "\"${", "'''a", "/* a", "= /a", "$/a", "\"$", "'\\", "\"${\"${\"${", "\u{feff}\u{0}"] {
+        for source in
+            ["'", "\"${", "'''a", "/* a", "= /a", "$/a", "\"$", "'\\", "\"${\"${\"${", "\u{feff}\u{0}"]
+        {
             tokens(source);
         }
         assert!(tokens(&"{".repeat(TOKENS_MAX + 10)).len() == TOKENS_MAX);

@@ -16,7 +16,9 @@ pub(super) fn call(file: &mut Jenkinsfile, call: &Call, scope: &mut Scope) -> bo
             }
         }
         "parameters" => inside(call.block.as_ref(), &mut |inner| parameter(file, inner)),
-        "tools" => file.found.done(call.line, "tools of the agent: what the build needs stands in the Dockerfile"),
+        "tools" => {
+            file.found.done(call.line, "tools of the agent: what the build needs stands in the Dockerfile")
+        }
         "libraries" | "library" | "@Library" => file.found.note(
             call.line,
             format!("the shared library {}", quoted(&call.text("identifier", 0).unwrap_or_default())),
@@ -45,7 +47,8 @@ fn settings(file: &mut Jenkinsfile, value: &Value) {
             for (_, value) in &call.args {
                 match value {
                     Value::List(values) if parameters => {
-                        let calls = values.iter().filter_map(|v| if let Value::Call(c) = v { Some(c) } else { None });
+                        let calls =
+                            values.iter().filter_map(|v| if let Value::Call(c) = v { Some(c) } else { None });
                         calls.for_each(|call| parameter(file, call));
                     }
                     value => settings(file, value),
@@ -61,7 +64,11 @@ fn agent(file: &mut Jenkinsfile, call: &Call, scope: &mut Scope) {
     let Some(block) = &call.block else { return file.found.done(call.line, "the agent") };
     if let Some(docker) = named(block, "docker") {
         let image = docker.text("image", 0).or_else(|| {
-            docker.block.as_ref().and_then(|block| named(block, "image")).and_then(|image| image.text("image", 0))
+            docker
+                .block
+                .as_ref()
+                .and_then(|block| named(block, "image"))
+                .and_then(|image| image.text("image", 0))
         });
         scope.inside = image.map(|image| scope.expand(&image));
         return file.found.done(call.line, "the agent's container");
@@ -71,9 +78,13 @@ fn agent(file: &mut Jenkinsfile, call: &Call, scope: &mut Scope) {
     };
     let said = |name: &str| {
         let block = dockerfile.block.as_ref();
-        block.and_then(|block| named(block, name)).and_then(|call| call.text(name, 0)).map(|text| scope.expand(&text))
+        block
+            .and_then(|block| named(block, name))
+            .and_then(|call| call.text(name, 0))
+            .map(|text| scope.expand(&text))
     };
-    let context = scope::inside(&scope.folder, &said("dir").unwrap_or_else(|| ".".into())).unwrap_or_else(|| ".".into());
+    let context = scope::inside(&scope.folder, &said("dir").unwrap_or_else(|| ".".into()))
+        .unwrap_or_else(|| ".".into());
     let file_name = said("filename").and_then(|name| scope::inside(&context, &name));
     let name = format!("the agent of line {}", call.line);
     file.found.build(Build {
@@ -110,15 +121,34 @@ fn setting(file: &mut Jenkinsfile, call: &Call) {
         "pollSCM" | "githubPush" | "gitlab" | "bitbucketPush" | "GenericTrigger" | "giteaPush" => {
             found.done(line, "the trigger: a push builds at once");
         }
-        "disableConcurrentBuilds" => found.done(line, "one build of a branch at a time; a newer commit takes its place"),
-        "buildDiscarder" => found.done(line, "old builds: build_history_per_repo of docs/limits.md"),
-        "retry" => found.done(line, "retries: failures of engine and registry are retried, a build's own are not"),
-        "timestamps" | "ansiColor" | "skipDefaultCheckout" | "skipStagesAfterUnstable" | "checkoutToSubdirectory"
-        | "preserveStashes" | "quietPeriod" | "durabilityHint" | "disableResume" | "parallelsAlwaysFailFast"
-        | "newContainerPerStage" | "overrideIndexTriggers" | "gitLabConnection" | "rateLimitBuilds" => {
+        "disableConcurrentBuilds" => {
+            found.done(line, "one build of a branch at a time; a newer commit takes its place")
+        }
+        "buildDiscarder" => found.done(line, "old builds go by themselves: builds_kept in docs/limits.md"),
+        "retry" => {
+            found.done(line, "retries: failures of engine and registry are retried, a build's own are not")
+        }
+        "timestamps"
+        | "ansiColor"
+        | "skipDefaultCheckout"
+        | "skipStagesAfterUnstable"
+        | "checkoutToSubdirectory"
+        | "preserveStashes"
+        | "quietPeriod"
+        | "durabilityHint"
+        | "disableResume"
+        | "parallelsAlwaysFailFast"
+        | "newContainerPerStage"
+        | "overrideIndexTriggers"
+        | "gitLabConnection"
+        | "rateLimitBuilds" => {
             found.done(line, format!("the option {}", call.name));
         }
-        name => found.note(line, format!("the option {}", quoted(name)), "There is no such option; most need nothing here."),
+        name => found.note(
+            line,
+            format!("the option {}", quoted(name)),
+            "There is no such option; most need nothing here.",
+        ),
     }
 }
 

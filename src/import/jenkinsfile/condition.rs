@@ -79,6 +79,9 @@ fn one(found: &mut Found, call: &Call, depth: usize) -> Condition {
 }
 
 fn shown(call: &Call) -> String {
+    if let Some(source) = call.text("source", usize::MAX) {
+        return source.trim().trim_start_matches("return ").to_owned();
+    }
     let args: Vec<String> = call.args.iter().filter_map(|(_, value)| value.text()).collect();
     format!("{} {}", call.name, args.join(" "))
 }

@@ -21,7 +21,8 @@ pub(super) fn call(file: &mut Jenkinsfile, call: &Call, scope: &mut Scope) -> bo
             if let Some(region) = region.filter(|region| !region.contains('$')) {
                 file.found.region.get_or_insert(region);
             }
-            file.found.done(call.line, "the login at AWS: the server's own, or `slipway registry add --username`");
+            file.found
+                .done(call.line, "the login at AWS: the server's own, or `slipway registry add --username`");
             file.inner(block, scope);
         }
         "docker.withRegistry" | "withDockerRegistry" => registry(file, call, scope),
@@ -48,11 +49,8 @@ fn bindings(file: &mut Jenkinsfile, line: usize, value: &Value) {
     match value {
         Value::List(values) => values.iter().for_each(|value| bindings(file, line, value)),
         Value::Call(call) => {
-            let named: Vec<(String, String)> = call
-                .args
-                .iter()
-                .filter_map(|(name, value)| Some((name.clone()?, value.text()?)))
-                .collect();
+            let named: Vec<(String, String)> =
+                call.args.iter().filter_map(|(name, value)| Some((name.clone()?, value.text()?))).collect();
             binding(file, call.line, &named, &call.name);
         }
         Value::Map(entries) => {
@@ -72,12 +70,20 @@ fn binding(file: &mut Jenkinsfile, line: usize, named: &[(String, String)], clas
         let variables = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
         for (key, usual) in ["accessKeyVariable", "secretKeyVariable"].iter().zip(variables) {
             file.found.secret(line, get(key).unwrap_or(usual), id);
-            file.found.uses(&format!("${{{}}}", get(key).unwrap_or(usual)), crate::import::found::Purpose::Registry);
+            file.found.uses(
+                &format!("${{{}}}", get(key).unwrap_or(usual)),
+                crate::import::found::Purpose::Registry,
+            );
         }
         return;
     }
     const VARIABLES: [&str; 7] = [
-        "variable", "usernameVariable", "passwordVariable", "keyFileVariable", "fileVariable", "keystoreVariable",
+        "variable",
+        "usernameVariable",
+        "passwordVariable",
+        "keyFileVariable",
+        "fileVariable",
+        "keystoreVariable",
         "tokenVariable",
     ];
     for name in VARIABLES.iter().filter_map(|key| get(key)) {
@@ -90,10 +96,15 @@ fn binding(file: &mut Jenkinsfile, line: usize, named: &[(String, String)], clas
 
 /// `docker.withRegistry(url, credentials) { … }`: names without a host are that host's.
 fn registry(file: &mut Jenkinsfile, call: &Call, scope: &Scope) {
-    let map = call.args.first().and_then(|(_, value)| if let Value::Map(entries) = value { Some(entries) } else { None });
-    let of_map = |name: &str| map.and_then(|m| m.iter().find(|(n, _)| n == name)).and_then(|(_, value)| value.text());
+    let map = call
+        .args
+        .first()
+        .and_then(|(_, value)| if let Value::Map(entries) = value { Some(entries) } else { None });
+    let of_map =
+        |name: &str| map.and_then(|m| m.iter().find(|(n, _)| n == name)).and_then(|(_, value)| value.text());
     let url = of_map("url").or_else(|| call.text("url", 0)).map(|url| scope.expand(&url)).unwrap_or_default();
     let id = of_map("credentialsId").or_else(|| call.text("credentialsId", 1)).unwrap_or_default();
+    let id = scope.expand(&id);
     let mut inner = scope.clone();
     let host = Reference::read(&format!("{}/x", url.trim_end_matches('/')));
     inner.registry = host.host.or(Some(url.trim_start_matches("https://").trim_end_matches('/').to_owned()));
@@ -103,9 +114,14 @@ fn registry(file: &mut Jenkinsfile, call: &Call, scope: &Scope) {
         file.found.done(call.line, "the login at ECR: fetched and refreshed by the server");
     } else if !id.is_empty() {
         file.found.password = true;
-        file.found.done(call.line, format!("the login {}: given once to `slipway registry add`", quoted(&id)));
+        file.found
+            .done(call.line, format!("the login {}: given once to `slipway registry add`", quoted(&id)));
     }
-    if inner.registry.as_deref().is_some_and(|host| host.contains("index.docker.io") || host.contains("hub.docker")) {
+    if inner
+        .registry
+        .as_deref()
+        .is_some_and(|host| host.contains("index.docker.io") || host.contains("hub.docker"))
+    {
         inner.registry = Some("docker.io".into());
     }
     file.inner(call.block.as_ref(), &mut inner);

@@ -19,7 +19,8 @@ impl Jenkinsfile {
                 let mut words: Vec<String> = ["build", "-t", &name].map(str::to_owned).to_vec();
                 words.extend(args.into_iter().flat_map(|command| command.words));
                 let text = format!("docker.build {name}");
-                let command = Command { line: call.line, words: words.clone(), text, joint: Joint::Then, nested: 0 };
+                let command =
+                    Command { line: call.line, words: words.clone(), text, joint: Joint::Then, nested: 0 };
                 docker::docker(&mut self.found, scope, &command, &words);
                 let by = "docker.build";
                 self.found.builds.last_mut().into_iter().for_each(|build| build.by = by);
@@ -64,6 +65,11 @@ pub(super) fn call(file: &mut Jenkinsfile, call: &Call, scope: &mut Scope) -> bo
 fn on_image(file: &mut Jenkinsfile, call: &Call, scope: &mut Scope, method: &str, image: &str) -> bool {
     let line = call.line;
     match method {
+        "push" | "tag" if call.arg("tag", 0).is_some_and(|tag| tag.text().is_none()) => {
+            let cure =
+                "Write each of the tags that it can be into [push] tags, with `on` for whose they are.";
+            file.found.note(line, "a tag that is put together while it runs", cure);
+        }
         "push" | "tag" => {
             let name = match call.text("tag", 0).map(|tag| scope.expand(&tag)) {
                 Some(tag) => format!("{}:{tag}", Reference::read(image).name()),
@@ -101,8 +107,13 @@ fn on_image(file: &mut Jenkinsfile, call: &Call, scope: &mut Scope, method: &str
 /// `-e NAME=VALUE` among the arguments of `docker run`.
 fn environment(call: &Call, scope: &Scope) -> Vec<(String, String)> {
     let args = call.text("args", 0).map(|args| scope.expand(&args)).unwrap_or_default();
-    let words: Vec<String> = shell::read(&args, call.line).into_iter().flat_map(|command| command.words).collect();
-    let flags = docker::Flags::read(&words, &["-e", "--env", "-u", "-v", "--network", "--link", "--name", "-p"], true);
+    let words: Vec<String> =
+        shell::read(&args, call.line).into_iter().flat_map(|command| command.words).collect();
+    let flags = docker::Flags::read(
+        &words,
+        &["-e", "--env", "-u", "-v", "--network", "--link", "--name", "-p"],
+        true,
+    );
     let pairs = flags.all(&["-e", "--env"]).filter_map(|pair| pair.split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }

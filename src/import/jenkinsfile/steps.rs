@@ -8,8 +8,7 @@ use crate::import::scope::Scope;
 
 pub(in crate::import) const REPORTS: &str =
     "A test leaves its log: print there what matters, or let the test itself send its reports.";
-pub(in crate::import) const TELLS: &str =
-    "A webhook on `build` tells an address of yours how builds end; what writes to people stands behind that.";
+pub(in crate::import) const TELLS: &str = "A webhook on `build` tells an address of yours how builds end; what writes to people stands behind that.";
 
 /// Carries out a call, if it is one of these.
 pub(super) fn call(file: &mut Jenkinsfile, call: &Call, scope: &mut Scope) -> bool {
@@ -24,13 +23,26 @@ pub(super) fn call(file: &mut Jenkinsfile, call: &Call, scope: &mut Scope) -> bo
             let cure = "What follows has `on = {}`: nothing moves it until somebody says `slipway build promote REPO N --to NAME`.";
             file.found.note(line, "waits for a person", cure);
         }
-        "junit" | "publishHTML" | "archiveArtifacts" | "archive" | "xunit" | "jacoco" | "cobertura" | "recordIssues"
-        | "publishCoverage" | "recordCoverage" | "step" | "allure" | "publishTestResults" | "nunit" | "perfReport" => {
+        "junit" | "publishHTML" | "archiveArtifacts" | "archive" | "xunit" | "jacoco" | "cobertura"
+        | "recordIssues" | "publishCoverage" | "recordCoverage" | "step" | "allure"
+        | "publishTestResults" | "nunit" | "perfReport" => {
             file.found.note(line, format!("{}: reports and files of a build", call.name), REPORTS);
         }
-        "slackSend" | "mail" | "emailext" | "office365ConnectorSend" | "hipchatSend" | "discordSend" | "telegramSend"
-        | "googlechatnotification" | "mattermostSend" | "rocketSend" | "updateGitlabCommitStatus" | "githubNotify"
-        | "bitbucketStatusNotify" | "httpRequest" | "snsPublish" => {
+        "slackSend"
+        | "mail"
+        | "emailext"
+        | "office365ConnectorSend"
+        | "hipchatSend"
+        | "discordSend"
+        | "telegramSend"
+        | "googlechatnotification"
+        | "mattermostSend"
+        | "rocketSend"
+        | "updateGitlabCommitStatus"
+        | "githubNotify"
+        | "bitbucketStatusNotify"
+        | "httpRequest"
+        | "snsPublish" => {
             file.found.notified.push(line);
             let when = scope.after.as_ref().map(|after| format!(" ({})", quoted(after))).unwrap_or_default();
             file.found.note(line, format!("{}{when}", call.name), TELLS);
@@ -42,12 +54,41 @@ pub(super) fn call(file: &mut Jenkinsfile, call: &Call, scope: &mut Scope) -> bo
         "waitForQualityGate" => {
             file.found.note(line, "waits for SonarQube", "Let the test stage itself ask, and fail.");
         }
-        "stash" | "unstash" | "cleanWs" | "deleteDir" | "milestone" | "ecrLogin" | "writeFile" | "dockerFingerprintFrom" => {
+        "stash"
+        | "unstash"
+        | "cleanWs"
+        | "deleteDir"
+        | "milestone"
+        | "ecrLogin"
+        | "writeFile"
+        | "dockerFingerprintFrom" => {
             file.found.done(line, call.name.clone());
         }
-        "echo" | "println" | "print" | "error" | "unstable" | "sleep" | "fileExists" | "readJSON" | "readYaml"
-        | "readProperties" | "isUnix" | "pwd" | "sh.trim" | "writeJSON" | "writeYaml" | "tool" | "string" | "skipRemainingStages"
-        | "scm" | "when" | "findFiles" | "addBadge" | "label" | "name" | "script.echo" => {}
+        "echo"
+        | "println"
+        | "print"
+        | "error"
+        | "unstable"
+        | "sleep"
+        | "fileExists"
+        | "readJSON"
+        | "readYaml"
+        | "readProperties"
+        | "isUnix"
+        | "pwd"
+        | "sh.trim"
+        | "writeJSON"
+        | "writeYaml"
+        | "tool"
+        | "string"
+        | "skipRemainingStages"
+        | "scm"
+        | "when"
+        | "findFiles"
+        | "addBadge"
+        | "label"
+        | "name"
+        | "script.echo" => {}
         name if name.starts_with("currentBuild.") || name.starts_with("manager.") => {}
         _ => return false,
     }
@@ -56,14 +97,22 @@ pub(super) fn call(file: &mut Jenkinsfile, call: &Call, scope: &mut Scope) -> bo
 
 /// `checkout scm` is done already; another repository is where manifests may be.
 fn checkout(file: &mut Jenkinsfile, call: &Call, scope: &mut Scope) {
-    let url = call.text("url", 0).filter(|url| url.contains('/')).or_else(|| call.args.iter().find_map(|(_, v)| deep(v, "url")));
-    let branch = call.text("branch", 1).or_else(|| call.args.iter().find_map(|(_, value)| deep(value, "name")));
+    let url = call
+        .text("url", 0)
+        .filter(|url| url.contains('/'))
+        .or_else(|| call.args.iter().find_map(|(_, v)| deep(v, "url")));
+    let branch =
+        call.text("branch", 1).or_else(|| call.args.iter().find_map(|(_, value)| deep(value, "name")));
     let branch = branch.map(|branch| scope.expand(&branch).trim_start_matches("*/").to_owned());
     let url = url.map(|url| scope.expand(&url));
     let about = format!("{} {}", url.as_deref().unwrap_or_default(), scope.stage).to_lowercase();
-    let other = ["manifest", "gitops", "deploy", "k8s", "kube", "helm", "argo", "infra"].iter().any(|word| about.contains(word));
+    let other = ["manifest", "gitops", "deploy", "k8s", "kube", "helm", "argo", "infra"]
+        .iter()
+        .any(|word| about.contains(word));
     match url {
-        Some(url) if other || !file.found.builds.is_empty() => manifests::cloned(scope, &url, branch, Some(".")),
+        Some(url) if other || !file.found.builds.is_empty() => {
+            manifests::cloned(scope, &url, branch, Some("."))
+        }
         _ => file.found.done(call.line, "the checkout"),
     }
 }
@@ -84,7 +133,9 @@ fn deep(value: &Value, key: &str) -> Option<String> {
 fn job(file: &mut Jenkinsfile, call: &Call, scope: &Scope) {
     let name = call.text("job", 0).map(|name| scope.expand(&name)).unwrap_or_default();
     let lower = format!("{name} {}", scope.stage).to_lowercase();
-    let writes = ["manifest", "deploy", "gitops", "k8s", "argo", "helm", "release", "update"].iter().any(|word| lower.contains(word));
+    let writes = ["manifest", "deploy", "gitops", "k8s", "argo", "helm", "release", "update"]
+        .iter()
+        .any(|word| lower.contains(word));
     let by = format!("build job: {}", quoted(&name));
     if !writes {
         let cure = "Let a webhook on `build` start what follows a build.";

@@ -39,7 +39,11 @@ pub(super) fn step(found: &mut Found, node: &Node, image: &str, scope: &Scope) -
         manifests::wrote(found, &scope, node.line, format!("the plugin {}", quoted(image)), None);
     } else if node.get("settings").is_some() {
         let what = format!("the plugin {}", quoted(image));
-        found.note(node.line, what, "Plugins do not run here: say in [test] what checks the image, in [deploy.NAME] where it goes.");
+        found.note(
+            node.line,
+            what,
+            "Plugins do not run here: say in [test] what checks the image, in [deploy.NAME] where it goes.",
+        );
     } else {
         return false;
     }
@@ -61,7 +65,9 @@ fn build(found: &mut Found, settings: &Node, scope: &Scope, line: usize, plugin:
             Some((name.to_owned(), value.to_owned(), line))
         });
         let pairs = if node.text().is_some() { of_text.collect() } else { node.pairs() };
-        build.args.extend(pairs.into_iter().map(|(name, value, _)| (name.trim().to_owned(), scope.expand(&value))));
+        build
+            .args
+            .extend(pairs.into_iter().map(|(name, value, _)| (name.trim().to_owned(), scope.expand(&value))));
     }
     for (key, purpose) in [("build_args_from_env", Purpose::Build), ("secrets", Purpose::Build)] {
         for name in settings.texts_of(key) {
@@ -81,14 +87,22 @@ fn build(found: &mut Found, settings: &Node, scope: &Scope, line: usize, plugin:
         found.note(line, format!("platforms {}", quoted(&platforms)), docker::PLATFORMS);
     }
     if let Some(labels) = settings.get("labels").or_else(|| settings.get("custom_labels")) {
-        found.note(labels.line, "labels of the image", "Write LABEL in the Dockerfile, with ARG where they vary.");
+        found.note(
+            labels.line,
+            "labels of the image",
+            "Write LABEL in the Dockerfile, with ARG where they vary.",
+        );
     }
 }
 
 fn place(found: &mut Found, path: &str, line: usize) -> String {
     scope::inside("", path).unwrap_or_else(|| {
         let what = format!("the place {} is not in the repository, or not known", quoted(path));
-        found.note(line, what, "Write build.context and build.dockerfile as paths from the repository's root.");
+        found.note(
+            line,
+            what,
+            "Write build.context and build.dockerfile as paths from the repository's root.",
+        );
         ".".into()
     })
 }
@@ -97,7 +111,8 @@ fn place(found: &mut Found, path: &str, line: usize) -> String {
 fn name(settings: &Node, scope: &Scope) -> String {
     let text = |key: &str| settings.text_of(key).map(|text| scope.expand(text)).unwrap_or_default();
     let (repo, registry) = (text("repo"), text("registry"));
-    let registry = registry.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
+    let registry =
+        registry.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
     let whole = Reference::read(&repo).host.is_some() || registry.is_empty();
     if whole || registry.contains("index.docker.io") { repo } else { format!("{registry}/{repo}") }
 }
@@ -107,7 +122,10 @@ fn logins(found: &mut Found, settings: &Node, plugin: &str) {
         let Some(node) = settings.get(key) else { continue };
         found.password |= key == "password";
         if let Some(secret) = node.text_of("from_secret") {
-            found.done(node.line, format!("the secret {}: given once to `slipway registry add`", quoted(secret)));
+            found.done(
+                node.line,
+                format!("the secret {}: given once to `slipway registry add`", quoted(secret)),
+            );
         }
     }
     if plugin.contains("ecr") || settings.get("region").is_some() {
@@ -120,7 +138,9 @@ fn tags(found: &mut Found, settings: &Node, scope: &Scope, name: &str) {
     let node = settings.get("tags").or_else(|| settings.get("tag"));
     let mut texts: Vec<(String, usize)> = Vec::new();
     for (text, line) in node.map(Node::texts).unwrap_or_default() {
-        texts.extend(text.split(',').map(|tag| (scope.expand(tag.trim()), line)).filter(|(tag, _)| !tag.is_empty()));
+        texts.extend(
+            text.split(',').map(|tag| (scope.expand(tag.trim()), line)).filter(|(tag, _)| !tag.is_empty()),
+        );
     }
     let auto = ["auto_tag", "auto-tag"].iter().any(|key| settings.text_of(key) == Some("true"));
     for (tag, line) in &texts {

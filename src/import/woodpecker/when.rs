@@ -10,14 +10,21 @@ pub(super) fn of(found: &mut Found, node: &Node) -> Condition {
         return one(found, node);
     }
     let all: Vec<Condition> = node.items().iter().map(|item| one(found, item)).collect();
-    let paths = if all.iter().any(|c| c.paths.is_empty()) { Vec::new() } else { all.iter().flat_map(|c| c.paths.clone()).collect() };
+    let paths = if all.iter().any(|c| c.paths.is_empty()) {
+        Vec::new()
+    } else {
+        all.iter().flat_map(|c| c.paths.clone()).collect()
+    };
     let refs = all.into_iter().map(|condition| condition.refs).reduce(Refs::or).unwrap_or_default();
     Condition { refs, paths, by_hand: false }
 }
 
 /// `branches: [main]`, of the whole workflow.
 pub(super) fn branches(node: &Node) -> Condition {
-    Condition::of(patterns(node).map_or(Refs::Any, |p| Refs::branches(&p.iter().map(String::as_str).collect::<Vec<_>>())))
+    Condition::of(
+        patterns(node)
+            .map_or(Refs::Any, |p| Refs::branches(&p.iter().map(String::as_str).collect::<Vec<_>>())),
+    )
 }
 
 fn one(found: &mut Found, node: &Node) -> Condition {
@@ -33,14 +40,20 @@ fn one(found: &mut Found, node: &Node) -> Condition {
         refs = refs.and(Refs::Only { branches, tags });
     }
     if let Some(names) = node.get("ref").and_then(patterns) {
-        let of = |prefix: &str| names.iter().filter_map(|name| name.strip_prefix(prefix)).map(str::to_owned).collect();
+        let of = |prefix: &str| {
+            names.iter().filter_map(|name| name.strip_prefix(prefix)).map(str::to_owned).collect()
+        };
         refs = refs.and(Refs::Only { branches: of("refs/heads/"), tags: of("refs/tags/") });
     }
     if let Some(expression) = node.get("evaluate") {
         let text = expression.text().unwrap_or_default();
         match condition::expression(text) {
             Some(said) => refs = refs.and(said),
-            None => found.note(expression.line, format!("the condition `{}`", quoted(text)), "It is taken to hold always."),
+            None => found.note(
+                expression.line,
+                format!("the condition `{}`", quoted(text)),
+                "It is taken to hold always.",
+            ),
         }
     }
     let paths = node.get("path").or_else(|| node.get("paths")).and_then(patterns).unwrap_or_default();
