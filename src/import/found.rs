@@ -135,9 +135,7 @@ pub(super) struct Found {
 impl Found {
     /// Of a server that builds every branch where nothing else is said.
     pub(super) fn of_every_branch() -> Self {
-        let mut found = Self::default();
-        found.every_ref = true;
-        found
+        Self { every_ref: true, ..Self::default() }
     }
 
     /// Counts a step: false where there have been too many.

@@ -8,7 +8,7 @@ mod steps;
 
 use std::collections::BTreeMap;
 
-pub(super) use self::steps::{REPORTS, TELLS};
+pub(super) use self::steps::{BY_HAND, REPORTS, TELLS};
 
 use super::commands;
 use super::condition::{self as conditions, Condition};

@@ -117,11 +117,6 @@ impl Registry {
         };
         Self { name: name.into(), url, kind: "generic", region: None, image }
     }
-
-    /// True where something has to be filled in.
-    pub(super) fn is_open(&self) -> bool {
-        self.image.is_none() || ["ACCOUNT", "REGION", "HOST"].iter().any(|word| self.url.contains(word))
-    }
 }
 
 fn whole(upper: &str) -> &'static str {
@@ -185,10 +180,8 @@ mod tests {
         let ecr = of("123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app:1", None);
         assert_eq!((ecr.name.as_str(), ecr.region.as_deref()), ("ecr", Some("eu-west-1")));
         assert_eq!(ecr.image.as_deref(), Some("team/app"));
-        assert!(!ecr.is_open());
         let open = of("${AWS_ACCOUNT_ID}.dkr.ecr.${AWS_REGION}.amazonaws.com/app", Some("us-east-1"));
         assert_eq!(open.url, "ACCOUNT.dkr.ecr.us-east-1.amazonaws.com");
-        assert!(open.is_open());
         assert_eq!(of("org/app", None).url, "docker.io");
         assert_eq!(of("${CI_REGISTRY_IMAGE}", None).url, "HOST");
         assert_eq!(

@@ -18,7 +18,8 @@ pub(super) fn toml(plan: &mut Plan, repo: &str) -> String {
     for target in &plan.deploys {
         deploy(&mut sheet, target);
     }
-    for (line, why) in std::mem::take(&mut sheet.refused) {
+    let written = sheet.written();
+    for (line, why) in written.refused {
         let what = format!("`{}` is no line of slipway.toml: {}", quoted(&line), quoted(&why));
         plan.not_mapped.push(Note {
             line: plan.line,
@@ -26,7 +27,7 @@ pub(super) fn toml(plan: &mut Plan, repo: &str) -> String {
             cure: "It stands there as a comment: mend it.".into(),
         });
     }
-    sheet.into_text()
+    written.text
 }
 
 fn at(line: usize, by: &str) -> String {

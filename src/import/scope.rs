@@ -54,9 +54,7 @@ impl Scope {
 
     /// A place in that folder where nothing is known.
     pub(super) fn in_folder(folder: &str) -> Self {
-        let mut scope = Self::default();
-        scope.folder = folder.to_owned();
-        scope
+        Self { folder: folder.to_owned(), ..Self::default() }
     }
 
     /// From here on the name stands for that.

@@ -8,57 +8,86 @@ const REMARK_COLUMN: usize = 40;
 /// Lines of slipway.toml.
 #[derive(Debug, Default)]
 pub(super) struct Sheet {
+    lines: Vec<Line>,
+}
+
+/// A key with its value, a table's head, a comment or an empty line; the value may be of several lines.
+#[derive(Debug)]
+struct Line {
     text: String,
-    /// Lines that are refused, and why.
+    remark: String,
+    is_comment: bool,
+}
+
+/// A text that is slipway.toml, and the lines that stand in it as comments, each with why.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) text: String,
     pub(super) refused: Vec<(String, String)>,
 }
 
 impl Sheet {
     /// Writes that, and a remark behind it.
-    pub(super) fn put(&mut self, line: &str, remark: &str) {
-        let candidate = format!("{}{line}\n", self.text);
-        if let Err(why) = Spec::parse(candidate.as_bytes()) {
-            // Without the place: it is one in a text that nobody has.
-            let why = why.to_string();
-            let why = why.splitn(4, ':').nth(3).map_or(why.as_str(), str::trim).to_owned();
-            self.refused.push((line.to_owned(), why));
-            return self.comment(line, remark);
-        }
-        self.push(line, remark);
+    pub(super) fn put(&mut self, text: &str, remark: &str) {
+        self.lines.push(Line { text: text.to_owned(), remark: remark.to_owned(), is_comment: false });
     }
 
     /// Writes that as a comment.
-    pub(super) fn comment(&mut self, lines: &str, remark: &str) {
-        for (at, line) in lines.lines().enumerate() {
-            let line: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
-            self.push(&format!("# {line}"), if at == 0 { remark } else { "" });
-        }
+    pub(super) fn comment(&mut self, text: &str, remark: &str) {
+        self.lines.push(Line { text: text.to_owned(), remark: remark.to_owned(), is_comment: true });
     }
 
     pub(super) fn blank(&mut self) {
-        if !self.text.is_empty() {
-            self.text.push('\n');
+        if !self.lines.is_empty() {
+            self.put("", "");
         }
     }
 
-    fn push(&mut self, lines: &str, remark: &str) {
-        let (first, rest) = lines.split_once('\n').unwrap_or((lines, ""));
-        self.text.push_str(first);
-        // Within a text of several lines a remark would be part of it.
-        if !remark.is_empty() && !first.ends_with("'''") && !first.ends_with("\"\"\"") {
-            let width = REMARK_COLUMN.saturating_sub(first.chars().count()).max(1);
-            self.text.push_str(&" ".repeat(width));
-            self.text.push_str(&format!("# {}", remark.replace(char::is_control, " ")));
+    /// All of it, if the program reads it; else line by line, without those that it does not.
+    pub(super) fn written(self) -> Written {
+        let text: String = self.lines.iter().map(Line::written).collect();
+        if Spec::parse(text.as_bytes()).is_ok() {
+            return Written { text, refused: Vec::new() };
         }
-        self.text.push('\n');
-        if !rest.is_empty() {
-            self.text.push_str(rest);
-            self.text.push('\n');
+        let mut written = Written::default();
+        for mut line in self.lines {
+            let candidate = written.text.clone() + &line.written();
+            match Spec::parse(candidate.as_bytes()) {
+                Ok(_) => written.text = candidate,
+                Err(why) => {
+                    // Without the place: it is one in a text that nobody has.
+                    let why = why.to_string();
+                    let why = why.splitn(4, ':').nth(3).map_or(why.as_str(), str::trim).to_owned();
+                    written.refused.push((line.text.clone(), why));
+                    line.is_comment = true;
+                    written.text.push_str(&line.written());
+                }
+            }
         }
+        written
     }
+}
 
-    pub(super) fn into_text(self) -> String {
-        self.text
+impl Line {
+    fn written(&self) -> String {
+        let mut out = String::new();
+        let mut remark = Some(self.remark.replace(char::is_control, " ")).filter(|remark| !remark.is_empty());
+        for line in self.text.split('\n') {
+            let begin = out.len();
+            if self.is_comment {
+                let clean: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+                out.push_str(&format!("# {clean}"));
+            } else {
+                out.push_str(line);
+            }
+            // Within a text of several lines a remark would be part of it.
+            if let Some(remark) = remark.take().filter(|_| !line.ends_with("'''")) {
+                let width = REMARK_COLUMN.saturating_sub(out[begin..].chars().count()).max(1);
+                out.push_str(&format!("{}# {remark}", " ".repeat(width)));
+            }
+            out.push('\n');
+        }
+        out
     }
 }
 
@@ -121,8 +150,9 @@ mod tests {
         sheet.put("[build]", "line 1");
         sheet.put("context = \"../x\"", "");
         sheet.put("target = \"t\"", "line 2");
-        assert_eq!(sheet.refused.len(), 1);
-        assert!(sheet.refused[0].1.contains("must be a path inside"), "{:?}", sheet.refused);
-        assert!(sheet.into_text().contains("\n# context = \"../x\"\ntarget = \"t\""));
+        let Written { text, refused } = sheet.written();
+        assert_eq!(refused.len(), 1);
+        assert!(refused[0].1.contains("must be a path inside"), "{refused:?}");
+        assert!(text.contains("\n# context = \"../x\"\ntarget = \"t\""), "{text}");
     }
 }

@@ -221,7 +221,7 @@ pub(super) fn substituted(command: &str) -> String {
         let n = n.split_whitespace().next().and_then(|n| n.parse::<usize>().ok());
         format!("${{GIT_COMMIT:0:{}}}", n.unwrap_or(7))
     };
-    let known = match command.as_str() {
+    match command.as_str() {
         c if c.starts_with("git rev-parse --short") => short(&c[21..].replace('=', " ")),
         c if c.starts_with("git rev-parse --verify --short") => short(""),
         c if c.starts_with("git rev-parse --abbrev-ref") || c.starts_with("git branch --show") => {
@@ -236,9 +236,8 @@ pub(super) fn substituted(command: &str) -> String {
         c if c.starts_with("date") => "${DATE}".into(),
         "pwd" => "${PWD}".into(),
         c if c.starts_with("aws sts get-caller-identity") => "${AWS_ACCOUNT_ID}".into(),
-        c => return echoed(c).unwrap_or_else(|| format!("$({})", cut(c))),
-    };
-    known
+        c => echoed(c).unwrap_or_else(|| format!("$({})", cut(c))),
+    }
 }
 
 /// `echo $NAME | cut -c 1-7` and its like: the variable, shortened.

@@ -2,6 +2,7 @@
 
 use crate::import::condition::{self, ALL, Condition, Refs};
 use crate::import::found::{Found, quoted};
+use crate::import::jenkinsfile::BY_HAND;
 use crate::import::yaml::Node;
 
 /// Whose pushes a job is for.
@@ -22,8 +23,7 @@ pub(super) fn of_job(found: &mut Found, job: &Node) -> Condition {
 }
 
 fn by_hand_note(found: &mut Found, line: usize) {
-    let cure = "What it moves has `on = {}`: nothing moves it until somebody says `slipway build promote REPO N --to NAME`.";
-    found.note(line, "when: manual", cure);
+    found.note(line, "when: manual", BY_HAND);
 }
 
 /// Rules: the first that fits decides.

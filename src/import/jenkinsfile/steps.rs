@@ -8,7 +8,81 @@ use crate::import::scope::Scope;
 
 pub(in crate::import) const REPORTS: &str =
     "A test leaves its log: print there what matters, or let the test itself send its reports.";
+pub(in crate::import) const BY_HAND: &str = "What moves behind it has `on = {}`: nothing moves it until somebody says `slipway build promote REPO N --to NAME`.";
 pub(in crate::import) const TELLS: &str = "A webhook on `build` tells an address of yours how builds end; what writes to people stands behind that.";
+
+/// Steps that keep reports and files.
+const KEEPING: [&str; 15] = [
+    "junit",
+    "publishHTML",
+    "archiveArtifacts",
+    "archive",
+    "xunit",
+    "jacoco",
+    "cobertura",
+    "recordIssues",
+    "publishCoverage",
+    "recordCoverage",
+    "step",
+    "allure",
+    "publishTestResults",
+    "nunit",
+    "perfReport",
+];
+/// Steps that tell somebody.
+const TELLING: [&str; 15] = [
+    "slackSend",
+    "mail",
+    "emailext",
+    "office365ConnectorSend",
+    "hipchatSend",
+    "discordSend",
+    "telegramSend",
+    "googlechatnotification",
+    "mattermostSend",
+    "rocketSend",
+    "updateGitlabCommitStatus",
+    "githubNotify",
+    "bitbucketStatusNotify",
+    "httpRequest",
+    "snsPublish",
+];
+/// Steps of which nothing is left to do.
+const DONE: [&str; 8] = [
+    "stash",
+    "unstash",
+    "cleanWs",
+    "deleteDir",
+    "milestone",
+    "ecrLogin",
+    "writeFile",
+    "dockerFingerprintFrom",
+];
+/// Steps that say or look at something.
+const IDLE: [&str; 22] = [
+    "echo",
+    "println",
+    "print",
+    "error",
+    "unstable",
+    "sleep",
+    "fileExists",
+    "readJSON",
+    "readYaml",
+    "readProperties",
+    "isUnix",
+    "pwd",
+    "writeJSON",
+    "writeYaml",
+    "tool",
+    "string",
+    "scm",
+    "when",
+    "findFiles",
+    "addBadge",
+    "label",
+    "name",
+];
 
 /// Carries out a call, if it is one of these.
 pub(super) fn call(file: &mut Jenkinsfile, call: &Call, scope: &mut Scope) -> bool {
@@ -20,32 +94,7 @@ pub(super) fn call(file: &mut Jenkinsfile, call: &Call, scope: &mut Scope) -> bo
         "input" => {
             file.held = true;
             scope.when.by_hand = true;
-            let cure = "What follows has `on = {}`: nothing moves it until somebody says `slipway build promote REPO N --to NAME`.";
-            file.found.note(line, "waits for a person", cure);
-        }
-        "junit" | "publishHTML" | "archiveArtifacts" | "archive" | "xunit" | "jacoco" | "cobertura"
-        | "recordIssues" | "publishCoverage" | "recordCoverage" | "step" | "allure"
-        | "publishTestResults" | "nunit" | "perfReport" => {
-            file.found.note(line, format!("{}: reports and files of a build", call.name), REPORTS);
-        }
-        "slackSend"
-        | "mail"
-        | "emailext"
-        | "office365ConnectorSend"
-        | "hipchatSend"
-        | "discordSend"
-        | "telegramSend"
-        | "googlechatnotification"
-        | "mattermostSend"
-        | "rocketSend"
-        | "updateGitlabCommitStatus"
-        | "githubNotify"
-        | "bitbucketStatusNotify"
-        | "httpRequest"
-        | "snsPublish" => {
-            file.found.notified.push(line);
-            let when = scope.after.as_ref().map(|after| format!(" ({})", quoted(after))).unwrap_or_default();
-            file.found.note(line, format!("{}{when}", call.name), TELLS);
+            file.found.note(line, "waits for a person", BY_HAND);
         }
         "kubernetesDeploy" | "openshiftDeploy" => {
             file.found.cluster.get_or_insert(line);
@@ -54,42 +103,16 @@ pub(super) fn call(file: &mut Jenkinsfile, call: &Call, scope: &mut Scope) -> bo
         "waitForQualityGate" => {
             file.found.note(line, "waits for SonarQube", "Let the test stage itself ask, and fail.");
         }
-        "stash"
-        | "unstash"
-        | "cleanWs"
-        | "deleteDir"
-        | "milestone"
-        | "ecrLogin"
-        | "writeFile"
-        | "dockerFingerprintFrom" => {
-            file.found.done(line, call.name.clone());
+        name if KEEPING.contains(&name) => {
+            file.found.note(line, format!("{name}: reports and files of a build"), REPORTS);
         }
-        "echo"
-        | "println"
-        | "print"
-        | "error"
-        | "unstable"
-        | "sleep"
-        | "fileExists"
-        | "readJSON"
-        | "readYaml"
-        | "readProperties"
-        | "isUnix"
-        | "pwd"
-        | "sh.trim"
-        | "writeJSON"
-        | "writeYaml"
-        | "tool"
-        | "string"
-        | "skipRemainingStages"
-        | "scm"
-        | "when"
-        | "findFiles"
-        | "addBadge"
-        | "label"
-        | "name"
-        | "script.echo" => {}
-        name if name.starts_with("currentBuild.") || name.starts_with("manager.") => {}
+        name if TELLING.contains(&name) => {
+            file.found.notified.push(line);
+            let when = scope.after.as_ref().map(|after| format!(" ({})", quoted(after))).unwrap_or_default();
+            file.found.note(line, format!("{name}{when}"), TELLS);
+        }
+        name if DONE.contains(&name) => file.found.done(line, name),
+        name if IDLE.contains(&name) || name.starts_with("currentBuild.") => {}
         _ => return false,
     }
     true
