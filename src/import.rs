@@ -65,7 +65,9 @@ pub(crate) fn run(verb: &ImportVerb, json: bool) -> Result<String, Problem> {
     };
     let text = read(&asked.file)?;
     let file = if asked.file == "-" { "standard input" } else { asked.file.as_str() };
-    let source = Path::new(file).file_name().map_or(file.into(), |name| name.to_string_lossy().into_owned());
+    let source = Path::new(file).file_name().map_or(file.into(), |name| name.to_string_lossy());
+    // A name may hold what steers a terminal.
+    let source = source.replace(char::is_control, " ");
     let wishes = Wishes {
         image: asked.image.clone(),
         manifests: asked.manifests.as_ref().map(|repo| repo.as_str().to_owned()),

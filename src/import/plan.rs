@@ -356,6 +356,9 @@ fn tag(found: &mut Found, push: &Push, chosen: &Chosen) -> Option<Tag> {
     if written.contains(":0:") && text.contains("{short}") {
         found.done(push.line, "{short} is the first ten digits of the commit");
     }
+    if text.contains("{date}") {
+        found.done(push.line, "{date} is the day in UTC, such as 2026-11-30");
+    }
     let template = match Template::parse(&text) {
         Ok(template) => template,
         Err(why) => {

@@ -130,6 +130,24 @@ fn a_script_in_every_format_is_read_alike() {
 }
 
 #[test]
+fn the_commands_are_ones_that_the_program_knows() {
+    use clap::Parser;
+    let mut known = 0;
+    for (path, format, text) in kept() {
+        let Ok(plan) = plan(format, &text, &Wishes::default(), "FILE") else { continue };
+        let (server, _) = render::commands(&plan, "app");
+        // `slipway secret` is yet to come.
+        for command in server.iter().filter(|command| !command.starts_with("slipway secret set app ")) {
+            let words = command.split(' ');
+            let read = crate::cli::Cli::try_parse_from(words);
+            assert!(read.is_ok(), "{}: {command}: {:?}", path.display(), read.err());
+            known += 1;
+        }
+    }
+    assert!(known > 50, "{known}");
+}
+
+#[test]
 fn passwords_in_the_file_are_not_repeated() {
     let text = "node {\n sh 'docker login -u me -p hunter2 r.example'\n sh 'curl -H token:x --token hunter2 https://a:hunter2@b'\n \
                 sh 'docker build --build-arg API_TOKEN=hunter2 -t r.example/a:1 .'\n sh 'docker run -e DB_PASSWORD=hunter2 r.example/a:1 ./t'\n \

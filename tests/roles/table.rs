@@ -211,7 +211,10 @@ pub(super) const VERBS: &[Verb] = &[
     local("demo"),
     local("completions"),
     local("check"),
-    local("import"),
+    local("import jenkinsfile"),
+    local("import gitlab-ci"),
+    local("import woodpecker"),
+    local("import buildspec"),
     // Asks for a build, again and again, as `build show` does once.
     local("build wait"),
     local("restore"),

@@ -116,3 +116,42 @@ fn unknown(found: &mut Found, line: usize, text: &str) -> Refs {
     found.note(line, format!("the condition `{}`", quoted(text)), "It is taken to hold always.");
     Refs::Any
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::condition::DEFAULT_BRANCH;
+    use crate::import::yaml;
+
+    fn read(text: &str) -> Condition {
+        let job = yaml::read(text, "f").expect("yaml").remove(0);
+        of_job(&mut Found::default(), &job)
+    }
+
+    #[test]
+    fn rules_and_lists_name_their_refs() {
+        let default = Refs::branches(&[DEFAULT_BRANCH]);
+        let not_main = Refs::Only { branches: vec![ALL.into(), "!main".into()], tags: vec![ALL.into()] };
+        for (text, want) in [
+            ("script: []", Refs::Any),
+            ("only: [main]", Refs::branches(&["main"])),
+            ("only: [tags]", Refs::tags(&[ALL])),
+            ("only: [/^rel-/]\nexcept: [tags]", Refs::branches(&["rel-**"])),
+            ("except: [main]", not_main.clone()),
+            ("rules:\n- if: $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH", default.clone()),
+            ("rules:\n- if: $CI_COMMIT_BRANCH == 'main'\n  when: never\n- when: always", not_main),
+            ("rules:\n- if: $CI_PIPELINE_SOURCE == 'merge_request_event'", Refs::none()),
+            (
+                "rules:\n- if: $CI_COMMIT_TAG\n- if: $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH",
+                Refs::tags(&[ALL]).or(default),
+            ),
+            ("when: never", Refs::none()),
+        ] {
+            assert_eq!(read(text).refs, want, "{text}");
+        }
+        assert!(read("when: manual").by_hand);
+        assert!(read("rules:\n- if: $CI_COMMIT_BRANCH\n  when: manual").by_hand);
+        assert!(!read("rules:\n- if: $CI_COMMIT_TAG\n  when: manual\n- if: $CI_COMMIT_BRANCH").by_hand);
+        assert_eq!(read("rules:\n- changes: [a/**/*]").paths, ["a/**/*"]);
+    }
+}

@@ -85,3 +85,39 @@ fn shown(call: &Call) -> String {
     let args: Vec<String> = call.args.iter().filter_map(|(_, value)| value.text()).collect();
     format!("{} {}", call.name, args.join(" "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::groovy;
+
+    fn read(text: &str) -> (Condition, usize) {
+        let mut found = Found::default();
+        let condition = of(&mut found, &groovy::read(text));
+        (condition, found.notes.len())
+    }
+
+    #[test]
+    fn conditions_name_their_refs() {
+        let main = Refs::branches(&["main"]);
+        for (text, want) in [
+            ("branch 'main'", main.clone()),
+            ("branch pattern: 'main', comparator: 'EQUALS'", main.clone()),
+            ("branch pattern: '^rel-.*$', comparator: 'REGEXP'", Refs::branches(&["rel-**"])),
+            ("anyOf { branch 'main'; tag 'v*' }", main.clone().or(Refs::tags(&["v*"]))),
+            ("allOf { branch 'main'; not { changeRequest() } }", main.clone()),
+            ("not { branch 'main' }", main.clone().not().expect("patterns")),
+            ("expression { return env.BRANCH_NAME == 'main' }", main.clone()),
+            ("buildingTag()", Refs::tags(&[ALL])),
+            ("changeRequest()", Refs::none()),
+            ("beforeAgent true\nbranch 'main'", main),
+        ] {
+            let (condition, notes) = read(text);
+            assert_eq!((condition.refs, notes), (want, 0), "{text}");
+        }
+        assert_eq!(read("changeset 'svc/**'").0.paths, ["svc/**"]);
+        assert_eq!(read("expression { params.DEPLOY }"), (Condition::default(), 1));
+        assert_eq!(read("environment name: 'A', value: 'b'").1, 1);
+        read(&"not { ".repeat(10_000));
+    }
+}
