@@ -3,7 +3,7 @@
 use slipway_core::Problem;
 
 use super::found::{Build, Found, Push, quoted};
-use super::limits::LINES_NAMED_MAX;
+use super::limits::{FOUND_MAX, LINES_NAMED_MAX};
 use super::plan::{Wishes, refused};
 use super::reference::Reference;
 
@@ -104,7 +104,9 @@ fn images(found: &mut Found) -> Vec<Chosen> {
                     image.build.when.paths.clear();
                 }
                 image.build.names.extend(build.names);
-                image.build.args.extend(build.args);
+                image.build.names.truncate(FOUND_MAX);
+                let room = FOUND_MAX.saturating_sub(image.build.args.len());
+                image.build.args.extend(build.args.into_iter().take(room));
             }
             None => images.push(Chosen { build, pushes: Vec::new() }),
         }

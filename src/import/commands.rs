@@ -11,7 +11,9 @@ use super::shell::{self, Command, Joint};
 
 /// Goes through a script that begins in that line.
 pub(super) fn script(found: &mut Found, scope: &mut Scope, text: &str, line: usize) {
-    walk(found, scope, &shell::read(text, line), 0);
+    if found.reads(text) {
+        walk(found, scope, &shell::read(text, line), 0);
+    }
 }
 
 /// `if` and what held outside of it.
@@ -189,7 +191,7 @@ fn one(found: &mut Found, scope: &mut Scope, command: &Command, words: &[String]
         return;
     };
     if let Some(inner) = program.strip_prefix("$(").and_then(|rest| rest.strip_suffix(')')) {
-        return walk(found, scope, &shell::read(inner, command.line), depth + 1);
+        return inner_script(found, scope, (inner, command.line), depth);
     }
     let (name, rest) = (scope.expand(program), &split(scope, &words[1..])[..]);
     let name = name.rsplit('/').next().unwrap_or_default().to_owned();
@@ -208,13 +210,20 @@ fn one(found: &mut Found, scope: &mut Scope, command: &Command, words: &[String]
             if rest.first().is_some_and(|flag| flag.starts_with('-') && flag.ends_with('c')) =>
         {
             let inner = rest.get(1).cloned().unwrap_or_default();
-            walk(found, scope, &shell::read(&inner, command.line), depth + 1);
+            inner_script(found, scope, (&inner, command.line), depth);
         }
         "amazon-linux-extras" | "nohup" | "dockerd" | "dockerd-entrypoint.sh" | "timeout" => {
             found.done(command.line, "starts an engine of its own");
         }
         _ if manifests::command(found, scope, command, &name, rest) => {}
         _ => loose(found, scope, command),
+    }
+}
+
+/// A script within a command.
+fn inner_script(found: &mut Found, scope: &mut Scope, (text, line): (&str, usize), depth: usize) {
+    if found.reads(text) {
+        walk(found, scope, &shell::read(text, line), depth + 1);
     }
 }
 
@@ -267,10 +276,8 @@ fn loose(found: &mut Found, scope: &Scope, command: &Command) {
     if text.contains("imagedefinitions.json") || text.contains("imageDetail.json") {
         return found.note(command.line, "imagedefinitions.json for ECS", agent::ECS);
     }
-    if found.loose.len() < FOUND_MAX * 16 {
-        let (inside, env) = (scope.inside.clone(), scope.env.clone());
-        found.loose.push(Loose { line: command.line, text, argv: None, joint, inside, env, network: false });
-    }
+    let (inside, env) = (scope.inside.clone(), scope.env.clone());
+    found.loose(Loose { line: command.line, text, argv: None, joint, inside, env, network: false });
 }
 
 /// Nobody knows that command.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::commands::unknown;
 use super::found::{Build, Found, Loose, Purpose, Service, quoted};
+use super::limits::FOUND_MAX;
 use super::reference::Reference;
 use super::scope::{self, Scope};
 use super::shell::Command;
@@ -169,7 +170,7 @@ fn build(found: &mut Found, scope: &Scope, command: &Command, words: &[String]) 
     let mut build = Build { line, by: "docker build", when: scope.when.clone(), ..Build::default() };
     build.context = place(found, scope, line, context);
     build.dockerfile = flags.get(&["-f", "--file"]).map(|file| place(found, scope, line, file));
-    build.names = flags.all(&["-t", "--tag"]).map(|name| scope.expand(name)).collect();
+    build.names = flags.all(&["-t", "--tag"]).take(FOUND_MAX).map(|name| scope.expand(name)).collect();
     build.target = flags.get(&["--target"]).map(|target| scope.expand(target));
     build.args = args(found, scope, &flags, "--build-arg");
     build.pull = flags.get(&["--pull"]).is_some_and(|value| value != "false");
@@ -202,7 +203,7 @@ fn place(found: &mut Found, scope: &Scope, line: usize, path: &str) -> String {
 /// `--build-arg NAME=VALUE`, and `NAME` alone for a variable of that name.
 pub(super) fn args(found: &mut Found, scope: &Scope, flags: &Flags, flag: &str) -> BTreeMap<String, String> {
     let mut args = BTreeMap::new();
-    for arg in flags.all(&[flag]) {
+    for arg in flags.all(&[flag]).take(FOUND_MAX) {
         let (name, value) = match arg.split_once('=') {
             Some((name, value)) => (name.to_owned(), scope.expand(value)),
             None => (arg.to_owned(), scope.expand(&format!("${{{arg}}}"))),
@@ -290,7 +291,8 @@ pub(super) fn kaniko(found: &mut Found, scope: &Scope, command: &Command, words:
     });
     build.target = flags.get(&["--target"]).map(|target| scope.expand(target));
     build.args = args(found, scope, &flags, "--build-arg");
-    build.names = flags.all(&["-d", "--destination"]).map(|name| scope.expand(name)).collect();
+    build.names =
+        flags.all(&["-d", "--destination"]).take(FOUND_MAX).map(|name| scope.expand(name)).collect();
     if flags.get(&["--customPlatform", "--custom-platform"]).is_some_and(|p| p != "linux/amd64") {
         found.note(line, "--custom-platform", PLATFORMS);
     }
@@ -339,7 +341,7 @@ fn run(found: &mut Found, scope: &Scope, command: &Command, words: &[String]) {
     let Some((image, rest)) = flags.plain.split_first() else { return };
     let image = scope.expand(image);
     let mut env = BTreeMap::new();
-    for one in flags.all(&["-e", "--env"]) {
+    for one in flags.all(&["-e", "--env"]).take(FOUND_MAX) {
         found.uses(&format!("${{{one}}} {one}"), Purpose::Test);
         let (name, value) = one.split_once('=').unwrap_or((one, ""));
         let value = if one.contains('=') { value.to_owned() } else { format!("${{{name}}}") };
@@ -366,7 +368,7 @@ fn run(found: &mut Found, scope: &Scope, command: &Command, words: &[String]) {
     let network = flags.get(&["--network", "--net"]).is_some_and(|network| network != "none");
     let text = quoted(&argv.join(" "));
     let (argv, inside) = (Some(argv), Some(image));
-    found.loose.push(Loose { line, text, argv, joint: "\n", inside, env, network });
+    found.loose(Loose { line, text, argv, joint: "\n", inside, env, network });
 }
 
 /// A container of another image: a tool, known by the image's name.
@@ -376,7 +378,7 @@ fn foreign(found: &mut Found, line: usize, image: &str, argv: &[String]) {
     let repeated = argv.first().is_some_and(|first| first == tool);
     let text = if repeated { argv.join(" ") } else { format!("{tool} {}", argv.join(" ")) };
     let (text, inside, env) = (quoted(&text), Some(image.to_owned()), BTreeMap::new());
-    found.loose.push(Loose { line, text, argv: None, joint: "\n", inside, env, network: false });
+    found.loose(Loose { line, text, argv: None, joint: "\n", inside, env, network: false });
 }
 
 pub(super) fn compose(found: &mut Found, command: &Command) {

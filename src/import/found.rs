@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::condition::Condition;
-use super::limits::{FOUND_MAX, NOTES_MAX, QUOTED_CHARS_MAX, STEPS_MAX};
+use super::limits::{FOUND_MAX, LOOSE_MAX, NOTES_MAX, QUOTED_CHARS_MAX, SCRIPT_BYTES_MAX, STEPS_MAX};
 use super::reference::Reference;
 use super::scope::{self, Scope};
 
@@ -130,6 +130,7 @@ pub(super) struct Found {
     /// What is not mapped and not told for want of room.
     pub(super) untold: usize,
     steps: usize,
+    script_bytes: usize,
 }
 
 impl Found {
@@ -145,6 +146,19 @@ impl Found {
             self.note(0, format!("more than {STEPS_MAX} steps"), "Split the file, and import its parts.");
         }
         self.steps < STEPS_MAX
+    }
+
+    /// Counts a script that is read: false where there has been too much of them.
+    pub(super) fn reads(&mut self, script: &str) -> bool {
+        self.script_bytes = self.script_bytes.saturating_add(script.len());
+        if self.script_bytes > SCRIPT_BYTES_MAX {
+            self.note(
+                0,
+                format!("scripts of more than {SCRIPT_BYTES_MAX} bytes"),
+                "Split the file, and import its parts.",
+            );
+        }
+        self.script_bytes <= SCRIPT_BYTES_MAX
     }
 
     /// Something is not mapped.
@@ -165,7 +179,9 @@ impl Found {
         }
     }
 
-    pub(super) fn build(&mut self, build: Build) {
+    pub(super) fn build(&mut self, mut build: Build) {
+        build.names.truncate(FOUND_MAX);
+        build.args = build.args.into_iter().take(FOUND_MAX).collect();
         if self.builds.len() < FOUND_MAX {
             self.builds.push(build);
         }
@@ -202,6 +218,10 @@ impl Found {
         }
     }
 
+    pub(super) fn loose(&mut self, loose: Loose) {
+        if self.loose.len() < LOOSE_MAX { self.loose.push(loose) } else { self.untold += 1 }
+    }
+
     pub(super) fn deploy(&mut self, deploy: Deploy) {
         let same =
             |d: &&mut Deploy| d.group == deploy.group && d.path == deploy.path && d.repo == deploy.repo;
@@ -232,7 +252,7 @@ impl Found {
     }
 
     pub(super) fn service(&mut self, mut service: Service) {
-        service.env = shown(service.env);
+        service.env = shown(service.env).into_iter().take(FOUND_MAX).collect();
         if self.services.len() < FOUND_MAX && !self.services.iter().any(|s| s.name == service.name) {
             self.services.push(service);
         }

@@ -8,7 +8,7 @@ use slipway_core::Problem;
 use super::commands;
 use super::condition::Condition;
 use super::found::{Found, Purpose, Service, quoted};
-use super::limits::FOUND_MAX;
+use super::limits::{EXTENDED_NODES_MAX, FOUND_MAX};
 use super::manifests;
 use super::scope::Scope;
 use super::yaml::{self, Content, Node};
@@ -46,28 +46,30 @@ pub(super) fn read(text: &str, file: &str) -> Result<Found, Problem> {
     found.every_tag = text.contains("CI_COMMIT_TAG");
     let mut scope = Scope::default();
     globals(&mut found, root, &mut scope);
-    let mut jobs: Vec<&(String, Node)> = root
-        .entries()
-        .iter()
-        .filter(|(name, node)| {
-            !GLOBAL.contains(&name.as_str()) && !name.starts_with('.') && !node.entries().is_empty()
-        })
-        .collect();
+    let names = root.entries().iter().filter(|(name, node)| is_job(name, node)).map(|(name, _)| name);
+    let mut left = EXTENDED_NODES_MAX;
+    let mut jobs: Vec<(&String, Node)> =
+        names.map(|name| (name, job::whole(root, name, &mut left))).collect();
+    if left == 0 {
+        found.note(0, "jobs that extend more than can be looked at", "Split the file, and import its parts.");
+    }
     let stages = root.texts_of("stages");
-    let stage_of = |name: &str| {
-        let job = job::whole(root, name);
-        let stage = job.text_of("stage").unwrap_or("test").to_owned();
-        stages.iter().position(|s| *s == stage).unwrap_or(stages.len())
+    let stage = |job: &Node| {
+        let stage = job.text_of("stage").unwrap_or("test");
+        stages.iter().position(|known| *known == stage).unwrap_or(stages.len())
     };
-    jobs.sort_by_cached_key(|(name, _)| stage_of(name));
-    for (group, (name, _)) in jobs.into_iter().enumerate() {
+    jobs.sort_by_cached_key(|(_, job)| stage(job));
+    for (group, (name, job)) in jobs.into_iter().enumerate() {
         if !found.step() {
             break;
         }
-        let mut inner = scope.stage(name, group + 1);
-        run(&mut found, root, &job::whole(root, name), &mut inner);
+        run(&mut found, root, &job, &mut scope.stage(name, group + 1));
     }
     Ok(found)
+}
+
+fn is_job(name: &str, node: &Node) -> bool {
+    !GLOBAL.contains(&name) && !name.starts_with('.') && !node.entries().is_empty()
 }
 
 fn globals(found: &mut Found, root: &Node, scope: &mut Scope) {
@@ -92,8 +94,7 @@ fn run(found: &mut Found, root: &Node, job: &Node, scope: &mut Scope) {
     }
     for (name, value, _) in job.get("variables").map(Node::pairs).unwrap_or_default() {
         scope.set(&name, &value);
-        let value = scope.expand(&value);
-        scope.env.insert(name, value);
+        scope.give(&name, &value);
     }
     let when = rules::of_job(found, job);
     scope.when = scope.when.and(&when);

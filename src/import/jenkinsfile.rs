@@ -7,6 +7,7 @@ mod docker;
 mod steps;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 pub(super) use self::steps::{BY_HAND, REPORTS, TELLS};
 
@@ -20,7 +21,7 @@ use super::scope::Scope;
 /// What is known while a file is walked.
 struct Jenkinsfile {
     found: Found,
-    functions: BTreeMap<String, Block>,
+    functions: BTreeMap<String, Rc<Block>>,
     /// Variables that hold an image, with its name.
     images: BTreeMap<String, String>,
     /// Variables that hold a list.
@@ -50,7 +51,7 @@ pub(super) fn read(text: &str) -> Found {
     file.found.every_ref = ["BRANCH_NAME", "CHANGE_ID", "TAG_NAME"].iter().any(|name| text.contains(name));
     for step in &block.steps {
         if let Step::Function { name, block } = step {
-            file.functions.insert(name.clone(), block.clone());
+            file.functions.insert(name.clone(), Rc::new(block.clone()));
         }
     }
     file.steps(&block, &mut Scope::default());
@@ -172,7 +173,7 @@ impl Jenkinsfile {
                     if let Some((name, value)) = text.split_once('=') {
                         let value = scope.expand(value);
                         inner.set(name, &value);
-                        inner.env.insert(name.to_owned(), value);
+                        inner.give(name, &value);
                     }
                 }
                 self.inner(block, &mut inner);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use slipway_core::limits::DEPLOY_TARGETS_MAX;
 use slipway_core::spec::{Scope as Whose, Template};
 use slipway_core::{Problem, ProblemKind};
 
@@ -398,6 +399,15 @@ fn targets(found: &mut Found, wishes: &Wishes) -> Vec<Target> {
         let same = |t: &Target| t.repo == repo && t.path == path && t.branch == deploy.branch;
         if targets.iter().any(same) {
             continue;
+        }
+        if targets.len() >= DEPLOY_TARGETS_MAX {
+            let what = format!("writes more than {DEPLOY_TARGETS_MAX} places");
+            found.note(
+                deploy.line,
+                what,
+                "Let one [deploy.NAME] have a folder as its path: all of it is written.",
+            );
+            break;
         }
         let base = target_name(path.as_deref().unwrap_or_default(), &deploy.stage);
         let taken =

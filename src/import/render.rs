@@ -141,18 +141,20 @@ fn deploy(sheet: &mut Sheet, target: &Target) {
         }
         return;
     };
-    sheet.put(&format!("{head}\nrepo = {}", string(repo)), &said);
+    // All of it or nothing: a line alone would belong to the table before.
+    let mut lines = format!("{head}\nrepo = {}", string(repo));
     if let Some(branch) = &target.branch {
-        sheet.put(&format!("branch = {}", string(branch)), "");
+        lines.push_str(&format!("\nbranch = {}", string(branch)));
     }
     if let Some(path) = &target.path {
-        sheet.put(&format!("path = {}", string(path)), "");
+        lines.push_str(&format!("\npath = {}", string(path)));
     }
     if let Some(condition) = &target.on {
         let by_hand = *condition == On::default();
-        let remark = if by_hand { "moved by hand: slipway build promote REPO N" } else { "" };
-        sheet.put(&format!("on = {}", on(condition)), remark);
+        let remark = if by_hand { "  # moved by hand: slipway build promote REPO N" } else { "" };
+        lines.push_str(&format!("\non = {}{remark}", on(condition)));
     }
+    sheet.put(&lines, &said);
 }
 
 /// `{ branches = […], … }`.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::condition::Condition;
 use super::cursor::is_name;
-use super::limits::{TEXT_BYTES_MAX, VALUE_BYTES_MAX, VARIABLE_BYTES_MAX, VARIABLES_MAX};
+use super::limits::{FOUND_MAX, TEXT_BYTES_MAX, VALUE_BYTES_MAX, VARIABLE_BYTES_MAX, VARIABLES_MAX};
 
 /// A place of an old pipeline.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +76,13 @@ impl Scope {
             if assigned.len() < VARIABLES_MAX || assigned.contains_key(name) {
                 assigned.insert(name.to_owned(), value.clone());
             }
+        }
+    }
+
+    /// Steps have that in their environment from here on.
+    pub(super) fn give(&mut self, name: &str, value: &str) {
+        if self.env.len() < FOUND_MAX {
+            self.env.insert(name.to_owned(), self.expand(value));
         }
     }
 

@@ -92,6 +92,28 @@ fn what_nobody_would_write_ends_too() {
         format!("sh '{}'", "docker build -t a . && ".repeat(20_000)),
         format!("sh '{}'", "$a".repeat(200_000)),
         format!("sh '{}'", "${".repeat(200_000)),
+        format!("sh 'docker build {} . '", "-t r.example/a:1 --build-arg A=1 ".repeat(20_000)),
+        format!("sh 'docker build -t a .'\n{}", "sh 'docker run a true'\n".repeat(20_000)),
+        format!(
+            "sh 'docker build -t a .'\n{}",
+            "stage('s') { sh 'sed -i s/a/b/ x.yaml; git push' }\n".repeat(5_000)
+        ),
+        format!("x: &x \"{}\"\ns: [{}]\n", "docker ps;".repeat(20_000), "*x, ".repeat(5_000)),
+        format!(
+            "a: {{script: [\"{}\"]}}\nb: {{script: [{}]}}\n",
+            "ls;".repeat(30_000),
+            "!reference [a, script], ".repeat(9_000)
+        ),
+        format!(
+            ".a: {{variables: {{{}}}}}\n{}",
+            "A: b, C: d, ".repeat(9_000),
+            "j: {extends: .a}\n".repeat(9_000)
+        ),
+        (0..20_000).map(|n| format!("j{n}: {{extends: .a}}\n")).chain([".a: {b: c}\n".to_owned()]).collect(),
+        format!("def f() {{ sh \"\"\"{}\"\"\" }}\n{}", "ls\n".repeat(100_000), "f()\n".repeat(50_000))
+            .replace('"', "'"),
+        (0..300).map(|n| format!("def v{n} = '{}'\n", "x".repeat(900))).collect::<String>()
+            + &"stage('s') { }\n".repeat(30_000),
         "def f() { f(); f() }\nf()\n".to_owned(),
         "def a = '${a}${a}'\n".repeat(5_000),
         "/*".repeat(50_000),

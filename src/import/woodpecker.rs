@@ -129,7 +129,7 @@ fn step(found: &mut Found, node: &Node, mut scope: Scope) {
 fn environment(found: &mut Found, node: &Node, scope: &mut Scope) {
     for (name, value, _) in node.get("environment").map(Node::pairs).unwrap_or_default() {
         scope.set(&name, &value);
-        scope.env.insert(name.clone(), scope.expand(&value));
+        scope.give(&name, &value);
     }
     for (name, value) in node.get("environment").map(Node::entries).unwrap_or_default() {
         if let Some(secret) = value.text_of("from_secret") {

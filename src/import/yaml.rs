@@ -173,6 +173,9 @@ impl Reader {
     /// Puts a node that is read whole where it belongs.
     fn close(&mut self, node: Node, anchor: usize) {
         self.nodes += 1;
+        if let Content::Text(text) = &node.content {
+            self.nodes += text.len() / TEXT_NODE_BYTES;
+        }
         if anchor > 0 {
             let size = size(&node);
             // What is remembered counts as well: it is kept twice.
@@ -222,8 +225,13 @@ fn empty(line: usize) -> Node {
     Node { line, content: Content::Text(String::new()) }
 }
 
-fn size(node: &Node) -> usize {
+/// So many bytes of text count as a node.
+const TEXT_NODE_BYTES: usize = 64;
+
+/// How many nodes that is.
+pub(super) fn size(node: &Node) -> usize {
     1 + match &node.content {
+        Content::Text(text) => text.len() / TEXT_NODE_BYTES,
         Content::List(items) => items.iter().map(size).sum::<usize>(),
         Content::Map(entries) => entries.iter().map(|(_, node)| size(node)).sum(),
         _ => 0,
@@ -242,6 +250,12 @@ mod tests {
         assert_eq!(b.text_of("k"), Some("v"));
         assert_eq!(b.get("s").expect("s").texts(), [("one", 6), ("two\nthree\n", 8)]);
         assert_eq!(root.get("c").expect("c").content, Content::Reference(vec!["a".into(), "k".into()]));
+    }
+
+    #[test]
+    fn long_texts_behind_aliases_count_by_their_length() {
+        let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), "*a, ".repeat(100));
+        assert!(read(&text, "f").expect_err("too large").what.contains("more than"));
     }
 
     #[test]

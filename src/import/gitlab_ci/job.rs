@@ -1,25 +1,26 @@
 //! A job with all that it extends.
 
-use crate::import::yaml::{Content, Node};
+use crate::import::yaml::{Content, Node, size};
 
 /// How many jobs may stand behind one.
 const EXTENDS_MAX: usize = 11;
 
-/// The job of that name, what it extends put in.
-pub(super) fn whole(root: &Node, name: &str) -> Node {
+/// The job of that name, what it extends put in; of `left` nodes goes what it has, and none is left where it is too much.
+pub(super) fn whole(root: &Node, name: &str, left: &mut usize) -> Node {
     let mut budget = EXTENDS_MAX;
-    extended(root, name, &mut budget)
+    extended(root, name, &mut budget, left)
 }
 
-fn extended(root: &Node, name: &str, budget: &mut usize) -> Node {
-    let own = root.get(name).cloned();
-    let Some(own) = own.filter(|_| *budget > 0) else {
+fn extended(root: &Node, name: &str, budget: &mut usize, left: &mut usize) -> Node {
+    let Some(own) = root.get(name).filter(|_| *budget > 0 && *left > 0) else {
         return Node { line: 0, content: Content::Map(Vec::new()) };
     };
     *budget -= 1;
+    *left = left.saturating_sub(size(own));
+    let own = own.clone();
     let mut entries: Vec<(String, Node)> = Vec::new();
     for base in own.texts_of("extends") {
-        let base = extended(root, base, budget);
+        let base = extended(root, base, budget, left);
         entries = over(entries, base.entries());
     }
     let entries = over(entries, own.entries());
@@ -70,11 +71,13 @@ mod tests {
     fn a_job_has_what_it_extends() {
         let text = ".a:\n  image: x\n  variables: {A: 1, B: 2}\n.b:\n  extends: .a\n  script: [s]\njob:\n  extends: [.b]\n  variables: {B: 3}\nloop:\n  extends: loop\n";
         let root = read(text, "f").expect("yaml").remove(0);
-        let job = whole(&root, "job");
+        let job = whole(&root, "job", &mut 100);
         assert_eq!((job.text_of("image"), job.texts_of("script")), (Some("x"), vec!["s"]));
         let variables = job.get("variables").expect("variables");
         assert_eq!((variables.text_of("A"), variables.text_of("B")), (Some("1"), Some("3")));
-        assert_eq!(whole(&root, "loop").text_of("extends"), Some("loop"));
+        let mut few = 3;
+        assert!(whole(&root, "job", &mut few).get("image").is_none() && few == 0);
+        assert_eq!(whole(&root, "loop", &mut 100).text_of("extends"), Some("loop"));
     }
 
     #[test]

@@ -83,7 +83,9 @@ fn on_image(file: &mut Jenkinsfile, call: &Call, scope: &mut Scope, method: &str
         "inside" => {
             let mut inner = scope.clone();
             inner.inside = Some(image.to_owned());
-            inner.env.extend(environment(call, scope));
+            for (name, value) in environment(call, scope) {
+                inner.give(&name, &value);
+            }
             file.inner(call.block.as_ref(), &mut inner);
         }
         "withRun" | "run" if file.found.built(image).is_none() => {
