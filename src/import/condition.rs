@@ -486,6 +486,7 @@ mod tests {
         assert_eq!(main.clone().or(not_main()), all);
         assert_eq!(not_main().or(Refs::branches(&["dev"])), not_main());
         let not_main = Refs::Only { branches: vec![ALL.into(), "!main".into()], tags: Vec::new() };
+        assert!(not_main.clone().and(main.clone()).is_none());
         assert!(main.and(not_main).is_none());
     }
 }
