@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::choice::default_dockerfile;
 use super::found::{Note, quoted};
-use super::later;
+use super::given;
 use super::limits::LINES_NAMED_MAX;
 use super::plan::{On, Plan, Tag, Target};
 use super::sheet::{Sheet, key, list, string};
@@ -64,7 +64,7 @@ fn build(sheet: &mut Sheet, plan: &Plan) {
         for (name, value) in &plan.args {
             sheet.put(&format!("{} = {}", key(name), string(value)), "");
         }
-        later::varying_args(sheet, &plan.varying_args);
+        given::varying_args(sheet, &plan.varying_args);
     }
 }
 
@@ -96,9 +96,9 @@ fn test(sheet: &mut Sheet, plan: &Plan, repo: &str) {
     if let Some((line, timeout)) = &test.timeout {
         sheet.put(&format!("timeout = {}", string(timeout)), &at(*line, ""));
     }
-    later::test_env(sheet, &test.env);
-    later::test_secrets(sheet, &test.secrets, repo);
-    later::services(sheet, &plan.services);
+    given::test_env(sheet, &test.env);
+    given::test_secrets(sheet, &test.secrets, repo);
+    given::services(sheet, &plan.services);
 }
 
 fn push(sheet: &mut Sheet, tags: &[Tag]) {

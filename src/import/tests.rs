@@ -158,8 +158,7 @@ fn the_commands_are_ones_that_the_program_knows() {
     for (path, format, text) in kept() {
         let Ok(plan) = plan(format, &text, &Wishes::default(), "FILE") else { continue };
         let (server, _) = render::commands(&plan, "app");
-        // `slipway secret` is yet to come.
-        for command in server.iter().filter(|command| !command.starts_with("slipway secret set app ")) {
+        for command in &server {
             let words = command.split(' ');
             let read = crate::cli::Cli::try_parse_from(words);
             assert!(read.is_ok(), "{}: {command}: {:?}", path.display(), read.err());
