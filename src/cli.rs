@@ -15,6 +15,7 @@ mod doctor;
 mod escapes;
 mod import;
 mod output;
+mod registries;
 mod repos;
 mod request;
 mod run;
@@ -28,11 +29,12 @@ pub(crate) use self::bind::{Bind, Unbind};
 pub(crate) use self::builds::BuildVerb;
 pub(crate) use self::client::Client;
 pub(crate) use self::import::{ImportFile, ImportVerb};
+pub(crate) use self::registries::RegistryVerb;
 pub(crate) use self::repos::RepoVerb;
 pub(crate) use self::request::Files;
 pub(crate) use self::run::{Out, Session, run};
 pub(crate) use self::secrets::SecretVerb;
-pub(crate) use self::targets::{ClusterVerb, KindName, RegistryVerb};
+pub(crate) use self::targets::ClusterVerb;
 pub(crate) use self::webhooks::WebhookVerb;
 
 /// One program from git push to a healthy rollout.
@@ -375,7 +377,7 @@ pub(crate) fn reads_input(verb: &Verb) -> bool {
     match verb {
         Verb::User(UserVerb::Add { key, .. }) => key.iter().any(|k| k == "-"),
         Verb::Key(KeyVerb::Add { key, .. }) => key == "-",
-        Verb::Registry(RegistryVerb::Add { password_file, .. }) => password_file.as_deref() == Some("-"),
+        Verb::Registry(verb) => verb.reads_input(),
         Verb::Cluster(ClusterVerb::Add { kubeconfig, .. }) => kubeconfig == "-",
         Verb::Secret(verb) => verb.reads_input(),
         Verb::Webhook(verb) => verb.reads_input(),

@@ -15,6 +15,7 @@ use slipway_core::build::Build;
 use slipway_core::moving::Name;
 use slipway_core::run::{Kind, WorkId};
 use slipway_core::target::{Cluster, Registry};
+use slipway_core::trial::{Report, Trial};
 use slipway_core::{
     BuildNumber, ClusterName, DeployNumber, Digest, Problem, ProblemKind, RegistryName, RepoId, RepoName,
     Secret,
@@ -85,8 +86,17 @@ impl Outside for ServerOperations {
         self.workers.get()?.1.ask(record.await?, full).await
     }
 
-    async fn test_registry(&self, registry: &Registry, password: Option<&Secret>) -> Result<String, Problem> {
-        Ok(self.rooms.hooks.test_registry(registry, password).await?)
+    async fn test_registry(
+        &self,
+        registry: &Registry,
+        password: Option<&Secret>,
+        trial: &Trial,
+    ) -> Result<Report, Problem> {
+        Ok(self.rooms.hooks.test_registry(registry, password, trial).await?)
+    }
+
+    fn check_registry(&self, registry: &Registry) -> Result<(), Problem> {
+        registry.ca.as_deref().map_or(Ok(()), slipway_hooks::check_ca)
     }
 
     async fn test_cluster(&self, cluster: &Cluster, kubeconfig: &Secret) -> Result<String, Problem> {
@@ -316,7 +326,7 @@ pub(crate) async fn test_registry(rooms: &Rooms, name: &RegistryName) -> Result<
         Ok((registry, password))
     })
     .await?;
-    Ok(rooms.hooks.test_registry(&registry, password.as_ref()).await?)
+    rooms.hooks.test_registry(&registry, password.as_ref(), &Trial::default()).await?.judged()
 }
 
 /// Speaks to a cluster with its stored credentials.

@@ -121,7 +121,7 @@ impl EngineBuilds {
             Effect::PushImage { image } => self.push(&record, &job, image, stop).await?,
             Effect::Retag => self.retag(&record, &job, stop).await?,
             Effect::MoveTags => self.move_tags(&record, &job, stop).await?,
-            Effect::BumpManifest { target } => self.bump(record, &job, target).await?,
+            Effect::BumpManifest { target } => self.bump(record, &job, target, stop).await?,
         };
         job.log.flush().await;
         Ok(outcome)

@@ -297,7 +297,8 @@ fn work_goes_on_where_it_was_left() {
     // What is stored encrypted opens: both are reached for, and not there.
     for verb in [["cluster", "test", "lab"], ["registry", "test", "private"]] {
         let out = server.try_cli(&verb);
-        assert!(text(&out.stderr).contains("does not answer"), "{verb:?}: {}", text(&out.stderr));
+        let told = text(&out.stdout) + &text(&out.stderr);
+        assert!(told.contains("does not answer"), "{verb:?}: {told}");
     }
 }
 

@@ -28,6 +28,7 @@ pub mod spec;
 pub mod ssh_key;
 pub mod target;
 pub mod token;
+pub mod trial;
 pub mod webhook;
 
 pub use self::access::{Action, Actor, Role, Scope, Standing, authorise};

@@ -10,6 +10,10 @@ use crate::id::{RepoId, UnixMillis};
 use crate::kind_rules::KindRules;
 use crate::name::{ClusterName, RegistryName, RepoName};
 
+mod ecr;
+
+pub use self::ecr::{EcrSettings, Encryption, RepositoryTemplate, Severity};
+
 /// A repository as recorded; its objects live in `DATA/repos/NAME.git`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepoRecord {
@@ -54,12 +58,18 @@ pub struct Registry {
     pub prefix: String,
     /// AWS region (`ecr` only).
     pub region: Option<String>,
-    /// Login name (`generic`), or access key id (`ecr`; without it the AWS credential chain is used).
+    /// Login name (`generic`), or access key id (`ecr`; without it a profile or the AWS credential chain is used).
     pub username: Option<String>,
     /// Plain HTTP is allowed.
     pub insecure: bool,
     /// Since when.
     pub created: UnixMillis,
+    /// Certificates of authorities that are believed besides the system's, in PEM (`generic` only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// What ECR is told besides. Records from before there was a choice have the default.
+    #[serde(default, skip_serializing_if = "EcrSettings::is_default")]
+    pub ecr: EcrSettings,
 }
 
 impl Registry {
@@ -68,6 +78,20 @@ impl Registry {
         let prefix = if self.prefix.is_empty() { String::new() } else { format!("/{}", self.prefix) };
         format!("{}{prefix}/{path}", self.host)
     }
+
+    /// Whether plain HTTP may be spoken to it.
+    pub fn may_be_plain(&self) -> bool {
+        self.insecure || is_loopback(&self.host)
+    }
+}
+
+/// True for hosts (`HOST[:PORT]`) to which plain HTTP goes no further than this machine.
+pub fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// A Kubernetes API as recorded; its kubeconfig lies encrypted beside it in the store.
@@ -205,5 +229,30 @@ impl ClusterBinding {
             None => self.cluster_scoped,
             Some(n) => n == self.namespace || self.allow_namespaces.contains(n),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for yes in ["127.0.0.1:5000", "localhost", "localhost:1", "[::1]:5000", "127.9.9.9"] {
+            assert!(is_loopback(yes), "{yes}");
+        }
+        for no in
+            ["10.0.0.1:5000", "registry.example", "127.0.0.1.example:80", "localhost.example", "[::2]:1", ""]
+        {
+            assert!(!is_loopback(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn a_registry_of_before_reads_and_is_written_as_before() {
+        let text = r#"{"name":"ecr","kind":"ecr","host":"h","prefix":"","region":"eu-west-1","username":null,"insecure":false,"created":5}"#;
+        let read: Registry = serde_json::from_str(text).expect("it reads");
+        assert!(read.ecr.is_default() && read.ca.is_none());
+        assert_eq!(serde_json::to_string(&read).expect("text"), text);
     }
 }

@@ -164,7 +164,7 @@ fn need_own_image(records: Records<'_>, binding: &RegistryBinding) -> Result<(),
     Ok(())
 }
 
-fn check_image(image: &str) -> Result<(), Problem> {
+pub(crate) fn check_image(image: &str) -> Result<(), Problem> {
     if image.len() > ADDRESS_BYTES_MAX || !image.split('/').all(is_image_part) {
         return Err(invalid(
             format!("{:?} cannot be an image path.", cut(image)),

@@ -11,6 +11,7 @@ use slipway_core::accept::Orders;
 use slipway_core::build::Build;
 use slipway_core::run::{Kind, WorkId};
 use slipway_core::target::{Cluster, Registry};
+use slipway_core::trial::{Report, Trial};
 use slipway_core::{BuildNumber, ClusterName, DeployNumber, Digest, Problem, RepoId, RepoName, Secret};
 use slipway_repository::{Maintained, Snapshot};
 
@@ -20,8 +21,20 @@ use crate::networks::{Networks, PUBLIC_ONLY};
 /// The world outside of this room.
 #[async_trait]
 pub trait Outside: Send + Sync + 'static {
-    /// Speaks to a registry; a sentence on what it answered.
-    async fn test_registry(&self, registry: &Registry, password: Option<&Secret>) -> Result<String, Problem>;
+    /// Tries the calls that a push to a registry needs; what came of each.
+    async fn test_registry(
+        &self,
+        registry: &Registry,
+        password: Option<&Secret>,
+        trial: &Trial,
+    ) -> Result<Report, Problem>;
+    /// Whether what is recorded of a registry can be used. Asks nobody.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn check_registry(&self, _: &Registry) -> Result<(), Problem> {
+        Ok(())
+    }
     /// Speaks to a cluster; a sentence on what it answered.
     async fn test_cluster(&self, cluster: &Cluster, kubeconfig: &Secret) -> Result<String, Problem>;
     /// The API address that a kubeconfig's `context` (or its current one) names. Asks nobody.

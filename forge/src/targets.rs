@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use slipway_core::target::{Cluster, Registry, RegistryKind};
+use slipway_core::target::{Cluster, EcrSettings, Registry, RegistryKind};
+use slipway_core::trial::{Report, Trial};
 use slipway_core::{Action, ClusterName, Problem, ProblemKind, RegistryName, Secret};
 
 use crate::access::may;
 use crate::address::read_address;
+use crate::bindings::check_image;
 use crate::caller::Caller;
 use crate::forge::{Forge, blocking};
 use crate::limits::{ADDRESS_BYTES_MAX, KUBECONFIG_BYTES_MAX};
@@ -28,6 +30,17 @@ pub struct NewRegistry {
     pub password: Option<Secret>,
     /// Plain HTTP is allowed.
     pub insecure: bool,
+    /// What else is set; `None` is as it was.
+    pub more: Option<RegistrySettings>,
+}
+
+/// Settings of a registry that few need.
+#[derive(Clone, Debug, Default)]
+pub struct RegistrySettings {
+    /// Authorities that are believed besides the system's, in PEM.
+    pub ca: Option<String>,
+    /// What ECR is told besides.
+    pub ecr: EcrSettings,
 }
 
 /// All registries, by name.
@@ -71,22 +84,54 @@ pub fn put_registry(
         }
     }
     let (name, created) = (name.clone(), forge.now());
-    let registry =
-        Registry { name, kind: new.kind, host, prefix, region, username, insecure: new.insecure, created };
+    let RegistrySettings { ca, ecr } = match new.more {
+        Some(more) => more,
+        None => forge.store.registry(&name)?.filter(|r| r.kind == new.kind).map_or_else(
+            RegistrySettings::default,
+            |known| RegistrySettings { ca: known.ca, ecr: known.ecr },
+        ),
+    };
+    let (kind, insecure) = (new.kind, new.insecure);
+    let registry = Registry { name, kind, host, prefix, region, username, insecure, created, ca, ecr };
+    check_settings(&registry)?;
+    forge.outside.check_registry(&registry)?;
     forge.store.put_registry(&registry, new.password.as_ref())?;
     Ok(registry)
 }
 
-/// Speaks to a registry with its stored credentials; a sentence on what it answered.
+/// Whether the settings are for this kind of registry, and can be so.
+fn check_settings(registry: &Registry) -> Result<(), Problem> {
+    match registry.kind {
+        RegistryKind::Generic if !registry.ecr.is_default() => Err(invalid(
+            "Profiles, roles, endpoints, templates for repositories and scans are Amazon ECR's, and this registry is of another kind.",
+            "Leave them out, or add it with --kind ecr.",
+        )),
+        RegistryKind::Ecr if registry.ca.is_some() => Err(invalid(
+            "Authorities of its own are for registries of the kind generic: ECR's are known everywhere.",
+            "Leave them out.",
+        )),
+        RegistryKind::Ecr if registry.username.is_some() && registry.ecr.profile.is_some() => {
+            Err(invalid("An access key and a profile are two identities.", "Name one of them."))
+        }
+        _ => registry.ecr.check(),
+    }
+}
+
+/// Tries every call that a push to a registry needs, with its stored credentials.
 ///
 /// # Errors
-/// `Denied` unless the caller is an owner; `NotFound`; what the registry said.
+/// `Denied` unless the caller is an owner; `NotFound`; `Invalid` for what cannot be an image's path.
 pub async fn test_registry(
     forge: &Arc<Forge>,
     caller: &Caller,
     name: &RegistryName,
-) -> Result<String, Problem> {
+    trial: &Trial,
+) -> Result<Report, Problem> {
     may(caller, Action::AdminServer)?;
+    trial.image.as_deref().map_or(Ok(()), check_image)?;
+    if trial.write && trial.image.is_none() {
+        return Err(invalid("What is to be written needs a path.", "Name an image, too: --image team/app"));
+    }
     let (floor, name) = (Arc::clone(forge), name.clone());
     // In one look: a password is for the address that it was recorded with.
     let found = blocking(move || {
@@ -96,7 +141,7 @@ pub async fn test_registry(
         })
     });
     let (registry, password) = found.await?;
-    forge.outside.test_registry(&registry, password.as_ref()).await
+    forge.outside.test_registry(&registry, password.as_ref(), trial).await
 }
 
 /// Removes a registry that no repository is bound to.

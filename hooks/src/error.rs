@@ -291,6 +291,24 @@ pub enum HookError {
         /// The image, with its digest.
         image: String,
     },
+    /// The registry's scan of the image found too much.
+    #[error("the scan of {image} found {found}")]
+    Findings {
+        /// The image, with its digest.
+        image: String,
+        /// How many of what severity, and some by name.
+        found: String,
+        /// The level from which on they count.
+        level: &'static str,
+    },
+    /// The registry has not scanned the image.
+    #[error("{image} was not scanned: {why}")]
+    NoScan {
+        /// The image, with its digest.
+        image: String,
+        /// Why not.
+        why: String,
+    },
     /// A registry answers what makes no sense.
     #[error("the registry {host} answered {action} with: {message}")]
     RegistryBroken {
@@ -312,6 +330,24 @@ pub enum HookError {
         message: String,
         /// Whether trying again may help.
         passing: bool,
+    },
+    /// There are no credentials to ask AWS with.
+    #[error("no credentials: {message}")]
+    NoCredentials {
+        /// The role that was to be assumed.
+        role: Option<String>,
+        /// AWS' words.
+        message: String,
+        /// Whether trying again may help.
+        passing: bool,
+    },
+    /// ECR has no such repository, and none is to be made.
+    #[error("ECR in {region} has no repository {name}")]
+    NoRepository {
+        /// Its name.
+        name: String,
+        /// The region.
+        region: String,
     },
     /// The registry is recorded in a way that cannot work.
     #[error("the registry {name} {why}")]
@@ -391,16 +427,14 @@ impl HookError {
     pub fn class(&self) -> FailureClass {
         match self {
             Self::TimedOut { .. } | Self::Silent { .. } | Self::GoesOn { .. } => FailureClass::Timeout,
-            Self::RegistryDenied { .. } | Self::RegistrySettings { .. } | Self::NotAllowed { .. } => {
+            Self::RegistryDenied { .. }
+            | Self::RegistrySettings { .. }
+            | Self::NoRepository { .. }
+            | Self::NotAllowed { .. } => FailureClass::Policy,
+            Self::Aws { passing: false, .. } | Self::NoCredentials { passing: false, .. } => {
                 FailureClass::Policy
             }
-            Self::Aws { passing, .. } => {
-                if *passing {
-                    FailureClass::Infra
-                } else {
-                    FailureClass::Policy
-                }
-            }
+            Self::Aws { .. } | Self::NoCredentials { .. } => FailureClass::Infra,
             Self::BaseImageUnreachable { .. }
             | Self::Frontend { passes: true, .. }
             | Self::ServiceImage { passes: true, .. }
@@ -412,6 +446,7 @@ impl HookError {
             | Self::Stopped
             | Self::RegistryDown { .. }
             | Self::RegistryBroken { .. }
+            | Self::NoScan { .. }
             | Self::Repository(_)
             | Self::Internal { .. } => FailureClass::Infra,
             _ => FailureClass::User,
@@ -431,6 +466,22 @@ impl HookError {
             | Self::Frontend { image, .. } => Some(image),
             _ => None,
         }
+    }
+
+    /// True where AWS says that the identity may not do that.
+    pub(crate) fn is_denied_by_aws(&self) -> bool {
+        match self {
+            Self::Aws { message, .. } => {
+                ["AccessDenied", "NotAuthorized"].iter().any(|w| message.starts_with(w))
+            }
+            Self::NoCredentials { role: Some(_), message, .. } => message.contains("AccessDenied"),
+            _ => false,
+        }
+    }
+
+    /// True where AWS says that there is no such repository.
+    pub(crate) fn has_no_repository(&self) -> bool {
+        matches!(self, Self::Aws { message, .. } if message.starts_with("RepositoryNotFound"))
     }
 
     fn kind(&self) -> ProblemKind {
@@ -482,23 +533,4 @@ pub(crate) fn one_line(message: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_has_a_class_and_two_sentences() {
-        let failure = Failure::from(HookError::TestFailed { command: "./test.sh".into(), code: 3 });
-        assert_eq!(failure.class, FailureClass::User);
-        assert_eq!(failure.problem.what, "The test `./test.sh` failed with exit code 3.");
-        let down =
-            Failure::from(HookError::EngineDown { address: "unix:///x".into(), why: "no such file".into() });
-        assert_eq!(down.class, FailureClass::Infra);
-        assert!(down.problem.cure.contains("DOCKER_HOST"));
-    }
-
-    #[test]
-    fn foreign_words_become_one_line() {
-        assert_eq!(one_line("a\nb\u{1b}[31m  c."), "a b [31m c");
-        assert!(one_line(&"x".repeat(5000)).len() <= MESSAGE_CHARS_MAX);
-    }
-}
+mod tests;

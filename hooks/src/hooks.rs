@@ -31,6 +31,7 @@ mod clean;
 mod content;
 mod lent;
 mod push;
+mod scan;
 mod services;
 mod testing;
 pub use self::clean::Swept;
@@ -122,9 +123,9 @@ impl Hooks {
         Self { engine, registries, marks }
     }
 
-    /// Like [`Hooks::new`], with another address for the ECR API (private endpoints, tests). `AWS_ENDPOINT_URL_ECR`
-    /// does the same from outside.
-    pub fn with_ecr_endpoint(engine: Engine, marks: Marks, url: String) -> Self {
+    /// Like [`Hooks::new`], with another address for ECR and STS (tests). `AWS_ENDPOINT_URL_ECR` and
+    /// `AWS_ENDPOINT_URL_STS` do the same from outside, and `ecr.endpoint` of a registry for that one.
+    pub fn with_aws_endpoint(engine: Engine, marks: Marks, url: String) -> Self {
         let registries = Registries::new(Some(url), engine.limits.registry_timeout);
         Self { engine, registries, marks }
     }

@@ -25,5 +25,5 @@ pub use self::hooks::{Built, Hooks, Job, Prepared, Swept};
 pub use self::log::{BuildLog, BuildLogs, LogFollower, LogLength};
 pub use self::mark::Marks;
 pub use self::permit::Permit;
-pub use self::registry::RegistryTarget;
+pub use self::registry::{RegistryTarget, check_ca};
 pub use self::secrets::{GivenSecret, Secrets};

@@ -82,18 +82,41 @@ pub(crate) const TEST_OUTPUT_REST: Duration = Duration::from_secs(5);
 
 /// Time for reaching a registry.
 pub(crate) const REGISTRY_CONNECT: Duration = Duration::from_secs(10);
+/// Time for asking a registry whether it still takes a login.
+pub(crate) const LOGIN_PROVED: Duration = Duration::from_secs(5);
+/// How often it is asked while the engine's push is in trouble.
+pub(crate) const LOGIN_PROVED_EVERY: Duration = Duration::from_secs(5);
+/// Longest pause that a registry may ask for and get.
+pub(crate) const REGISTRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Most pauses for one request.
+pub(crate) const REGISTRY_PAUSES_MAX: usize = 2;
+/// Largest file of authorities of a registry.
+pub(crate) const CA_BYTES_MAX: usize = 64 << 10;
+/// Sets of authorities whose connections are kept open at once.
+pub(crate) const AUTHORITIES_MAX: usize = 32;
 /// Largest manifest taken from a registry (the OCI distribution specification asks registries for 4 MiB).
 pub(crate) const MANIFEST_BYTES_MAX: usize = 4 << 20;
 /// Largest other answer taken from a registry.
 pub(crate) const REGISTRY_BODY_BYTES_MAX: usize = 256 << 10;
 /// Time for one attempt of an AWS call.
 pub(crate) const AWS_ATTEMPT: Duration = Duration::from_secs(5);
+/// Most attempts of an AWS call.
+pub(crate) const AWS_ATTEMPTS: u32 = 3;
+/// Most causes of an error of AWS that are told.
+pub(crate) const CAUSES_MAX: usize = 10;
 /// Time for an AWS call with its retries.
 pub(crate) const AWS_CALL: Duration = Duration::from_secs(20);
 /// Shortest time that an ECR login is kept, whatever its expiry says (an emulator may answer years ago).
 pub(crate) const ECR_LOGIN_KEPT_MIN: Duration = Duration::from_secs(60);
 /// Longest time that an ECR login is kept; they are good for 12 hours.
 pub(crate) const ECR_LOGIN_KEPT_MAX: Duration = Duration::from_secs(6 * 3600);
+
+/// Findings of a scan that are read (as many as ECR gives at once), and those that are named.
+pub(crate) const FINDINGS_READ_MAX: i32 = 100;
+pub(crate) const FINDINGS_NAMED_MAX: usize = 5;
+/// How long a scan is waited for, and how often it is asked for.
+pub(crate) const SCAN_WAIT: Duration = Duration::from_secs(15 * 60);
+pub(crate) const SCAN_ASKED_EVERY: Duration = Duration::from_secs(5);
 
 /// Largest manifest file that is searched for image references.
 pub(crate) const BUMP_FILE_BYTES_MAX: u64 = 1 << 20;

@@ -3,21 +3,26 @@
 //! Two doors to the same facts: the OCI distribution API for any registry, and Amazon's API for ECR (whose logins
 //! expire and whose repositories must be made first). Layers never pass through here: the engine pushes them.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use slipway_core::target::{Registry, RegistryKind};
+use slipway_core::target::{Registry, RegistryKind, is_loopback};
+use slipway_core::trial::{Report, Trial};
 use slipway_core::{Digest, Secret};
 
 use crate::engine::session::Login;
 use crate::error::HookError;
+use crate::limits::LOGIN_PROVED;
 
 mod client;
 mod ecr;
+mod trial;
 use self::client::Client;
+pub(crate) use self::client::REFRESH_TOKEN;
 use self::client::Repository;
+pub use self::client::check_ca;
 use self::ecr::Ecr;
+pub(crate) use self::ecr::Scan;
 
 /// ECR accounts that are kept open at once.
 const ACCOUNTS_MAX: usize = 32;
@@ -66,19 +71,23 @@ impl Manifest {
 #[derive(Debug)]
 pub(crate) struct Registries {
     client: Client,
-    ecr_endpoint: Option<String>,
-    accounts: Mutex<Vec<std::sync::Arc<Ecr>>>,
+    aws_endpoint: Option<String>,
+    accounts: Mutex<Vec<Arc<Ecr>>>,
 }
 
 /// One image name in one registry, ready to be spoken to.
-pub(crate) enum Door {
-    Generic { login: Option<Login>, repository: Repository },
-    Ecr { login: Login, account: std::sync::Arc<Ecr>, repository: String, image: String },
+pub(crate) struct Door {
+    /// As the distribution API has it, with the login that the engine pushes with.
+    repository: Repository,
+    /// The full name.
+    image: String,
+    /// Amazon's own API, for ECR.
+    account: Option<Arc<Ecr>>,
 }
 
 impl Registries {
-    pub(crate) fn new(ecr_endpoint: Option<String>, timeout: Duration) -> Self {
-        Self { client: Client::new(timeout), ecr_endpoint, accounts: Mutex::default() }
+    pub(crate) fn new(aws_endpoint: Option<String>, timeout: Duration) -> Self {
+        Self { client: Client::new(timeout), aws_endpoint, accounts: Mutex::default() }
     }
 
     /// The name and password for the registry's host; `None` where it wants none.
@@ -91,58 +100,60 @@ impl Registries {
 
     /// Opens the way to the target's image: login, and with ECR the repository, made if it is missing.
     pub(crate) async fn open(&self, target: &RegistryTarget) -> Result<Door, HookError> {
-        let registry = &target.registry;
-        let path = registry.image(&target.image);
-        let path = path.strip_prefix(&format!("{}/", registry.host)).unwrap_or(&path).to_owned();
-        match registry.kind {
-            RegistryKind::Generic => {
-                let login = generic_login(target);
-                let repository = Repository {
-                    host: registry.host.clone(),
-                    path,
-                    login: login.clone(),
-                    plain_allowed: registry.insecure || is_loopback(&registry.host),
-                };
-                Ok(Door::Generic { login, repository })
-            }
+        let mut repository = repository(target);
+        let image = target.registry.image(&target.image);
+        if target.registry.kind == RegistryKind::Generic {
+            return Ok(Door { repository, image, account: None });
+        }
+        let account = self.account(target)?;
+        repository.login = Some(account.login().await?);
+        account.ensure_repository(&repository.path).await?;
+        Ok(Door { repository, image, account: Some(account) })
+    }
+
+    /// Tries every call that a push needs, in order.
+    pub(crate) async fn try_out(&self, target: &RegistryTarget, trial: &Trial) -> Result<Report, HookError> {
+        match target.registry.kind {
+            RegistryKind::Generic => Ok(trial::generic::walk(&self.client, target, trial).await),
             RegistryKind::Ecr => {
-                let account = self.account(target)?;
-                let login = account.login().await?;
-                account.ensure_repository(&path).await?;
-                Ok(Door::Ecr { login, account, repository: path, image: registry.image(&target.image) })
+                Ok(Box::pin(trial::ecr::walk(&self.client, &*self.account(target)?, target, trial)).await)
             }
         }
     }
 
-    /// Whether the registry answers and takes the login; a sentence about it.
-    pub(crate) async fn check(&self, target: &RegistryTarget) -> Result<String, HookError> {
-        let registry = &target.registry;
-        match registry.kind {
-            RegistryKind::Generic => {
-                let repository = Repository {
-                    host: registry.host.clone(),
-                    path: String::new(),
-                    login: generic_login(target),
-                    plain_allowed: registry.insecure || is_loopback(&registry.host),
-                };
-                let scheme = self.client.check(&repository).await?;
-                let who =
-                    registry.username.as_ref().map_or("without a login".to_owned(), |u| format!("as {u}"));
-                Ok(format!("{} answers over {scheme} {who}.", registry.host))
-            }
-            RegistryKind::Ecr => {
-                let account = self.account(target)?;
-                account.login().await?;
-                Ok(format!("AWS gives a login for {} in {}.", registry.host, account.region()))
-            }
+    /// Asks the registry itself whether it takes the login; where it does not and there may be a better one, gets that. True
+    /// if it did.
+    pub(crate) async fn renew(&self, door: &mut Door) -> Result<bool, HookError> {
+        if door.account.is_none() || self.refuses(door).await.is_none() {
+            return Ok(false);
+        }
+        self.replace_login(door).await
+    }
+
+    /// Puts a new login in the place of one that was not taken. False if there can be no other.
+    pub(crate) async fn replace_login(&self, door: &mut Door) -> Result<bool, HookError> {
+        let (Some(account), Some(refused)) = (&door.account, &door.repository.login) else {
+            return Ok(false);
+        };
+        account.forget_login(refused).await;
+        door.repository.login = Some(account.login().await?);
+        Ok(true)
+    }
+
+    /// What the registry says against the login, if it says anything. Where it does not answer us, it may well answer the
+    /// engine.
+    pub(crate) async fn refuses(&self, door: &Door) -> Option<HookError> {
+        match tokio::time::timeout(LOGIN_PROVED, self.client.check(&door.repository)).await {
+            Ok(Err(refusal @ HookError::RegistryDenied { .. })) => Some(refusal),
+            _ => None,
         }
     }
 
     /// The manifest of that tag or digest, if there is one.
     pub(crate) async fn manifest(&self, door: &Door, named: &str) -> Result<Option<Manifest>, HookError> {
-        match door {
-            Door::Generic { repository, .. } => self.client.manifest(repository, named).await,
-            Door::Ecr { account, repository, .. } => account.manifest(repository, named).await,
+        match &door.account {
+            None => self.client.manifest(&door.repository, named).await,
+            Some(account) => account.manifest(&door.repository.path, named).await,
         }
     }
 
@@ -158,41 +169,42 @@ impl Registries {
             return Ok(Some(tag.to_owned()));
         }
         let (host, path) = name.split_once('/').unwrap_or(("docker.io", name));
-        let target = targets.iter().find(|target| target.registry.host == host);
-        let login = match target {
-            Some(target) => self.login(target).await?,
-            None => None,
-        };
-        let repository = Repository {
-            host: if host == "docker.io" { "registry-1.docker.io".to_owned() } else { host.to_owned() },
-            path: path.to_owned(),
-            login,
-            plain_allowed: target.is_some_and(|target| target.registry.insecure) || is_loopback(host),
+        let repository = match targets.iter().find(|target| target.registry.host == host) {
+            Some(target) => {
+                Repository { path: path.to_owned(), login: self.login(target).await?, ..repository(target) }
+            }
+            None => Repository {
+                host: if host == "docker.io" { "registry-1.docker.io".to_owned() } else { host.to_owned() },
+                path: path.to_owned(),
+                login: None,
+                plain_allowed: is_loopback(host),
+                ca: None,
+            },
         };
         Ok(self.client.manifest(&repository, tag).await?.map(|manifest| manifest.digest.to_string()))
     }
 
     /// Makes the tag name this manifest, without sending any layer.
     pub(crate) async fn tag(&self, door: &Door, tag: &str, manifest: &Manifest) -> Result<(), HookError> {
-        match door {
-            Door::Generic { repository, .. } => self.client.put_manifest(repository, tag, manifest).await,
-            Door::Ecr { account, repository, image, .. } => {
-                account.tag(repository, image, tag, manifest).await
-            }
+        let Door { repository, image, account } = door;
+        match account {
+            None => self.client.put_manifest(repository, tag, manifest).await,
+            Some(account) => account.tag(&repository.path, image, tag, manifest).await,
         }
     }
 
-    /// Forgets a login that the registry did not take; true if there may be a better one.
-    pub(crate) async fn forget_login(&self, target: &RegistryTarget) -> Result<bool, HookError> {
-        if target.registry.kind != RegistryKind::Ecr {
-            return Ok(false);
-        }
-        self.account(target)?.forget_login().await;
-        Ok(true)
+    /// What the scan of an image says.
+    pub(crate) async fn scan(&self, target: &RegistryTarget, digest: &Digest) -> Result<Scan, HookError> {
+        self.account(target)?.findings(&repository(target).path, digest.as_str()).await
     }
 
-    fn account(&self, target: &RegistryTarget) -> Result<std::sync::Arc<Ecr>, HookError> {
-        let made = Ecr::new(&target.registry, target.password.clone(), self.ecr_endpoint.clone())?;
+    /// Has an image scanned that nothing scans by itself.
+    pub(crate) async fn start_scan(&self, target: &RegistryTarget, digest: &Digest) -> Result<(), HookError> {
+        self.account(target)?.start_scan(&repository(target).path, digest.as_str()).await
+    }
+
+    fn account(&self, target: &RegistryTarget) -> Result<Arc<Ecr>, HookError> {
+        let made = Ecr::new(&target.registry, target.password.clone(), self.aws_endpoint.clone())?;
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = accounts.iter().find(|a| a.is_same(&made)) {
             return Ok(known.clone());
@@ -200,7 +212,7 @@ impl Registries {
         if accounts.len() >= ACCOUNTS_MAX {
             accounts.remove(0);
         }
-        let made = std::sync::Arc::new(made);
+        let made = Arc::new(made);
         accounts.push(made.clone());
         Ok(made)
     }
@@ -209,10 +221,19 @@ impl Registries {
 impl Door {
     /// The login that the engine shall push with.
     pub(crate) fn login(&self) -> Option<&Login> {
-        match self {
-            Self::Generic { login, .. } => login.as_ref(),
-            Self::Ecr { login, .. } => Some(login),
-        }
+        self.repository.login.as_ref()
+    }
+}
+
+fn repository(target: &RegistryTarget) -> Repository {
+    let registry = &target.registry;
+    let path = registry.image(&target.image);
+    Repository {
+        host: registry.host.clone(),
+        path: path.strip_prefix(&format!("{}/", registry.host)).unwrap_or(&path).to_owned(),
+        login: generic_login(target).filter(|_| registry.kind == RegistryKind::Generic),
+        plain_allowed: registry.may_be_plain(),
+        ca: registry.ca.clone(),
     }
 }
 
@@ -230,30 +251,9 @@ fn split_tag(image: &str) -> (&str, &str) {
     image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).unwrap_or((image, "latest"))
 }
 
-/// True for hosts to which plain HTTP goes no further than this machine.
-fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_this_machine_is_loopback() {
-        for yes in ["127.0.0.1:5000", "localhost", "localhost:1", "[::1]:5000", "127.9.9.9"] {
-            assert!(is_loopback(yes), "{yes}");
-        }
-        for no in
-            ["10.0.0.1:5000", "registry.example", "127.0.0.1.example:80", "localhost.example", "[::2]:1", ""]
-        {
-            assert!(!is_loopback(no), "{no}");
-        }
-    }
 
     #[test]
     fn a_tag_is_no_port() {

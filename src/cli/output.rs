@@ -234,7 +234,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// What strangers wrote (titles, answers of other servers) stays in its line and gives the terminal no orders.
-fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

@@ -4,9 +4,7 @@ use serde_json::{Value, json};
 use slipway_core::spec::parse_duration_ms;
 use slipway_core::{Problem, ProblemKind, Role};
 
-use super::{
-    ClusterVerb, DeployVerb, KeyVerb, KindName, RegistryVerb, TokenVerb, UserVerb, Verb, builds, repos,
-};
+use super::{ClusterVerb, DeployVerb, KeyVerb, TokenVerb, UserVerb, Verb, builds, repos};
 
 /// One call of the API.
 #[derive(Debug)]
@@ -38,6 +36,8 @@ pub(crate) enum Shows {
     Log,
     /// The doctor's checks.
     Checks,
+    /// The calls of a registry's trial.
+    Steps,
 }
 
 /// Reads what a flag names: a file here, or standard input for `-`. Over SSH only `-` is allowed.
@@ -58,7 +58,7 @@ pub(super) fn says(sentence: impl Into<String>) -> Shows {
 }
 
 /// Percent-encodes one path segment.
-fn segment(raw: &str) -> String {
+pub(super) fn segment(raw: &str) -> String {
     let mut out = String::new();
     for byte in raw.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -99,7 +99,7 @@ pub(crate) fn request(verb: Verb, files: &mut dyn Files) -> Result<Option<Reques
             format!("/repos/{repo}/grants/{user}"),
             says(format!("{user} has no role in {repo} any more.")),
         ),
-        Verb::Registry(verb) => registry(verb, files)?,
+        Verb::Registry(verb) => super::registries::request(verb, files)?,
         Verb::Cluster(verb) => cluster(verb, files)?,
         Verb::Bind(bind) => super::bind::bind(*bind)?,
         Verb::Unbind(unbind) => super::bind::unbind(&unbind),
@@ -193,35 +193,6 @@ fn token(verb: TokenVerb) -> Result<Request, Problem> {
         }
         TokenVerb::Remove { id } => {
             call("DELETE", format!("/tokens/{}", segment(&id)), says(format!("The token {id} is removed.")))
-        }
-    })
-}
-
-fn registry(verb: RegistryVerb, files: &mut dyn Files) -> Result<Request, Problem> {
-    Ok(match verb {
-        RegistryVerb::Add { name, url, kind, region, username, password_file, insecure } => {
-            let kind = match kind {
-                KindName::Generic => "generic",
-                KindName::Ecr => "ecr",
-            };
-            let mut body = json!({"url": url, "kind": kind, "insecure": insecure});
-            for (key, value) in [("region", region), ("username", username)] {
-                if let Some(value) = value {
-                    body[key] = json!(value);
-                }
-            }
-            if let Some(file) = password_file {
-                body["password"] = json!(files.read(&file)?.trim_end_matches(['\r', '\n']));
-            }
-            send("PUT", format!("/registries/{name}"), body, says(format!("Registry {name} is known.")))
-        }
-        RegistryVerb::List => {
-            let columns = &["name", "kind", "host", "prefix", "username", "insecure"];
-            call("GET", "/registries?limit=1000", Shows::Rows("registries", columns))
-        }
-        RegistryVerb::Test { name } => call("POST", format!("/registries/{name}/test"), Shows::Text("what")),
-        RegistryVerb::Remove { name } => {
-            call("DELETE", format!("/registries/{name}"), says(format!("Registry {name} is forgotten.")))
         }
     })
 }

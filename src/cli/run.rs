@@ -7,7 +7,7 @@ use super::client::{Answer, Client};
 use super::escapes::Escapes;
 use super::request::{Files, Request, Shows, request};
 use super::{BuildVerb, Cli, Verb};
-use super::{doctor, output, wait};
+use super::{doctor, output, registries, wait};
 
 /// Where a verb runs: what it may read, where it prints.
 pub(crate) struct Session<'a> {
@@ -28,7 +28,7 @@ pub(crate) trait Out {
 }
 
 /// Runs a verb that the API carries out. True if all is well; false where the answer itself says that something is not
-/// (the doctor).
+/// (the doctor, a registry's trial).
 pub(crate) async fn run(cli: Cli, session: Session<'_>) -> Result<bool, Problem> {
     let json = cli.global.json;
     if let Verb::Doctor { repair } = cli.verb {
@@ -55,7 +55,7 @@ pub(crate) async fn run(cli: Cli, session: Session<'_>) -> Result<bool, Problem>
     }
     let answer = answer.json().await?;
     session.out.write(shown(&request, &answer, json).as_bytes()).await?;
-    Ok(true)
+    Ok(!matches!(request.shows, Shows::Steps) || answer["ok"] == true)
 }
 
 /// Why a verb that only tells ends before its time.
@@ -97,6 +97,7 @@ fn shown(request: &Request, answer: &Value, json: bool) -> String {
         Shows::Text("diff") => output::diff(answer["diff"].as_str().unwrap_or_default()),
         Shows::Text(key) => format!("{}\n", answer[*key].as_str().unwrap_or_default().trim_end_matches('\n')),
         Shows::Checks => output::checks(answer),
+        Shows::Steps => registries::steps(answer),
         Shows::Stream | Shows::Log => String::new(),
     }
 }

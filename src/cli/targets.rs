@@ -1,51 +1,7 @@
-//! The verbs about registries and clusters.
+//! The verbs about clusters.
 
-use clap::{Subcommand, ValueEnum};
-use slipway_core::{ClusterName, RegistryName};
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum KindName {
-    Generic,
-    Ecr,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum RegistryVerb {
-    /// Make a registry known
-    Add {
-        /// What it is called here
-        name: RegistryName,
-        /// HOST[:PORT][/PREFIX]
-        #[arg(long, value_name = "HOST[:PORT][/PREFIX]")]
-        url: String,
-        #[arg(long, value_enum, default_value = "generic")]
-        kind: KindName,
-        /// AWS region (ecr)
-        #[arg(long)]
-        region: Option<String>,
-        /// Login name, or access key id (ecr)
-        #[arg(long)]
-        username: Option<String>,
-        /// File with the password, or secret access key (`-` reads standard input)
-        #[arg(long, value_name = "FILE", requires = "username")]
-        password_file: Option<String>,
-        /// Allow plain HTTP
-        #[arg(long)]
-        insecure: bool,
-    },
-    /// List the registries
-    List,
-    /// Try to log in
-    Test {
-        /// What it is called here
-        name: RegistryName,
-    },
-    /// Forget a registry
-    Remove {
-        /// What it is called here
-        name: RegistryName,
-    },
-}
+use clap::Subcommand;
+use slipway_core::ClusterName;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterVerb {

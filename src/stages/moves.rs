@@ -193,10 +193,17 @@ impl EngineBuilds {
     }
 
     /// One target's manifests get the digest, or stay as they are.
-    pub(super) async fn bump(&self, record: RepoRecord, job: &Job, target: &str) -> Result<Input, Failure> {
+    pub(super) async fn bump(
+        &self,
+        record: RepoRecord,
+        job: &Job,
+        target: &str,
+        stop: &CancellationToken,
+    ) -> Result<Input, Failure> {
         job.log.stage(Stage::Bump).await;
         let wanted = Wanted::Deploy(target.to_owned());
         let name = wanted.name();
+        self.pass_scan(&record, job, &wanted, stop).await?;
         let _turn = moving::turn(&self.forge, record.id).await;
         let asked = wanted.clone();
         let look = self.ask(&record, job, move |f, r, b| moving::why_not(f, r, b, &asked));
@@ -237,6 +244,31 @@ impl EngineBuilds {
         }
         let moved = Move { name, left: None };
         Ok(Input::Bumped { target: target.to_owned(), commit, event, moved })
+    }
+
+    /// Manifests follow no image in which the registry's scan has found too much. The turn is not held meanwhile: a scan takes
+    /// minutes.
+    async fn pass_scan(
+        &self,
+        record: &RepoRecord,
+        job: &Job,
+        wanted: &Wanted,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let (Some(pushed), Some(target)) = (&job.build.pushed, job.logins.first()) else { return Ok(()) };
+        if target.registry.ecr.scan_gate.is_none() {
+            return Ok(());
+        }
+        let asked = wanted.clone();
+        let look = self.ask(record, job, move |f, r, b| moving::why_not(f, r, b, &asked));
+        if look.await.map_err(of)?.is_some() {
+            return Ok(());
+        }
+        let passed = self.rooms.hooks.check_scan(job, target, pushed, stop).await;
+        if let Err(error) = &passed {
+            job.log.line(&format!("{}: {}", wanted.name(), Problem::from(error.clone()))).await;
+        }
+        passed.map_err(failure)
     }
 
     /// Asks the floor about the build.

@@ -10,6 +10,7 @@ use slipway_core::accept::Orders;
 use slipway_core::build::Build;
 use slipway_core::run::{Kind, WorkId};
 use slipway_core::target::{Cluster, Registry};
+use slipway_core::trial::{Report, Trial};
 use slipway_core::{BuildNumber, Digest, Problem, ProblemKind, RepoId, RepoName, Secret};
 use slipway_forge::bump::{Place, Planned};
 use slipway_forge::{Change, Check, Outside};
@@ -26,7 +27,7 @@ fn absent<T>() -> Result<T, Problem> {
 
 #[async_trait]
 impl Outside for Nothing {
-    async fn test_registry(&self, _: &Registry, _: Option<&Secret>) -> Result<String, Problem> {
+    async fn test_registry(&self, _: &Registry, _: Option<&Secret>, _: &Trial) -> Result<Report, Problem> {
         absent()
     }
     async fn test_cluster(&self, _: &Cluster, _: &Secret) -> Result<String, Problem> {

@@ -219,6 +219,8 @@ impl Server {
             username: None,
             insecure: true,
             created: now(),
+            ca: None,
+            ecr: Default::default(),
         };
         self.store.put_registry(&registry, None).expect("recorded");
         self.store.bind_registry(&RegistryBinding::plain(repo.id, name, "app".into())).expect("bound");

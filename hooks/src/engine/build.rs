@@ -32,6 +32,7 @@ use crate::limits::{ASK_AGAIN, BASES_REMEMBERED_MAX, LOG_LINE_BYTES_MAX};
 use crate::log::BuildLog;
 use crate::log::mask::Lines;
 use crate::permit::{self, Names};
+use crate::registry::REFRESH_TOKEN;
 
 /// What to build.
 pub(crate) struct ImageBuild {
@@ -424,6 +425,13 @@ async fn settle(
 }
 
 pub(crate) fn credentials(host: &str, login: &Login) -> DockerCredentials {
+    if login.username == REFRESH_TOKEN {
+        return DockerCredentials {
+            identitytoken: Some(login.password.expose().to_owned()),
+            serveraddress: Some(host.to_owned()),
+            ..DockerCredentials::default()
+        };
+    }
     DockerCredentials {
         username: Some(login.username.clone()),
         password: Some(login.password.expose().to_owned()),

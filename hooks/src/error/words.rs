@@ -29,6 +29,10 @@ impl HookError {
             | Self::NotInRegistry { .. }
             | Self::RegistryBroken { .. }
             | Self::Aws { .. }
+            | Self::Findings { .. }
+            | Self::NoScan { .. }
+            | Self::NoRepository { .. }
+            | Self::NoCredentials { .. }
             | Self::RegistrySettings { .. } => self.registry_sentences(),
             Self::ServiceImage { .. }
             | Self::Service { .. }
@@ -129,6 +133,10 @@ impl HookError {
                 format!("{image} is not in the registry any more."),
                 "Build its commit again: slipway build retry.".into(),
             ),
+            Self::Aws { region, message, .. } if self.has_no_repository() => (
+                format!("ECR in {region} has no such repository: {message}."),
+                "Make it, or give the identity the IAM actions ecr:DescribeRepositories and ecr:CreateRepository, and a push makes it.".into(),
+            ),
             Self::Aws { action, region, message, passing: true } => (
                 format!("AWS did not carry out {action} in {region}: {message}."),
                 "It is tried again by itself; check the network and the AWS status if it stays.".into(),
@@ -136,6 +144,26 @@ impl HookError {
             Self::Aws { action, region, message, .. } => (
                 format!("AWS does not allow {action} in {region}: {message}."),
                 format!("Give the identity the IAM action {action}, or record other credentials for the registry."),
+            ),
+            Self::Findings { image, found, level } => (
+                format!("The scan of {image} found {found}, and manifests follow no image with findings that are {level} or worse."),
+                "Mend it, mostly with a newer base image, and push again. The image is in the registry under its commit's tag.".into(),
+            ),
+            Self::NoScan { image, why } => (
+                format!("ECR has not scanned {image}: {why}."),
+                "Look at the repository's scan settings and at the image in the AWS console; it is tried again by itself.".into(),
+            ),
+            Self::NoCredentials { role: Some(role), message, .. } => (
+                format!("The role {role} cannot be assumed: {message}."),
+                "Let the role's trust policy name the server's identity (and the external id), and give that one sts:AssumeRole on the role.".into(),
+            ),
+            Self::NoCredentials { message, .. } => (
+                format!("There are no credentials for AWS: {message}."),
+                "Record an access key (--username, --password-file) or a profile, or give the server's process an identity (docs/registries.md).".into(),
+            ),
+            Self::NoRepository { name, region } => (
+                format!("ECR in {region} has no repository {name}, and its registry is recorded with --no-create."),
+                format!("Make it: aws ecr create-repository --region {region} --repository-name {name}"),
             ),
             Self::RegistrySettings { name, why } => {
                 (format!("The registry {name} {why}."), format!("Record it again: slipway registry remove {name}, then slipway registry add."))

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use slipway_core::Secret;
 use slipway_core::build::{PushedImage, Stage};
 use slipway_core::target::Registry;
+use slipway_core::trial::{Report, Trial};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,7 @@ use super::{Hooks, Job};
 use crate::engine::build::{credentials, url_safe_login};
 use crate::engine::is_leftover;
 use crate::error::{HookError, one_line};
+use crate::limits::LOGIN_PROVED_EVERY;
 use crate::registry::{Door, Manifest, RegistryTarget};
 
 impl Hooks {
@@ -42,13 +44,7 @@ impl Hooks {
         let (first, others) = tags
             .split_first()
             .ok_or(HookError::Internal { what: "naming the image", why: "no tag".into() })?;
-        let manifest = match self.push_first(job, image, target, &name, first).await {
-            // A login can expire between its making and its use; a new one is worth one try.
-            Err(HookError::RegistryDenied { .. }) if self.registries.forget_login(target).await? => {
-                self.push_first(job, image, target, &name, first).await?
-            }
-            done => done?,
-        };
+        let manifest = self.push_first(job, image, target, &name, first).await?;
         job.log.line(&format!("pushed {name}:{first} {}", manifest.digest)).await;
         for tag in others {
             self.push_other(job, image, target, &name, tag, &manifest).await?;
@@ -79,18 +75,19 @@ impl Hooks {
         }
     }
 
-    /// Whether the registry answers and takes the login, for `slipway registry test`: a sentence about it.
+    /// Tries every call that a push needs, for `slipway registry test`.
     ///
     /// # Errors
-    /// What keeps it from that, with its cure.
+    /// [`HookError::RegistrySettings`]; what the calls say is in the report.
     pub async fn test_registry(
         &self,
         registry: &Registry,
         password: Option<&Secret>,
-    ) -> Result<String, HookError> {
-        let target =
-            RegistryTarget { registry: registry.clone(), password: password.cloned(), image: String::new() };
-        self.registries.check(&target).await
+        trial: &Trial,
+    ) -> Result<Report, HookError> {
+        let image = trial.image.clone().unwrap_or_default();
+        let target = RegistryTarget { registry: registry.clone(), password: password.cloned(), image };
+        self.registries.try_out(&target, trial).await
     }
 
     /// Gets the image there under one tag, and proves it. Does nothing where it is there already.
@@ -102,14 +99,14 @@ impl Hooks {
         name: &str,
         tag: &str,
     ) -> Result<Manifest, HookError> {
-        let door = self.registries.open(target).await?;
+        let mut door = self.registries.open(target).await?;
         if let Some(there) = self.registries.manifest(&door, tag).await?
             && there.is_of(image)
         {
             job.log.line(&format!("{name}:{tag} is in the registry already")).await;
             return Ok(there);
         }
-        let told = self.engine_push(job, image, &door, name, tag, target).await?;
+        let told = self.engine_push(job, image, &mut door, name, tag, target).await?;
         let broken = |message: String| HookError::RegistryBroken {
             host: target.registry.host.clone(),
             action: format!("the push of {name}:{tag}"),
@@ -143,7 +140,7 @@ impl Hooks {
         tag: &str,
         manifest: &Manifest,
     ) -> Result<(), HookError> {
-        let door = self.registries.open(target).await?;
+        let mut door = self.registries.open(target).await?;
         match self.registries.tag(&door, tag, manifest).await {
             Err(HookError::RegistryBroken { message, .. }) => {
                 job.log
@@ -151,30 +148,47 @@ impl Hooks {
                         "note: the tag {tag} goes by the engine, since the registry said {message}"
                     ))
                     .await;
-                self.engine_push(job, image, &door, name, tag, target).await.map(|_| ())
+                self.engine_push(job, image, &mut door, name, tag, target).await.map(|_| ())
             }
             done => done,
         }
     }
 
-    /// Names, pushes and names back in the engine; the digest that it tells.
+    /// Names, pushes and names back in the engine; the digest that it tells. A login can end before its time: one that the
+    /// registry does not take is replaced before the engine tries it, and once more at the first refusal after that.
     async fn engine_push(
         &self,
         job: &Job,
         image: &str,
-        door: &Door,
+        door: &mut Door,
         name: &str,
         tag: &str,
         target: &RegistryTarget,
     ) -> Result<Option<String>, HookError> {
-        let lent = self.lend(image, name, tag).await?;
-        if let Some(login) = door.login() {
-            job.log.hide(login.password.clone());
+        if self.registries.renew(door).await? {
+            self.tell_renewal(job, door, target).await;
         }
-        let pushed = self.stream_push(job, door, name, tag, target).await;
+        let lent = self.lend(image, name, tag).await?;
+        let mut pushed = self.stream_push(job, door, name, tag, target).await;
+        if matches!(pushed, Err(HookError::RegistryDenied { .. }))
+            && self.registries.replace_login(door).await?
+        {
+            self.tell_renewal(job, door, target).await;
+            pushed = self.stream_push(job, door, name, tag, target).await;
+        }
         // The name in the engine was only for the push; the private tag holds the image until the build is over.
         lent.give_back().await;
         pushed
+    }
+
+    async fn tell_renewal(&self, job: &Job, door: &Door, target: &RegistryTarget) {
+        let host = &target.registry.host;
+        job.log
+            .line(&format!("note: {host} did not take its login any more; it goes on with a new one"))
+            .await;
+        if let Some(login) = door.login() {
+            job.log.hide(login.password.clone());
+        }
     }
 
     async fn stream_push(
@@ -187,6 +201,9 @@ impl Hooks {
     ) -> Result<Option<String>, HookError> {
         let docker = self.engine.docker()?.clone().with_request_modifier(url_safe_login);
         let host = &target.registry.host;
+        if let Some(login) = door.login() {
+            job.log.hide(login.password.clone());
+        }
         let login = door.login().map(|login| credentials(host, login));
         let options = PushImageOptionsBuilder::default().tag(tag).build();
         let mut messages = Box::pin(docker.push_image(name, Some(options), login));
@@ -194,7 +211,7 @@ impl Hooks {
         let limits = &self.engine.limits;
         let (time, silence) = (limits.image_push_timeout, limits.image_push_silence_timeout);
         let deadline = Instant::now() + time;
-        let (mut digest, mut layers) = (None, Layers::default());
+        let (mut digest, mut layers, mut trouble) = (None, Layers::default(), Trouble::default());
         loop {
             let next = tokio::time::timeout(silence, messages.next());
             let message = tokio::select! {
@@ -208,6 +225,12 @@ impl Hooks {
                     let Some(status) = info.status else { continue };
                     // bollard drops the message that has the digest as a value; the line for people has it too.
                     digest = told_digest(&status).or(digest);
+                    if trouble.is_new(&status) {
+                        job.log.line("note: the engine could not send a layer, and tries it again").await;
+                        if let Some(refusal) = self.registries.refuses(door).await {
+                            return Err(refusal);
+                        }
+                    }
                     if info.progress_detail.and_then(|p| p.current).is_none() && !layers.count(&status) {
                         job.log.output(status.as_bytes()).await;
                     }
@@ -264,6 +287,8 @@ fn push_failure(message: &str, host: &str, name: &str, tag: &str) -> HookError {
         "authentication required",
         "forbidden",
         "authorization token has expired",
+        "http 401 response",
+        "http 403 response",
     ]) {
         let cure =
             "Check the registry's name and password and what they may do: slipway registry test shows more."
@@ -290,6 +315,28 @@ fn push_failure(message: &str, host: &str, name: &str, tag: &str) -> HookError {
     HookError::RegistryDown { host, why: text }
 }
 
+/// How the engine begins to say that it repeats what failed, some seconds from now.
+const RETRYING: &str = "Retrying in ";
+
+/// The engine repeats what fails of a push five times, with pauses that add up to 50 s, and does not say why. Where the login
+/// is why, none of that helps: the registry itself is asked.
+#[derive(Default)]
+struct Trouble {
+    asked: Option<Instant>,
+}
+
+impl Trouble {
+    /// True for a status that tells of a repetition, if the registry was not asked just now.
+    fn is_new(&mut self, status: &str) -> bool {
+        let due = self.asked.is_none_or(|at| at.elapsed() >= LOGIN_PROVED_EVERY);
+        let is = status.starts_with(RETRYING) && due;
+        if is {
+            self.asked = Some(Instant::now());
+        }
+        is
+    }
+}
+
 /// How the layers of one push went. The engine tells each of them several times, without saying which; people want the sum.
 #[derive(Default)]
 struct Layers {
@@ -305,6 +352,8 @@ impl Layers {
             "Pushed" => self.pushed += 1,
             "Layer already exists" => self.there += 1,
             _ if status.starts_with("Mounted from ") => self.there += 1,
+            // A countdown, second by second.
+            _ if status.starts_with(RETRYING) => {}
             _ => return false,
         }
         true
@@ -339,6 +388,10 @@ mod tests {
         for (words, class) in [
             ("unauthorized: authentication required", FailureClass::Policy),
             ("no basic auth credentials", FailureClass::Policy),
+            (
+                "error parsing HTTP 403 response body: invalid character 'N' looking for beginning of value: \"Not Authorized\"",
+                FailureClass::Policy,
+            ),
             (
                 "Get \"https://r:1/v2/\": http: server gave HTTP response to HTTPS client",
                 FailureClass::Policy,

@@ -4,24 +4,30 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest as _, Sha256};
 use slipway_core::Digest;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use super::Manifest;
 use crate::engine::session::Login;
 use crate::error::{HookError, one_line};
-use crate::limits::{MANIFEST_BYTES_MAX, REGISTRY_BODY_BYTES_MAX, REGISTRY_CONNECT};
+use crate::limits::{
+    AUTHORITIES_MAX, MANIFEST_BYTES_MAX, REGISTRY_BODY_BYTES_MAX, REGISTRY_PAUSE_MAX, REGISTRY_PAUSES_MAX,
+};
+
+mod auth;
+mod tls;
+
+pub(crate) use self::auth::REFRESH_TOKEN;
+pub use self::tls::check_ca;
+use self::tls::connector;
 
 type Http = hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
@@ -29,10 +35,11 @@ type Http = hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Fu
 const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// The client. Its TLS roots are loaded when first needed.
+/// The client. Follows no redirect: a login would go with it.
 #[derive(Debug)]
 pub(crate) struct Client {
-    http: OnceCell<Http>,
+    /// One for each set of authorities that are believed besides the system's; made when first needed.
+    http: Mutex<Vec<(Option<String>, Http)>>,
     /// How long one request may take.
     timeout: Duration,
 }
@@ -46,6 +53,8 @@ pub(crate) struct Repository {
     pub(crate) path: String,
     pub(crate) login: Option<Login>,
     pub(crate) plain_allowed: bool,
+    /// Authorities that are believed besides the system's, in PEM.
+    pub(crate) ca: Option<String>,
 }
 
 /// An answer, read whole.
@@ -68,18 +77,23 @@ struct Ask<'a> {
 
 impl Client {
     pub(crate) fn new(timeout: Duration) -> Self {
-        Self { http: OnceCell::new(), timeout }
+        Self { http: Mutex::default(), timeout }
     }
 
     /// Whether the registry answers and takes the login; the scheme it speaks.
     pub(crate) async fn check(&self, repository: &Repository) -> Result<&'static str, HookError> {
-        let scheme = self.scheme(repository).await?;
+        let (scheme, greeting) = self.greet(repository).await?;
         let ask = Ask::new(Method::GET, "/v2/".into(), "the login".into());
-        let answer = self.ask(repository, scheme, &ask).await?;
+        let answer = self.authorised(repository, scheme, &ask, greeting).await?;
         match answer.status {
             StatusCode::OK => Ok(scheme),
             _ => Err(refusal(repository, &ask, &answer)),
         }
+    }
+
+    /// Whether the registry answers at all; the scheme it speaks.
+    pub(crate) async fn scheme(&self, repository: &Repository) -> Result<&'static str, HookError> {
+        self.greet(repository).await.map(|(scheme, _)| scheme)
     }
 
     /// The manifest that `tag` names, verified against its digest; `None` if there is none.
@@ -133,13 +147,64 @@ impl Client {
         if answer.status.is_success() { Ok(()) } else { Err(refusal(repository, &ask, &answer)) }
     }
 
-    /// `https`, or `http` where that is allowed and nothing else is answered.
-    async fn scheme(&self, repository: &Repository) -> Result<&'static str, HookError> {
+    /// Begins an upload, and ends it at once.
+    pub(crate) async fn try_upload(&self, repository: &Repository) -> Result<(), HookError> {
+        let scheme = self.scheme(repository).await?;
+        let place = self.begin_upload(repository, scheme).await?;
+        let end = Ask::new(Method::DELETE, place, format!("the end of an upload to {}", repository.path));
+        // Registries need not know how; they forget uploads that stand still.
+        self.ask(repository, scheme, &end).await.map(drop)
+    }
+
+    /// Stores bytes under their digest.
+    pub(crate) async fn put_blob(&self, repository: &Repository, bytes: Vec<u8>) -> Result<(), HookError> {
+        let scheme = self.scheme(repository).await?;
+        let place = self.begin_upload(repository, scheme).await?;
+        let sign = if place.contains('?') { '&' } else { '?' };
+        let path = format!("{place}{sign}digest={}", digest_of(&bytes));
+        let mut ask = Ask::new(Method::PUT, path, format!("an upload to {}", repository.path));
+        ask.headers.push((CONTENT_TYPE, "application/octet-stream"));
+        ask.body = bytes.into();
+        let answer = self.ask(repository, scheme, &ask).await?;
+        if answer.status.is_success() { Ok(()) } else { Err(refusal(repository, &ask, &answer)) }
+    }
+
+    /// Removes the manifest of that digest.
+    pub(crate) async fn remove_manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<(), HookError> {
+        let scheme = self.scheme(repository).await?;
+        let path = format!("/v2/{}/manifests/{digest}", repository.path);
+        let ask = Ask::new(Method::DELETE, path, format!("the removal of {}@{digest}", repository.path));
+        let answer = self.ask(repository, scheme, &ask).await?;
+        if answer.status.is_success() { Ok(()) } else { Err(refusal(repository, &ask, &answer)) }
+    }
+
+    /// Begins an upload; the path at which it goes on.
+    async fn begin_upload(&self, repository: &Repository, scheme: &str) -> Result<String, HookError> {
+        let path = format!("/v2/{}/blobs/uploads/", repository.path);
+        let ask = Ask::new(Method::POST, path, format!("an upload to {}", repository.path));
+        let answer = self.ask(repository, scheme, &ask).await?;
+        if answer.status != StatusCode::ACCEPTED {
+            return Err(refusal(repository, &ask, &answer));
+        }
+        let location = answer.headers.get(LOCATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        place(repository, scheme, location).ok_or_else(|| HookError::RegistryBroken {
+            host: repository.host.clone(),
+            action: ask.action.clone(),
+            message: format!("the address {} to go on at, which is not its own", one_line(location)),
+        })
+    }
+
+    /// `https`, or `http` where that is allowed and nothing else is answered; and what was answered.
+    async fn greet(&self, repository: &Repository) -> Result<(&'static str, Answer), HookError> {
         let ask = Ask::new(Method::GET, "/v2/".into(), "the greeting".into());
         match self.send(repository, "https", &ask, None).await {
-            Ok(_) => Ok("https"),
+            Ok(answer) => Ok(("https", answer)),
             Err(_) if repository.plain_allowed => {
-                self.send(repository, "http", &ask, None).await.map(|_| "http")
+                self.send(repository, "http", &ask, None).await.map(|answer| ("http", answer))
             }
             Err(e) => Err(e),
         }
@@ -148,92 +213,26 @@ impl Client {
     /// Asks, and asks again with a login if the registry wants one.
     async fn ask(&self, repository: &Repository, scheme: &str, ask: &Ask<'_>) -> Result<Answer, HookError> {
         let first = self.send(repository, scheme, ask, None).await?;
-        if first.status != StatusCode::UNAUTHORIZED {
-            return Ok(first);
-        }
-        let challenge = first.headers.get(WWW_AUTHENTICATE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let Some(authorization) = self.authorization(repository, challenge, ask).await? else {
-            return Ok(first);
-        };
-        self.send(repository, scheme, ask, Some(authorization)).await
+        self.authorised(repository, scheme, ask, first).await
     }
 
-    async fn authorization(
-        &self,
-        repository: &Repository,
-        challenge: &str,
-        ask: &Ask<'_>,
-    ) -> Result<Option<HeaderValue>, HookError> {
-        let (kind, parameters) = challenge.split_once(' ').unwrap_or((challenge, ""));
-        if kind.eq_ignore_ascii_case("basic") {
-            return Ok(repository.login.as_ref().and_then(basic));
-        }
-        if !kind.eq_ignore_ascii_case("bearer") {
-            return Ok(None);
-        }
-        let broken = |message: String| HookError::RegistryBroken {
-            host: repository.host.clone(),
-            action: ask.action.clone(),
-            message,
-        };
-        let realm = parameter(parameters, "realm").unwrap_or_default();
-        let realm: http::Uri = realm.parse().map_err(|_| broken("a login address that is none".into()))?;
-        let plain = realm.scheme_str() == Some("http");
-        if realm.scheme_str() != Some("https") && !(plain && repository.plain_allowed) {
-            return Err(broken(format!("the login address {realm}, which is not https")));
-        }
-        let token = self.token(repository, &realm, parameters, ask).await?;
-        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-            .map_err(|_| broken("a token that is none".into()))?;
-        value.set_sensitive(true);
-        Ok(Some(value))
-    }
-
-    /// The token protocol of the distribution project: `GET realm?service=…&scope=…` with Basic.
-    async fn token(
-        &self,
-        repository: &Repository,
-        realm: &http::Uri,
-        parameters: &str,
-        ask: &Ask<'_>,
-    ) -> Result<String, HookError> {
-        #[derive(serde::Deserialize)]
-        struct Token {
-            token: Option<String>,
-            access_token: Option<String>,
-        }
-        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let scope = match parameter(parameters, "scope") {
-            Some(scope) => scope,
-            None if repository.path.is_empty() => String::new(),
-            None => format!("repository:{}:pull,push", repository.path),
-        };
-        let mut path = realm.path().to_owned();
-        path.push_str(&format!("?{}", realm.query().map(|q| format!("{q}&")).unwrap_or_default()));
-        path.push_str(&format!("service={}", encoded(&parameter(parameters, "service").unwrap_or_default())));
-        if !scope.is_empty() {
-            path.push_str(&format!("&scope={}", encoded(&scope)));
-        }
-        let issuer = Repository {
-            host: realm.authority().map(|a| a.as_str().to_owned()).unwrap_or_default(),
-            ..repository.clone()
-        };
-        let token_ask = Ask::new(Method::GET, path, format!("a token for {}", ask.action));
-        let scheme = realm.scheme_str().unwrap_or("https");
-        let answer =
-            self.send(&issuer, scheme, &token_ask, repository.login.as_ref().and_then(basic)).await?;
-        if !answer.status.is_success() {
-            return Err(refusal(&issuer, &token_ask, &answer));
-        }
-        let token: Option<Token> = serde_json::from_slice(&answer.body).ok();
-        token.and_then(|t| t.token.or(t.access_token)).ok_or_else(|| HookError::RegistryBroken {
-            host: issuer.host,
-            action: token_ask.action,
-            message: "an answer without a token".into(),
-        })
-    }
-
+    /// Sends, and sends again where the registry asks for a little patience.
     async fn send(
+        &self,
+        repository: &Repository,
+        scheme: &str,
+        ask: &Ask<'_>,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Answer, HookError> {
+        for _ in 0..REGISTRY_PAUSES_MAX {
+            let answer = self.send_once(repository, scheme, ask, authorization.clone()).await?;
+            let Some(pause) = pause(answer.status, &answer.headers) else { return Ok(answer) };
+            tokio::time::sleep(pause).await;
+        }
+        self.send_once(repository, scheme, ask, authorization).await
+    }
+
+    async fn send_once(
         &self,
         repository: &Repository,
         scheme: &str,
@@ -252,7 +251,12 @@ impl Client {
         }
         let request = request.body(Full::new(ask.body.clone())).map_err(|e| down(e.to_string()))?;
         let sending = async {
-            let response = self.http().await.request(request).await.map_err(|e| down(deepest(&e)))?;
+            let response = self
+                .http(repository.ca.as_deref())
+                .await
+                .request(request)
+                .await
+                .map_err(|e| down(deepest(&e)))?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, ask.body_max)
                 .collect()
@@ -265,17 +269,23 @@ impl Client {
             .unwrap_or_else(|_| Err(down(format!("no answer within {} s", self.timeout.as_secs()))))
     }
 
-    async fn http(&self) -> &Http {
-        self.http
-            .get_or_init(|| async {
-                // Reads the system's certificates.
-                let connector = tokio::task::spawn_blocking(connector).await.unwrap_or_else(|_| connector());
-                hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-                    .pool_idle_timeout(self.timeout)
-                    .pool_max_idle_per_host(4)
-                    .build(connector)
-            })
-            .await
+    async fn http(&self, ca: Option<&str>) -> Http {
+        let mut known = self.http.lock().await;
+        if let Some((_, http)) = known.iter().find(|(of, _)| of.as_deref() == ca) {
+            return http.clone();
+        }
+        // Reads the system's certificates.
+        let of = ca.map(str::to_owned);
+        let made = tokio::task::spawn_blocking(move || connector(of.as_deref())).await;
+        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(self.timeout)
+            .pool_max_idle_per_host(4)
+            .build(made.unwrap_or_else(|_| connector(ca)));
+        if known.len() >= AUTHORITIES_MAX {
+            known.remove(0);
+        }
+        known.push((ca.map(str::to_owned), http.clone()));
+        http
     }
 }
 
@@ -292,50 +302,24 @@ impl Ask<'_> {
     }
 }
 
-fn connector() -> HttpsConnector<HttpConnector> {
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_connect_timeout(Some(REGISTRY_CONNECT));
-    tcp.set_nodelay(true);
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let with_roots = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider);
-    let builder = match with_roots {
-        Ok(builder) => builder,
-        Err(e) => {
-            tracing::warn!(error = %e, "no system certificates; only plain-HTTP registries can be spoken to");
-            let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let config = rustls::ClientConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .expect("the provider has the default protocol versions")
-                .with_root_certificates(rustls::RootCertStore::empty())
-                .with_no_client_auth();
-            HttpsConnectorBuilder::new().with_tls_config(config)
-        }
+/// How long the registry wants to be left alone, where that is short enough to wait for.
+fn pause(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    let told = headers.get(RETRY_AFTER).map(|v| v.to_str().ok().and_then(|t| t.trim().parse().ok()));
+    let seconds = match (status, told) {
+        (StatusCode::TOO_MANY_REQUESTS, None | Some(None)) => 2,
+        (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(Some(seconds))) => seconds,
+        _ => return None,
     };
-    builder.https_or_http().enable_http1().wrap_connector(tcp)
+    Some(Duration::from_secs(seconds)).filter(|pause| *pause <= REGISTRY_PAUSE_MAX)
 }
 
-fn basic(login: &Login) -> Option<HeaderValue> {
-    let text = STANDARD.encode(format!("{}:{}", login.username, login.password.expose()));
-    let mut value = HeaderValue::from_str(&format!("Basic {text}")).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-/// One `name="value"` of a challenge.
-fn parameter(parameters: &str, name: &str) -> Option<String> {
-    let mut rest = parameters;
-    while let Some((key, after)) = rest.split_once('=') {
-        let (value, next) = match after.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
-            None => after.split_once(',').unwrap_or((after, "")),
-        };
-        if key.trim_matches([' ', ',']).eq_ignore_ascii_case(name) {
-            return Some(value.to_owned());
-        }
-        rest = next;
-    }
-    None
+/// The path of an address that a registry names, if it is its own.
+fn place(repository: &Repository, scheme: &str, location: &str) -> Option<String> {
+    let path = match location.strip_prefix(&format!("{scheme}://{}", repository.host)) {
+        Some(path) => path,
+        None => location,
+    };
+    (path.starts_with('/') && !path.starts_with("//")).then(|| path.to_owned())
 }
 
 pub(super) fn digest_of(bytes: &[u8]) -> Digest {
@@ -396,18 +380,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_challenge_is_read() {
-        let text = r#"realm="https://auth.example/token",service="registry.example",scope="repository:a/b:pull,push""#;
-        assert_eq!(parameter(text, "realm").as_deref(), Some("https://auth.example/token"));
-        assert_eq!(parameter(text, "service").as_deref(), Some("registry.example"));
-        assert_eq!(parameter(text, "scope").as_deref(), Some("repository:a/b:pull,push"));
-        assert_eq!(parameter(text, "nothing"), None);
-        assert_eq!(parameter("realm=x, service=y", "service").as_deref(), Some("y"));
-    }
-
-    #[test]
     fn a_digest_is_sha256_of_the_bytes() {
         let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(digest_of(b"").as_str(), empty);
+    }
+    #[test]
+    fn a_short_pause_is_waited_for() {
+        let asked = |status: u16, after: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(after) = after {
+                headers.insert(RETRY_AFTER, after.parse().expect("a value"));
+            }
+            pause(StatusCode::from_u16(status).expect("a status"), &headers).map(|p| p.as_secs())
+        };
+        assert_eq!(asked(429, Some("7")), Some(7));
+        assert_eq!(asked(429, None), Some(2));
+        assert_eq!(asked(429, Some("Wed, 21 Oct 2026 07:28:00 GMT")), Some(2));
+        assert_eq!(asked(503, Some("1")), Some(1));
+        assert_eq!(asked(503, None), None, "a registry that is down is left to the build's own retries");
+        assert_eq!(asked(429, Some("3600")), None);
+        assert_eq!(asked(200, Some("1")), None);
+    }
+
+    #[test]
+    fn an_upload_goes_on_with_the_same_registry_alone() {
+        let repository = Repository {
+            host: "r.example:5000".into(),
+            path: "a".into(),
+            login: None,
+            plain_allowed: false,
+            ca: None,
+        };
+        let at = |location: &str| place(&repository, "https", location);
+        assert_eq!(at("/v2/a/blobs/uploads/1?state=x").as_deref(), Some("/v2/a/blobs/uploads/1?state=x"));
+        assert_eq!(at("https://r.example:5000/v2/u").as_deref(), Some("/v2/u"));
+        for other in ["https://evil.example/v2/u", "http://r.example:5000/v2/u", "//evil.example/u", "u", ""]
+        {
+            assert_eq!(at(other), None, "{other}");
+        }
     }
 }

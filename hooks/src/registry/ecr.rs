@@ -3,14 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_ecr::Client as EcrClient;
-use aws_sdk_ecr::config::retry::RetryConfig;
-use aws_sdk_ecr::config::timeout::TimeoutConfig;
-use aws_sdk_ecr::config::{BehaviorVersion, Credentials, Region};
-use aws_sdk_ecr::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ecr::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ecr::types::{ImageFailureCode, ImageIdentifier};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use slipway_core::target::Registry;
+use slipway_core::target::{Registry, RepositoryTemplate, Severity};
 use slipway_core::{Digest, Secret};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
@@ -19,7 +16,16 @@ use super::Manifest;
 use super::client::digest_of;
 use crate::engine::session::Login;
 use crate::error::{HookError, one_line};
-use crate::limits::{AWS_ATTEMPT, AWS_CALL, ECR_LOGIN_KEPT_MAX, ECR_LOGIN_KEPT_MIN};
+use crate::limits::{CAUSES_MAX, ECR_LOGIN_KEPT_MAX, ECR_LOGIN_KEPT_MIN};
+
+mod identity;
+mod probe;
+mod repository;
+mod scan;
+
+use self::identity::{Clients, Identity};
+pub(crate) use self::repository::There;
+pub(crate) use self::scan::Scan;
 
 const MANIFEST_TYPES: [&str; 4] = [
     "application/vnd.oci.image.manifest.v1+json",
@@ -31,16 +37,13 @@ const MANIFEST_TYPES: [&str; 4] = [
 /// One identity in one region.
 #[derive(Debug)]
 pub(crate) struct Ecr {
-    region: String,
-    /// Access key id and secret key; `None` is the AWS credential chain.
-    keys: Option<(String, Secret)>,
-    endpoint: Option<String>,
-    client: OnceCell<EcrClient>,
+    identity: Identity,
+    clients: OnceCell<Clients>,
     login: Mutex<Option<(Login, Instant)>>,
 }
 
 impl Ecr {
-    /// Takes the registry's record; connects to nothing yet.
+    /// Takes the registry's record; connects to nothing yet. `endpoint` is where ECR and STS are, for all registries.
     pub(crate) fn new(
         registry: &Registry,
         password: Option<Secret>,
@@ -55,47 +58,48 @@ impl Ecr {
             (Some(_), None) => return Err(settings("has an access key id but no secret access key")),
             (None, _) => None,
         };
-        Ok(Self { region, keys, endpoint, client: OnceCell::new(), login: Mutex::default() })
+        let identity = Identity { region, keys, settings: registry.ecr.clone(), endpoint };
+        Ok(Self { identity, clients: OnceCell::new(), login: Mutex::default() })
     }
 
     /// True if it is the same identity in the same place.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.region == other.region && self.keys == other.keys && self.endpoint == other.endpoint
+        self.identity == other.identity
     }
 
     pub(crate) fn region(&self) -> &str {
-        &self.region
+        &self.identity.region
+    }
+
+    pub(crate) fn template(&self) -> &RepositoryTemplate {
+        &self.identity.settings.repositories
+    }
+
+    pub(crate) fn scan_gate(&self) -> Option<Severity> {
+        self.identity.settings.scan_gate
+    }
+
+    /// The role that is assumed, if any.
+    pub(crate) fn role(&self) -> Option<&str> {
+        self.identity.settings.assume_role.as_deref()
+    }
+
+    async fn clients(&self) -> &Clients {
+        // Boxed, as all that is large here: a chain of such futures outgrows a thread's stack.
+        self.clients.get_or_init(|| Box::pin(self.identity.clients())).await
     }
 
     async fn client(&self) -> &EcrClient {
-        self.client
-            .get_or_init(|| async {
-                let timeouts = TimeoutConfig::builder()
-                    .operation_attempt_timeout(AWS_ATTEMPT)
-                    .operation_timeout(AWS_CALL)
-                    .connect_timeout(AWS_ATTEMPT)
-                    .build();
-                let mut loader = aws_config::defaults(BehaviorVersion::latest())
-                    .region(Region::new(self.region.clone()))
-                    .retry_config(RetryConfig::standard().with_max_attempts(3))
-                    .timeout_config(timeouts);
-                if let Some((id, secret)) = &self.keys {
-                    loader = loader.credentials_provider(Credentials::new(
-                        id,
-                        secret.expose(),
-                        None,
-                        None,
-                        "slipway",
-                    ));
-                }
-                let shared = loader.load().await;
-                let mut config = aws_sdk_ecr::config::Builder::from(&shared);
-                if let Some(url) = &self.endpoint {
-                    config = config.endpoint_url(url);
-                }
-                EcrClient::from_conf(config.build())
-            })
-            .await
+        &self.clients().await.ecr
+    }
+
+    /// Gets credentials anew; the access key id that they have.
+    pub(crate) async fn credentials(&self) -> Result<String, HookError> {
+        self.clients().await.credentials().await.map_err(|message| HookError::NoCredentials {
+            role: self.role().map(str::to_owned),
+            passing: !speaks_of_denial(&message),
+            message,
+        })
     }
 
     /// A login for the account's registry, from the cache while it is young enough. One fetch at a time.
@@ -117,7 +121,7 @@ impl Ecr {
         let data = answer.authorization_data().first();
         let broken = |message: &str| HookError::Aws {
             action: ACTION,
-            region: self.region.clone(),
+            region: self.region().to_owned(),
             message: message.into(),
             passing: true,
         };
@@ -134,28 +138,18 @@ impl Ecr {
         Ok(login)
     }
 
-    /// The next [`Ecr::login`] fetches a new one.
-    pub(crate) async fn forget_login(&self) {
-        *self.login.lock().await = None;
+    /// The next [`Ecr::login`] fetches a new one, unless somebody has done so since this one was given out.
+    pub(crate) async fn forget_login(&self, refused: &Login) {
+        let mut cached = self.login.lock().await;
+        if cached.as_ref().is_some_and(|(login, _)| login.password == refused.password) {
+            *cached = None;
+        }
     }
 
-    /// Makes the repository if it is missing.
-    pub(crate) async fn ensure_repository(&self, name: &str) -> Result<(), HookError> {
-        let client = self.client().await;
-        match client.describe_repositories().repository_names(name).send().await {
-            Ok(_) => return Ok(()),
-            Err(e) if e.as_service_error().is_some_and(|s| s.is_repository_not_found_exception()) => {}
-            // Whoever may push need not be allowed to look; if the repository is missing, the push says so.
-            Err(e) if e.code() == Some("AccessDeniedException") => return Ok(()),
-            Err(e) => return Err(self.failure("ecr:DescribeRepositories", &e)),
-        }
-        match client.create_repository().repository_name(name).send().await {
-            Ok(_) => Ok(()),
-            Err(e) if e.as_service_error().is_some_and(|s| s.is_repository_already_exists_exception()) => {
-                Ok(())
-            }
-            Err(e) => Err(self.failure("ecr:CreateRepository", &e)),
-        }
+    /// A new login, whatever there is.
+    pub(crate) async fn new_login(&self) -> Result<Login, HookError> {
+        *self.login.lock().await = None;
+        self.login().await
     }
 
     /// The manifest of that tag or digest, if there is one.
@@ -222,7 +216,7 @@ impl Ecr {
     }
 
     fn broken(&self, action: &'static str, message: &str) -> HookError {
-        HookError::Aws { action, region: self.region.clone(), message: one_line(message), passing: true }
+        HookError::Aws { action, region: self.region().to_owned(), message: one_line(message), passing: true }
     }
 
     fn failure<E, R>(&self, action: &'static str, e: &SdkError<E, R>) -> HookError
@@ -233,13 +227,41 @@ impl Ecr {
             (Some(code), words) => {
                 (one_line(&format!("{code}, {}", words.unwrap_or("without more words"))), is_passing(code))
             }
-            (None, _) => (
-                one_line(&DisplayErrorContext(e).to_string()),
-                !matches!(e, SdkError::ConstructionFailure(_)),
-            ),
+            (None, _) => {
+                let words = words_of(e);
+                let passing = !matches!(e, SdkError::ConstructionFailure(_)) && !speaks_of_denial(&words);
+                (words, passing)
+            }
         };
-        HookError::Aws { action, region: self.region.clone(), message, passing }
+        HookError::Aws { action, region: self.region().to_owned(), message, passing }
     }
+}
+
+/// The words of an error and of what is behind it. (The SDK's own form of that ends with all that it has, answers of
+/// servers that give credentials among it.)
+fn words_of(e: &dyn std::error::Error) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut next = Some(e);
+    while let Some(e) = next.filter(|_| words.len() < CAUSES_MAX) {
+        let said = e.to_string();
+        if !words.iter().any(|before| before.contains(&said)) {
+            words.push(said);
+        }
+        next = e.source();
+    }
+    one_line(&words.join(": "))
+}
+
+/// Whether AWS' code says that the identity may not.
+fn is_denial(code: &str) -> bool {
+    code.starts_with("AccessDenied") || code == "NotAuthorized"
+}
+
+/// Whether the words about credentials that could not be had say that somebody refused them for good.
+fn speaks_of_denial(words: &str) -> bool {
+    ["AccessDenied", "InvalidClientTokenId", "SignatureDoesNotMatch", "InvalidIdentityToken"]
+        .iter()
+        .any(|code| words.contains(code))
 }
 
 /// Whether the same call may go through later without anybody changing anything.
@@ -280,6 +302,20 @@ mod tests {
         assert_eq!(kept_for(None, now), ECR_LOGIN_KEPT_MIN);
         assert_eq!(kept_for(Some(now + Duration::from_secs(12 * 3600)), now), ECR_LOGIN_KEPT_MAX);
         assert_eq!(kept_for(Some(now + Duration::from_secs(7200)), now), Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes_and_with_nothing_that_it_holds() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("no answer")]
+        struct Inner {
+            #[allow(dead_code)] // It is there to not be told.
+            secret: &'static str,
+        }
+        #[derive(Debug, thiserror::Error)]
+        #[error("dispatch failure")]
+        struct Outer(#[source] Inner);
+        assert_eq!(words_of(&Outer(Inner { secret: "hunter2" })), "dispatch failure: no answer");
     }
 
     #[test]

@@ -40,6 +40,35 @@ const HASH: &str = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW
 
 impl LockedRegistry {
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// With a certificate that an authority of its own has signed; the authority's certificate.
+    pub(crate) fn start_with_tls() -> (Self, String) {
+        let folder = tempfile::tempdir().expect("folder");
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let script = format!(
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=authority \
+               -keyout {ca_key} -out {ca} 2>&1 && \
+             openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=registry -keyout {key} -out {ask} 2>&1 && \
+             printf subjectAltName=IP:127.0.0.1 > {names} && \
+             openssl x509 -req -in {ask} -CA {ca} -CAkey {ca_key} -CAcreateserial -days 2 -extfile {names} -out {pem} 2>&1",
+            ca_key = file("ca.key"),
+            ca = file("ca.pem"),
+            key = file("key"),
+            ask = file("ask"),
+            names = file("names"),
+            pem = file("pem"),
+        );
+        let made = Command::new("sh").arg("-c").arg(&script).output().expect("sh");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+        let authority = std::fs::read_to_string(file("ca.pem")).expect("written");
+        let tls = format!(", tls: {{ certificate: {}, key: {} }}", file("pem"), file("key"));
+        let registry = Self::start_with(&tls);
+        (registry, authority)
+    }
+
+    fn start_with(tls: &str) -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let port =
             std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("address").port();
@@ -48,7 +77,7 @@ impl LockedRegistry {
         std::fs::write(folder.path().join("users"), format!("dev:{HASH}\nAWS:{HASH}\n")).expect("written");
         let config = format!(
             "version: 0.1\nlog: {{ level: error }}\nstorage: {{ filesystem: {{ rootdirectory: {path}/data }} }}\n\
-             auth: {{ htpasswd: {{ realm: test, path: {path}/users }} }}\nhttp: {{ addr: \"{host}\" }}\n"
+             auth: {{ htpasswd: {{ realm: test, path: {path}/users }} }}\nhttp: {{ addr: \"{host}\"{tls} }}\n"
         );
         std::fs::write(folder.path().join("config.yml"), config).expect("written");
         let child = Command::new("docker-registry")

@@ -3,7 +3,9 @@
 
 mod context;
 mod ecr;
+mod fake_ecr;
 mod fake_engine;
+mod generic;
 mod lab;
 mod others;
 mod push;

@@ -134,6 +134,8 @@ pub(crate) fn target(host: &str, image: &str, login: Option<(&str, &str)>) -> Re
             username: login.map(|(user, _)| user.to_owned()),
             insecure: false,
             created: UnixMillis(0),
+            ca: None,
+            ecr: Default::default(),
         },
         password: login.map(|(_, password)| Secret::new(password)),
         image: image.into(),

@@ -102,6 +102,8 @@ pub(crate) fn registry(name: &str) -> Registry {
         username: Some("robot".into()),
         insecure: true,
         created: NOW,
+        ca: None,
+        ecr: Default::default(),
     }
 }
 

@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use slipway_core::ceilings::Ceilings;
 use slipway_core::kind_rules::KindRules;
 use slipway_core::target::{
-    Cluster, ClusterBinding, DryRun, PodSecurity, Registry, RegistryBinding, RegistryKind,
+    Cluster, ClusterBinding, DryRun, EcrSettings, PodSecurity, Registry, RegistryBinding, RegistryKind,
 };
+use slipway_core::trial::Trial;
 use slipway_core::{ClusterName, RegistryName, Secret};
 use slipway_forge::bindings::{NewClusterBinding, NewRegistryBinding};
-use slipway_forge::targets::NewRegistry;
+use slipway_forge::targets::{NewRegistry, RegistrySettings};
 use slipway_forge::{Page, bindings, targets};
 
 use super::Endpoint;
@@ -32,8 +33,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::new("PUT", "/registries/{name}", "Add or replace a registry", || put(put_registry))
         .takes("NewRegistry")
         .gives(200, "Registry"),
-    Endpoint::new("POST", "/registries/{name}/test", "Speak to a registry", || post(test_registry))
-        .gives(200, "TestAnswer"),
+    Endpoint::new(
+        "POST",
+        "/registries/{name}/test",
+        "Try every call that a push to a registry needs",
+        || post(test_registry),
+    )
+    .asks(&["image", "write"])
+    .gives(200, "RegistryReport"),
     Endpoint::new("DELETE", "/registries/{name}", "Remove a registry", || delete(remove_registry))
         .gives_nothing(),
     Endpoint::new("GET", "/clusters", "List clusters", || get(list_clusters))
@@ -88,6 +95,9 @@ struct RegistryBody {
     password: Option<Secret>,
     #[serde(default)]
     insecure: bool,
+    ca: Option<String>,
+    #[serde(default)]
+    ecr: EcrSettings,
 }
 
 fn generic() -> RegistryKind {
@@ -100,15 +110,20 @@ async fn put_registry(
     Body(new): Body<RegistryBody>,
 ) -> Answer<Json<Registry>> {
     let name = RegistryName::parse(&name)?;
-    let RegistryBody { url, kind, region, username, password, insecure } = new;
-    let new = NewRegistry { url, kind, region, username, password, insecure };
+    let RegistryBody { url, kind, region, username, password, insecure, ca, ecr } = new;
+    let more = Some(RegistrySettings { ca, ecr });
+    let new = NewRegistry { url, kind, region, username, password, insecure, more };
     visit.ask(move |forge, caller| targets::put_registry(forge, caller, &name, new)).await.map(Json)
 }
 
-async fn test_registry(visit: Visit, Path(name): Path<String>) -> Answer<Json<Value>> {
+async fn test_registry(
+    visit: Visit,
+    Path(name): Path<String>,
+    Keys(trial): Keys<Trial>,
+) -> Answer<Json<Value>> {
     let name = RegistryName::parse(&name)?;
-    let what = targets::test_registry(visit.forge(), visit.caller(), &name).await?;
-    Ok(Json(json!({"ok": true, "what": what})))
+    let report = targets::test_registry(visit.forge(), visit.caller(), &name, &trial).await?;
+    Ok(Json(json!({"ok": report.ok(), "what": report.what(), "steps": report.steps})))
 }
 
 async fn remove_registry(visit: Visit, Path(name): Path<String>) -> Answer<StatusCode> {

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::response::Response;
 use slipway_core::people::User;
 use slipway_core::target::{Cluster, Registry, RegistryKind};
+use slipway_core::trial::Trial;
 use slipway_core::{Action, ClusterName, RegistryName, Secret, UserName};
 use slipway_forge::targets::NewRegistry;
 use slipway_forge::users::NewUser;
@@ -85,6 +86,7 @@ pub(crate) async fn change(visit: Visit, fields: Fields) -> Answer<Response> {
                 username: fields.filled("username"),
                 password: fields.filled("password").map(Secret::new),
                 insecure: fields.ticked("insecure"),
+                more: None,
             };
             let name = RegistryName::parse(name)?;
             visit.ask(move |forge, caller| targets::put_registry(forge, caller, &name, new)).await?;
@@ -95,8 +97,9 @@ pub(crate) async fn change(visit: Visit, fields: Fields) -> Answer<Response> {
         }
         "test-registry" => {
             let name = RegistryName::parse(name)?;
-            let said = targets::test_registry(visit.forge(), visit.caller(), &name).await?;
-            return page(&visit, Some(said)).await;
+            let trial = Trial::default();
+            let report = targets::test_registry(visit.forge(), visit.caller(), &name, &trial).await?;
+            return page(&visit, Some(report.judged()?)).await;
         }
         "add-cluster" => {
             let (name, context) = (ClusterName::parse(name)?, fields.filled("context"));

@@ -9,6 +9,7 @@ use slipway_core::build::{Build, BuildState};
 use slipway_core::deploy::DeployState;
 use slipway_core::run::{Kind, WorkId};
 use slipway_core::target::{Cluster, ClusterBinding, Registry};
+use slipway_core::trial::{Outcome, Report, Step, Trial};
 use slipway_core::{BuildNumber, DeployNumber, Digest, Oid, Problem, ProblemKind, RepoId, RepoName, Secret};
 use slipway_forge::bump::{Place, Planned};
 use slipway_forge::{Change, Check, Outside, Subject};
@@ -74,8 +75,16 @@ impl Outside for Fake {
         self.note(format!("maintain {repo} {full}"));
         Ok(self.repositories.get(repo)?.maintain(&std::sync::atomic::AtomicBool::new(false))?)
     }
-    async fn test_registry(&self, registry: &Registry, _: Option<&Secret>) -> Result<String, Problem> {
-        Ok(format!("{} answers.", registry.name))
+    async fn test_registry(
+        &self,
+        registry: &Registry,
+        _: Option<&Secret>,
+        trial: &Trial,
+    ) -> Result<Report, Problem> {
+        let what = format!("{} answers.", registry.name);
+        let outcome = if trial.write { Outcome::Failed } else { Outcome::Ok };
+        let step = Step { call: "login".into(), outcome, what, cure: String::new(), policy: None };
+        Ok(Report { steps: vec![step] })
     }
     async fn test_cluster(&self, cluster: &Cluster, _: &Secret) -> Result<String, Problem> {
         Ok(format!("{} answers.", cluster.name))

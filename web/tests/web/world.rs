@@ -119,6 +119,8 @@ impl World {
             username: None,
             insecure: true,
             created: NOW,
+            ca: None,
+            ecr: Default::default(),
         };
         self.store.put_registry(&registry, None).expect("a registry");
         let cluster = Cluster {
