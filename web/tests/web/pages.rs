@@ -1,6 +1,7 @@
 //! What the pages show and what their forms do.
 
 use http::Request;
+use serde_json::json;
 use slipway_core::build::BuildState;
 use slipway_core::deploy::{DeployCause, DeployState};
 use slipway_core::{BuildNumber, DeployNumber, ObjectFormat, Role, Scope};
@@ -202,6 +203,40 @@ async fn accounts_and_administration_work_by_forms() {
     assert!(page.contains("r.example.com/x") && page.contains(">c2<") && !page.contains("hunter2"));
     let tested = world.form("/-/admin", &olga, &[("do", "test-registry"), ("name", "local")]).await;
     assert!(tested.text().contains("local answers."));
+}
+
+#[tokio::test]
+async fn the_page_of_registries_leaves_what_it_does_not_show() {
+    let world = World::new();
+    let olga = world.sign_in("olga").await;
+    let ecr = json!({"assume_role": "arn:aws:iam::1:role/r", "repositories": {"immutable_tags": true}});
+    let body = json!({"url": "a.example", "kind": "ecr", "region": "eu-west-1", "ecr": ecr});
+    let made = world.call("PUT", "/registries/r", &owner(), Some(body)).await;
+    assert_eq!(made.status, 200, "{}", made.text());
+    let recorded = async || {
+        let text = world.call("GET", "/registries/r", &owner(), None).await.text();
+        serde_json::from_str::<serde_json::Value>(&text).expect("json")
+    };
+    let fields = [
+        ("do", "add-registry"),
+        ("name", "r"),
+        ("url", "b.example"),
+        ("kind", "ecr"),
+        ("region", "eu-west-1"),
+    ];
+    assert_eq!(world.form("/-/admin", &olga, &fields).await.status, 303);
+    let kept = recorded().await;
+    assert_eq!((&kept["host"], &kept["ecr"]), (&json!("b.example"), &ecr));
+    // The API records anew, and another kind has nothing of it.
+    let body = json!({"url": "a.example", "kind": "ecr", "region": "eu-west-1"});
+    assert_eq!(world.call("PUT", "/registries/r", &owner(), Some(body)).await.status, 200);
+    assert_eq!(recorded().await.get("ecr"), None);
+    let refused = json!({"url": "a.example", "ecr": {"scan_gate": "high"}});
+    assert_eq!(world.call("PUT", "/registries/r", &owner(), Some(refused)).await.status, 400);
+    // A trial answers 200 whatever came of it.
+    let answer = world.call("POST", "/registries/r/test?image=a&write=true", &owner(), None).await;
+    assert!(answer.status == 200 && answer.text().contains("\"ok\":false"), "{}", answer.text());
+    assert_eq!(world.call("POST", "/registries/r/test?write=true", &owner(), None).await.status, 400);
 }
 
 #[tokio::test]
