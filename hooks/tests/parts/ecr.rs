@@ -306,6 +306,17 @@ async fn a_trial_writes_only_where_it_is_told_to() {
 }
 
 #[tokio::test]
+async fn who_we_are_is_not_waited_for_where_sts_cannot_be_reached() {
+    let registry = LockedRegistry::start();
+    let fake = Fake::start(&registry.host).await;
+    fake.state().silent = true;
+    let (begun, report) = (Instant::now(), tried(&alone(&fake), &account(&fake.host), false).await);
+    assert!(report.ok() && of(&report, Outcome::Skipped)[0] == "sts:GetCallerIdentity", "{report:#?}");
+    // The doctor waits for 15 s.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn a_role_is_assumed_with_its_external_id() {
     let registry = LockedRegistry::start();
     let fake = Fake::start(&registry.host).await;

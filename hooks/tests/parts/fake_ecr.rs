@@ -35,6 +35,8 @@ pub(crate) struct Ecr {
     pub(crate) refusal: u16,
     /// It says so at its root alone, and elsewhere something that engines take for a mishap that may pass.
     pub(crate) hides: bool,
+    /// STS takes requests and answers none.
+    pub(crate) silent: bool,
     /// No tag may change.
     pub(crate) immutable: bool,
     /// What the scan says, one answer a call; the last stays.
@@ -163,6 +165,10 @@ async fn answer(state: Shared, request: Request<Incoming>) -> Reply {
     let key = header("authorization").split_once("Credential=").map_or("", |(_, rest)| rest);
     let key = key.split('/').next().unwrap_or_default().to_owned();
     let body = request.into_body().collect().await.map(|b| b.to_bytes()).unwrap_or_default();
+    let silent = state.lock().expect("lock").silent;
+    if action.is_empty() && silent {
+        std::future::pending::<()>().await;
+    }
     if action.is_empty() {
         let text = String::from_utf8_lossy(&body).into_owned();
         return sts(&mut state.lock().expect("lock"), &text, key);

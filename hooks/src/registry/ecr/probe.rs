@@ -6,13 +6,16 @@ use slipway_core::Digest;
 
 use super::Ecr;
 use crate::error::HookError;
+use crate::limits::AWS_ATTEMPT;
 
 impl Ecr {
-    /// Who AWS says that we are: an ARN.
+    /// Who AWS says that we are: an ARN. Not waited for as long as for what matters.
     pub(crate) async fn caller(&self) -> Result<String, HookError> {
         const ACTION: &str = "sts:GetCallerIdentity";
-        let answer = self.clients().await.sts.get_caller_identity().send().await;
-        let answer = answer.map_err(|e| self.failure(ACTION, &e))?;
+        let asked = self.clients().await.sts.get_caller_identity().send();
+        let answer = tokio::time::timeout(AWS_ATTEMPT, asked).await;
+        let late = || self.broken(ACTION, &format!("no answer within {} s", AWS_ATTEMPT.as_secs()));
+        let answer = answer.map_err(|_| late())?.map_err(|e| self.failure(ACTION, &e))?;
         Ok(answer.arn().unwrap_or("an identity without a name").to_owned())
     }
 

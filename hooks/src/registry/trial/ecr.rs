@@ -8,6 +8,7 @@ use super::super::ecr::{Ecr, There};
 use super::super::{RegistryTarget, repository};
 use super::{BLOB, Walk, manifest, tag};
 use crate::error::HookError;
+use crate::limits::LOGIN_PROVED;
 
 const NO_IMAGE: &str = "Not tried: say which image, as in --image team/app.";
 const NO_WRITE: &str = "Not tried without --write.";
@@ -93,7 +94,9 @@ async fn login(walk: &mut Walk<'_>, client: &Client, account: &Ecr, target: &Reg
     let mut door = repository(target);
     door.path.clear();
     door.login = Some(login);
-    match client.check(&door).await {
+    let asked = tokio::time::timeout(LOGIN_PROVED, client.check(&door)).await;
+    let why = format!("no answer within {} s", LOGIN_PROVED.as_secs());
+    match asked.unwrap_or_else(|_| Err(HookError::RegistryDown { host: host.clone(), why })) {
         Ok(scheme) => {
             _ = walk.call("login", &format!("{host} takes it, over {scheme}"), async { Ok(()) }).await
         }
