@@ -3,13 +3,18 @@
 //! are free, nothing is slower by it.
 
 use std::num::NonZero;
-use std::sync::LazyLock;
-use std::time::Duration;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, setpriority_process};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
 
+use self::debts::Debts;
+use crate::shares::Party;
+
+mod debts;
 mod threads;
 
 /// The niceness of long work (setpriority(2)); on Linux it is the thread's alone. With 10, whatever is asked beside it gets
@@ -27,6 +32,9 @@ static PIECES: LazyLock<Option<Runtime>> = LazyLock::new(|| {
         builder.max_blocking_threads(threads).thread_name("pieces").on_thread_start(|| lower(None)).build();
     built.inspect_err(|error| tracing::warn!(%error, "long work has no threads of its own")).ok()
 });
+
+/// Who has had long work done lately.
+static DEBTS: LazyLock<Mutex<Debts>> = LazyLock::new(Mutex::default);
 
 /// A thread that could not be lowered still does its work.
 fn lower(thread: Option<Pid>) {
@@ -46,18 +54,35 @@ where
     task.await.ok()
 }
 
-/// Runs what may be short or long, and is not known to be either, on a thread of its own. May block. `None` if it panicked.
-/// It goes on to its end where nobody waits for it any more. To be called within a runtime, which the work can reach.
-pub async fn work<T, F>(work: F) -> Option<T>
+/// Processor time that the thread has had.
+fn spent() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let part = |n: i64| u64::try_from(n).unwrap_or_default();
+    Duration::from_secs(part(time.tv_sec)) + Duration::from_nanos(part(time.tv_nsec))
+}
+
+fn debts() -> MutexGuard<'static, Debts> {
+    DEBTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs what may be short or long, and is not known to be either, on a thread of its own, for that party. May block. `None` if it
+/// panicked. It goes on to its end where nobody waits for it any more. To be called within a runtime, which the work can reach.
+pub async fn work<T, F>(party: Party, work: F) -> Option<T>
 where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
     let (tell, mut told) = oneshot::channel();
     let runtime = Handle::current();
+    let owes = debts().owes(&party, Instant::now());
     let job = move || {
         let _entered = runtime.enter();
+        let before = spent();
         let done = work();
+        let took = spent().saturating_sub(before);
+        if took > SHORT {
+            debts().add(party, took, Instant::now());
+        }
         // Whoever waited may be gone.
         Box::new(move || drop(tell.send(done))) as threads::Answer
     };
@@ -68,7 +93,7 @@ where
             return None;
         }
     };
-    match tokio::time::timeout(SHORT, &mut told).await {
+    match tokio::time::timeout(if owes { Duration::ZERO } else { SHORT }, &mut told).await {
         Ok(done) => return done.ok(),
         Err(_) => drop(long),
     }
@@ -97,8 +122,8 @@ mod tests {
     #[tokio::test]
     async fn long_work_is_lowered_and_short_work_is_not() {
         let before = niceness();
-        assert_eq!(work(niceness).await, Some(before));
-        let long = work(|| {
+        assert_eq!(work(Party::Host, niceness).await, Some(before));
+        let long = work(Party::Host, || {
             let begun = std::time::Instant::now();
             while niceness() < NICE && begun.elapsed() < Duration::from_secs(20) {
                 std::thread::sleep(Duration::from_millis(5));
@@ -111,11 +136,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_has_had_much_is_lowered_at_once() {
+        let party = || Party::at(std::net::IpAddr::from([192, 0, 2, 77]));
+        let much = || {
+            let begun = spent();
+            while spent().saturating_sub(begun) < Duration::from_millis(300) {
+                std::hint::spin_loop();
+            }
+        };
+        let before = niceness();
+        assert_eq!(work(party(), much).await, Some(()));
+        let next = || {
+            let begun = Instant::now();
+            while niceness() < NICE && begun.elapsed() < Duration::from_millis(40) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            niceness()
+        };
+        assert_eq!(work(party(), next).await, Some(before.max(NICE)), "before it is long by itself");
+        assert_eq!(work(Party::at([192, 0, 2, 78].into()), niceness).await, Some(before));
+    }
+
+    #[tokio::test]
     async fn a_panic_is_nothing_and_work_that_nobody_waits_for_ends_all_the_same() {
-        assert_eq!(work(|| -> u8 { panic!("on purpose") }).await, None);
+        assert_eq!(work(Party::Host, || -> u8 { panic!("on purpose") }).await, None);
         assert_eq!(piece(|| -> u8 { panic!("on purpose") }).await, None);
         let (tell, told) = oneshot::channel();
-        let left = work(move || tell.send(7));
+        let left = work(Party::Host, move || tell.send(7));
         assert!(tokio::time::timeout(Duration::ZERO, left).await.is_err() || told.await == Ok(7));
     }
 }

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use slipway_core::accept::Verdict;
 use slipway_core::{EventId, Problem, ProblemKind, RepoId};
 use slipway_forge::priority;
+use slipway_forge::shares::Party;
 use slipway_repository::View;
 
 use self::job::{Job, Outcome};
@@ -123,7 +124,8 @@ impl Conversation {
         let band = job.push.band;
         let span = tracing::Span::current();
         // Not `blocking`: the outcome is no error of the conversation, and the input comes back with it.
-        let work = priority::work(move || span.in_scope(|| job.run()));
+        let party = Party::of(&self.opened.caller);
+        let work = priority::work(party, move || span.in_scope(|| job.run()));
         let done = tokio::select! {
             done = self.wait(band, work) => done?,
             // What waits for the client ends with its connection.

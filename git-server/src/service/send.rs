@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use slipway_core::Problem;
 use slipway_forge::priority;
-use slipway_forge::shares::Place;
+use slipway_forge::shares::{Party, Place};
 use slipway_repository::{PackRequest, PackStream, Snapshot};
 
 use super::{Conversation, StopFlag, blocking, broken};
@@ -58,7 +58,7 @@ impl Conversation {
         let flag = StopFlag::default();
         let stop = flag.share();
         let span = tracing::Span::current();
-        let job = priority::work(move || {
+        let job = priority::work(Party::of(&self.opened.caller), move || {
             let _builder = builder;
             span.in_scope(|| snapshot.pack(&request, &stop).map_err(Problem::from))
         });
