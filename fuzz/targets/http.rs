@@ -51,6 +51,8 @@ impl Commands for NoCommands {
 
 /// What answers.
 struct Server {
+    /// Held, so that nobody takes what is made once for a leak.
+    _world: &'static world::World,
     runtime: Runtime,
     router: axum::Router,
     host: host::Host,
@@ -81,12 +83,12 @@ fn server() -> &'static Server {
         });
         let names = host::Names::new(Some("https://git.example.com"), &[]);
         let host = host::Host { names, leads_to: None };
-        Server { runtime, router: world.router.clone().merge(git.router()), host }
+        Server { _world: world, runtime, router: world.router.clone().merge(git.router()), host }
     })
 }
 
 fn exchange(data: &[u8]) {
-    let Server { runtime, router, host } = server();
+    let Server { runtime, router, host, .. } = server();
     let (mut client, ours) = tokio::io::duplex(64 << 10);
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         let from = SocketAddr::from(([192, 0, 2, 7], 1));
