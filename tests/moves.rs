@@ -183,3 +183,35 @@ fn what_is_newer_stays_until_somebody_promotes_by_name() {
     let (back, told) = world.push(&[], "", "main");
     assert!(back == second && world.is_at(&second), "{told}");
 }
+
+#[test]
+fn a_deploy_that_wants_approval_waits_for_it_and_goes_forward_alone() {
+    let world = world(&lab(), "approve");
+    let toml = ALL.replace("repo = \"manifests\"", "repo = \"manifests\"\napprove = true");
+    let (first, told) = world.push(&[("slipway.toml", &toml)], "One", "main");
+    assert!(
+        told.contains("[deploy.prod] stays")
+            || told.contains("it waits for approval: slipway build approve app 1"),
+        "{told}"
+    );
+    assert!(world.digest("latest") == world.digest(&first) && world.current().1.is_empty(), "{told}");
+    let (second, _) = world.push(&[("a", "2\n")], "Two", "main");
+    let approved = world.again("approve", "2", &[]);
+    assert_eq!(approved["state"], "succeeded", "{approved}");
+    assert_eq!(world.current().1, world.digest(&second));
+    let log =
+        world.ann.git(&world.server.data.join("repos/manifests.git"), &["log", "-1", "--format=%B", "main"]);
+    assert!(log.contains("Slipway-Promotion"), "{log}");
+    let refused = world.server.try_cli(&["build", "approve", "app", "1"]);
+    let words = text(&refused.stderr);
+    assert!(
+        words.contains("is not approved for [deploy.prod]")
+            && words.contains("slipway build promote app 1 --to prod"),
+        "{words}"
+    );
+    // Whoever takes the word out on a branch of their own is asked by the default branch's.
+    let (_, told) = world.push(&[("slipway.toml", ALL)], "Three", "side");
+    assert!(!told.contains("pins the digest"), "{told}");
+    let none = text(&world.server.try_cli(&["build", "approve", "app", "2", "--to", "prd"]).stderr);
+    assert!(none.contains("No deploy called \"prd\" waits for approval."), "{none}");
+}

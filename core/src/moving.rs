@@ -36,6 +36,9 @@ impl fmt::Display for Name {
     }
 }
 
+/// Why a target stays that wants approval; more may follow.
+pub const AWAITS_APPROVAL: &str = "it waits for approval";
+
 /// What came of a name that a build could move.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Move {
@@ -44,6 +47,13 @@ pub struct Move {
     /// Why it was left where it is; `None` where it was moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<String>,
+}
+
+impl Move {
+    /// True if it waits for somebody's approval.
+    pub fn awaits_approval(&self) -> bool {
+        self.left.as_ref().is_some_and(|why| why.starts_with(AWAITS_APPROVAL))
+    }
 }
 
 /// The build whose image a name has.
@@ -319,11 +329,26 @@ impl Said<'_> {
         there.iter().try_for_each(|(other, on)| says(default, other, *on).map_err(|why| self.there(&why)))
     }
 
-    /// Whether builds of that ref write the `[deploy.*]` target.
+    /// Whether builds of that ref write the `[deploy.*]` target by themselves.
     ///
     /// # Errors
     /// Why they do not.
     pub fn deploys(&self, target: &str, name: &RefName) -> Result<(), String> {
+        self.may_deploy(target, name)?;
+        if self.wants_approval(target) { Err(AWAITS_APPROVAL.to_owned()) } else { Ok(()) }
+    }
+
+    /// True if the target waits for somebody's approval: either file says it.
+    pub fn wants_approval(&self, target: &str) -> bool {
+        let says = |spec: &Spec| spec.deploy.get(target).is_some_and(|deploy| deploy.approve);
+        says(self.own) || self.of_default.is_some_and(says)
+    }
+
+    /// Whether builds of that ref write the target, once it is approved of where it must be.
+    ///
+    /// # Errors
+    /// Why they do not.
+    pub fn may_deploy(&self, target: &str, name: &RefName) -> Result<(), String> {
         let own = self.own.deploy.get(target).ok_or("slipway.toml has no such target any more")?;
         holds(own.on.as_ref(), name, self.default_branch)?;
         if name == self.default_branch {

@@ -116,6 +116,9 @@ pub struct DeploySpec {
     /// Which refs' builds write it; absent is the default branch alone.
     #[serde(default)]
     pub on: Option<MoveOn>,
+    /// Whether it waits until somebody approves of it.
+    #[serde(default)]
+    pub approve: bool,
 }
 
 impl DeploySpec {

@@ -11,6 +11,7 @@
 
 pub mod access;
 mod address;
+mod approve;
 mod backup;
 pub mod bindings;
 pub mod bump;

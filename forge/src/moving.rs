@@ -7,7 +7,8 @@ use std::sync::Arc;
 use slipway_core::accept::{RefStore as _, spec_at};
 use slipway_core::build::Build;
 use slipway_core::moving::{
-    Holder, Lie, MovingTag, Name, Order, Place, Pointer, Said, Tags, belongs, decide, tags as tags_said,
+    AWAITS_APPROVAL, Holder, Lie, MovingTag, Name, Order, Place, Pointer, Said, Tags, belongs, decide,
+    tags as tags_said,
 };
 use slipway_core::spec::{DeploySpec, Scope, Spec, TagFacts};
 use slipway_core::target::RepoRecord;
@@ -107,9 +108,23 @@ pub fn why_not(
             Files::read(forge, record, build)?.said().deploys(target, &build.ref_name).err()
         }
     };
-    if denied.is_some() {
-        return Ok(denied);
+    if let Some(why) = denied {
+        let cure = match why.as_str() {
+            AWAITS_APPROVAL => format!(": slipway build approve {} {}", record.name, build.number),
+            _ => String::new(),
+        };
+        return Ok(Some(why + &cure));
     }
+    judged(forge, record, build, wanted)
+}
+
+/// Why the build leaves a name where it is that it may move: it would go back. Blocking.
+pub(crate) fn judged(
+    forge: &Forge,
+    record: &RepoRecord,
+    build: &Build,
+    wanted: &Wanted,
+) -> Result<Option<String>, Problem> {
     let now = pointer(forge, record, build, wanted)?;
     let holder = Holder::of(build);
     if let Wanted::Tag(_, MovingTag { scope: Scope::Build | Scope::Ref, .. }) = wanted

@@ -59,7 +59,11 @@ fn nothing_pushed(number: BuildNumber) -> String {
 }
 
 /// The build of that number, or the one whose image it promoted.
-fn pushed_build(forge: &Forge, record: &RepoRecord, number: BuildNumber) -> Result<Build, Problem> {
+pub(crate) fn pushed_build(
+    forge: &Forge,
+    record: &RepoRecord,
+    number: BuildNumber,
+) -> Result<Build, Problem> {
     let found = |number| forge.store.build(record.id, number)?.ok_or_else(|| no_build(number));
     let build = found(number)?;
     let build = match build.promotes() {

@@ -9,6 +9,7 @@ use slipway_core::target::RepoRecord;
 use slipway_core::{Action, BuildNumber, DeployNumber, Problem, ProblemKind, RefName, RepoId};
 
 use crate::access::{again, repo, repository, see};
+use crate::approve::queue_approval;
 use crate::caller::Caller;
 use crate::forge::{Forge, blocking};
 use crate::outside::Change;
@@ -176,6 +177,28 @@ pub async fn retry(
     let (floor, who, repo) = (Arc::clone(forge), caller.clone(), record.id);
     let build = blocking(move || queued_again(&floor, &who, repo, number)).await?;
     Ok((record, build))
+}
+
+/// Lets `[deploy.*]` targets that wait for approval have what a build has pushed: `to`, or all that wait. Recorded as a promotion is.
+///
+/// # Errors
+/// `Denied` for those who may not operate the repository, or not write the manifests; `Conflict` where nothing waits, or a newer
+/// build has been approved of; `NotFound`.
+pub async fn approve(
+    forge: &Arc<Forge>,
+    caller: &Caller,
+    name: &str,
+    number: &str,
+    to: Vec<String>,
+) -> Result<(RepoRecord, Build), Problem> {
+    let (record, number) =
+        operated(forge, caller, name, number, |f, c, id, n| Ok(build(f, c, id, n)?.number)).await?;
+    let (floor, who) = (Arc::clone(forge), caller.clone());
+    blocking(move || {
+        let build = queue_approval(&floor, &who, &record, number, &to)?;
+        Ok((record, build))
+    })
+    .await
 }
 
 /// Moves names that others follow to what a build has pushed, without building: `to`, tags and `[deploy.*]` targets, or what

@@ -69,6 +69,16 @@ pub(crate) enum BuildVerb {
         #[arg(long, value_name = "NAME")]
         to: Vec<String>,
     },
+    /// Let deploys that wait for approval ([deploy.*] approve = true) have what a build has pushed
+    Approve {
+        /// The repository's name
+        repo: RepoName,
+        /// Its number
+        number: u64,
+        /// A [deploy.*] of slipway.toml, again for more [default: all that wait]
+        #[arg(long, value_name = "NAME")]
+        to: Vec<String>,
+    },
     /// Stop it
     Cancel {
         /// The repository's name
@@ -95,7 +105,10 @@ pub(super) fn request(verb: BuildVerb) -> Option<Request> {
             call("GET", format!("/repos/{repo}/builds/{number}/log{follow}"), Shows::Log)
         }
         BuildVerb::Start { repo, revision, image, no_cache } => {
-            let mut body = json!({"no_cache": no_cache});
+            let mut body = json!({});
+            if no_cache {
+                body["no_cache"] = json!(true);
+            }
             for (key, said) in [("ref", revision), ("image", image)] {
                 if let Some(said) = said {
                     body[key] = json!(said);
@@ -108,6 +121,10 @@ pub(super) fn request(verb: BuildVerb) -> Option<Request> {
         }
         BuildVerb::Promote { repo, number, to } => {
             let path = format!("/repos/{repo}/builds/{number}/promote");
+            send("POST", path, json!({"to": to}), Shows::Record)
+        }
+        BuildVerb::Approve { repo, number, to } => {
+            let path = format!("/repos/{repo}/builds/{number}/approve");
             send("POST", path, json!({"to": to}), Shows::Record)
         }
         BuildVerb::Cancel { repo, number } => {

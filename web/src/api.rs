@@ -42,6 +42,7 @@
 //! | GET /repos/{repo}/builds/{number} | `latest` for the newest | `Build + repo_name, url` |
 //! | GET /repos/{repo}/builds/{number}/log | ?offset&follow=true | `text/plain`, the raw bytes; with follow until the build is over |
 //! | POST /repos/{repo}/builds/{number}/retry | | 201 `Build + …`, the new one |
+//! | POST /repos/{repo}/builds/{number}/approve | `{to?:[target]}` | 201 `Build + …`, the promotion |
 //! | POST /repos/{repo}/builds/{number}/cancel | | `Build + …` |
 //! | GET /repos/{repo}/deploys | ?limit&before | `{deploys:[Deploy + repo_name, url], next}` |
 //! | POST /repos/{repo}/deploys | (sync) | 201 `Deploy + …` |

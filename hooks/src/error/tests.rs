@@ -1,5 +1,7 @@
 //! Failures have a class and two sentences, and foreign words stay in their line.
 
+use slipway_core::run::{Failure, FailureClass};
+
 use super::*;
 
 #[test]

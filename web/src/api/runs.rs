@@ -45,6 +45,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     )
     .takes("Promotion")
     .gives(201, "Build"),
+    Endpoint::new(
+        "POST",
+        "/repos/{repo}/builds/{number}/approve",
+        "Let deploys that wait for approval have what a build has pushed",
+        || post(approve),
+    )
+    .takes("Promotion")
+    .gives(201, "Build"),
     Endpoint::new("POST", "/repos/{repo}/builds/{number}/cancel", "Stop a build", || post(cancel_build))
         .gives(200, "Build"),
     Endpoint::new("GET", "/repos/{repo}/deploys", "List deploys, newest first", || get(deploys))
@@ -184,6 +192,15 @@ async fn retry(visit: Visit, Path((repo, number)): Path<(String, String)>) -> An
 #[serde(default, deny_unknown_fields)]
 struct Promotion {
     to: Vec<String>,
+}
+
+async fn approve(
+    visit: Visit,
+    Path((repo, number)): Path<(String, String)>,
+    Body(asked): Body<Promotion>,
+) -> Answer<Response> {
+    let (record, build) = runs::approve(visit.forge(), visit.caller(), &repo, &number, asked.to).await?;
+    Ok((StatusCode::CREATED, Json(build_run(&visit, &record.name, build))).into_response())
 }
 
 async fn promote(

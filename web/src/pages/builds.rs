@@ -109,6 +109,7 @@ struct BuildPage {
     operates: bool,
     under_way: bool,
     promotes: bool,
+    approves: bool,
     here: Link,
 }
 
@@ -260,6 +261,7 @@ pub(crate) async fn show(visit: Visit, Path((repo, number)): Path<(String, Strin
         operates: seen.operates,
         under_way,
         promotes: !under_way && build.pushed.is_some(),
+        approves: !under_way && build.moves.iter().any(Move::awaits_approval),
         here: Link::build(name, number),
     })
 }
@@ -316,6 +318,7 @@ pub(crate) async fn act(
             let to = fields.filled("to").into_iter().collect();
             runs::promote(forge, caller, &repo, &number, to).await?
         }
+        "approve" => runs::approve(forge, caller, &repo, &number, Vec::new()).await?,
         "cancel" => runs::cancel_build(forge, caller, &repo, &number).await?,
         _ => return fields.unknown_verb(),
     };
