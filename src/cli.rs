@@ -18,6 +18,7 @@ mod output;
 mod registries;
 mod repos;
 mod request;
+mod results;
 mod run;
 mod secrets;
 mod targets;

@@ -13,6 +13,7 @@ use slipway_backup::Known;
 use slipway_core::accept::{Dispatch as _, Orders};
 use slipway_core::build::Build;
 use slipway_core::moving::Name;
+use slipway_core::outline::Outline;
 use slipway_core::run::{Kind, WorkId};
 use slipway_core::target::{Cluster, Registry};
 use slipway_core::trial::{Report, Trial};
@@ -186,6 +187,10 @@ impl Outside for ServerOperations {
 
     fn log_size(&self, repo: RepoId, number: BuildNumber) -> Result<u64, Problem> {
         self.rooms.logs.len(repo, number).map_err(|e| logs::unreadable(number, &e))
+    }
+
+    fn log_outline(&self, repo: RepoId, number: BuildNumber) -> Result<Outline, Problem> {
+        self.rooms.logs.outline(repo, number).map_err(|e| logs::unreadable(number, &e))
     }
 
     fn changes(&self) -> BoxStream<'static, Change> {

@@ -19,6 +19,7 @@ use crate::supervisor::{blocking, now};
 mod moves;
 mod needed;
 mod permit;
+mod results;
 
 /// Builds on the Docker Engine.
 pub(crate) struct EngineBuilds {
@@ -39,11 +40,12 @@ impl Hands<Build> for EngineBuilds {
         &self,
         build: &Build,
         effect: &Effect,
-        _: Progress<Build>,
+        progress: Progress<Build>,
         stop: &CancellationToken,
     ) -> Input {
         let input = self.stage(build, effect, stop).await.unwrap_or_else(Input::Failed);
         if !stop.is_cancelled() {
+            self.learn_first_line(build, &input, &progress).await;
             self.tell_repeat(build, &input).await;
         }
         input

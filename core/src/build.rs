@@ -19,11 +19,13 @@ use crate::run::{
 mod bump;
 mod cause;
 mod content;
+mod results;
 mod stage;
 pub use self::bump::Bump;
 use self::bump::bumps;
 pub use self::cause::BuildCause;
 pub use self::content::{Content, Reused};
+pub use self::results::{FirstLine, Learned, LogRemoved, Results};
 pub use self::stage::{Stage, StageTime};
 
 /// Where a build stands.
@@ -146,6 +148,9 @@ pub struct Build {
     /// What it moved of the names that others follow, and what it left where it was.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub moves: Vec<Move>,
+    /// What was learned of it for people.
+    #[serde(default, skip_serializing_if = "Results::is_empty")]
+    pub results: Results,
     /// Where it stands.
     #[serde(flatten)]
     pub run: Run<BuildState>,
@@ -199,6 +204,8 @@ pub enum Input {
     Failed(Failure),
     /// The engine has lost the image that was built: the build starts over, and what it makes is tested anew.
     ImageGone(Failure),
+    /// Something was learned by the way.
+    Learned(Learned),
 }
 
 impl From<Signal> for Input {
@@ -281,6 +288,7 @@ impl Machine for Build {
             (Input::Signal(signal), state) => self.told(signal, state, now),
             (Input::Failed(failure), BuildState::Running) => self.failed(failure, now),
             (Input::ImageGone(failure), BuildState::Running) => self.image_gone(failure, now),
+            (Input::Learned(learned), BuildState::Running) => self.learn(learned),
             (done, BuildState::Running) => self.advance(done, now),
             (_, _) => Next::Nothing,
         }
@@ -288,14 +296,6 @@ impl Machine for Build {
 }
 
 impl Build {
-    /// `build 12`, or `build 12 (web)` where the commit has several images.
-    pub fn label(&self) -> String {
-        match &self.part {
-            Some(part) => format!("build {} ({part})", self.number),
-            None => format!("build {}", self.number),
-        }
-    }
-
     fn told(&mut self, signal: Signal, state: BuildState, now: UnixMillis) -> Next<Effect> {
         match (signal, state) {
             (Signal::Start, BuildState::Queued) => self.resume(now),
@@ -368,6 +368,7 @@ impl Build {
     fn enter(&mut self, stage: Stage, now: UnixMillis) -> Next<Effect> {
         self.close_stage(now);
         self.run.begin(now);
+        self.results.begin();
         self.stage = stage;
         self.stages.retain(|t| t.stage != stage);
         self.stages.push(StageTime { stage, started: now, ended: None, skipped: false });
@@ -504,6 +505,7 @@ impl Build {
             pushed: None,
             bumps: Vec::new(),
             moves: Vec::new(),
+            results: Results::default(),
             run: Run::new(BuildState::Queued, now),
         }
     }

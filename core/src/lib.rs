@@ -19,6 +19,7 @@ pub mod limits;
 pub mod moving;
 pub mod name;
 mod nearest;
+pub mod outline;
 pub mod people;
 pub mod problem;
 pub mod repo_secret;

@@ -3,7 +3,8 @@
 
 use proptest::prelude::*;
 use slipway_core::build::{
-    Build, BuildCause, BuildState, Effect, Input, PushedImage, Reused, Stage, TestVerdict,
+    Build, BuildCause, BuildState, Effect, FirstLine, Input, Learned, PushedImage, Results, Reused, Stage,
+    TestVerdict,
 };
 use slipway_core::deploy::{Deploy, DeployCause, DeployState};
 use slipway_core::moving::{Move, Name};
@@ -176,6 +177,32 @@ fn a_failing_test_pushes_nothing() {
     assert_eq!(build.run.state, BuildState::Failed);
     assert_eq!(build.test, TestVerdict::Failed);
     assert!(world.pushes.is_empty() && world.bumps.is_empty());
+}
+
+#[test]
+fn what_a_failure_begins_with_is_recorded_and_forgotten_when_it_is_tried_again() {
+    let line = |text: &str| {
+        let text = text.to_owned();
+        Input::from(Learned::FirstLine(FirstLine { stage: Stage::Build, step: None, offset: 7, text }))
+    };
+    let mut build = build();
+    build.step(line("too early"), UnixMillis(1));
+    assert_eq!(build.results, Results::default());
+    build.step(Signal::Start.into(), UnixMillis(1));
+    build.step(Input::Prepared { targets: Vec::new() }, UnixMillis(2));
+    assert_eq!(build.step(line("error: one"), UnixMillis(3)), Next::Nothing);
+    build.step(failure(FailureClass::Infra), UnixMillis(4));
+    assert_eq!(build.results.first_line.as_ref().map(|l| l.text.as_str()), Some("error: one"));
+    build.step(Signal::RetryDue.into(), UnixMillis(90_000));
+    assert_eq!(build.results.first_line, None, "it is tried again");
+    build.step(Input::Prepared { targets: Vec::new() }, UnixMillis(90_001));
+    build.step(line("error: two"), UnixMillis(90_002));
+    build.step(failure(FailureClass::User), UnixMillis(90_003));
+    assert_eq!(build.run.state, BuildState::Failed);
+    let kept = serde_json::to_value(&build).expect("written");
+    assert_eq!(kept["results"]["first_line"]["text"], "error: two");
+    build.step(line("too late"), UnixMillis(90_004));
+    assert_eq!(serde_json::from_value::<Build>(kept).expect("read"), build);
 }
 
 #[test]

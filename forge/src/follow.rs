@@ -13,7 +13,7 @@ use slipway_core::deploy::{Change as ObjectChange, Deploy, DeployState, Health};
 use slipway_core::{Action, BuildNumber, DeployNumber, EventId, Problem, ProblemKind, RepoId, RepoName};
 use tokio::sync::mpsc;
 
-use self::words::{is_ending, left, next_try, object_id, object_line, take_lines};
+use self::words::{first_line, is_ending, left, next_try, object_id, object_line, take_lines};
 use crate::access::again;
 use crate::caller::Caller;
 use crate::forge::{Forge, blocking};
@@ -281,7 +281,7 @@ impl Follower {
                 }
                 None => format!("{name}: succeeded"),
             },
-            BuildState::Failed => format!("{name}: failed. {why}"),
+            BuildState::Failed => format!("{name}: failed. {why}{}", first_line(&view.build)),
             BuildState::Cancelled => format!("{name}: cancelled"),
             BuildState::Superseded => format!("{name}: a newer commit took its place"),
         };

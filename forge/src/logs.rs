@@ -7,6 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use slipway_core::build::Build;
+use slipway_core::outline::Outline;
 use slipway_core::{Action, BuildNumber, Problem, ProblemKind, RepoId};
 
 use crate::access::again;
@@ -64,15 +66,34 @@ impl Log {
     pub fn read(&self, offset: u64) -> Result<LogChunk, Problem> {
         again(&self.forge, &self.caller, self.repo, Action::ReadRepo)?;
         let bytes = self.forge.outside.read_log(self.repo, self.number, offset, LOG_PIECE_BYTES)?;
-        if bytes.is_empty() && offset == 0 {
-            self.check_never_written()?;
+        if bytes.is_empty() {
+            self.check_is_all(offset)?;
         }
         Ok(LogChunk { offset, bytes })
     }
 
+    /// Its stages and steps, as far as it is written. Blocking.
+    ///
+    /// # Errors
+    /// What the authoriser says of reading the repository; `Broken` for a failing disk.
+    pub fn outline(&self) -> Result<Outline, Problem> {
+        again(&self.forge, &self.caller, self.repo, Action::ReadRepo)?;
+        let outline = self.forge.outside.log_outline(self.repo, self.number)?;
+        if outline.read == 0 {
+            self.check_is_all(0)?;
+        }
+        Ok(outline)
+    }
+
     /// Nothing was written of a build that never began. Of every other there is a log, and one that is gone is not empty.
-    fn check_never_written(&self) -> Result<(), Problem> {
+    fn check_is_all(&self, offset: u64) -> Result<(), Problem> {
         let build = self.forge.store.build(self.repo, self.number)?;
+        if let Some(removed) = build.as_ref().and_then(Build::removed_log) {
+            return Err(removed);
+        }
+        if offset > 0 {
+            return Ok(());
+        }
         if build.is_none_or(|b| b.run.started.is_none() || !b.run.state.is_final()) {
             return Ok(());
         }

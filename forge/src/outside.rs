@@ -9,6 +9,7 @@ use futures_util::stream::BoxStream;
 use serde::Serialize;
 use slipway_core::accept::Orders;
 use slipway_core::build::Build;
+use slipway_core::outline::Outline;
 use slipway_core::run::{Kind, WorkId};
 use slipway_core::target::{Cluster, Registry};
 use slipway_core::trial::{Report, Trial};
@@ -16,6 +17,7 @@ use slipway_core::{BuildNumber, ClusterName, DeployNumber, Digest, Problem, Repo
 use slipway_repository::{Maintained, Snapshot};
 
 use crate::bump::{Place, Planned};
+use crate::limits::LOG_PIECE_BYTES;
 use crate::networks::{Networks, PUBLIC_ONLY};
 
 /// The world outside of this room.
@@ -80,6 +82,17 @@ pub trait Outside: Send + Sync + 'static {
     ) -> Result<Bytes, Problem>;
     /// How many bytes a build's log has. Blocking.
     fn log_size(&self, repo: RepoId, number: BuildNumber) -> Result<u64, Problem>;
+    /// The stages and steps of a build's log, as far as it is written. Blocking.
+    fn log_outline(&self, repo: RepoId, number: BuildNumber) -> Result<Outline, Problem> {
+        let mut outline = Outline::default();
+        loop {
+            let at = outline.read;
+            outline.take(&self.read_log(repo, number, at, LOG_PIECE_BYTES)?);
+            if outline.read == at {
+                return Ok(outline);
+            }
+        }
+    }
     /// A notice for every changed build or deploy from now on. May leave some out under load: readers look at the
     /// store, and look again now and then.
     fn changes(&self) -> BoxStream<'static, Change>;

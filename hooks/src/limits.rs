@@ -35,6 +35,8 @@ pub(crate) const DOCKERFILE_LINKS_MAX: usize = 8;
 /// Largest file that may be a Git LFS pointer (the pointer format's own limit is 1024 bytes).
 pub(crate) const LFS_POINTER_BYTES_MAX: usize = 1024;
 
+/// Most of a stage's log in which the line is looked for where its failure begins: the end of it.
+pub(crate) const LOG_SEARCHED_BYTES_MAX: u64 = 64 << 20;
 /// Room past the limit of a log for stage headers and the verdict.
 pub(crate) const LOG_RESERVE_BYTES: u64 = 4 << 20;
 /// What is kept of the end of output that finds no room, in memory and then in the reserve.

@@ -10,6 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use slipway_core::build::Stage;
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 mod adopt;
 pub(crate) mod mask;
+mod parts;
 mod size;
 mod writing;
 use self::mask::Masker;
@@ -163,6 +165,31 @@ impl BuildLogs {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             file => file.map(Some),
         }
+    }
+
+    /// Size and last change of each log of a repository, by number (blocking: file system).
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub fn sizes(&self, repo: RepoId) -> io::Result<Vec<(BuildNumber, u64, SystemTime)>> {
+        let mut found = Vec::new();
+        for number in self.list(repo)? {
+            match std::fs::metadata(self.path(repo, number)) {
+                Ok(meta) => found.push((number, meta.len(), meta.modified()?)),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes one build's log, and what was kept beside it (blocking: file system).
+    ///
+    /// # Errors
+    /// Where it cannot be removed; that there is none is fine.
+    pub fn remove_one(&self, repo: RepoId, number: BuildNumber) -> io::Result<()> {
+        ignore_missing(std::fs::remove_file(self.outline_path(repo, number)))?;
+        ignore_missing(std::fs::remove_file(self.path(repo, number)))
     }
 
     /// Removes a repository's logs (blocking: file system).

@@ -30,6 +30,13 @@ pub(crate) enum BuildVerb {
         #[arg(long, short)]
         follow: bool,
     },
+    /// Show the stages and steps of its log, how each ended and how long it took
+    Steps {
+        /// The repository's name
+        repo: RepoName,
+        /// Its number
+        number: u64,
+    },
     /// Wait until it is over; the exit status is 0 if it succeeded, 1 if not
     Wait {
         /// The repository's name
@@ -104,11 +111,11 @@ pub(super) fn request(verb: BuildVerb) -> Option<Request> {
             let follow = if follow { "?follow=true" } else { "" };
             call("GET", format!("/repos/{repo}/builds/{number}/log{follow}"), Shows::Log)
         }
+        BuildVerb::Steps { repo, number } => {
+            call("GET", format!("/repos/{repo}/builds/{number}/steps"), Shows::Steps)
+        }
         BuildVerb::Start { repo, revision, image, no_cache } => {
-            let mut body = json!({});
-            if no_cache {
-                body["no_cache"] = json!(true);
-            }
+            let mut body = if no_cache { json!({"no_cache": true}) } else { json!({}) };
             for (key, said) in [("ref", revision), ("image", image)] {
                 if let Some(said) = said {
                     body[key] = json!(said);

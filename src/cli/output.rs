@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::results;
+
 /// A table with a heading; columns as wide as their widest cell.
 pub(super) fn table(rows: &[Value], columns: &[&str]) -> String {
     if rows.is_empty() {
@@ -27,7 +29,7 @@ pub(super) fn table(rows: &[Value], columns: &[&str]) -> String {
 }
 
 /// What a person looks for first; the other fields follow by name.
-const FIRST: [&str; 16] = [
+const FIRST: [&str; 17] = [
     "name",
     "repo_name",
     "number",
@@ -35,6 +37,7 @@ const FIRST: [&str; 16] = [
     "phase",
     "stage",
     "failure",
+    "results",
     "title",
     "commit",
     "ref_name",
@@ -64,6 +67,7 @@ pub(super) fn record(value: &Value) -> String {
             Value::Object(_) if name.as_str() == "failure" => failure(value),
             Value::Object(_) if name.as_str() == "storage" => storage(value),
             Value::Object(_) if name.as_str() == "maintenance" => maintenance(value),
+            Value::Object(_) if name.as_str() == "results" => results::record(value),
             Value::Object(_) => inline(value),
             other => cell(name, other),
         };
@@ -216,7 +220,7 @@ fn inline(value: &Value) -> String {
     parts.join(", ")
 }
 
-fn cell(name: &str, value: &Value) -> String {
+pub(super) fn cell(name: &str, value: &Value) -> String {
     let is_time =
         matches!(name, "created" | "started" | "ended" | "expires" | "retry_at" | "at" | "last_modified");
     match value {

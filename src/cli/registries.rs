@@ -134,7 +134,7 @@ pub(super) fn request(verb: RegistryVerb, files: &mut dyn Files) -> Result<Reque
         }
         RegistryVerb::Test { name, image, write } => {
             let image = image.map_or_else(String::new, |image| format!("&image={}", segment(&image)));
-            call("POST", format!("/registries/{name}/test?write={write}{image}"), Shows::Steps)
+            call("POST", format!("/registries/{name}/test?write={write}{image}"), Shows::Trial)
         }
         RegistryVerb::Remove { name } => {
             call("DELETE", format!("/registries/{name}"), says(format!("Registry {name} is forgotten.")))

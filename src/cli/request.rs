@@ -34,10 +34,12 @@ pub(crate) enum Shows {
     Stream,
     /// What programs wrote, as it comes, but for orders to the terminal.
     Log,
+    /// The stages and steps of a log.
+    Steps,
     /// The doctor's checks.
     Checks,
     /// The calls of a registry's trial.
-    Steps,
+    Trial,
 }
 
 /// Reads what a flag names: a file here, or standard input for `-`. Over SSH only `-` is allowed.
@@ -274,6 +276,7 @@ mod tests {
             ("bind m --cluster lab --namespace default --prune", "PUT /repos/m/bindings/cluster"),
             ("unbind m --cluster", "DELETE /repos/m/bindings/cluster"),
             ("build log app 3 --follow", "GET /repos/app/builds/3/log?follow=true"),
+            ("build steps app 3", "GET /repos/app/builds/3/steps"),
             ("deploy show m", "GET /repos/m/deploys/latest"),
             ("deploy rollback m 2", "POST /repos/m/deploys/2/rollback"),
             ("--data D doctor", "GET /doctor"),

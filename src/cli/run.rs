@@ -7,7 +7,7 @@ use super::client::{Answer, Client};
 use super::escapes::Escapes;
 use super::request::{Files, Request, Shows, request};
 use super::{BuildVerb, Cli, Verb};
-use super::{doctor, output, registries, wait};
+use super::{doctor, output, registries, results, wait};
 
 /// Where a verb runs: what it may read, where it prints.
 pub(crate) struct Session<'a> {
@@ -55,7 +55,7 @@ pub(crate) async fn run(cli: Cli, session: Session<'_>) -> Result<bool, Problem>
     }
     let answer = answer.json().await?;
     session.out.write(shown(&request, &answer, json).as_bytes()).await?;
-    Ok(!matches!(request.shows, Shows::Steps) || answer["ok"] == true)
+    Ok(!matches!(request.shows, Shows::Trial) || answer["ok"] == true)
 }
 
 /// Why a verb that only tells ends before its time.
@@ -96,8 +96,9 @@ fn shown(request: &Request, answer: &Value, json: bool) -> String {
         Shows::Maintained => output::maintained(answer),
         Shows::Text("diff") => output::diff(answer["diff"].as_str().unwrap_or_default()),
         Shows::Text(key) => format!("{}\n", answer[*key].as_str().unwrap_or_default().trim_end_matches('\n')),
+        Shows::Steps => results::steps(answer),
         Shows::Checks => output::checks(answer),
-        Shows::Steps => registries::steps(answer),
+        Shows::Trial => registries::steps(answer),
         Shows::Stream | Shows::Log => String::new(),
     }
 }

@@ -41,6 +41,7 @@
 //! | POST /repos/{repo}/builds | `{ref?, image?, no_cache?}`: a branch, tag or commit; the default branch without; of several images one or all | 201 `Build + …`, `also`: the others' numbers |
 //! | GET /repos/{repo}/builds/{number} | `latest` for the newest | `Build + repo_name, url` |
 //! | GET /repos/{repo}/builds/{number}/log | ?offset&follow=true | `text/plain`, the raw bytes; with follow until the build is over |
+//! | GET /repos/{repo}/builds/{number}/steps | | `{stages:[{stage,title,state,start,end,started,ended,steps:[{number,name,state,took_ms,ranges}]}], first_line}`: places in the log, in bytes |
 //! | POST /repos/{repo}/builds/{number}/retry | | 201 `Build + …`, the new one |
 //! | POST /repos/{repo}/builds/{number}/approve | `{to?:[target]}` | 201 `Build + …`, the promotion |
 //! | POST /repos/{repo}/builds/{number}/cancel | | `Build + …` |
@@ -91,6 +92,7 @@ mod describe;
 mod input;
 mod people;
 mod repos;
+mod results;
 mod runs;
 mod secrets;
 mod server;
@@ -154,7 +156,7 @@ impl Endpoint {
 
 /// All endpoints; the router and its description are both made from this.
 fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
-    let repos = [repos::ENDPOINTS, storage::ENDPOINTS, runs::ENDPOINTS];
+    let repos = [repos::ENDPOINTS, storage::ENDPOINTS, runs::ENDPOINTS, results::ENDPOINTS];
     [people::ENDPOINTS]
         .into_iter()
         .chain(repos)

@@ -100,6 +100,11 @@ impl Link {
         Self(format!("/{}/builds/{number}/log", encode(repo.as_str())))
     }
 
+    /// The log from byte `offset` on.
+    pub(crate) fn build_log_from(repo: &RepoName, number: BuildNumber, offset: u64) -> Self {
+        Self(format!("/{}/builds/{number}/log?offset={offset}", encode(repo.as_str())))
+    }
+
     /// The build's events from byte `offset` of its log.
     pub(crate) fn build_live(repo: &RepoName, number: BuildNumber, offset: u64) -> Self {
         Self(format!("/{}/builds/{number}/live?from={offset}", encode(repo.as_str())))

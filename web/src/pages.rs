@@ -12,6 +12,7 @@ use crate::refusal::{Answer, missing};
 mod account;
 mod admin;
 mod archive;
+mod build_log;
 mod builds;
 mod commits;
 mod deploys;

@@ -1,6 +1,7 @@
 //! The words of a followed push: what is said of an object, of a wait, and of what a build printed.
 
 use slipway_core::UnixMillis;
+use slipway_core::build::Build;
 use slipway_core::deploy::{Change, Health, ObjectReport};
 use slipway_core::moving::Move;
 
@@ -21,6 +22,14 @@ pub(super) fn next_try(retries: u32, at: Option<UnixMillis>, now: UnixMillis) ->
 pub(super) fn left(moves: &[Move]) -> String {
     let left: Vec<String> = moves.iter().filter(|m| m.left.is_some()).map(|m| m.name.to_string()).collect();
     if left.is_empty() { String::new() } else { format!("; left where they are: {}", left.join(", ")) }
+}
+
+/// The line of its log where a build's failure begins.
+pub(super) fn first_line(build: &Build) -> String {
+    match &build.results.first_line {
+        Some(line) => format!(" It begins with: {}", line.text),
+        None => String::new(),
+    }
 }
 
 /// Cuts what has come into lines and keeps the last, unfinished one in `partial`. A line longer than

@@ -4,21 +4,23 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
-use slipway_core::build::{Build, BuildCause, BuildState, Stage, TestVerdict};
+use slipway_core::build::{Build, BuildCause, BuildState, FirstLine, Stage, TestVerdict};
 use slipway_core::moving::{Move, Name};
 use slipway_core::run::Failure;
-use slipway_core::{BuildNumber, Problem, ProblemKind, RepoName, UnixMillis};
+use slipway_core::{BuildNumber, ProblemKind, RepoName, UnixMillis};
 use slipway_forge::logs::Log;
 use slipway_forge::{bindings, runs};
+
+use super::build_log;
 
 use super::form::Fields;
 use super::frame::{Frame, go_to, html, render};
 use super::mark::{Mark, StageState, took};
 use crate::api::{Keys, find_build, log_response};
-use crate::limits::{HISTORY_ROWS, LOG_PAGE_BYTES};
+use crate::limits::HISTORY_ROWS;
 use crate::link::Link;
 use crate::refusal::{Answer, Refusal};
-use crate::text::{Moment, without_ansi};
+use crate::text::Moment;
 use crate::visit::Visit;
 
 #[derive(Template)]
@@ -103,6 +105,9 @@ struct BuildPage {
     state: String,
     live: Option<Link>,
     raw: Link,
+    /// The stages that are over, as HTML.
+    groups: String,
+    /// What is not in them: the stage under way, or a log without stages.
     log: String,
     /// Bytes of the log that the page leaves out.
     left_out: u64,
@@ -124,6 +129,8 @@ struct BuildStatePart {
     took: String,
     stages: Vec<StageRow>,
     failure: Option<Failure>,
+    first_line: Option<FirstLine>,
+    first_link: Link,
     waiting: bool,
     ref_name: String,
     commit: String,
@@ -164,6 +171,8 @@ pub(crate) fn state_html(repo: &RepoName, build: &Build, now: UnixMillis) -> Ans
         took: took(build.run.started, build.run.ended, now),
         stages: stages.map(|stage| stage_row(build, stage, now)).collect(),
         failure: build.run.failure.clone().filter(|_| build.run.state != BuildState::Succeeded),
+        first_line: build.results.first_line.clone().filter(|_| build.run.state != BuildState::Succeeded),
+        first_link: first_link(repo, build),
         waiting: build.run.state == BuildState::Waiting,
         ref_name: build.ref_name.short().to_owned(),
         commit: build.commit.short(),
@@ -178,6 +187,12 @@ pub(crate) fn state_html(repo: &RepoName, build: &Build, now: UnixMillis) -> Ans
         bumps: build.bumps.iter().map(|bump| bump_row(build, bump)).collect(),
         left: build.moves.iter().filter(|m| m.left.is_some()).cloned().collect(),
     })
+}
+
+/// The place of the log where the failure begins: it is marked on the page, if it is among what the page shows.
+fn first_link(repo: &RepoName, build: &Build) -> Link {
+    let offset = build.results.first_line.as_ref().map_or(0, |line| line.offset);
+    Link::build_log_from(repo, build.number, offset)
 }
 
 /// Why the build is there, before who it is by.
@@ -241,23 +256,27 @@ pub(crate) async fn show(visit: Visit, Path((repo, number)): Path<(String, Strin
     let build = find_build(&visit, &seen.record, &number).await?;
     let (name, number) = (&seen.record.name, build.number);
     let log = Log::new(visit.forge(), visit.caller(), seen.record.id, number);
-    let read = visit.ask(move |_, _| read_end(&log)).await;
-    let (log, from, end) = match read {
+    let first = build.results.first_line.as_ref().map(|line| line.offset);
+    let under_way = !build.run.state.is_final();
+    let read = visit.ask(move |_, _| build_log::read(&log, first, under_way)).await;
+    let shown = match read {
         // What is recorded of the build is shown all the same.
-        Err(Refusal(problem)) if problem.kind == ProblemKind::Broken => (problem.to_string(), 0, 0),
+        Err(Refusal(problem)) if matches!(problem.kind, ProblemKind::Broken | ProblemKind::NotFound) => {
+            build_log::Shown::words(&problem)
+        }
         read => read?,
     };
-    let under_way = !build.run.state.is_final();
     html(&BuildPage {
         frame: Frame::of_repo(&visit, &seen, "Builds", format!("Build {number}"))
             .crumb("builds", Some(Link::page(name, "builds")))
             .crumb(number.to_string(), None)
             .refreshing(under_way),
         state: state_html(name, &build, visit.now())?,
-        live: under_way.then(|| Link::build_live(name, number, end)),
+        live: under_way.then(|| Link::build_live(name, number, shown.end)),
         raw: Link::build_log(name, number),
-        log,
-        left_out: from,
+        groups: shown.groups,
+        log: shown.rest,
+        left_out: shown.left_out,
         operates: seen.operates,
         under_way,
         promotes: !under_way && build.pushed.is_some(),
@@ -266,33 +285,21 @@ pub(crate) async fn show(visit: Visit, Path((repo, number)): Path<(String, Strin
     })
 }
 
-/// The last part of a log, whole lines: its text, where it begins and where it ends. Blocking.
-fn read_end(log: &Log) -> Result<(String, u64, u64), Problem> {
-    let from = log.size()?.saturating_sub(LOG_PAGE_BYTES);
-    let (mut bytes, mut at) = (Vec::new(), from);
-    // A log that grows while it is read must not keep this page waiting.
-    while (bytes.len() as u64) < 2 * LOG_PAGE_BYTES {
-        let chunk = log.read(at)?;
-        if chunk.bytes.is_empty() {
-            break;
-        }
-        at = chunk.end();
-        bytes.extend_from_slice(&chunk.bytes);
-    }
-    let first = match from {
-        0 => 0,
-        _ => bytes.iter().position(|b| *b == b'\n').map_or(0, |n| n + 1),
-    };
-    let last = bytes.iter().rposition(|b| *b == b'\n').map_or(bytes.len(), |n| n + 1);
-    let text = bytes.get(first..last).map(String::from_utf8_lossy).unwrap_or_default();
-    let end = at.saturating_sub((bytes.len() - last) as u64);
-    Ok((without_ansi(&text), from.saturating_add(first as u64), end))
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct At {
+    offset: u64,
 }
 
-pub(crate) async fn raw_log(visit: Visit, Path((repo, number)): Path<(String, String)>) -> Answer<Response> {
+pub(crate) async fn raw_log(
+    visit: Visit,
+    Path((repo, number)): Path<(String, String)>,
+    Keys(at): Keys<At>,
+) -> Answer<Response> {
     let seen = visit.see(&repo).await?;
     let number = find_build(&visit, &seen.record, &number).await?.number;
-    log_response(&visit, Log::new(visit.forge(), visit.caller(), seen.record.id, number), 0, false).await
+    log_response(&visit, Log::new(visit.forge(), visit.caller(), seen.record.id, number), at.offset, false)
+        .await
 }
 
 pub(crate) async fn start(visit: Visit, Path(repo): Path<String>, fields: Fields) -> Answer<Response> {

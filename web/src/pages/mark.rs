@@ -3,6 +3,7 @@
 use slipway_core::UnixMillis;
 use slipway_core::build::{Build, BuildState};
 use slipway_core::deploy::{Change, Deploy, DeployState, Health};
+use slipway_core::outline::PartState;
 
 use crate::text::{Moment, duration};
 
@@ -69,6 +70,16 @@ impl Mark {
             StageState::Skipped => Self::new("nothing to do", "–", "idle"),
             StageState::Failed => Self::new("failed", "▲", "bad"),
             StageState::Stopped => Self::new("stopped", "■", "idle"),
+        }
+    }
+
+    pub(crate) fn of_part(part: PartState) -> Self {
+        match part {
+            PartState::Running => Self::new("running", "◐", "busy"),
+            PartState::Done => Self::new("done", "●", "good"),
+            PartState::Cached => Self::new("cached", "●", "good"),
+            PartState::Failed => Self::new("failed", "▲", "bad"),
+            PartState::Stopped => Self::new("stopped", "■", "idle"),
         }
     }
 

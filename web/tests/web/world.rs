@@ -307,6 +307,7 @@ impl World {
             }),
             bumps: vec![],
             moves: vec![],
+            results: Default::default(),
             cause: slipway_core::build::BuildCause::Push,
             no_cache: false,
             run: Run {
