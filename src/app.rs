@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use slipway_core::accept::RefStore;
 use slipway_core::limits::{self, Limits};
+use slipway_core::retention::Rules;
 use slipway_core::{Oid, Problem, ProblemKind, RefName, RefUpdate, RepoId};
 use slipway_forge::Forge;
 use slipway_git_server::GitServer;
@@ -29,7 +30,7 @@ use crate::ssh_commands::SshCommands;
 use crate::stages::EngineBuilds;
 use crate::supervisor::{Supervisor, Workers, blocking, now};
 use crate::terminal;
-use crate::upkeep::Upkeep;
+use crate::upkeep::{LogKeeping, Upkeep};
 use crate::webhooks::{Addresses, HttpDeliveries};
 
 /// How long the first build may have to wait while the engine is swept.
@@ -179,8 +180,13 @@ fn work(
         limits: config.limits.clone(),
     };
     let supervisor = Supervisor::new(&rooms.store, workers);
+    let logs = LogKeeping {
+        store: rooms.store.clone(),
+        logs: rooms.logs.clone(),
+        rules: Rules::from(&*config.limits),
+    };
     let upkeep =
-        Upkeep::start(rooms.store.clone(), rooms.repositories.clone(), config.maintenance.settings())?;
+        Upkeep::start(rooms.store.clone(), rooms.repositories.clone(), config.maintenance.settings(), logs)?;
     Ok((supervisor, upkeep))
 }
 

@@ -15,9 +15,11 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use self::figures::Figures;
+pub(crate) use self::logs::LogKeeping;
 use self::queue::{Look, Next, Queue, Why};
 
 mod figures;
+mod logs;
 mod queue;
 
 /// How often all repositories are looked at.
@@ -48,6 +50,7 @@ struct Inner {
     store: Store,
     repositories: Arc<Repositories>,
     settings: Settings,
+    logs: LogKeeping,
     plan: Mutex<Plan>,
     changed: Condvar,
     stop: AtomicBool,
@@ -87,6 +90,7 @@ impl Upkeep {
         store: Store,
         repositories: Arc<Repositories>,
         settings: Settings,
+        logs: LogKeeping,
     ) -> Result<Self, Problem> {
         let plan = Plan {
             queue: Queue::new(settings.delay),
@@ -98,6 +102,7 @@ impl Upkeep {
             store,
             repositories,
             settings,
+            logs,
             plan: Mutex::new(plan),
             changed: Condvar::new(),
             stop: AtomicBool::new(false),
@@ -213,7 +218,7 @@ impl Inner {
                 return Some(Job::Asked(asked));
             }
             let now = Instant::now();
-            if self.settings.enabled && plan.sweep <= now {
+            if plan.sweep <= now {
                 plan.sweep = now + SWEEP_EVERY;
                 return Some(Job::Sweep);
             }
@@ -223,20 +228,22 @@ impl Inner {
                     return Some(Job::Look(look));
                 }
                 Next::In(wait) => wait.min(plan.sweep.saturating_duration_since(now)),
-                Next::Nothing if self.settings.enabled => plan.sweep.saturating_duration_since(now),
-                Next::Nothing => SWEEP_EVERY,
+                Next::Nothing => plan.sweep.saturating_duration_since(now),
             };
             plan = self.changed.wait_timeout(plan, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// A glance at every repository's folder; those that may need work get in line.
+    /// A glance at every repository's folder; those that may need work get in line. Logs that are kept no longer go, whether or
+    /// not repositories are maintained.
     fn sweep(&self) {
         let records = match self.store.repos() {
             Ok(records) => records,
             Err(problem) => return tracing::warn!(%problem, "no repository is looked at"),
         };
-        for record in records {
+        let repos: Vec<RepoId> = records.iter().map(|record| record.id).collect();
+        self.logs.sweep(&repos, || self.is_stopped());
+        for record in records.into_iter().filter(|_| self.settings.enabled) {
             if self.is_stopped() {
                 return;
             }

@@ -23,6 +23,7 @@ pub mod outline;
 pub mod people;
 pub mod problem;
 pub mod repo_secret;
+pub mod retention;
 pub mod run;
 pub mod secret;
 pub mod spec;

@@ -268,6 +268,13 @@ limits! {
         build_context_file_size_max: Size = Fixed(64 * GIB), (MIB..=TIB);
         /// Largest log of a build; what follows is counted and left out.
         build_log_size_max: Size = Fixed(64 * MIB), (64 * KIB..=16 * GIB);
+        /// How long the log of a build that is over is kept; the newest 20 of each repository, and those of images that tags or
+        /// manifests name, are kept longer.
+        build_logs_kept: Time = Fixed(365 * DAY), (SECOND..=3650 * DAY);
+        /// Logs that each repository keeps.
+        build_logs_per_repository_max: Count = Fixed(1_000), (20..=1_000_000);
+        /// Disk that all logs take together before the oldest go.
+        build_logs_size_max: Size = Fixed(20 * GIB), (64 * KIB..=64 * TIB);
         /// A build that says nothing for this long is ended.
         build_silence_timeout: Time = Fixed(15 * MINUTE), (10 * SECOND..=DAY);
         /// How long pushing one tag of an image may take.

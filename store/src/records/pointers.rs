@@ -3,6 +3,7 @@
 use slipway_core::moving::Pointer;
 use slipway_core::{Problem, RepoId};
 
+use crate::engine::Scan;
 use crate::error::StoreError;
 use crate::keys;
 use crate::limits::{POINTERS_KEPT, PRUNED_PER_WRITE};
@@ -14,6 +15,11 @@ impl View<'_> {
     /// Where a name points, if it was ever moved. A name is `IMAGE:TAG` or `[deploy.TARGET]`.
     pub fn pointer(&self, repo: RepoId, name: &str) -> Result<Option<Pointer>, StoreError> {
         self.get(&keys::pointer(repo, name))
+    }
+
+    /// Where all names of a repository point.
+    pub fn pointers(&self, repo: RepoId) -> Result<Vec<Pointer>, StoreError> {
+        self.records(&keys::pointers(repo), Scan::Up).collect()
     }
 }
 

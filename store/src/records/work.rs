@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use slipway_core::build::Build;
+use slipway_core::build::{Build, LogRemoved};
 use slipway_core::delivery::Told;
 use slipway_core::deploy::Deploy;
 use slipway_core::limits::Limits;
@@ -332,6 +332,23 @@ impl Store {
     /// Replaces a build's record; `Conflict` for who has lost its lease.
     pub fn put_build(&self, build: &Build) -> Result<(), Problem> {
         self.transact(|tx| tx.replace(build))
+    }
+    /// Records that the log of a build that is over is kept no longer. False where it is not over, and nothing is recorded.
+    pub fn remove_log(
+        &self,
+        repo: RepoId,
+        number: BuildNumber,
+        removed: &LogRemoved,
+    ) -> Result<bool, Problem> {
+        self.transact(|tx| {
+            let Some(mut build) = tx.view().build(repo, number)? else { return Ok(true) };
+            if !build.run.state.is_final() {
+                return Ok(false);
+            }
+            build.results.log_removed.get_or_insert_with(|| removed.clone());
+            tx.replace(&build)?;
+            Ok(true)
+        })
     }
     /// Records a new build (a retry) under the next number of its repository; the number in `build` is ignored.
     pub fn add_build(&self, build: Build) -> Result<Build, Problem> {
