@@ -28,6 +28,7 @@ pub mod run;
 pub mod secret;
 pub mod spec;
 pub mod ssh_key;
+pub mod status;
 pub mod target;
 pub mod token;
 pub mod trial;

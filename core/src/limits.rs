@@ -46,6 +46,12 @@ impl Default for Machine {
 pub const REPO_NAME_BYTES_MAX: usize = 100;
 /// Longest user, registry, cluster or token name, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
+/// Longest context of a commit's status, in bytes.
+pub const STATUS_CONTEXT_BYTES_MAX: usize = 255;
+/// Longest description of one, in characters.
+pub const STATUS_DESCRIPTION_CHARS_MAX: usize = 140;
+/// Longest address of one, in bytes.
+pub const STATUS_URL_BYTES_MAX: usize = 2048;
 /// Longest full reference name, in bytes. git itself stops near the file system's 255 bytes a component.
 pub const REF_NAME_BYTES_MAX: usize = 1024;
 /// Longest description of a repository, in bytes.

@@ -46,6 +46,10 @@ pub(crate) const SECRET_BYTES_MAX: usize = 1 << 20;
 
 /// Names (moving tags, deploy targets) of one repository of which is kept where they point.
 pub(crate) const POINTERS_KEPT: usize = 5_000;
+/// Statuses of one commit that other systems have set.
+pub(crate) const STATUSES_PER_COMMIT_MAX: usize = 100;
+/// Statuses that each repository keeps; of more those go that were set the longest ago.
+pub(crate) const STATUSES_KEPT: usize = 5_000;
 /// Most old records of a kind that one write removes on the way.
 pub(crate) const PRUNED_PER_WRITE: usize = 16;
 /// Most old records of a kind that one write looks at for that.

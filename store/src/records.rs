@@ -17,6 +17,7 @@ mod refusal;
 mod repositories;
 mod secrets;
 mod sessions;
+mod statuses;
 mod targets;
 mod tokens;
 mod users;

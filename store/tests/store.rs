@@ -54,6 +54,9 @@ keeps_the_contract!(
         a_child_never_outlives_its_parent,
         a_long_line_ends_as_a_short_one,
         people_are_listed_in_pages;
+    statuses:
+        statuses_are_of_one_commit_and_a_later_one_takes_the_place,
+        a_commit_has_so_many_statuses_and_no_more;
     repositories:
         a_repository_keeps_its_id_when_its_name_changes,
         ids_and_numbers_are_never_used_again,

@@ -51,6 +51,8 @@
 //! | POST /repos/{repo}/deploys/{number}/rollback | | 201 `Deploy + …`, the new one |
 //! | POST /repos/{repo}/deploys/{number}/cancel | | `Deploy + …` |
 //! | GET /repos/{repo}/diff | what a sync would change | `{diff}` text |
+//! | GET /repos/{repo}/commits/{oid}/status | | `{commit, state:"pending"\|"success"\|"failure"\|"none", statuses:[{context,state,url,description}]}`: of builds, deploys and other systems |
+//! | POST /repos/{repo}/commits/{oid}/statuses | `{context, state:"pending"\|"success"\|"failure", url?, description?}`; whoever may push | 201 `Status` |
 //! | GET /repos/{repo}/webhooks | admins of the repository | `{webhooks:[Webhook]}` |
 //! | POST /repos/{repo}/webhooks | `{url, kind?="gitea"\|"jenkins"\|"plain", events?=["push"], secret?}` | 201 `Webhook` |
 //! | DELETE /repos/{repo}/webhooks/{number} | | 204 |
@@ -96,6 +98,7 @@ mod results;
 mod runs;
 mod secrets;
 mod server;
+mod statuses;
 mod storage;
 mod targets;
 mod webhooks;
@@ -156,7 +159,8 @@ impl Endpoint {
 
 /// All endpoints; the router and its description are both made from this.
 fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
-    let repos = [repos::ENDPOINTS, storage::ENDPOINTS, runs::ENDPOINTS, results::ENDPOINTS];
+    let repos =
+        [repos::ENDPOINTS, storage::ENDPOINTS, runs::ENDPOINTS, results::ENDPOINTS, statuses::ENDPOINTS];
     [people::ENDPOINTS]
         .into_iter()
         .chain(repos)

@@ -12,6 +12,7 @@ use crate::refusal::{Answer, missing};
 mod account;
 mod admin;
 mod archive;
+mod badge;
 mod build_log;
 mod builds;
 mod commits;
@@ -31,6 +32,7 @@ mod search;
 mod secrets;
 mod sessions;
 mod settings;
+mod statuses;
 mod webhooks;
 
 pub(crate) use self::failure::as_page;
@@ -71,6 +73,7 @@ fn repository() -> Router<Arc<Shared>> {
         .route("/{repo}/refs", get(refs::refs))
         .route("/{repo}/search", get(search::search))
         .route("/{repo}/archive/{*name}", get(archive::archive))
+        .route("/{repo}/badge.svg", get(badge::show))
         .route("/{repo}/builds", get(builds::list).post(builds::start))
         .route("/{repo}/builds/{number}", get(builds::show).post(builds::act))
         .route("/{repo}/builds/{number}/log", get(builds::raw_log))

@@ -14,6 +14,8 @@ mod outside;
 mod pages;
 #[path = "web/security.rs"]
 mod security;
+#[path = "web/statuses.rs"]
+mod statuses;
 #[path = "web/work.rs"]
 mod work;
 #[path = "web/world.rs"]

@@ -1,7 +1,7 @@
 //! Where events lie, and what comes of them: builds, deploys, webhooks and their deliveries.
 
 use slipway_core::{
-    BuildNumber, ClusterName, DeliveryNumber, DeployNumber, EventId, RepoId, SecretName, WebhookNumber,
+    BuildNumber, ClusterName, DeliveryNumber, DeployNumber, EventId, Oid, RepoId, SecretName, WebhookNumber,
 };
 
 use super::Key;
@@ -41,6 +41,15 @@ pub(crate) fn builds_of(event: EventId) -> Key {
 }
 pub(crate) fn build_of(event: EventId, repo: RepoId, number: BuildNumber) -> Key {
     builds_of(event).number(repo.0).number(number.0)
+}
+pub(crate) fn statuses(repo: RepoId) -> Key {
+    Key::new(b'I').number(repo.0)
+}
+pub(crate) fn statuses_of(repo: RepoId, commit: &Oid) -> Key {
+    statuses(repo).name(&commit.to_string())
+}
+pub(crate) fn status(repo: RepoId, commit: &Oid, context: &str) -> Key {
+    statuses_of(repo, commit).last(context)
 }
 pub(crate) fn deploys(repo: RepoId) -> Key {
     Key::new(b'd').number(repo.0)

@@ -139,6 +139,7 @@ impl Tx<'_> {
         self.remove_events_of(id)?;
         self.remove_work_of(id)?;
         self.remove_pointers_of(id)?;
+        self.remove_statuses_of(id)?;
         self.remove_secrets_of(id)?;
         self.remove_webhooks_of(id)
     }

@@ -33,6 +33,9 @@ struct BuildsPage {
     operates: bool,
     here: Link,
     repo: RepoName,
+    badge: Link,
+    /// What shows the badge in a README.
+    markdown: String,
 }
 
 struct Row {
@@ -79,6 +82,12 @@ pub(crate) async fn list(
         operates: seen.operates,
         here: Link::page(name, "builds"),
         repo: name.clone(),
+        badge: Link::page(name, "badge.svg"),
+        markdown: {
+            let here = &visit.shared.parts.addresses.http;
+            let (picture, page) = (Link::page(name, "badge.svg"), Link::page(name, "builds"));
+            format!("[![build]({here}{picture})]({here}{page})")
+        },
     })
 }
 

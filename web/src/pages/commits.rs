@@ -11,13 +11,14 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use slipway_core::limits::Limits;
+use slipway_core::target::RepoRecord;
 use slipway_core::{Oid, Problem, ProblemKind, RepoName, UnixMillis};
 use slipway_repository::{Budget, Commit, Snapshot};
 
 use super::difference::{self, Difference};
 use super::files::{Choice, choices, crumbs, is_clean};
 use super::frame::{Frame, go_to, html};
-use super::revision;
+use super::{revision, statuses};
 use crate::api::Keys;
 use crate::assets::ASSETS;
 use crate::limits::{HISTORY_COMMITS_MAX, HISTORY_ROWS, HISTORY_SKIP_MAX};
@@ -53,6 +54,8 @@ pub(crate) struct CommitRow {
     pub(crate) files: Link,
     pub(crate) short: String,
     pub(crate) when: Moment,
+    /// What is said of it, as HTML.
+    pub(crate) said: String,
 }
 
 impl CommitRow {
@@ -65,7 +68,15 @@ impl CommitRow {
             files: Link::files(repo, "", Some(&commit.id.to_string())),
             short: commit.id.short(),
             when: Moment::of_seconds(commit.committer.at, now),
+            said: String::new(),
         }
+    }
+
+    /// Rows of these commits, with a mark for what is said of each.
+    async fn all(visit: &Visit, record: &RepoRecord, commits: &[Commit]) -> Answer<Vec<Self>> {
+        let said = statuses::of(visit, record, commits.iter().map(|c| c.id).collect()).await?;
+        let row = |commit| Self::new(&record.name, commit, visit.now());
+        Ok(commits.iter().map(|c| Self { said: said.mark(&c.id), ..row(c) }).collect())
     }
 }
 
@@ -102,7 +113,7 @@ async fn log(visit: &Visit, repo: &str, path: &str, keys: LogKeys) -> Answer<Res
         let page = snapshot.log(&revision.commit.id, path, skip, HISTORY_ROWS, &budget(&limits))?;
         Ok(Some((revision, page, revision::menu(snapshot))))
     };
-    let (name, now) = (&seen.record.name, visit.now());
+    let name = &seen.record.name;
     let frame = Frame::of_repo(visit, &seen, "History", "History");
     let Some((revision, page, menu)) = visit.git(&seen.record, read).await? else {
         // The repository's own page says how to make the first.
@@ -113,7 +124,7 @@ async fn log(visit: &Visit, repo: &str, path: &str, keys: LogKeys) -> Answer<Res
         frame: crumbs(frame, name, path, revision.asked.as_deref()),
         path: super::files::shown_name(path),
         menu: choices(menu, |rev| Link::log(name, path, Some(rev))),
-        rows: page.commits.iter().map(|c| CommitRow::new(name, c, now)).collect(),
+        rows: CommitRow::all(visit, &seen.record, &page.commits).await?,
         older: page.more.then(|| Link::log_after(name, path, &at, skip.saturating_add(page.commits.len()))),
         newer: (skip > 0).then(|| Link::log_after(name, path, &at, skip.saturating_sub(HISTORY_ROWS))),
         cut: page.cut,
@@ -136,6 +147,8 @@ struct CommitPage {
     committed: Moment,
     parents: Vec<(String, Link)>,
     files: Link,
+    /// What is said of it, as HTML.
+    said: String,
     diff: Difference,
 }
 
@@ -146,8 +159,11 @@ pub(crate) async fn commit(
 ) -> Answer<Response> {
     let seen = visit.see(&repo).await?;
     let asked = oid.clone();
-    let etag = entity_tag(&visit, &format!("commit {} {oid}", seen.record.id));
-    // Answered before the repository is opened: what an id names never changes.
+    let id = Oid::parse(&oid).ok();
+    let said = statuses::of(&visit, &seen.record, id.into_iter().collect()).await?;
+    let said = id.map(|id| said.all(&id)).unwrap_or_default();
+    let etag = entity_tag(&visit, &format!("commit {} {oid} {said}", seen.record.id));
+    // Answered before the repository is opened: what an id names never changes, and what is said of it is in the tag.
     if Oid::parse(&oid).is_ok() && matches_tag(request.headers(), &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response());
     }
@@ -175,6 +191,7 @@ pub(crate) async fn commit(
         committed: Moment::of_seconds(commit.committer.at, now),
         parents: commit.parents.iter().map(|p| (p.short(), Link::commit(name, p))).collect(),
         files: Link::files(name, "", Some(&full)),
+        said,
         diff: difference::shown(name, &diff, &full),
         oid: full,
     })?;
@@ -191,7 +208,7 @@ fn entity_tag(visit: &Visit, what: &str) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{hex}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
 }
 
-fn matches_tag(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+pub(super) fn matches_tag(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     let given = headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let wanted = tag.to_str().unwrap_or_default();
     given.split(',').any(|t| t.trim().trim_start_matches("W/") == wanted)
@@ -237,14 +254,13 @@ pub(crate) async fn compare(visit: Visit, Path((repo, range)): Path<(String, Str
     let (from, to, limits) = (old.clone(), new.clone(), Arc::clone(visit.limits()));
     let read = move |snapshot: &Snapshot| between(snapshot, &from, &to, &limits);
     let found = visit.git(&seen.record, read).await?;
-    let (name, now) = (&seen.record.name, visit.now());
     html(&ComparePage {
         frame: Frame::of_repo(&visit, &seen, "History", format!("{old}...{new}"))
             .crumb(format!("{old}...{new}"), None),
-        rows: found.commits.iter().map(|c| CommitRow::new(name, c, now)).collect(),
+        rows: CommitRow::all(&visit, &seen.record, &found.commits).await?,
         more: found.more,
         unrelated: found.unrelated,
-        diff: difference::shown(name, &found.diff, &found.tip.to_string()),
+        diff: difference::shown(&seen.record.name, &found.diff, &found.tip.to_string()),
         old,
         new,
     })
