@@ -189,13 +189,13 @@ fn what_a_failure_begins_with_is_recorded_and_forgotten_when_it_is_tried_again()
     build.step(line("too early"), UnixMillis(1));
     assert_eq!(build.results, Results::default());
     build.step(Signal::Start.into(), UnixMillis(1));
-    build.step(Input::Prepared { targets: Vec::new() }, UnixMillis(2));
+    build.step(Input::Prepared { targets: Vec::new(), content: None, reused: None }, UnixMillis(2));
     assert_eq!(build.step(line("error: one"), UnixMillis(3)), Next::Nothing);
     build.step(failure(FailureClass::Infra), UnixMillis(4));
     assert_eq!(build.results.first_line.as_ref().map(|l| l.text.as_str()), Some("error: one"));
     build.step(Signal::RetryDue.into(), UnixMillis(90_000));
     assert_eq!(build.results.first_line, None, "it is tried again");
-    build.step(Input::Prepared { targets: Vec::new() }, UnixMillis(90_001));
+    build.step(Input::Prepared { targets: Vec::new(), content: None, reused: None }, UnixMillis(90_001));
     build.step(line("error: two"), UnixMillis(90_002));
     build.step(failure(FailureClass::User), UnixMillis(90_003));
     assert_eq!(build.run.state, BuildState::Failed);
