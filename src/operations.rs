@@ -12,6 +12,7 @@ use futures_util::stream::{self, BoxStream};
 use slipway_backup::Known;
 use slipway_core::accept::{Dispatch as _, Orders};
 use slipway_core::build::Build;
+use slipway_core::kept::KeptFiles;
 use slipway_core::moving::Name;
 use slipway_core::outline::Outline;
 use slipway_core::run::{Kind, WorkId};
@@ -187,6 +188,22 @@ impl Outside for ServerOperations {
 
     fn log_size(&self, repo: RepoId, number: BuildNumber) -> Result<u64, Problem> {
         self.rooms.logs.len(repo, number).map_err(|e| logs::unreadable(number, &e))
+    }
+
+    fn kept_files(&self, repo: RepoId, number: BuildNumber) -> Result<KeptFiles, Problem> {
+        self.rooms.logs.kept(repo, number).map_err(|e| logs::unreadable(number, &e))
+    }
+
+    fn read_kept(
+        &self,
+        repo: RepoId,
+        number: BuildNumber,
+        at: usize,
+        offset: u64,
+        bytes_max: usize,
+    ) -> Result<Bytes, Problem> {
+        let read = self.rooms.logs.read_kept(repo, number, at, offset, bytes_max);
+        read.map(Bytes::from).map_err(|e| logs::unreadable(number, &e))
     }
 
     fn log_outline(&self, repo: RepoId, number: BuildNumber) -> Result<Outline, Problem> {

@@ -46,6 +46,7 @@ impl Hands<Build> for EngineBuilds {
         let input = self.stage(build, effect, stop).await.unwrap_or_else(Input::Failed);
         if !stop.is_cancelled() {
             self.learn_first_line(build, &input, &progress).await;
+            self.learn_tests(build, effect, &progress).await;
             self.tell_repeat(build, &input).await;
         }
         input

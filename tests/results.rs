@@ -81,3 +81,34 @@ fn where_a_failure_begins_is_recorded_told_and_shown() {
     assert!(told.contains("verdict: all done"), "{told}");
     assert_eq!(world.build("3")["results"], serde_json::Value::Null);
 }
+
+#[test]
+fn what_a_test_leaves_is_kept_shown_and_gone_with_its_repository() {
+    let world = world(&lab(), "kept");
+    let xml = "<testsuite><testcase classname='A' name='one'/><testcase name='two'><failure message='1 is not 2'/></testcase></testsuite>";
+    let toml = "[test]\nshell = \"mkdir -p /out/deep && cp /report.xml /out/ && echo found > /out/deep/a.txt && \
+                ln -s /etc/passwd /out/link && exit 1\"\nreports = [\"/out/*.xml\"]\nartifacts = [\"/out/**\", \"/none\"]\n";
+    let dockerfile = "FROM alpine:3.20\nCOPY report.xml /report.xml\n";
+    let told = world.push(&[("Dockerfile", dockerfile), ("report.xml", xml), ("slipway.toml", toml)]);
+    assert!(told.contains("kept 2 files of the test"), "{told}");
+    assert!(told.contains("the test has left nothing at /none"), "{told}");
+    let tests = &world.build("1")["results"]["tests"];
+    assert_eq!((tests["tests"].as_u64(), tests["failures"].as_u64()), (Some(2), Some(1)), "{tests}");
+    assert_eq!(
+        (&tests["failed"][0]["name"], &tests["failed"][0]["message"]),
+        (&"two".into(), &"1 is not 2".into())
+    );
+    let list = world.server.cli(&["build", "artifacts", "app", "1"]);
+    assert!(
+        list.contains("out/report.xml") && list.contains("out/deep/a.txt") && !list.contains("link"),
+        "{list}"
+    );
+    assert_eq!(world.server.cli(&["build", "artifacts", "app", "1", "out/deep/a.txt"]), "found\n");
+    assert!(!world.server.try_cli(&["build", "artifacts", "app", "1", "etc/passwd"]).status.success());
+    let (status, page) = world.ann.get("/app/builds/1");
+    assert!(status == 200 && page.contains("out/deep/a.txt") && page.contains("1 is not 2"), "{page}");
+    let folder = world.server.data.join("builds/1/1.files");
+    assert!(folder.join("index.json").exists());
+    world.server.cli(&["repo", "remove", "app", "--yes"]);
+    assert!(!folder.exists());
+}

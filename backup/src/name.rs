@@ -37,9 +37,9 @@ impl Name {
             && match text.split_once('/') {
                 None => text == Self::RECORDS || text == Self::CONFIG,
                 Some(("keys", name)) => is_plain(name),
-                Some(("builds", rest)) => rest.split_once('/').is_some_and(|(repo, log)| {
-                    is_number(repo) && log.strip_suffix(".log").is_some_and(is_number)
-                }),
+                Some(("builds", rest)) => {
+                    rest.split_once('/').is_some_and(|(repo, log)| is_number(repo) && is_of_build(log))
+                }
                 Some(("repos", rest)) => rest.split_once('/').is_some_and(|(folder, file)| {
                     folder.strip_suffix(".git").is_some_and(is_number) && is_of_repository(file)
                 }),
@@ -110,6 +110,16 @@ fn fits_a_tar(text: &str) -> bool {
     text.len() <= 100 || text.match_indices('/').any(|(at, _)| parts(at))
 }
 
+/// A build's log, or one of the files that were kept beside it.
+fn is_of_build(name: &str) -> bool {
+    match name.split_once('/') {
+        None => name.strip_suffix(".log").is_some_and(is_number),
+        Some((folder, file)) => {
+            folder.strip_suffix(".files").is_some_and(is_number) && (is_number(file) || file == "index.json")
+        }
+    }
+}
+
 /// An id as we write it.
 fn is_number(text: &str) -> bool {
     text.parse::<u64>().is_ok_and(|number| number.to_string() == text)
@@ -139,6 +149,8 @@ mod tests {
             "config.toml".into(),
             "keys/master.key".into(),
             "builds/3/17.log".into(),
+            "builds/3/17.files/0".into(),
+            "builds/3/17.files/index.json".into(),
             "repos/3.git/HEAD".into(),
             "repos/3.git/packed-refs".into(),
             "repos/3.git/refs/remotes/origin/HEAD".into(),
@@ -169,6 +181,11 @@ mod tests {
             "run/admin.sock",
             "config.toml/x",
             "builds/3/x.log",
+            "builds/3/17.files",
+            "builds/3/17.files/x",
+            "builds/3/17.files/../4.log",
+            "builds/3/17.files/0/0",
+            "builds/3/x.files/0",
             "builds/03/1.log",
             "builds/3/../4.log",
             "builds/-1/1.log",

@@ -368,7 +368,7 @@ impl Build {
     fn enter(&mut self, stage: Stage, now: UnixMillis) -> Next<Effect> {
         self.close_stage(now);
         self.run.begin(now);
-        self.results.begin();
+        self.results.begin(stage);
         self.stage = stage;
         self.stages.retain(|t| t.stage != stage);
         self.stages.push(StageTime { stage, started: now, ended: None, skipped: false });

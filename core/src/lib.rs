@@ -14,6 +14,7 @@ pub mod event;
 pub mod files;
 pub mod git;
 pub mod id;
+pub mod kept;
 pub mod kind_rules;
 pub mod limits;
 pub mod moving;

@@ -28,6 +28,7 @@ mod forge;
 pub mod fuzzing;
 pub mod grants;
 pub mod images;
+pub mod kept;
 pub mod keys;
 pub mod limits;
 pub mod logs;

@@ -9,6 +9,7 @@ use futures_util::stream::BoxStream;
 use serde::Serialize;
 use slipway_core::accept::Orders;
 use slipway_core::build::Build;
+use slipway_core::kept::KeptFiles;
 use slipway_core::outline::Outline;
 use slipway_core::run::{Kind, WorkId};
 use slipway_core::target::{Cluster, Registry};
@@ -82,6 +83,21 @@ pub trait Outside: Send + Sync + 'static {
     ) -> Result<Bytes, Problem>;
     /// How many bytes a build's log has. Blocking.
     fn log_size(&self, repo: RepoId, number: BuildNumber) -> Result<u64, Problem>;
+    /// What was kept of a build's test. Blocking.
+    fn kept_files(&self, _: RepoId, _: BuildNumber) -> Result<KeptFiles, Problem> {
+        Ok(KeptFiles::default())
+    }
+    /// Up to `bytes_max` bytes of the file at that place of it, from `offset`. Blocking.
+    fn read_kept(
+        &self,
+        _repo: RepoId,
+        _number: BuildNumber,
+        _at: usize,
+        _offset: u64,
+        _bytes_max: usize,
+    ) -> Result<Bytes, Problem> {
+        Ok(Bytes::new())
+    }
     /// The stages and steps of a build's log, as far as it is written. Blocking.
     fn log_outline(&self, repo: RepoId, number: BuildNumber) -> Result<Outline, Problem> {
         let mut outline = Outline::default();

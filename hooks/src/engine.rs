@@ -21,6 +21,7 @@ pub(crate) mod connection;
 pub(crate) mod container;
 pub(crate) mod failure;
 pub(crate) mod filesync;
+pub(crate) mod harvest;
 pub(crate) mod image;
 pub(crate) mod network;
 pub(crate) mod progress;

@@ -11,6 +11,7 @@ mod engine;
 mod error;
 mod hooks;
 mod ignore;
+mod junit;
 mod limits;
 mod log;
 mod mark;

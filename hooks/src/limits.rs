@@ -37,6 +37,18 @@ pub(crate) const LFS_POINTER_BYTES_MAX: usize = 1024;
 
 /// Most of a stage's log in which the line is looked for where its failure begins: the end of it.
 pub(crate) const LOG_SEARCHED_BYTES_MAX: u64 = 64 << 20;
+/// Entries of a folder in a test's container that are looked at for files to keep.
+pub(crate) const KEPT_ENTRIES_MAX: usize = 200_000;
+/// Longest path of a file that is kept.
+pub(crate) const KEPT_PATH_BYTES_MAX: usize = 500;
+/// Largest list of the files that are kept: 5,000 of the longest paths.
+pub(crate) const KEPT_INDEX_BYTES_MAX: u64 = 8 << 20;
+/// Most bytes of one folder of a test's container that are looked at for files to keep.
+pub(crate) const HARVEST_BYTES_MAX: u64 = 4 << 30;
+/// How long taking files out of a test's container may take.
+pub(crate) const HARVEST_MAX: Duration = Duration::from_secs(120);
+/// Pieces of them that may wait to be looked at.
+pub(crate) const HARVEST_PIECES_WAITING: usize = 8;
 /// Room past the limit of a log for stage headers and the verdict.
 pub(crate) const LOG_RESERVE_BYTES: u64 = 4 << 20;
 /// What is kept of the end of output that finds no room, in memory and then in the reserve.

@@ -18,6 +18,7 @@ use slipway_core::{BuildNumber, RepoId, Secret};
 use tokio::sync::{mpsc, oneshot, watch};
 
 mod adopt;
+pub(crate) mod files;
 pub(crate) mod mask;
 mod parts;
 mod size;
@@ -167,7 +168,7 @@ impl BuildLogs {
         }
     }
 
-    /// Size and last change of each log of a repository, by number (blocking: file system).
+    /// Size, with the files that are kept beside it, and last change of each log of a repository, by number (blocking: file system).
     ///
     /// # Errors
     /// Where the folder cannot be read.
@@ -175,7 +176,10 @@ impl BuildLogs {
         let mut found = Vec::new();
         for number in self.list(repo)? {
             match std::fs::metadata(self.path(repo, number)) {
-                Ok(meta) => found.push((number, meta.len(), meta.modified()?)),
+                Ok(meta) => {
+                    let beside: u64 = self.kept(repo, number).map_or(0, |kept| kept.bytes());
+                    found.push((number, meta.len().saturating_add(beside), meta.modified()?));
+                }
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(e),
             }
@@ -189,6 +193,7 @@ impl BuildLogs {
     /// Where it cannot be removed; that there is none is fine.
     pub fn remove_one(&self, repo: RepoId, number: BuildNumber) -> io::Result<()> {
         ignore_missing(std::fs::remove_file(self.outline_path(repo, number)))?;
+        ignore_missing(std::fs::remove_dir_all(self.files_folder(repo, number)))?;
         ignore_missing(std::fs::remove_file(self.path(repo, number)))
     }
 

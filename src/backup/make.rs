@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use slipway_backup::{End, Head, Known, Meta, Name, Stamp, Writer};
-use slipway_core::{Problem, ProblemKind, RepoId};
+use slipway_core::{BuildNumber, Problem, ProblemKind, RepoId};
 use slipway_hooks::BuildLogs;
 use slipway_repository::{HeldRepository, Hold, Repositories};
 use slipway_store::{Copied, MasterKey, Store};
@@ -209,6 +209,26 @@ impl<W: Write> Making<'_, W> {
             match self.parts.logs.file(repo, number) {
                 Ok(Some(file)) => self.file(&path, file)?,
                 Ok(None) => {}
+                Err(e) => self.writer.trouble(&path, format!("it cannot be read: {e}"), true)?,
+            }
+            self.kept(repo, number)?;
+        }
+        Ok(())
+    }
+
+    /// What was kept of a build's test, what it is called last.
+    fn kept(&mut self, repo: RepoId, number: BuildNumber) -> Result<(), Problem> {
+        let folder = format!("builds/{repo}/{number}.files");
+        let parts = match self.parts.logs.kept_parts(repo, number) {
+            Ok(parts) => parts,
+            Err(e) => return self.writer.trouble(&folder, format!("it cannot be read: {e}"), true),
+        };
+        for (name, place) in parts {
+            let path = format!("{folder}/{name}");
+            match File::open(place) {
+                Ok(file) => self.file(&path, file)?,
+                // Removed since it was listed.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => self.writer.trouble(&path, format!("it cannot be read: {e}"), true)?,
             }
         }

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde_json::json;
 use slipway_core::RepoName;
 
-use super::request::{Request, Shows, call, send};
+use super::request::{Request, Shows, call, segment, send};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BuildVerb {
@@ -36,6 +36,15 @@ pub(crate) enum BuildVerb {
         repo: RepoName,
         /// Its number
         number: u64,
+    },
+    /// List the files that were kept of its test, or write one to standard output
+    Artifacts {
+        /// The repository's name
+        repo: RepoName,
+        /// Its number
+        number: u64,
+        /// One of them, by its path
+        path: Option<String>,
     },
     /// Wait until it is over; the exit status is 0 if it succeeded, 1 if not
     Wait {
@@ -113,6 +122,15 @@ pub(super) fn request(verb: BuildVerb) -> Option<Request> {
         }
         BuildVerb::Steps { repo, number } => {
             call("GET", format!("/repos/{repo}/builds/{number}/steps"), Shows::Steps)
+        }
+        BuildVerb::Artifacts { repo, number, path: None } => {
+            let path = format!("/repos/{repo}/builds/{number}/artifacts");
+            call("GET", path, Shows::Rows("artifacts", &["path", "bytes"]))
+        }
+        BuildVerb::Artifacts { repo, number, path: Some(path) } => {
+            let path: Vec<String> = path.trim_start_matches('/').split('/').map(segment).collect();
+            let path = format!("/repos/{repo}/builds/{number}/artifacts/{}", path.join("/"));
+            call("GET", path, Shows::Stream)
         }
         BuildVerb::Start { repo, revision, image, no_cache } => {
             let mut body = if no_cache { json!({"no_cache": true}) } else { json!({}) };

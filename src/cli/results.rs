@@ -30,8 +30,19 @@ fn row(part: &Value, name: &Value, took_ms: Option<u64>, byte: &Value) -> Value 
 pub(super) fn record(results: &Value) -> String {
     let removed =
         results["log_removed"]["because"].as_str().map(|because| format!("the log was removed {because}"));
-    let all = [Some(first_line(results)), removed];
+    let all = [Some(first_line(results)), tests(&results["tests"]), removed];
     all.into_iter().flatten().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// What reports of a test say, with the tests that failed.
+fn tests(report: &Value) -> Option<String> {
+    let count = |key: &str| report[key].as_u64().unwrap_or(0);
+    let all = report["tests"].as_u64()?;
+    let failed = report["failed"].as_array().into_iter().flatten().filter_map(|test| test["name"].as_str());
+    let failed: Vec<String> = failed.map(|name| name.chars().filter(|c| !c.is_control()).collect()).collect();
+    let named = if failed.is_empty() { String::new() } else { format!(": {}", failed.join(", ")) };
+    let (bad, skipped) = (count("failures") + count("errors"), count("skipped"));
+    Some(format!("{all} tests, {bad} failed, {skipped} skipped{named}"))
 }
 
 /// The line where a failure begins, and where it is.

@@ -1,6 +1,6 @@
 //! What is learned of a build from its log, for its record.
 
-use slipway_core::build::{Build, Input, Learned, Stage};
+use slipway_core::build::{Build, Effect, Input, Learned, Stage};
 use slipway_jobs::Progress;
 
 use super::EngineBuilds;
@@ -23,6 +23,24 @@ impl EngineBuilds {
             Ok(Ok(None)) => {}
             Ok(Err(error)) => tracing::debug!(%error, build = number.0, "the log is not searched"),
             Err(error) => tracing::debug!(%error, build = number.0, "the log is not searched"),
+        }
+    }
+
+    /// Tells what reports of the test say, whether it passed or failed.
+    pub(super) async fn learn_tests(&self, build: &Build, effect: &Effect, progress: &Progress<Build>) {
+        if !matches!(effect, Effect::TestImage { .. }) {
+            return;
+        }
+        let (logs, repo, number) = (self.rooms.logs.clone(), build.repo, build.number);
+        let kept = tokio::task::spawn_blocking(move || logs.kept(repo, number)).await;
+        match kept {
+            Ok(Ok(kept)) => {
+                if let Some(report) = kept.report {
+                    drop(progress.send(Learned::Tests(report).into()).await);
+                }
+            }
+            Ok(Err(error)) => tracing::debug!(%error, build = number.0, "the reports are not read"),
+            Err(error) => tracing::debug!(%error, build = number.0, "the reports are not read"),
         }
     }
 }

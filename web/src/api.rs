@@ -42,6 +42,8 @@
 //! | GET /repos/{repo}/builds/{number} | `latest` for the newest | `Build + repo_name, url` |
 //! | GET /repos/{repo}/builds/{number}/log | ?offset&follow=true | `text/plain`, the raw bytes; with follow until the build is over |
 //! | GET /repos/{repo}/builds/{number}/steps | | `{stages:[{stage,title,state,start,end,started,ended,steps:[{number,name,state,took_ms,ranges}]}], first_line}`: places in the log, in bytes |
+//! | GET /repos/{repo}/builds/{number}/artifacts | | `{artifacts:[{path,bytes}], tests:TestReport\|null}` |
+//! | GET /repos/{repo}/builds/{number}/artifacts/{*path} | | the file's bytes, as an attachment |
 //! | POST /repos/{repo}/builds/{number}/retry | | 201 `Build + …`, the new one |
 //! | POST /repos/{repo}/builds/{number}/approve | `{to?:[target]}` | 201 `Build + …`, the promotion |
 //! | POST /repos/{repo}/builds/{number}/cancel | | `Build + …` |
@@ -90,6 +92,7 @@ use axum::routing::MethodRouter;
 use crate::parts::Shared;
 use crate::refusal::{Answer, missing};
 
+mod artifacts;
 mod describe;
 mod input;
 mod people;
@@ -159,8 +162,14 @@ impl Endpoint {
 
 /// All endpoints; the router and its description are both made from this.
 fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
-    let repos =
-        [repos::ENDPOINTS, storage::ENDPOINTS, runs::ENDPOINTS, results::ENDPOINTS, statuses::ENDPOINTS];
+    let repos = [
+        repos::ENDPOINTS,
+        storage::ENDPOINTS,
+        runs::ENDPOINTS,
+        results::ENDPOINTS,
+        artifacts::ENDPOINTS,
+        statuses::ENDPOINTS,
+    ];
     [people::ENDPOINTS]
         .into_iter()
         .chain(repos)

@@ -100,6 +100,12 @@ impl Link {
         Self(format!("/{}/builds/{number}/log", encode(repo.as_str())))
     }
 
+    /// A file that was kept of the build's test.
+    pub(crate) fn artifact(repo: &RepoName, number: BuildNumber, path: &str) -> Self {
+        let (repo, path) = (encode(repo.as_str()), encode_path(path));
+        Self(format!("/-/api/v1/repos/{repo}/builds/{number}/artifacts/{path}"))
+    }
+
     /// The log from byte `offset` on.
     pub(crate) fn build_log_from(repo: &RepoName, number: BuildNumber, offset: u64) -> Self {
         Self(format!("/{}/builds/{number}/log?offset={offset}", encode(repo.as_str())))

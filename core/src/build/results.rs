@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Build, Input, Stage};
 use crate::id::UnixMillis;
+use crate::kept::TestReport;
 use crate::problem::{Problem, ProblemKind};
 use crate::run::Next;
 
@@ -13,6 +14,9 @@ pub struct Results {
     /// The first line of the log that tells the failure of the stages build and test.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_line: Option<FirstLine>,
+    /// What reports of its test say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<TestReport>,
     /// That its log is kept no longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_removed: Option<LogRemoved>,
@@ -46,6 +50,8 @@ pub struct FirstLine {
 pub enum Learned {
     /// Where its failure begins.
     FirstLine(FirstLine),
+    /// What reports of its test say.
+    Tests(TestReport),
 }
 
 impl Results {
@@ -55,13 +61,17 @@ impl Results {
     }
 
     /// A stage begins: what the last try has told is of the past.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin(&mut self, stage: Stage) {
         self.first_line = None;
+        if stage <= Stage::Test {
+            self.tests = None;
+        }
     }
 
     fn take(&mut self, learned: Learned) {
         match learned {
             Learned::FirstLine(line) => self.first_line = Some(line),
+            Learned::Tests(report) => self.tests = Some(report),
         }
     }
 }

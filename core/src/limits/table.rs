@@ -277,6 +277,12 @@ limits! {
         build_logs_size_max: Size = Fixed(20 * GIB), (64 * KIB..=64 * TIB);
         /// A build that says nothing for this long is ended.
         build_silence_timeout: Time = Fixed(15 * MINUTE), (10 * SECOND..=DAY);
+        /// Files that are kept of a build's test.
+        artifacts_per_build_max: Count = Fixed(500), (1..=5_000);
+        /// Largest of them.
+        artifact_size_max: Size = Fixed(32 * MIB), (KIB..=256 * MIB);
+        /// All of them together.
+        artifacts_size_max: Size = Fixed(128 * MIB), (KIB..=16 * GIB);
         /// How long pushing one tag of an image may take.
         image_push_timeout: Time = Fixed(30 * MINUTE), (10 * SECOND..=DAY);
         /// A push of an image that says nothing for this long is ended.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::kept::{self, KeptPath};
 use super::services::ServiceSpec;
 use super::text::Text;
 use super::values::{duration_ms, size_bytes};
@@ -27,6 +28,10 @@ pub struct TestSpec {
     pub secrets: Vec<TestSecret>,
     /// What runs beside it, by name.
     pub services: BTreeMap<String, ServiceSpec>,
+    /// Reports (JUnit's XML) that it leaves in its container: they are read, and kept.
+    pub reports: Vec<KeptPath>,
+    /// Other files that are kept of it.
+    pub artifacts: Vec<KeptPath>,
     /// Capabilities beyond none.
     pub capabilities: Capabilities,
     /// `none`, `internal` or `bridge`.
@@ -85,6 +90,8 @@ impl Default for TestSpec {
             env: BTreeMap::new(),
             secrets: Vec::new(),
             services: BTreeMap::new(),
+            reports: Vec::new(),
+            artifacts: Vec::new(),
             capabilities: Capabilities::default(),
             network: Network::None,
             memory_bytes: 1 << 30,
@@ -119,6 +126,8 @@ impl TestSpec {
             ("secrets", !self.secrets.is_empty()),
             ("services", !self.services.is_empty()),
             ("capabilities", !self.capabilities.is_empty()),
+            ("reports", !self.reports.is_empty()),
+            ("artifacts", !self.artifacts.is_empty()),
         ];
         if self.run.is_none()
             && self.shell.is_none()
@@ -133,6 +142,11 @@ impl TestSpec {
         self.services
             .iter()
             .try_for_each(|(name, service)| service.check(name).map_err(|why| ("services", why)))?;
+        for (key, paths) in [("reports", &self.reports), ("artifacts", &self.artifacts)] {
+            if paths.len() > kept::PATTERNS_MAX {
+                return Err((key, format!("test.{key} has more than {} paths", kept::PATTERNS_MAX)));
+            }
+        }
         if self.env.len() > VARIABLES_MAX {
             return Err(("env", format!("test.env has more than {VARIABLES_MAX} variables")));
         }

@@ -15,6 +15,7 @@ use futures_util::StreamExt;
 use slipway_core::Secret;
 use tokio_util::sync::CancellationToken;
 
+use super::harvest::Keeps;
 use super::{Engine, Labels, is_missing};
 use crate::error::{HookError, one_line};
 use crate::limits::{ENGINE_CALL, LOG_LINE_BYTES_MAX, TEST_OUTPUT_REST};
@@ -52,6 +53,8 @@ pub(crate) struct TestRun {
     pub(crate) name: String,
     /// For people.
     pub(crate) labels: Labels,
+    /// What is kept of it.
+    pub(crate) keeps: Keeps,
 }
 
 /// A variable of an environment. Its value may be a secret, so it is treated as one.
@@ -118,6 +121,9 @@ impl Engine {
             Ok(()) => self.watch(&id, run, log, stop).await,
             Err(e) => Err(e),
         };
+        if !matches!(outcome, Err(HookError::Stopped)) {
+            self.harvest(&id, &run.keeps, log).await;
+        }
         if let Err(e) = self.remove_container(&id).await {
             // The test has its verdict; what is left is found again by its name.
             tracing::warn!(container = %id, error = %e, "a test container is left over");

@@ -10,9 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Hooks, Job, labels};
 use crate::engine::container::{TestRun, Variable};
+use crate::engine::harvest::Keeps;
 use crate::engine::{LABEL_BUILD, LABEL_SERVER, Labels};
 use crate::error::HookError;
 use crate::limits::TEST_PIDS;
+use crate::log::BuildLogs;
 use crate::variables;
 
 impl Hooks {
@@ -133,6 +135,11 @@ impl Hooks {
             init: true,
             name: self.marks.container(job.id()),
             labels: labels.clone(),
+            keeps: Keeps {
+                reports: test.reports.clone(),
+                artifacts: test.artifacts.clone(),
+                folder: BuildLogs::files_beside(&job.log.folder, job.build.number),
+            },
         })
     }
 

@@ -5,9 +5,11 @@ use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
 use slipway_core::build::{Build, BuildCause, BuildState, FirstLine, Stage, TestVerdict};
+use slipway_core::kept::{KeptFile, TestReport};
 use slipway_core::moving::{Move, Name};
 use slipway_core::run::Failure;
 use slipway_core::{BuildNumber, ProblemKind, RepoName, UnixMillis};
+use slipway_forge::kept::Kept;
 use slipway_forge::logs::Log;
 use slipway_forge::{bindings, runs};
 
@@ -20,7 +22,7 @@ use crate::api::{Keys, find_build, log_response};
 use crate::limits::HISTORY_ROWS;
 use crate::link::Link;
 use crate::refusal::{Answer, Refusal};
-use crate::text::Moment;
+use crate::text::{Moment, size};
 use crate::visit::Visit;
 
 #[derive(Template)]
@@ -118,6 +120,8 @@ struct BuildPage {
     groups: String,
     /// What is not in them: the stage under way, or a log without stages.
     log: String,
+    /// Files that were kept of the test: path, size, address.
+    files: Vec<(String, String, Link)>,
     /// Bytes of the log that the page leaves out.
     left_out: u64,
     operates: bool,
@@ -140,6 +144,7 @@ struct BuildStatePart {
     failure: Option<Failure>,
     first_line: Option<FirstLine>,
     first_link: Link,
+    tests: Option<TestReport>,
     waiting: bool,
     ref_name: String,
     commit: String,
@@ -182,6 +187,7 @@ pub(crate) fn state_html(repo: &RepoName, build: &Build, now: UnixMillis) -> Ans
         failure: build.run.failure.clone().filter(|_| build.run.state != BuildState::Succeeded),
         first_line: build.results.first_line.clone().filter(|_| build.run.state != BuildState::Succeeded),
         first_link: first_link(repo, build),
+        tests: build.results.tests.clone(),
         waiting: build.run.state == BuildState::Waiting,
         ref_name: build.ref_name.short().to_owned(),
         commit: build.commit.short(),
@@ -267,6 +273,14 @@ pub(crate) async fn show(visit: Visit, Path((repo, number)): Path<(String, Strin
     let log = Log::new(visit.forge(), visit.caller(), seen.record.id, number);
     let first = build.results.first_line.as_ref().map(|line| line.offset);
     let under_way = !build.run.state.is_final();
+    let kept = Kept::new(visit.forge(), visit.caller(), seen.record.id, number);
+    // What was kept is told by the record where the files are gone.
+    let kept = visit.ask(move |_, _| Ok(kept.all().unwrap_or_default())).await?;
+    let file = |file: KeptFile| {
+        let link = Link::artifact(name, number, &file.path);
+        (file.path, size(file.bytes), link)
+    };
+    let files = kept.files.into_iter().map(file).collect();
     let read = visit.ask(move |_, _| build_log::read(&log, first, under_way)).await;
     let shown = match read {
         // What is recorded of the build is shown all the same.
@@ -286,6 +300,7 @@ pub(crate) async fn show(visit: Visit, Path((repo, number)): Path<(String, Strin
         groups: shown.groups,
         log: shown.rest,
         left_out: shown.left_out,
+        files,
         operates: seen.operates,
         under_way,
         promotes: !under_way && build.pushed.is_some(),
