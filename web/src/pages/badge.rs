@@ -80,7 +80,11 @@ fn svg(standing: Standing) -> String {
     let (left, right) = (field(LABEL), field(word));
     let whole = left + right;
     let text = |middle: u32, words: &str| {
-        format!("<text x=\"{}.{}\" y=\"14\">{words}</text>", middle / 2, if middle % 2 == 0 { 0 } else { 5 })
+        format!(
+            "<text x=\"{}.{}\" y=\"14\">{words}</text>",
+            middle / 2,
+            if middle.is_multiple_of(2) { 0 } else { 5 }
+        )
     };
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{whole}\" height=\"20\" role=\"img\" aria-label=\"{LABEL}: {word}\">\

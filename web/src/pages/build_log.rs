@@ -54,6 +54,9 @@ pub(super) fn read(log: &Log, first: Option<u64>, grows: bool) -> Result<Shown, 
     Ok(Shown { groups, rest, left_out: window.start, end: window.end })
 }
 
+/// Places of a log: from where to where.
+type Places = Vec<(u64, u64)>;
+
 /// The part of a log that a page has: whole lines.
 struct Window {
     bytes: Vec<u8>,
@@ -138,7 +141,7 @@ impl Window {
 }
 
 /// What of a stage's lines is no step's: from where to where, up to the end of its last step and behind it.
-fn own_lines(stage: &StagePart) -> (Vec<(u64, u64)>, Vec<(u64, u64)>) {
+fn own_lines(stage: &StagePart) -> (Places, Places) {
     let mut pieces: Vec<(u64, u64)> =
         stage.steps.iter().flat_map(|step| step.pieces.iter().copied()).collect();
     pieces.sort_unstable();
