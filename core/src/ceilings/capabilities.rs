@@ -106,7 +106,7 @@ fn known(name: &str) -> Result<&'static str, String> {
     let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
     KNOWN.into_iter().find(|one| *one == bare).ok_or_else(|| {
         let shown: String = name.chars().take(40).collect();
-        match nearest(bare, KNOWN.into_iter()) {
+        match nearest(bare, KNOWN) {
             Some(meant) => format!("{shown:?} is no capability; did you mean {meant}?"),
             None => format!("{shown:?} is no capability, such as CHOWN or SETUID"),
         }

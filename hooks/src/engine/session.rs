@@ -224,6 +224,6 @@ impl Secrets for Vault {
         let id = &request.get_ref().id;
         let secret =
             self.secrets.get(id).ok_or_else(|| Status::not_found(format!("secret {id} not found")))?;
-        Ok(Response::new(GetSecretResponse { data: secret.expose().as_bytes().to_vec().into() }))
+        Ok(Response::new(GetSecretResponse { data: secret.expose().as_bytes().to_vec() }))
     }
 }

@@ -148,12 +148,15 @@ impl Hooks {
     }
 }
 
+/// Variables, and files with secrets by their paths.
+type Environment = (Vec<Variable>, Vec<(String, Secret)>);
+
 /// Variables, ours and those that are said, and the files with secrets.
 pub(super) fn environment(
     job: &Job,
     env: &BTreeMap<String, Text>,
     secrets: &[TestSecret],
-) -> Result<(Vec<Variable>, Vec<(String, Secret)>), HookError> {
+) -> Result<Environment, HookError> {
     let said = env.iter().map(|(name, text)| (name.clone(), variables::filled(job, text)));
     let plain = variables::ours(job).into_iter().chain(said);
     let mut all: Vec<Variable> =
