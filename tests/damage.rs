@@ -4,6 +4,8 @@
 
 #[path = "harness/mod.rs"]
 mod harness;
+#[path = "damage/put_back.rs"]
+mod put_back;
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -268,6 +268,12 @@ pub enum RepoError {
         /// A sentence's core without the full stop.
         what: String,
     },
+    /// The repository's settings, its config and what that names, cannot be obeyed.
+    #[error("{what}")]
+    Settings {
+        /// A sentence's core without the full stop.
+        what: String,
+    },
 }
 
 impl RepoError {
@@ -337,6 +343,10 @@ fn of_what_is_stored(e: &RepoError) -> Option<(ProblemKind, &'static str)> {
         RepoError::FolderExists { .. } => {
             (K::Conflict, "Have an administrator of this server move it away, then try again.")
         }
+        RepoError::Settings { .. } => (
+            K::Broken,
+            "Ask an owner of this server to mend that file of the repository; git config --list shows where it is wrong.",
+        ),
         RepoError::Unsupported { .. } => (K::Broken, "Convert it with plain git, then try again."),
         RepoError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
             (K::Broken, "Free space on the server's disk, then try again.")

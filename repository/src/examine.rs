@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use slipway_core::{Oid, sentence};
+use slipway_core::{Oid, Problem, sentence};
 
 use crate::check::Checks;
 use crate::digest::Digest;
@@ -18,7 +18,7 @@ use crate::pack::Pack;
 use crate::packs::hash_kind;
 use crate::place::shown;
 use crate::receive::ReceiveLimits;
-use crate::repository::Repository;
+use crate::repository::{Repository, check_format};
 use crate::sweep;
 
 /// What was found.
@@ -113,6 +113,7 @@ impl Repository {
 
     fn damages(&self, stop: &AtomicBool) -> Result<Vec<Damage>> {
         let mut found: Vec<Damage> = sweep::stale_locks(self.root())?.into_iter().map(Damage::Lock).collect();
+        self.look_at_settings(&mut found);
         let folder = self.root().join("objects/pack");
         for path in list(&folder)? {
             if stop.load(Ordering::Relaxed) {
@@ -131,6 +132,18 @@ impl Repository {
         }
         self.look_at_refs(&mut found);
         Ok(found)
+    }
+
+    /// What a start of the server would refuse, and what everybody is refused for who asks.
+    fn look_at_settings(&self, found: &mut Vec<Damage>) {
+        let format = check_format(self.root()).map(drop);
+        let settings = self.settings().map(drop);
+        for refusal in [format, settings].into_iter().filter_map(Result::err) {
+            let problem = Problem::from(refusal);
+            let what = problem.what.trim_end_matches('.').to_owned();
+            let cure = "Mend the file in the repository's folder, or restore the repository from a backup.";
+            found.push(Damage::Lost(what, cure.to_owned()));
+        }
     }
 
     /// One file of the folder of packs.

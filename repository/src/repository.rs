@@ -319,7 +319,13 @@ impl Repository {
             return Ok((Arc::new(packs), stamps.with(joint)));
         };
         let same_index = previous.is_some_and(|p| p.packs.extra() == Some(joint));
-        let open = before.index_paths();
+        let mut open = before.index_paths();
+        if doubt::raised() > 0 {
+            // Where anything was found broken files may be put right, and a pack of the same name is then another.
+            for pack in before.packs().iter().filter(|pack| !pack.is_as_opened()) {
+                open.remove(pack.index_path().as_os_str());
+            }
+        }
         let (known, fresh): (Vec<_>, Vec<_>) =
             listed.into_iter().partition(|path| open.contains(path.as_os_str()));
         let opened = open_packs(fresh.clone(), self.format)?;
@@ -426,7 +432,7 @@ pub(crate) fn peel(snapshot: &Snapshot, id: &Oid) -> Result<Option<Oid>> {
 }
 
 /// Which hash it uses. Refuses what is not served: unknown hashes, other ref stores, borrowed objects.
-fn check_format(root: &Path) -> Result<ObjectFormat> {
+pub(crate) fn check_format(root: &Path) -> Result<ObjectFormat> {
     let unsupported = |why: &str| RepoError::Unsupported { path: root.to_owned(), why: why.into() };
     let path = root.join("config");
     let text = match fs::read(&path) {

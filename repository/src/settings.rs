@@ -296,7 +296,7 @@ fn age(text: &str) -> Duration {
 }
 
 fn wrong(key: &str, why: &str) -> RepoError {
-    RepoError::Invalid { what: format!("the repository's config cannot be obeyed: {key} {why}") }
+    RepoError::Settings { what: format!("the repository's config cannot be obeyed: {key} {why}") }
 }
 
 fn truth(key: &str, value: Option<&str>) -> Result<bool> {
@@ -345,7 +345,7 @@ fn entries(path: &Path) -> Result<Vec<ConfigValue>> {
 
 /// [`entries`] of a text. `path` is for people.
 pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Vec<(String, Option<String>)>> {
-    let refuse = |why: String| RepoError::Invalid {
+    let refuse = |why: String| RepoError::Settings {
         what: format!("the configuration {} cannot be obeyed: {why}", shown(path)),
     };
     if text.len() as u64 > CONFIG_BYTES_MAX {

@@ -268,7 +268,7 @@ impl Checks {
     /// The same with the skip lists read; relative paths count from the repository's folder.
     ///
     /// # Errors
-    /// [`RepoError::Invalid`] for a list that cannot be read.
+    /// [`RepoError::Settings`] for a list that cannot be read.
     pub(crate) fn with_lists(&self, root: &Path) -> Result<Self> {
         let mut checks = self.clone();
         for path in &self.skip_lists {
@@ -280,7 +280,7 @@ impl Checks {
 
 /// An id a line; `#` starts a comment.
 fn read_list(path: &Path) -> Result<Vec<Oid>> {
-    let wrong = |why: String| RepoError::Invalid {
+    let wrong = |why: String| RepoError::Settings {
         what: format!("the repository's receive.fsck.skipList {} cannot be obeyed: {why}", shown(path)),
     };
     let mut text = String::new();

@@ -122,7 +122,7 @@ fn what_protects_clients_is_let_through_by_name_alone() {
     // A push fails where the list is not there.
     let pack = by_hand(&[Part::Whole(3, b"x")]);
     let failed = receive(&configured(&path, &[("receive.fsck.skipList", "nowhere")]), &pack);
-    assert!(matches!(failed, Err(RepoError::Invalid { .. })), "{:?}", failed.err());
+    assert!(matches!(failed, Err(RepoError::Settings { .. })), "{:?}", failed.err());
 }
 
 #[test]
