@@ -38,8 +38,8 @@ pub const EVENTS_LOOKED_MAX: usize = 500;
 pub const REFS_LOOKED_MAX: usize = 200;
 /// Newest builds that are looked through for one of a newer commit.
 pub const BUILDS_LOOKED_MAX: usize = 100;
-/// Newest builds that are looked through for one that made the same.
-pub const BUILDS_LOOKED_FOR_CONTENT_MAX: usize = 300;
+/// Newest builds that are looked through for the images that one needs.
+pub const NEEDS_LOOKED_MAX: usize = 1_000;
 /// Names that one promotion moves.
 pub const NAMES_PROMOTED_MAX: usize = 32;
 /// Turns to move names that there are: repositories share them.

@@ -4,7 +4,7 @@ use slipway_core::build::{Build, BuildState, PushedImage};
 use slipway_core::{BuildNumber, Problem, RefName};
 
 use crate::forge::Forge;
-use crate::limits::BUILDS_LOOKED_MAX;
+use crate::limits::NEEDS_LOOKED_MAX;
 
 /// How it stands with one thing that a build needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,27 @@ pub enum Need {
     Absent,
 }
 
+/// True while a build of the same commit is under way that makes something which the build needs. Blocking.
+///
+/// # Errors
+/// A [`Problem`] where the records cannot be read.
+pub fn awaits(forge: &Forge, build: &Build) -> Result<bool, Problem> {
+    let unfinished = forge.store.read(|records| records.unfinished_builds_of(build.repo))?;
+    let makes = |other: &Build| {
+        let same = other.commit == build.commit && other.ref_name == build.ref_name;
+        same && other.promotes().is_none() && build.needs.iter().any(|name| is_called(other, name))
+    };
+    Ok(unfinished.iter().any(makes))
+}
+
+/// True if the build makes the part, or one of the image's parts, of that name.
+fn is_called(build: &Build, name: &str) -> bool {
+    build
+        .part
+        .as_deref()
+        .is_some_and(|part| part == name || part.split_once('/').is_some_and(|(image, _)| image == name))
+}
+
 /// What the build needs, by name, and how it stands with it: the newest image of the same commit, else of the same ref, else
 /// of the default branch. Blocking.
 ///
@@ -28,18 +49,13 @@ pub fn needs(forge: &Forge, build: &Build, default_branch: &RefName) -> Result<V
     if build.needs.is_empty() {
         return Ok(Vec::new());
     }
-    let all = forge.store.builds(build.repo, None, BUILDS_LOOKED_MAX.max(1_000))?;
+    let all = forge.store.builds(build.repo, None, NEEDS_LOOKED_MAX)?;
     Ok(build.needs.iter().flat_map(|name| of(name, build, default_branch, &all)).collect())
 }
 
 /// A name is that of one part, or of an image that a matrix makes several of.
 fn of(name: &str, build: &Build, default_branch: &RefName, all: &[Build]) -> Vec<(String, Need)> {
-    let is = |other: &&Build| {
-        other.promotes().is_none()
-            && other.part.as_deref().is_some_and(|part| {
-                part == name || part.split_once('/').is_some_and(|(image, _)| image == name)
-            })
-    };
+    let is = |other: &&Build| other.promotes().is_none() && is_called(other, name);
     let mut parts: Vec<&str> = all.iter().filter(is).filter_map(|other| other.part.as_deref()).collect();
     parts.sort_unstable();
     parts.dedup();

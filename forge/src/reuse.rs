@@ -4,7 +4,7 @@ use slipway_core::Problem;
 use slipway_core::build::{Build, Reused, TestVerdict};
 
 use crate::forge::Forge;
-use crate::limits::BUILDS_LOOKED_FOR_CONTENT_MAX;
+use crate::limits::BUILDS_LOOKED_MAX;
 
 /// Most of them that are asked about.
 const CANDIDATES_MAX: usize = 5;
@@ -15,7 +15,7 @@ const CANDIDATES_MAX: usize = 5;
 /// # Errors
 /// A [`Problem`] where the records cannot be read.
 pub fn candidates(forge: &Forge, build: &Build, image: &str, key: &str) -> Result<Vec<Reused>, Problem> {
-    let all = forge.store.builds(build.repo, None, BUILDS_LOOKED_FOR_CONTENT_MAX)?;
+    let all = forge.store.builds(build.repo, None, BUILDS_LOOKED_MAX)?;
     let of = |other: Build| {
         let fits = other.number != build.number && other.part == build.part && other.promotes().is_none();
         let content = other.content.filter(|content| fits && content.key == key)?;

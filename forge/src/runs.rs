@@ -191,14 +191,7 @@ pub async fn approve(
     number: &str,
     to: Vec<String>,
 ) -> Result<(RepoRecord, Build), Problem> {
-    let (record, number) =
-        operated(forge, caller, name, number, |f, c, id, n| Ok(build(f, c, id, n)?.number)).await?;
-    let (floor, who) = (Arc::clone(forge), caller.clone());
-    blocking(move || {
-        let build = queue_approval(&floor, &who, &record, number, &to)?;
-        Ok((record, build))
-    })
-    .await
+    queued_by(forge, caller, (name, number), to, queue_approval).await
 }
 
 /// Moves names that others follow to what a build has pushed, without building: `to`, tags and `[deploy.*]` targets, or what
@@ -214,11 +207,22 @@ pub async fn promote(
     number: &str,
     to: Vec<String>,
 ) -> Result<(RepoRecord, Build), Problem> {
+    queued_by(forge, caller, (name, number), to, queue_promotion).await
+}
+
+/// Records a promotion by that rule.
+async fn queued_by(
+    forge: &Arc<Forge>,
+    caller: &Caller,
+    (name, number): (&str, &str),
+    to: Vec<String>,
+    queue: fn(&Forge, &Caller, &RepoRecord, BuildNumber, &[String]) -> Result<Build, Problem>,
+) -> Result<(RepoRecord, Build), Problem> {
     let (record, number) =
         operated(forge, caller, name, number, |f, c, id, n| Ok(build(f, c, id, n)?.number)).await?;
     let (floor, who) = (Arc::clone(forge), caller.clone());
     blocking(move || {
-        let build = queue_promotion(&floor, &who, &record, number, &to)?;
+        let build = queue(&floor, &who, &record, number, &to)?;
         Ok((record, build))
     })
     .await

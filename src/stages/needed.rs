@@ -13,15 +13,26 @@ use slipway_forge::needs::{self, Need};
 use super::{EngineBuilds, failed, of};
 use crate::supervisor::blocking;
 
-/// How often it is looked whether what a build needs is there.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How soon it is looked again whether what a build needs is there; the pause doubles.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// See [`LOOK_AGAIN`].
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(2);
 
 impl EngineBuilds {
     /// Waits until no build that makes what this one needs is under way, whatever came of it. Whoever cancels does not wait.
     pub(super) async fn wait_for_needs(&self, build: &Build) {
-        while self.needs(build).await.is_ok_and(|all| all.iter().any(|(_, n)| matches!(n, Need::Awaited(_))))
-        {
-            tokio::time::sleep(LOOK_AGAIN).await;
+        if build.needs.is_empty() {
+            return;
+        }
+        let mut pause = LOOK_AGAIN;
+        loop {
+            let (forge, one) = (self.forge.clone(), build.clone());
+            // Where the records cannot be read it goes on, and is told so.
+            if !blocking(move || needs::awaits(&forge, &one)).await.unwrap_or(false) {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK_AGAIN_MAX);
         }
     }
 

@@ -359,7 +359,7 @@ impl<'a> Watching<'a> {
     /// The stream has ended without an error of its own.
     fn end(&mut self, engine: &Engine) -> Result<Done, HookError> {
         match self.image.take() {
-            Some(id) if self.complete => Ok((id, self.buildkit.then(|| self.progress.bases().clone()))),
+            Some(id) if self.complete => Ok((id, self.progress.bases().filter(|_| self.buildkit).cloned())),
             _ => Err(engine.lost("the image build", "its answer ended before the image was named")),
         }
     }

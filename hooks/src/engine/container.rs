@@ -122,7 +122,7 @@ impl Engine {
             Err(e) => Err(e),
         };
         if !matches!(outcome, Err(HookError::Stopped)) {
-            self.harvest(&id, &run.keeps, log).await;
+            self.harvest(&id, &run.keeps, log, stop).await;
         }
         if let Err(e) = self.remove_container(&id).await {
             // The test has its verdict; what is left is found again by its name.

@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use slipway_core::spec::KeptPath;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::{Engine, is_missing};
 use crate::error::one_line;
@@ -45,12 +46,19 @@ impl Keeps {
 
 impl Engine {
     /// Keeps what is to be kept. What goes wrong is told in the log and changes no verdict.
-    pub(super) async fn harvest(&self, id: &str, keeps: &Keeps, log: &BuildLog) {
+    pub(super) async fn harvest(&self, id: &str, keeps: &Keeps, log: &BuildLog, stop: &CancellationToken) {
         let roots = keeps.roots();
         if roots.is_empty() {
             return;
         }
-        let lines = match tokio::time::timeout(HARVEST_MAX, self.gather(id, keeps, roots, log)).await {
+        let gathering = tokio::time::timeout(HARVEST_MAX, self.gather(id, keeps, roots, log));
+        // Whoever cancels does not wait for files.
+        let gathered = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            gathered = gathering => gathered,
+        };
+        let lines = match gathered {
             Ok(Ok(lines)) => lines,
             Ok(Err(why)) => vec![format!("note: the files of the test are not kept: {why}")],
             Err(_) => {

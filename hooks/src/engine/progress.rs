@@ -50,8 +50,9 @@ impl Progress {
     }
 
     /// The base images that the builder has looked for.
-    pub(crate) fn bases(&self) -> &Bases {
-        &self.bases
+    /// `None` where there are more than are remembered.
+    pub(crate) fn bases(&self) -> Option<&Bases> {
+        (self.bases.len() < BASES_MAX).then_some(&self.bases)
     }
 
     fn note_base(&mut self, step: &str) {
