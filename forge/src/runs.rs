@@ -210,13 +210,16 @@ pub async fn promote(
     queued_by(forge, caller, (name, number), to, queue_promotion).await
 }
 
+/// Records a promotion of a build to the names that are given.
+type Queue = fn(&Forge, &Caller, &RepoRecord, BuildNumber, &[String]) -> Result<Build, Problem>;
+
 /// Records a promotion by that rule.
 async fn queued_by(
     forge: &Arc<Forge>,
     caller: &Caller,
     (name, number): (&str, &str),
     to: Vec<String>,
-    queue: fn(&Forge, &Caller, &RepoRecord, BuildNumber, &[String]) -> Result<Build, Problem>,
+    queue: Queue,
 ) -> Result<(RepoRecord, Build), Problem> {
     let (record, number) =
         operated(forge, caller, name, number, |f, c, id, n| Ok(build(f, c, id, n)?.number)).await?;
