@@ -11,6 +11,7 @@ use clap::{CommandFactory, Parser};
 use slipway_core::{Problem, ProblemKind, Secret};
 use slipway_git_server::PipeService;
 
+mod allocator;
 mod app;
 mod backup;
 mod check;
@@ -49,6 +50,7 @@ const CLOSED_PIPE_STATUS: u8 = 141;
 const USAGE_STATUS: u8 = 2;
 
 fn main() -> ExitCode {
+    allocator::settle();
     // Before anything can open a connection: one TLS provider for all parts.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         terminal::say("slipway: the TLS provider was installed twice. Report this.");
