@@ -35,6 +35,13 @@ impl Attack {
     pub(crate) const ALL: &[Self] =
         &[Self::Bodies, Self::Readers, Self::Pushes, Self::Bombs, Self::Passwords];
 
+    /// By the name that the command line has for it.
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        let at =
+            ["bodies", "readers", "pushes", "bombs", "passwords"].iter().position(|known| *known == name)?;
+        Self::ALL.get(at)
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bodies => "2,000 half-sent bodies",

@@ -70,6 +70,15 @@ impl Seen {
         self.fetches.len() + self.pages.len() + self.pushes.len()
     }
 
+    /// What was seen at another time as well.
+    pub(crate) fn join(&mut self, mut other: Self) {
+        self.verbs.append(&mut other.verbs);
+        self.wall += other.wall;
+        self.processor += other.processor;
+        self.memory_max = self.memory_max.max(other.memory_max);
+        self.add(other);
+    }
+
     fn add(&mut self, other: Self) {
         self.fetches.extend(other.fetches);
         self.pages.extend(other.pages);

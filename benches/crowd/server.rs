@@ -23,14 +23,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts one that believes proxies at 127.0.0.1, with an owner.
-    pub(crate) fn start() -> Outcome<Self> {
+    /// Starts one that believes proxies at 127.0.0.1, with an owner, and with those lines of `[limits]`.
+    pub(crate) fn start(limits: &[String]) -> Outcome<Self> {
         let program = std::env::var_os("SLIPWAY_BIN")
             .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_slipway")), PathBuf::from);
         let folder = tempfile::Builder::new().prefix("slipway-crowd-").tempdir()?;
         let data = folder.path().join("data");
         std::fs::create_dir_all(&data)?;
-        std::fs::write(data.join("config.toml"), "trusted_proxies = [\"127.0.0.1\"]\n")?;
+        let config = format!("trusted_proxies = [\"127.0.0.1\"]\n[limits]\n{}\n", limits.join("\n"));
+        std::fs::write(data.join("config.toml"), config)?;
         let log = std::fs::File::create(folder.path().join("log"))?;
         let child = Command::new(&program)
             .args(["serve", "--http", "127.0.0.1:0", "--ssh", "127.0.0.1:0", "--data"])
