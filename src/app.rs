@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::backup::make::Parts;
 use crate::backup::schedule::Schedule;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::data::DataFolder;
 use crate::dispatch::ToWorkers;
@@ -87,6 +88,9 @@ impl App {
         let (at, ssh, base_url) = (doors.addresses.clone(), doors.ssh, doors.base_url.clone());
         doors.open(&config, &data, (&git, &web), (&tasks, &stop)).await?;
         backups.start(parts)?;
+        let clock = Clock::new(forge.clone());
+        workers.set_clock(clock.clone());
+        tasks.spawn(clock.run(supervisor.changes(), stop.clone()));
         tasks.spawn(keep_records(disk.store, stop.clone()));
         tasks.spawn(mend(rooms.clone(), supervisor.clone(), stop.clone()));
         tasks.spawn(sweep_engine(rooms.clone(), supervisor.clone()));

@@ -16,6 +16,7 @@ mod app;
 mod backup;
 mod check;
 mod cli;
+mod clock;
 mod config;
 mod data;
 mod demo;

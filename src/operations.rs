@@ -231,6 +231,10 @@ impl Outside for ServerOperations {
         .boxed()
     }
 
+    fn rebound(&self, repo: RepoId) {
+        self.workers.rebound(repo);
+    }
+
     fn deliver(&self, repo: RepoId) {
         // While the server is starting, the start finds it.
         if let Ok(supervisor) = self.supervisor() {

@@ -57,6 +57,10 @@ impl Hands<Build> for EngineBuilds {
             return Rank::Now;
         }
         self.wait_for_needs(build).await;
+        // What nobody waits for comes after what somebody has pushed.
+        if build.cause.is_by_itself() {
+            return Rank::Then;
+        }
         let (rooms, repo) = (self.rooms.clone(), build.repo);
         let default = blocking(move || rooms.repositories.get(repo)?.default_branch()).await;
         if default.is_ok_and(|name| name == build.ref_name) { Rank::First } else { Rank::Then }

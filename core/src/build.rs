@@ -16,11 +16,13 @@ use crate::run::{
     Failure, FailureClass, Kind, Machine, Next, Patience, Run, Signal, Standing, State, WorkId,
 };
 
+mod asked;
 mod bump;
 mod cause;
 mod content;
 mod results;
 mod stage;
+pub use self::asked::{Asked, Merged};
 pub use self::bump::Bump;
 use self::bump::bumps;
 pub use self::cause::BuildCause;
@@ -121,6 +123,9 @@ pub struct Build {
     /// Why it is there.
     #[serde(default, skip_serializing_if = "BuildCause::is_push")]
     pub cause: BuildCause,
+    /// What was said by whoever started it.
+    #[serde(default, skip_serializing_if = "Asked::is_empty")]
+    pub asked: Asked,
     /// Built without the engine's cache.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_cache: bool,
@@ -494,6 +499,7 @@ impl Build {
             title,
             actor,
             cause: BuildCause::Push,
+            asked: Asked::default(),
             no_cache: false,
             content: None,
             reuses: None,

@@ -26,6 +26,7 @@ pub mod problem;
 pub mod repo_secret;
 pub mod retention;
 pub mod run;
+pub mod schedule;
 pub mod secret;
 pub mod spec;
 pub mod ssh_key;

@@ -76,6 +76,12 @@ pub const OPTIONS_TOLD_MAX: usize = 5;
 pub const REFS_NAMED_MAX: usize = 3;
 /// Most reasons that a pusher is told why nothing was started.
 pub const WHYS_MAX: usize = 8;
+/// Most schedules of one repository.
+pub const SCHEDULES_MAX: usize = 16;
+/// Longest value of a build's parameter, in bytes.
+pub const PARAM_BYTES_MAX: usize = 4096;
+/// How many builds can follow one another because the image of each is a base of the next.
+pub const BASE_CHAIN_MAX: u32 = 8;
 /// Most patterns of slipway.toml that a remark quotes.
 pub const PATTERNS_SAID_MAX: usize = 5;
 /// Most files of a commit that are looked through for a Dockerfile that is not where it should be.

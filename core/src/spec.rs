@@ -13,13 +13,16 @@ mod error;
 mod field;
 mod images;
 mod kept;
+mod matrix;
 mod on;
+mod params;
 mod pull;
 mod schema;
 mod services;
 mod tags;
 mod test;
 mod text;
+mod triggers;
 mod values;
 mod variables;
 pub use self::error::SpecError;
@@ -28,14 +31,17 @@ pub use self::field::{FieldPath, Step, written};
 use self::images::ImageSpec;
 pub use self::images::Part;
 pub use self::kept::KeptPath;
-pub use self::on::{MoveOn, OnSpec, Pattern};
+pub use self::on::{MoveOn, OnSpec, Pattern, matches_branch};
+pub use self::params::{ParamSpec, Params, values as param_values};
 pub use self::pull::Pull;
 pub use self::schema::schema;
 pub use self::services::ServiceSpec;
 pub use self::tags::{FilledTag, Placeholder, Scope, TagFacts, TagSpec, Template};
 pub use self::test::{Network, Test, TestSpec};
 pub use self::text::Text;
-use self::values::duration_ms;
+use self::triggers::one_or_many;
+pub use self::triggers::{CronSpec, Rebuild, Times, TriggerSpec, Zone};
+use self::values::{duration_ms, some_duration_ms};
 pub use self::values::{parse_duration_ms, parse_size_bytes};
 use self::variables::check_variable;
 pub use self::variables::{OURS, SecretPlace, TestSecret};
@@ -44,6 +50,8 @@ pub use self::variables::{OURS, SecretPlace, TestSecret};
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Spec {
+    /// What starts builds besides pushes.
+    pub on: TriggerSpec,
     /// How the image is built.
     pub build: BuildSpec,
     /// How it is tested.
@@ -77,8 +85,16 @@ pub struct BuildSpec {
     /// Time for the image build.
     #[serde(rename = "timeout", deserialize_with = "duration_ms")]
     pub timeout_ms: u64,
+    /// How long it may say nothing; absent is as the server has it.
+    #[serde(rename = "silence", deserialize_with = "some_duration_ms")]
+    pub silence_ms: Option<u64>,
     /// Which pushes build.
     pub on: OnSpec,
+    /// What it is built anew for although nothing was pushed.
+    #[serde(deserialize_with = "one_or_many")]
+    pub rebuild: Vec<Rebuild>,
+    /// What somebody who starts a build may say.
+    pub params: Params,
 }
 
 /// `[push]`.
@@ -89,6 +105,9 @@ pub struct PushSpec {
     pub tags: Vec<TagSpec>,
     /// Which refs' builds move the tags that are no ref's own; absent is the default branch alone.
     pub on: Option<MoveOn>,
+    /// Time for the push of one tag; absent is as the server has it.
+    #[serde(rename = "timeout", deserialize_with = "some_duration_ms")]
+    pub timeout_ms: Option<u64>,
 }
 
 /// `[deploy.NAME]`.
@@ -180,7 +199,10 @@ impl Default for BuildSpec {
             pull: None,
             reuse: true,
             timeout_ms: 20 * 60_000,
+            silence_ms: None,
             on: OnSpec::default(),
+            rebuild: Vec::new(),
+            params: Params::new(),
         }
     }
 }
@@ -188,7 +210,7 @@ impl Default for BuildSpec {
 impl Default for PushSpec {
     fn default() -> Self {
         let tag = |text: &str| Template::parse(text).ok().map(|template| TagSpec { template, on: None });
-        Self { tags: ["{sha}", "latest"].into_iter().filter_map(tag).collect(), on: None }
+        Self { tags: ["{sha}", "latest"].into_iter().filter_map(tag).collect(), on: None, timeout_ms: None }
     }
 }
 
@@ -240,6 +262,10 @@ impl Spec {
     /// What serde cannot say, of the file as if it were about one image.
     fn check_alone(&self) -> Result<(), (&'static str, String)> {
         self.test.check()?;
+        self.on.check()?;
+        params::check(&self.build.params, |name| {
+            self.build.args.contains_key(name) || self.test.env.contains_key(name)
+        })?;
         if self.push.tags.is_empty() || self.push.tags.len() > IMAGE_TAGS_MAX {
             return Err(("tags", format!("push.tags must name 1 to {IMAGE_TAGS_MAX} tags")));
         }
@@ -447,7 +473,13 @@ mod tests {
         let schema: serde_json::Value = serde_json::from_str(schema()).expect("json");
         for (text, place) in [
             ("zzzzzzzzzzzz = 1", ""),
+            ("[on]\nzzzzzzzzzzzz = 1", "/properties/on"),
+            ("[on]\ncron = [{ zzzzzzzzzzzz = 1 }]", "/$defs/schedule/oneOf/1"),
             ("[build]\nzzzzzzzzzzzz = 1", "/properties/build"),
+            (
+                "[build.params.A]\nzzzzzzzzzzzz = 1",
+                "/properties/build/properties/params/additionalProperties",
+            ),
             ("[build.on]\nzzzzzzzzzzzz = 1", "/properties/build/properties/on"),
             ("[test]\nzzzzzzzzzzzz = 1", "/properties/test"),
             (

@@ -89,7 +89,7 @@ pub fn bind_registry(
     new: NewRegistryBinding,
 ) -> Result<RegistryBinding, Problem> {
     may(caller, Action::AdminServer)?;
-    forge.store.transact(|tx| {
+    let binding = forge.store.transact(|tx| {
         let record = repo_in(tx.view(), caller, name, Action::AdminRepo)?;
         let wanted = new.image.clone().filter(|i| !i.is_empty());
         let chosen = wanted.is_some();
@@ -119,7 +119,9 @@ pub fn bind_registry(
         }
         tx.bind_registry(&binding)?;
         Ok(binding)
-    })
+    })?;
+    forge.outside.rebound(binding.repo);
+    Ok(binding)
 }
 
 /// The names of the repositories whose images a binding lets builds use. For owners alone: private ones may be among them.

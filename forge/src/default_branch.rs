@@ -58,7 +58,9 @@ pub(crate) fn set(
         ));
     }
     let rights = Pass::new(forge, caller, record.id, Action::AdminRepo);
-    forge.acceptance.make_default((record.id, &record.name), branch, &*repository, &rights)
+    forge.acceptance.make_default((record.id, &record.name), branch, &*repository, &rights)?;
+    forge.outside.rebound(record.id);
+    Ok(())
 }
 
 #[cfg(test)]

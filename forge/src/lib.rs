@@ -49,6 +49,7 @@ mod retry;
 pub mod reuse;
 mod rollback;
 pub mod runs;
+pub mod schedules;
 pub mod secrets;
 pub mod server;
 pub mod sessions;

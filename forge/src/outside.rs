@@ -113,6 +113,9 @@ pub trait Outside: Send + Sync + 'static {
     /// store, and look again now and then.
     fn changes(&self) -> BoxStream<'static, Change>;
 
+    /// A repository is bound to something else, or another branch is its default: what starts its builds by itself may be
+    /// another, too. Must not block.
+    fn rebound(&self, _: RepoId) {}
     /// Wakes whoever delivers what webhooks of a repository are owed. Blocking.
     fn deliver(&self, _: RepoId) {}
     /// Where webhooks may reach.

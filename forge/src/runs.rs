@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::stream::BoxStream;
 use slipway_core::build::Build;
 use slipway_core::deploy::Deploy;
+use slipway_core::spec::Params;
 use slipway_core::target::RepoRecord;
 use slipway_core::{Action, BuildNumber, DeployNumber, Problem, ProblemKind, RefName, RepoId};
 
@@ -229,6 +230,15 @@ async fn queued_by(
         Ok((record, build))
     })
     .await
+}
+
+/// The parameters that builds of the default branch may be given, by its slipway.toml. Blocking.
+///
+/// # Errors
+/// `Denied` for those who may not operate the repository; a [`Problem`] where it cannot be read.
+pub fn params(forge: &Forge, caller: &Caller, name: &str) -> Result<Params, Problem> {
+    let record = repo(forge, caller, name, Action::OperateRepo)?;
+    crate::start::params(forge, &record)
 }
 
 /// Queues the builds of a branch, a tag or a commit that those who fetch may see; without one, of the default branch. It moves

@@ -1,15 +1,17 @@
 //! A build that nobody's push owes: of a commit that somebody names, or of the default branch.
 
-use slipway_core::accept::{Orders, buildable};
-use slipway_core::build::{Build, BuildCause};
+use std::collections::BTreeMap;
+
+use slipway_core::accept::{Orders, buildable, spec_at};
+use slipway_core::build::{self, Build, BuildCause};
 use slipway_core::event::{Event, EventState};
-use slipway_core::spec::Part;
+use slipway_core::spec::{Params, Part, param_values};
 use slipway_core::target::RepoRecord;
 use slipway_core::{BuildNumber, EventId, Oid, Problem, ProblemKind, RefName};
 use slipway_repository::Snapshot;
 use slipway_store::View as Records;
 
-use crate::access::view;
+use crate::access::{repository, view};
 use crate::caller::Caller;
 use crate::forge::Forge;
 use crate::limits::{EVENTS_LOOKED_MAX, REFS_LOOKED_MAX};
@@ -24,6 +26,8 @@ pub struct Asked {
     pub image: Option<String>,
     /// Every step is done anew.
     pub no_cache: bool,
+    /// Values of `[build.params.*]`.
+    pub params: BTreeMap<String, String>,
 }
 
 /// Records the builds under the next numbers and starts them: one, or one for each image of the commit. Only what those who fetch
@@ -53,7 +57,15 @@ pub(crate) fn start_build(
     Ok(builds)
 }
 
-fn check_bound(records: Records<'_>, record: &RepoRecord) -> Result<(), Problem> {
+/// The parameters that the default branch's slipway.toml declares; none where it cannot be read. Blocking.
+pub(crate) fn params(forge: &Forge, record: &RepoRecord) -> Result<Params, Problem> {
+    let snapshot = view(forge, record)?.snapshot;
+    let Ok(found) = default(&snapshot, record) else { return Ok(Params::new()) };
+    let objects = forge.repositories.get(record.id)?.received_nothing()?;
+    Ok(spec_at(&found.commit, &objects).map(|spec| spec.build.params).unwrap_or_default())
+}
+
+pub(crate) fn check_bound(records: Records<'_>, record: &RepoRecord) -> Result<(), Problem> {
     match records.bindings(record.id)?.registry {
         Some(_) => Ok(()),
         None => Err(Problem::new(
@@ -71,24 +83,72 @@ fn wanted(forge: &Forge, caller: &Caller, record: &RepoRecord, asked: &Asked) ->
         None => default(&snapshot, record)?,
         Some(name) => named(&snapshot, record, name)?,
     };
-    let objects = forge.repositories.get(record.id)?.received_nothing()?;
-    let parts = parts(buildable(&found.commit, &objects)?, asked.image.as_deref())?;
+    let who = caller.user().map(ToString::to_string);
+    let actor = Actor { who, label: caller.actor.label() };
+    let build = Build {
+        cause: BuildCause::Start,
+        no_cache: asked.no_cache,
+        ..planned(forge, record, &found, actor)?
+    };
+    of_parts(forge, record, build, asked)
+}
+
+/// Whose build it is.
+struct Actor {
+    /// Who asks; `None` is nobody whom a manifest repository knows.
+    who: Option<String>,
+    /// How that is called where nobody has pushed the commit, either.
+    label: String,
+}
+
+/// The builds of a branch's tip that nobody asks for, not yet recorded: for whoever pushed the commit, whose rights hold where
+/// manifests are written.
+///
+/// # Errors
+/// As for a build that somebody asks for.
+pub(crate) fn of_tip(
+    forge: &Forge,
+    record: &RepoRecord,
+    (branch, target): (&RefName, &Oid),
+    cause: &BuildCause,
+) -> Result<Vec<Build>, Problem> {
+    let snapshot = repository(forge, record)?.snapshot()?;
+    let found = found(&snapshot, branch.clone(), target)?;
+    let actor = Actor { who: None, label: slipway_core::Actor::Server.label() };
+    let build = planned(forge, record, &found, actor)?;
+    // What has its time is done, not taken from what was done at another; what is for base images is taken where they are the
+    // same.
+    let afresh = matches!(cause, BuildCause::Schedule { .. });
+    of_parts(forge, record, Build { cause: cause.clone(), afresh, ..build }, &Asked::default())
+}
+
+fn planned(forge: &Forge, record: &RepoRecord, found: &Found, actor: Actor) -> Result<Build, Problem> {
     let events = forge.store.events(record.id, EVENTS_LOOKED_MAX)?;
-    let event = event_of(&events, &found);
+    let event = event_of(&events, found);
     // Whoever holds the admin socket is nobody whom a manifest repository knows: the pusher stays.
-    let who = caller.user().map(ToString::to_string).or(event.map(|e| e.actor.clone()));
-    let build = Build::queued(
+    let who = actor.who.or(event.map(|e| e.actor.clone()));
+    Ok(Build::queued(
         record.id,
         BuildNumber(0),
         // Of no push: it takes nobody's place, and every push to its ref may take its.
         event.map_or(EventId(0), |e| e.id),
-        found.ref_name,
+        found.ref_name.clone(),
         found.commit,
-        found.title,
-        who.unwrap_or_else(|| caller.actor.label()),
+        found.title.clone(),
+        who.unwrap_or(actor.label),
         forge.now(),
-    );
-    let build = Build { cause: BuildCause::Start, no_cache: asked.no_cache, ..build };
+    ))
+}
+
+/// One build for each of the commit's images that are asked for.
+fn of_parts(forge: &Forge, record: &RepoRecord, build: Build, asked: &Asked) -> Result<Vec<Build>, Problem> {
+    let objects = forge.repositories.get(record.id)?.received_nothing()?;
+    let spec = buildable(&build.commit, &objects)?;
+    // Those that nobody named are not recorded: they are what the commit says.
+    param_values(&spec.build.params, &asked.params)?;
+    let asked_of_build = build::Asked { params: asked.params.clone(), ..build.asked.clone() };
+    let build = Build { asked: asked_of_build, ..build };
+    let parts = parts(spec.parts().to_vec(), asked.image.as_deref())?;
     if parts.is_empty() {
         return Ok(vec![build]);
     }
@@ -181,7 +241,11 @@ fn found(snapshot: &Snapshot, ref_name: RefName, target: &Oid) -> Result<Found, 
     Ok(Found { ref_name, commit: commit.id, title })
 }
 
-fn check_not_under_way(records: Records<'_>, record: &RepoRecord, wanted: &Build) -> Result<(), Problem> {
+pub(crate) fn check_not_under_way(
+    records: Records<'_>,
+    record: &RepoRecord,
+    wanted: &Build,
+) -> Result<(), Problem> {
     let unfinished = records.unfinished_builds_of(record.id)?;
     match unfinished.iter().find(|b| b.commit == wanted.commit && b.part == wanted.part) {
         None => Ok(()),

@@ -22,6 +22,7 @@ pub(crate) mod container;
 pub(crate) mod failure;
 pub(crate) mod filesync;
 pub(crate) mod harvest;
+mod heard;
 pub(crate) mod image;
 pub(crate) mod network;
 pub(crate) mod progress;

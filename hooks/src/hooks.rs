@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use slipway_core::RepoName;
 use slipway_core::build::{Build, Stage};
 use slipway_core::limits::SPEC_BYTES_MAX;
-use slipway_core::spec::{Network, Spec, Test};
+use slipway_core::spec::{Network, Pull, Spec, Test};
 use slipway_repository::{Mode, Snapshot};
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +85,11 @@ impl Job {
         format!("{}#{}", self.repo, self.build.number)
     }
 
+    /// Whether registries are asked for base images: always, where the build is there for their sake.
+    fn pull(&self, spec: &Spec) -> Option<Pull> {
+        spec.build.pull.filter(|_| !self.build.cause.is_for_bases())
+    }
+
     fn id(&self) -> BuildId {
         (self.build.repo, self.build.number)
     }
@@ -156,6 +161,9 @@ impl Hooks {
             ))
             .await;
         job.log.line(&format!("Dockerfile {}, context {}", spec.build.dockerfile, spec.build.context)).await;
+        for (name, value) in variables::params(job, &spec.build) {
+            job.log.line(&format!("parameter {name} = {value:?}")).await;
+        }
         if let Test::None = spec.test.test() {
             job.log.line("note: slipway.toml declares no test").await;
         }
@@ -227,7 +235,7 @@ impl Hooks {
         timeout: Duration,
     ) -> Result<ImageBuild, HookError> {
         let plan = ContextPlan::new(&spec.build.context, &spec.build.dockerfile);
-        let mut args = variables::arguments(job, &spec.build.args);
+        let mut args = variables::arguments(job, &spec.build);
         let (permit, files) = (job.permit.clone(), job.files());
         let (asked, given) = (plan.clone(), args.clone());
         let dockerfile = blocking(move || permit.check(files.as_ref(), &asked, &given)).await?;
@@ -262,7 +270,7 @@ impl Hooks {
             secrets,
             salt,
             no_cache: job.build.no_cache,
-            pull: spec.build.pull,
+            pull: job.pull(spec),
             bases: dockerfile.moving_images(),
             caches: self.marks.caches(job.build.repo, job.permit.cache_group.as_deref()),
             network: most.network.unwrap_or(Network::Bridge),
@@ -272,6 +280,7 @@ impl Hooks {
             labels: labels([(LABEL_ORIGIN, origin)]),
             tag,
             timeout,
+            silence: spec.build.silence_ms.map(Duration::from_millis),
             setting: "build.timeout",
             what: "the image build",
             logins,

@@ -1,8 +1,8 @@
 //! What builds and tests are told about themselves: `CI` and `SLIPWAY_*`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use slipway_core::spec::{TagFacts, Text};
+use slipway_core::spec::{BuildSpec, TagFacts, Text, param_values};
 
 use crate::hooks::Job;
 
@@ -47,11 +47,15 @@ pub(crate) fn filled(job: &Job, text: &Text) -> String {
     })
 }
 
-/// All arguments that a build may have: slipway.toml's, and ours, of which it gets those that its Dockerfile declares.
-pub(crate) fn arguments<'a>(
-    job: &Job,
-    args: impl IntoIterator<Item = (&'a String, &'a Text)>,
-) -> HashMap<String, String> {
-    let given = args.into_iter().map(|(name, text)| (name.clone(), filled(job, text)));
-    ours(job).into_iter().chain(given).collect()
+/// What was said by whoever started the build, and what holds of what nobody said: `[build.params.*]`.
+pub(crate) fn params(job: &Job, build: &BuildSpec) -> BTreeMap<String, String> {
+    // Asked for when the build was recorded, of the same commit.
+    param_values(&build.params, &job.build.asked.params).unwrap_or_default()
+}
+
+/// All arguments that a build may have: slipway.toml's, those that were said, and ours, of which it gets those that its Dockerfile
+/// declares.
+pub(crate) fn arguments(job: &Job, build: &BuildSpec) -> HashMap<String, String> {
+    let given = build.args.iter().map(|(name, text)| (name.clone(), filled(job, text)));
+    ours(job).into_iter().chain(params(job, build)).chain(given).collect()
 }

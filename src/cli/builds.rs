@@ -1,5 +1,7 @@
 //! Verbs about builds: what can be said, and what it asks of the JSON API. Pure.
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
 use serde_json::json;
 use slipway_core::RepoName;
@@ -67,7 +69,13 @@ pub(crate) enum BuildVerb {
         /// Do every step anew, whatever the engine remembers
         #[arg(long)]
         no_cache: bool,
+        /// A parameter of the commit's slipway.toml ([build.params.KEY]), again for more
+        #[arg(long, value_name = "KEY=VALUE", value_parser = param)]
+        param: Vec<(String, String)>,
     },
+    /// What starts builds by itself
+    #[command(subcommand)]
+    Schedule(ScheduleVerb),
     /// Build the same commit again
     Retry {
         /// The repository's name
@@ -104,9 +112,23 @@ pub(crate) enum BuildVerb {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScheduleVerb {
+    /// List times, nights and base images that start builds, when each is due and what came of it last
+    List {
+        /// The repository's name
+        repo: RepoName,
+    },
+}
+
+fn param(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("it wants KEY=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 /// The API call for a verb.
 pub(super) fn request(verb: BuildVerb) -> Option<Request> {
-    const COLUMNS: &[&str] = &["number", "state", "stage", "commit", "title", "actor", "created"];
+    const COLUMNS: &[&str] = &["number", "state", "stage", "commit", "title", "why", "created"];
     Some(match verb {
         // Asks again and again.
         BuildVerb::Wait { .. } => return None,
@@ -132,12 +154,19 @@ pub(super) fn request(verb: BuildVerb) -> Option<Request> {
             let path = format!("/repos/{repo}/builds/{number}/artifacts/{}", path.join("/"));
             call("GET", path, Shows::Stream)
         }
-        BuildVerb::Start { repo, revision, image, no_cache } => {
+        BuildVerb::Schedule(ScheduleVerb::List { repo }) => {
+            const SCHEDULE: &[&str] = &["name", "when", "tz", "branches", "next", "last", "builds", "told"];
+            call("GET", format!("/repos/{repo}/schedules"), Shows::Rows("schedules", SCHEDULE))
+        }
+        BuildVerb::Start { repo, revision, image, no_cache, param } => {
             let mut body = if no_cache { json!({"no_cache": true}) } else { json!({}) };
             for (key, said) in [("ref", revision), ("image", image)] {
                 if let Some(said) = said {
                     body[key] = json!(said);
                 }
+            }
+            if !param.is_empty() {
+                body["params"] = json!(param.into_iter().collect::<BTreeMap<_, _>>());
             }
             send("POST", format!("/repos/{repo}/builds"), body, Shows::Record)
         }

@@ -221,8 +221,10 @@ fn inline(value: &Value) -> String {
 }
 
 pub(super) fn cell(name: &str, value: &Value) -> String {
-    let is_time =
-        matches!(name, "created" | "started" | "ended" | "expires" | "retry_at" | "at" | "last_modified");
+    let is_time = matches!(
+        name,
+        "created" | "started" | "ended" | "expires" | "retry_at" | "at" | "last_modified" | "next" | "last"
+    );
     match value {
         Value::Null => "-".into(),
         Value::Number(ms) if is_time => ms.as_u64().map_or_else(|| ms.to_string(), time),

@@ -61,6 +61,7 @@ fn kind(key: u8) -> Option<(&'static str, &'static [Field], Says)> {
         b'd' => ("deploy", &[], Says::Plain),
         b'v' => ("inventory", &[Number("repo"), Text("cluster")], Says::Plain),
         b'j' => ("pointer", &[Number("repo"), Text("name")], Says::Plain),
+        b'Z' => ("schedules", &[], Says::Plain),
         b'I' => ("commit_status", &[], Says::Plain),
         b'h' => ("webhook", &[], Says::Plain),
         b'H' => ("webhook_secret", &[Number("repo"), Number("number")], Says::Secret),

@@ -15,6 +15,7 @@ mod parents;
 mod pointers;
 mod refusal;
 mod repositories;
+mod schedules;
 mod secrets;
 mod sessions;
 mod statuses;

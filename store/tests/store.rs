@@ -57,6 +57,8 @@ keeps_the_contract!(
     statuses:
         statuses_are_of_one_commit_and_a_later_one_takes_the_place,
         a_commit_has_so_many_statuses_and_no_more;
+    schedules:
+        schedules_are_a_repository_s_and_go_with_it;
     repositories:
         a_repository_keeps_its_id_when_its_name_changes,
         ids_and_numbers_are_never_used_again,

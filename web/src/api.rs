@@ -38,7 +38,8 @@
 //! | DELETE /repos/{repo}/bindings/cluster | | 204 |
 //! | GET /repos/{repo}/events | ?limit | `{events:[Event]}` newest first |
 //! | GET /repos/{repo}/builds | ?limit&before | `{builds:[Build + repo_name, url], next}` newest first |
-//! | POST /repos/{repo}/builds | `{ref?, image?, no_cache?}`: a branch, tag or commit; the default branch without; of several images one or all | 201 `Build + …`, `also`: the others' numbers |
+//! | POST /repos/{repo}/builds | `{ref?, image?, no_cache?, params?:{NAME:VALUE}}`: a branch, tag or commit; the default branch without; of several images one or all; parameters that slipway.toml declares | 201 `Build + …`, `also`: the others' numbers |
+//! | GET /repos/{repo}/schedules | | `{schedules:[{name,when,tz,branches,next,last,builds,told}], unread}` |
 //! | GET /repos/{repo}/builds/{number} | `latest` for the newest | `Build + repo_name, url` |
 //! | GET /repos/{repo}/builds/{number}/log | ?offset&follow=true | `text/plain`, the raw bytes; with follow until the build is over |
 //! | GET /repos/{repo}/builds/{number}/steps | | `{stages:[{stage,title,state,start,end,started,ended,steps:[{number,name,state,took_ms,ranges}]}], first_line}`: places in the log, in bytes |
@@ -99,6 +100,7 @@ mod people;
 mod repos;
 mod results;
 mod runs;
+pub(crate) mod schedules;
 mod secrets;
 mod server;
 mod statuses;
@@ -166,6 +168,7 @@ fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
         repos::ENDPOINTS,
         storage::ENDPOINTS,
         runs::ENDPOINTS,
+        schedules::ENDPOINTS,
         results::ENDPOINTS,
         artifacts::ENDPOINTS,
         statuses::ENDPOINTS,

@@ -42,6 +42,11 @@ impl Moment {
         Self::of_seconds(i64::try_from(at.0 / 1000).unwrap_or(i64::MAX), now)
     }
 
+    /// The moment to the minute, as `2026-11-30 14:05 UTC`.
+    pub(crate) fn exact(&self) -> &str {
+        &self.exact
+    }
+
     /// `at` in seconds since 1970, as Git has it: may be any number somebody put into a commit.
     pub(crate) fn of_seconds(at: i64, now: UnixMillis) -> Self {
         let moment = OffsetDateTime::from_unix_timestamp(at).unwrap_or(OffsetDateTime::UNIX_EPOCH);

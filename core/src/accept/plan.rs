@@ -10,7 +10,7 @@ use crate::event::{Cause, Owed, Work};
 use crate::git::{Oid, RefName, RefUpdate};
 use crate::limits::SPEC_BYTES_MAX;
 use crate::problem::{Problem, ProblemKind};
-use crate::spec::{Part, Spec};
+use crate::spec::Spec;
 
 /// Most changed paths that a `paths` filter looks at; a push that changes more counts as matching.
 const CHANGED_PATHS_MAX: usize = 20_000;
@@ -214,12 +214,11 @@ fn spec_of(commit: &Oid, objects: &dyn Incoming) -> Result<Result<Option<Spec>, 
     }
 }
 
-/// What can be built of a commit, whichever refs its slipway.toml names: somebody asks for it. The parts, each with what it
-/// needs; none where there is one image.
+/// What a commit's slipway.toml says, where all that it names can be built, whichever refs it names: somebody asks for it.
 ///
 /// # Errors
 /// `Invalid` where its slipway.toml is wrong, or a Dockerfile is not there.
-pub fn buildable(commit: &Oid, objects: &dyn Incoming) -> Result<Vec<Part>, Problem> {
+pub fn buildable(commit: &Oid, objects: &dyn Incoming) -> Result<Spec, Problem> {
     let spec = spec_at(commit, objects)?;
     let one = spec.parts().is_empty().then_some(&spec.build);
     for build in spec.parts().iter().map(|part| &part.spec.build).chain(one) {
@@ -227,7 +226,7 @@ pub fn buildable(commit: &Oid, objects: &dyn Incoming) -> Result<Vec<Part>, Prob
             return Err(Absent::look(commit, build, objects)?.problem(commit));
         }
     }
-    Ok(spec.parts().to_vec())
+    Ok(spec)
 }
 
 /// What a commit's slipway.toml says; without one, the defaults.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Build, Stage, bumps};
 use crate::git::RefName;
-use crate::id::{BuildNumber, EventId, UnixMillis};
+use crate::id::{BuildNumber, EventId, RepoId, UnixMillis};
 use crate::moving::Name;
 
 /// Why a build is there. Records from before this was kept say that it was pushed.
@@ -20,6 +20,24 @@ pub enum BuildCause {
     Retry {
         /// Which.
         of: BuildNumber,
+    },
+    /// A time of `[on] cron` has come.
+    Schedule {
+        /// What the schedule is called.
+        name: String,
+    },
+    /// A night has come (`[build] rebuild = "nightly"`).
+    Nightly,
+    /// A base image has moved (`[build] rebuild = "base"`).
+    Base {
+        /// Which, with its tag.
+        image: String,
+        /// Whose build has moved it.
+        repo: RepoId,
+        /// Which build.
+        build: BuildNumber,
+        /// How many such builds lie behind this one, itself counted: each moved the base of the next.
+        depth: u32,
     },
     /// Somebody moves names to what another build has pushed, by name: nothing is built.
     Promote {
@@ -37,6 +55,38 @@ impl BuildCause {
     pub(super) fn is_push(&self) -> bool {
         *self == Self::Push
     }
+
+    /// True where nobody asked for the build, and no push owes it.
+    pub fn is_by_itself(&self) -> bool {
+        matches!(self, Self::Schedule { .. } | Self::Nightly | Self::Base { .. })
+    }
+
+    /// True where base images are asked for anew, whatever slipway.toml says of pulling them.
+    pub fn is_for_bases(&self) -> bool {
+        matches!(self, Self::Nightly | Self::Base { .. })
+    }
+
+    /// How many builds lie behind it, itself counted, each of which moved the base of the next.
+    pub fn depth(&self) -> u32 {
+        match self {
+            Self::Base { depth, .. } => *depth,
+            _ => 0,
+        }
+    }
+
+    /// Why the build is there, in words that go before who it is by: `pushed by`.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Push => "pushed by".into(),
+            Self::Start => "started by".into(),
+            Self::Retry { of } => format!("build {of} again by"),
+            Self::Promote { of, .. } => format!("build {of} promoted by"),
+            Self::Schedule { name } => format!("schedule {name}, for"),
+            Self::Nightly => "nightly, for".into(),
+            // Whose build has moved it is told to those who may know of that repository.
+            Self::Base { image, .. } => format!("base image {image} has moved, for"),
+        }
+    }
 }
 
 impl Build {
@@ -44,7 +94,7 @@ impl Build {
     pub fn promotes(&self) -> Option<BuildNumber> {
         match self.cause {
             BuildCause::Promote { of, .. } => Some(of),
-            BuildCause::Push | BuildCause::Start | BuildCause::Retry { .. } => None,
+            _ => None,
         }
     }
 
@@ -63,9 +113,9 @@ impl Build {
 
     /// The same once more, queued: by `actor`, as `by` asked for.
     pub fn again(&self, actor: String, by: &str, now: UnixMillis) -> Self {
-        let Self { repo, number, event, ref_name, commit, title, part, needs, .. } = self.clone();
+        let Self { repo, number, event, ref_name, commit, title, part, needs, asked, .. } = self.clone();
         let queued = Self::queued(repo, number, event, ref_name, commit, title, actor, now);
-        let queued = Self { part, needs, ..queued };
+        let queued = Self { part, needs, asked, ..queued };
         match &self.cause {
             BuildCause::Promote { of, to, .. } => {
                 let cause = BuildCause::Promote { of: *of, to: to.clone(), by: by.to_owned() };

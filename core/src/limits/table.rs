@@ -260,6 +260,15 @@ limits! {
         builds_max: Count = Fixed(2), (1..=64);
         /// Builds of one repository at once.
         builds_per_repo_max: Count = Fixed(64), (1..=64);
+        /// Builds that wait or run at once which schedules, nights and base images have started; what is due beyond that comes later.
+        scheduled_builds_max: Count = Fixed(100), (1..=10_000);
+        /// Over how long builds are spread that are due at the same time; those of one schedule come by the same time later
+        /// each day.
+        schedule_spread: Time = Fixed(MINUTE), (0..=DAY);
+        /// The shortest time between two starts of one schedule.
+        schedule_interval_min: Time = Fixed(5 * MINUTE), (SECOND..=DAY);
+        /// How long after a base image has moved what is built on it is built anew.
+        rebuild_delay: Time = Fixed(30 * SECOND), (0..=DAY);
         /// Largest build context.
         build_context_size_max: Size = Fixed(64 * GIB), (MIB..=TIB);
         /// Most files in it.

@@ -1,10 +1,11 @@
 //! `[[image]]`: several images of one commit, each also for several values of its arguments. Each is a *part*: built, tested
 //! and pushed by a build of its own, for which the file reads as if it were about that part alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::matrix::{Matrix, Values};
 use super::on::{MoveOn, OnSpec};
 use super::pull::Pull;
 use super::tags::{TagSpec, Template};
@@ -39,6 +40,9 @@ pub(super) struct ImageSpec {
     /// Time for the image build; absent is `[build]`'s.
     #[serde(default)]
     timeout: Option<Timeout>,
+    /// How long its build may say nothing; absent is `[build]`'s.
+    #[serde(default)]
+    silence: Option<Timeout>,
     /// Which pushes build it; absent is as `[build]` has it.
     #[serde(default)]
     on: Option<OnSpec>,
@@ -53,7 +57,7 @@ pub(super) struct ImageSpec {
     needs: Vec<String>,
     /// Arguments, each with its values: one part for each combination.
     #[serde(default)]
-    matrix: BTreeMap<String, Vec<String>>,
+    matrix: Matrix,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -99,7 +103,7 @@ pub(super) fn parts(spec: &Spec) -> Result<Vec<Part>, Wrong> {
         if spec.image.iter().filter(|other| other.name == image.name).count() > 1 {
             return Err(("image", format!("two [[image]] are called {:?}", image.name)));
         }
-        for values in image.combinations()? {
+        for values in image.matrix.combinations(&image.name)? {
             all.push(image.part(spec, &values)?);
             if all.len() > PARTS_MAX {
                 return Err(("image", format!("[[image]] and matrix make more than {PARTS_MAX} images")));
@@ -142,63 +146,21 @@ impl ImageSpec {
         if self.args.len() + self.matrix.len() > VARIABLES_MAX {
             return Err(("args", format!("the image {} has more than {VARIABLES_MAX} arguments", self.name)));
         }
+        if let Some(key) = self.args.keys().find(|key| self.matrix.has(key)) {
+            return Err(("matrix", format!("{key} of the matrix is among args already")));
+        }
         match &self.test {
             Some(test) => test.check(),
             None => Ok(()),
         }
     }
 
-    /// Every combination of the matrix's values; one that is empty without a matrix.
-    fn combinations(&self) -> Result<Vec<BTreeMap<&str, &str>>, Wrong> {
-        let mut all = vec![BTreeMap::new()];
-        for (key, values) in &self.matrix {
-            let fine = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-            if !key.bytes().all(fine)
-                || !key.starts_with(|c: char| c.is_ascii_uppercase())
-                || self.args.contains_key(key)
-            {
-                let shown: String = key.chars().take(40).collect();
-                return Err((
-                    "matrix",
-                    format!(
-                        "{shown:?} is no key of a matrix: it names an argument that args has not, in capitals"
-                    ),
-                ));
-            }
-            super::check_variable(key).map_err(|why| ("matrix", why))?;
-            let unlike: BTreeSet<&String> = values.iter().collect();
-            if values.is_empty() || unlike.len() < values.len() || !values.iter().all(|value| is_value(value))
-            {
-                return Err((
-                    "matrix",
-                    format!(
-                        "{key} of the matrix wants values, each once, of letters, digits, '.', '_' and '-'"
-                    ),
-                ));
-            }
-            if all.len() * values.len() > PARTS_MAX {
-                return Err((
-                    "matrix",
-                    format!("the matrix of {} makes more than {PARTS_MAX} images", self.name),
-                ));
-            }
-            all = all
-                .into_iter()
-                .flat_map(|one| {
-                    values.iter().map(move |value| {
-                        let mut more: BTreeMap<&str, &str> = one.clone();
-                        more.insert(key, value);
-                        more
-                    })
-                })
-                .collect();
-        }
-        Ok(all)
-    }
-
-    fn part(&self, file: &Spec, values: &BTreeMap<&str, &str>) -> Result<Part, Wrong> {
-        let name =
-            [self.name.as_str()].into_iter().chain(values.values().copied()).collect::<Vec<_>>().join("/");
+    fn part(&self, file: &Spec, values: &Values) -> Result<Part, Wrong> {
+        let name = [self.name.as_str()]
+            .into_iter()
+            .chain(values.values().map(String::as_str))
+            .collect::<Vec<_>>()
+            .join("/");
         let mut spec = Spec { image: Vec::new(), parts: Vec::new(), ..file.clone() };
         let build = &mut spec.build;
         build.context.clone_from(&self.context);
@@ -208,10 +170,11 @@ impl ImageSpec {
             let text = Text::parse(&filled(value, values)).map_err(|why| ("args", why))?;
             build.args.insert(key.clone(), text);
         }
-        let given = values.iter().map(|(key, value)| ((*key).to_owned(), Text::plain(value)));
+        let given = values.iter().map(|(key, value)| (key.clone(), Text::plain(value)));
         build.args.extend(given.clone());
         build.pull = self.pull.or(build.pull);
         build.timeout_ms = self.timeout.map_or(build.timeout_ms, |Timeout(ms)| ms);
+        build.silence_ms = self.silence.map(|Timeout(ms)| ms).or(build.silence_ms);
         if let Some(on) = &self.on {
             build.on = on.clone();
         }
@@ -230,7 +193,7 @@ impl ImageSpec {
     }
 
     /// Its tags. Those of `[push]` are told apart by the values; its own must name them.
-    fn tags(&self, file: &Spec, values: &BTreeMap<&str, &str>) -> Result<Vec<TagSpec>, Wrong> {
+    fn tags(&self, file: &Spec, values: &Values) -> Result<Vec<TagSpec>, Wrong> {
         let read = |text: &str, on: &Option<MoveOn>| {
             let template = Template::parse(&filled(text, values)).map_err(|why| ("tags", why))?;
             Ok(TagSpec { template, on: on.clone() })
@@ -240,7 +203,7 @@ impl ImageSpec {
             let of_push = file.push.tags.iter();
             return of_push.map(|tag| read(&format!("{}{end}", tag.template.as_str()), &tag.on)).collect();
         };
-        let several = self.matrix.iter().filter(|(_, values)| values.len() > 1).map(|(key, _)| key);
+        let several = self.matrix.several();
         own.iter()
             .map(|tag| {
                 let (RawTag::Plain(text) | RawTag::Table { tag: text, .. }) = tag;
@@ -260,13 +223,8 @@ impl ImageSpec {
     }
 }
 
-fn is_value(value: &str) -> bool {
-    let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    !value.is_empty() && value.len() <= PART_NAME_BYTES_MAX && value.bytes().all(fine)
-}
-
 /// The text with the matrix's values in place of `{KEY}`.
-fn filled(text: &str, values: &BTreeMap<&str, &str>) -> String {
+fn filled(text: &str, values: &Values) -> String {
     values.iter().fold(text.to_owned(), |text, (key, value)| text.replace(&format!("{{{key}}}"), value))
 }
 

@@ -126,11 +126,23 @@ impl Pattern {
         Ok(Self { matcher, negated, text: glob.to_owned() })
     }
 
+    /// As it was written.
+    pub fn text(&self) -> String {
+        let before = if self.negated { "!" } else { "" };
+        format!("{before}{}", self.text)
+    }
+
     /// As it was written, cut to what fits into a sentence.
     fn said(&self) -> String {
         let text: String = self.text.chars().take(40).collect();
         if self.negated { format!("!{text}") } else { text }
     }
+}
+
+/// Whether patterns, as they were written, take a branch in.
+pub fn matches_branch(patterns: &[String], branch: &str) -> bool {
+    let read: Vec<Pattern> = patterns.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
+    last_match(&read, branch)
 }
 
 fn last_match(patterns: &[Pattern], text: &str) -> bool {

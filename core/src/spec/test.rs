@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::kept::{self, KeptPath};
 use super::services::ServiceSpec;
 use super::text::Text;
-use super::values::{duration_ms, size_bytes};
+use super::values::{duration_ms, size_bytes, some_duration_ms};
 use super::variables::{TestSecret, check_variable};
 use crate::ceilings::Capabilities;
 use crate::limits::{TEST_SECRETS_MAX, TEST_SERVICES_MAX, VARIABLES_MAX};
@@ -44,6 +44,9 @@ pub struct TestSpec {
     /// Time for the test.
     #[serde(rename = "timeout", deserialize_with = "duration_ms")]
     pub timeout_ms: u64,
+    /// How long it may say nothing; absent is as the server has it.
+    #[serde(rename = "silence", deserialize_with = "some_duration_ms")]
+    pub silence_ms: Option<u64>,
 }
 
 /// What network a test container has.
@@ -97,6 +100,7 @@ impl Default for TestSpec {
             memory_bytes: 1 << 30,
             cpus: 2.0,
             timeout_ms: 10 * 60_000,
+            silence_ms: None,
         }
     }
 }

@@ -11,6 +11,11 @@ pub(super) fn duration_ms<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::
     })
 }
 
+/// The same where the key is there; for fields that are `None` without.
+pub(super) fn some_duration_ms<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    duration_ms(from).map(Some)
+}
+
 /// Reads `90s`, `20m`, `2h`, `30d` or `500ms` as milliseconds.
 pub fn parse_duration_ms(text: &str) -> Option<u64> {
     let split = text.find(|c: char| !c.is_ascii_digit())?;

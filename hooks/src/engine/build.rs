@@ -54,6 +54,8 @@ pub(crate) struct ImageBuild {
     /// The private tag by which the image is found after a restart.
     pub(crate) tag: String,
     pub(crate) timeout: Duration,
+    /// How long it may say nothing, where that is less than the server lets builds.
+    pub(crate) silence: Option<Duration>,
     /// The setting that moves the timeout.
     pub(crate) setting: &'static str,
     /// "the image build" or "the test".
@@ -180,7 +182,8 @@ impl Engine {
         let (docker, options, credentials) = self.prepare(docker, build, &source, pull);
         let mut messages = Box::pin(docker.build_image(options, credentials, Some(body)));
         let mut watching = Watching::new(log, buildkit, build);
-        let silence = self.limits.build_silence_timeout;
+        let most = self.limits.build_silence_timeout;
+        let silence = build.silence.map_or(most, |silence| silence.min(most));
         let mut sent_before = 0;
         let mut silent_since = Instant::now();
         let done = loop {

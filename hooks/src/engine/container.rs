@@ -16,6 +16,7 @@ use slipway_core::Secret;
 use tokio_util::sync::CancellationToken;
 
 use super::harvest::Keeps;
+use super::heard::Heard;
 use super::{Engine, Labels, is_missing};
 use crate::error::{HookError, one_line};
 use crate::limits::{ENGINE_CALL, LOG_LINE_BYTES_MAX, TEST_OUTPUT_REST};
@@ -47,6 +48,8 @@ pub(crate) struct TestRun {
     /// What it may write to its own file system, in bytes.
     pub(crate) disk_bytes: Option<u64>,
     pub(crate) timeout: Duration,
+    /// How long it may say nothing, where that is bounded.
+    pub(crate) silence: Option<Duration>,
     /// Whether the engine's own first process reaps what the test leaves behind.
     pub(crate) init: bool,
     /// The container's name, by which it is found again after a crash.
@@ -203,7 +206,8 @@ impl Engine {
         // Attached before it starts, so that its first words are heard.
         let options = AttachContainerOptionsBuilder::default().stdout(true).stderr(true).stream(true).build();
         let attached = self.must("the test", docker.attach_container(id, Some(options))).await?;
-        let output = tokio::spawn(copy_output(attached, log.clone()));
+        let heard = Heard::default();
+        let output = tokio::spawn(copy_output(attached, log.clone(), heard.clone()));
         let output_end = output.abort_handle();
         let started = self.call("the test", docker.start_container(id, None)).await?;
         if let Err(e) = started {
@@ -214,6 +218,7 @@ impl Engine {
             biased;
             () = stop.cancelled() => Err(HookError::Stopped),
             code = self.exit_code(id) => code,
+            limit = heard.silent(run.silence) => Err(HookError::Silent { what: "the test".into(), limit }),
             () = tokio::time::sleep(run.timeout) => {
                 Err(HookError::TimedOut { what: "the test".into(), limit: run.timeout, setting: Some("test.timeout") })
             }
@@ -363,12 +368,13 @@ impl Drop for Guard {
 }
 
 /// Copies the output to the log; tells the init process' words if it could not start the program.
-async fn copy_output(attached: AttachContainerResults, log: BuildLog) -> Option<String> {
+async fn copy_output(attached: AttachContainerResults, log: BuildLog, heard: Heard) -> Option<String> {
     let mut not_started = None;
     let mut output = attached.output;
     let masker = log.masker();
     let (mut out, mut err) = (Lines::default(), Lines::default());
     while let Some(Ok(piece)) = output.next().await {
+        heard.now();
         let lines = match &piece {
             LogOutput::StdErr { .. } => &mut err,
             _ => &mut out,

@@ -28,7 +28,8 @@ impl Hooks {
             return Ok(None);
         }
         let plan = ContextPlan::new(&spec.build.context, &spec.build.dockerfile);
-        let args = variables::arguments(job, &spec.build.args);
+        let args = variables::arguments(job, &spec.build);
+        let params = variables::params(job, &spec.build);
         let (job, spec) = (job.clone(), spec.clone());
         blocking(move || {
             let files = job.files();
@@ -47,6 +48,10 @@ impl Hooks {
                 job.secrets.given.iter().map(|one| format!("{} {:?} {}", one.name, one.uses, one.changed)),
             );
             sum.add([blob(files.as_ref(), "slipway.toml")?]);
+            // Those that the Dockerfile does not ask for, too: the test may. Without any the sum is what it was.
+            if !params.is_empty() {
+                sum.add(params.iter().flat_map(|(name, value)| [name, value]));
+            }
             sum.add([dockerfile(files.as_ref(), &plan)?.id.to_string()]);
             add_files(&mut sum, files.as_ref(), &plan)?;
             Ok(Some(sum.end()))
@@ -60,7 +65,7 @@ impl Hooks {
         job: &Job,
         bases: &BTreeMap<String, String>,
     ) -> Result<bool, HookError> {
-        let pull = self.spec(job).await?.build.pull;
+        let pull = job.pull(&self.spec(job).await?);
         for (image, was) in bases {
             if self.base_now(job, image, pull).await?.as_ref() != Some(was) {
                 return Ok(false);

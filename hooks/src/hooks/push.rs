@@ -3,6 +3,8 @@
 //! What was pushed is proven, not believed: the manifest is fetched back, and must be that of the tested image. A push
 //! under way is never cut: half a push helps nobody.
 
+use std::time::Duration;
+
 use bollard::errors::Error as DockerError;
 use bollard::query_parameters::PushImageOptionsBuilder;
 use futures_util::StreamExt;
@@ -209,7 +211,10 @@ impl Hooks {
         let mut messages = Box::pin(docker.push_image(name, Some(options), login));
         let what = format!("the push of {name}:{tag}");
         let limits = &self.engine.limits;
-        let (time, silence) = (limits.image_push_timeout, limits.image_push_silence_timeout);
+        let asked = self.spec(job).await?.push.timeout_ms.map(Duration::from_millis);
+        let asked = asked.filter(|asked| *asked < limits.image_push_timeout);
+        let silence = limits.image_push_silence_timeout;
+        let (time, setting) = (asked.unwrap_or(limits.image_push_timeout), asked.map(|_| "push.timeout"));
         let deadline = Instant::now() + time;
         let (mut digest, mut layers, mut trouble) = (None, Layers::default(), Trouble::default());
         loop {
@@ -217,7 +222,7 @@ impl Hooks {
             let message = tokio::select! {
                 message = next => message.map_err(|_| HookError::Silent { what: what.clone(), limit: silence })?,
                 () = tokio::time::sleep_until(deadline) => {
-                    return Err(HookError::TimedOut { what, limit: time, setting: None });
+                    return Err(HookError::TimedOut { what, limit: time, setting });
                 }
             };
             match message {

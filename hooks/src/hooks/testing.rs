@@ -30,7 +30,7 @@ impl Hooks {
     ) -> Result<TestVerdict, HookError> {
         job.log.stage(Stage::Test).await;
         let spec = self.spec(job).await?;
-        let (test, told) = job.permit.lower(&spec.test)?;
+        let (mut test, told) = job.permit.lower(&spec.test)?;
         for line in told {
             job.log.line(&line).await;
         }
@@ -44,11 +44,16 @@ impl Hooks {
                 let timeout = Duration::from_millis(test.timeout_ms);
                 let mut build = self.image_build(job, &spec, stage, tag, timeout).await?;
                 (build.what, build.setting) = ("the test", "test.timeout");
+                build.silence = test.silence_ms.map(Duration::from_millis);
                 build.secrets = job.secrets.mounted(true);
                 self.untag(&build.tag).await?;
                 self.engine.build(&build, &job.log, stop).await.map_err(|e| told_why(job, e))?;
             }
-            Test::Run(argv) => self.run_test(job, image, argv, &test, stop).await?,
+            Test::Run(argv) => {
+                let params = variables::params(job, &spec.build);
+                test.env.extend(params.into_iter().map(|(name, value)| (name, Text::plain(&value))));
+                self.run_test(job, image, argv, &test, stop).await?;
+            }
         }
         job.log.line("test passed").await;
         Ok(TestVerdict::Passed)
@@ -132,6 +137,7 @@ impl Hooks {
             pids: ceilings.pids.map_or(TEST_PIDS, |pids| pids.0),
             disk_bytes: ceilings.disk.map(|disk| disk.0),
             timeout: Duration::from_millis(test.timeout_ms),
+            silence: test.silence_ms.map(Duration::from_millis),
             init: true,
             name: self.marks.container(job.id()),
             labels: labels.clone(),

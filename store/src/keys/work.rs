@@ -42,6 +42,13 @@ pub(crate) fn builds_of(event: EventId) -> Key {
 pub(crate) fn build_of(event: EventId, repo: RepoId, number: BuildNumber) -> Key {
     builds_of(event).number(repo.0).number(number.0)
 }
+/// What starts builds by itself.
+pub(crate) fn all_schedules() -> Key {
+    Key::new(b'Z')
+}
+pub(crate) fn schedules(repo: RepoId) -> Key {
+    all_schedules().number(repo.0)
+}
 pub(crate) fn statuses(repo: RepoId) -> Key {
     Key::new(b'I').number(repo.0)
 }

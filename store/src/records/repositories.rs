@@ -124,7 +124,7 @@ impl Tx<'_> {
         self.put(keys::repo(id), &RepoRecord { last_modified, ..repo }).map(drop)
     }
 
-    /// Forgets a repository with its grants, bindings, secrets, builds, deploys, events and inventories.
+    /// Forgets a repository with its grants, bindings, secrets, schedules, builds, deploys, events and inventories.
     pub fn remove_repo(&mut self, id: RepoId) -> Result<(), StoreError> {
         let repo = self.view().repo(id)?.ok_or_else(|| refusal::missing("repository number", id))?;
         self.remove(keys::repo_name(&repo.name))?;
@@ -139,6 +139,7 @@ impl Tx<'_> {
         self.remove_events_of(id)?;
         self.remove_work_of(id)?;
         self.remove_pointers_of(id)?;
+        self.remove_schedules(id)?;
         self.remove_statuses_of(id)?;
         self.remove_secrets_of(id)?;
         self.remove_webhooks_of(id)

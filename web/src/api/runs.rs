@@ -1,5 +1,7 @@
 //! Builds and deploys: what was recorded of them, and the verbs that act on them.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::Body as Bytestream;
 use axum::extract::Path;
@@ -80,17 +82,21 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
 struct Run<T> {
     #[serde(flatten)]
     record: T,
+    /// Why a build is there, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
     repo_name: RepoName,
     url: String,
 }
 
 fn run<T>(visit: &Visit, repo: &RepoName, what: &str, number: u64, record: T) -> Run<T> {
     let url = format!("{}/{repo}/{what}/{number}", visit.shared.parts.addresses.http);
-    Run { record, repo_name: repo.clone(), url }
+    Run { record, why: None, repo_name: repo.clone(), url }
 }
 
 fn build_run(visit: &Visit, repo: &RepoName, build: Build) -> Run<Build> {
-    run(visit, repo, "builds", build.number.0, build)
+    let why = Some(format!("{} {}", build.cause.words(), build.actor));
+    Run { why, ..run(visit, repo, "builds", build.number.0, build) }
 }
 
 fn deploy_run(visit: &Visit, repo: &RepoName, deploy: Deploy) -> Run<Deploy> {
@@ -168,11 +174,12 @@ struct NewBuild {
     r#ref: Option<String>,
     image: Option<String>,
     no_cache: bool,
+    params: BTreeMap<String, String>,
 }
 
 async fn start(visit: Visit, Path(repo): Path<String>, Body(new): Body<NewBuild>) -> Answer<Response> {
-    let NewBuild { r#ref: revision, image, no_cache } = new;
-    let asked = runs::Asked { revision, image, no_cache };
+    let NewBuild { r#ref: revision, image, no_cache, params } = new;
+    let asked = runs::Asked { revision, image, no_cache, params };
     let (record, builds) = runs::start(visit.forge(), visit.caller(), &repo, asked).await?;
     let also: Vec<BuildNumber> = builds.iter().skip(1).map(|build| build.number).collect();
     let first = builds.into_iter().next().ok_or_else(|| missing("The commit has no image."))?;

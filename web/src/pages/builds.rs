@@ -8,16 +8,18 @@ use slipway_core::build::{Build, BuildCause, BuildState, FirstLine, Stage, TestV
 use slipway_core::kept::{KeptFile, TestReport};
 use slipway_core::moving::{Move, Name};
 use slipway_core::run::Failure;
+use slipway_core::spec::Params;
 use slipway_core::{BuildNumber, ProblemKind, RepoName, UnixMillis};
 use slipway_forge::kept::Kept;
 use slipway_forge::logs::Log;
-use slipway_forge::{bindings, runs};
+use slipway_forge::{bindings, runs, schedules};
 
 use super::build_log;
 
 use super::form::Fields;
 use super::frame::{Frame, go_to, html, render};
 use super::mark::{Mark, StageState, took};
+use crate::api::schedules::{Row as ScheduleRow, rows as schedule_rows};
 use crate::api::{Keys, find_build, log_response};
 use crate::limits::HISTORY_ROWS;
 use crate::link::Link;
@@ -33,11 +35,24 @@ struct BuildsPage {
     older: Option<Link>,
     bound: bool,
     operates: bool,
+    /// What may be said of a build that is started here.
+    params: Params,
+    schedules: Vec<Scheduled>,
+    /// Why a later slipway.toml is not what holds.
+    unread: Option<String>,
     here: Link,
     repo: RepoName,
     badge: Link,
     /// What shows the badge in a README.
     markdown: String,
+}
+
+/// What starts builds by itself.
+struct Scheduled {
+    row: ScheduleRow,
+    next: Option<Moment>,
+    last: Option<Moment>,
+    builds: Vec<(BuildNumber, Link)>,
 }
 
 struct Row {
@@ -51,6 +66,8 @@ struct Row {
     commit: String,
     commit_link: Link,
     actor: String,
+    /// Why it is there, where nobody pushed it.
+    why: String,
     when: Moment,
     took: String,
 }
@@ -68,10 +85,13 @@ pub(crate) async fn list(
 ) -> Answer<Response> {
     let seen = visit.see(&repo).await?;
     let before = from.before.map(BuildNumber);
-    let (found, bindings) = visit
+    let operates = seen.operates;
+    let (found, bindings, params, (schedules, unread)) = visit
         .ask(move |forge, caller| {
             let found = runs::builds(forge, caller, &repo, before, HISTORY_ROWS)?;
-            Ok((found, bindings::show(forge, caller, &repo)?))
+            let params = if operates { runs::params(forge, caller, &repo)? } else { Params::new() };
+            let scheduled = schedule_rows(schedules::list(forge, caller, &repo)?.1);
+            Ok((found, bindings::show(forge, caller, &repo)?, params, scheduled))
         })
         .await?;
     let (name, now) = (&seen.record.name, visit.now());
@@ -81,7 +101,10 @@ pub(crate) async fn list(
         older: found.next.map(|n| Link::builds_before(name, BuildNumber(n))),
         rows: found.rows.into_iter().map(|b| row(name, b, now)).collect(),
         bound: bindings.registry.is_some(),
-        operates: seen.operates,
+        operates,
+        params,
+        schedules: schedules.into_iter().map(|row| scheduled(name, row, now)).collect(),
+        unread,
         here: Link::page(name, "builds"),
         repo: name.clone(),
         badge: Link::page(name, "badge.svg"),
@@ -93,8 +116,15 @@ pub(crate) async fn list(
     })
 }
 
+fn scheduled(repo: &RepoName, row: ScheduleRow, now: UnixMillis) -> Scheduled {
+    let moment = |at: Option<UnixMillis>| at.map(|at| Moment::of_ms(at, now));
+    let builds = row.builds.iter().map(|number| (*number, Link::build(repo, *number))).collect();
+    Scheduled { next: moment(row.next), last: moment(row.last), builds, row }
+}
+
 fn row(repo: &RepoName, build: Build, now: UnixMillis) -> Row {
     Row {
+        why: if build.cause == BuildCause::Push { String::new() } else { build.cause.words() },
         number: build.number,
         link: Link::build(repo, build.number),
         mark: Mark::of_build(&build),
@@ -151,6 +181,7 @@ struct BuildStatePart {
     commit_link: Link,
     actor: String,
     cause: String,
+    params: Vec<(String, String)>,
     created: Moment,
     retries: u32,
     image: Option<String>,
@@ -193,7 +224,8 @@ pub(crate) fn state_html(repo: &RepoName, build: &Build, now: UnixMillis) -> Ans
         commit: build.commit.short(),
         commit_link: Link::commit(repo, &build.commit),
         actor: build.actor.clone(),
-        cause: cause(&build.cause),
+        cause: build.cause.words(),
+        params: build.asked.params.clone().into_iter().collect(),
         created: Moment::of_ms(build.run.created, now),
         retries: build.run.retries,
         image: pushed.map(|p| p.name.clone()),
@@ -208,16 +240,6 @@ pub(crate) fn state_html(repo: &RepoName, build: &Build, now: UnixMillis) -> Ans
 fn first_link(repo: &RepoName, build: &Build) -> Link {
     let offset = build.results.first_line.as_ref().map_or(0, |line| line.offset);
     Link::build_log_from(repo, build.number, offset)
-}
-
-/// Why the build is there, before who it is by.
-fn cause(cause: &BuildCause) -> String {
-    match cause {
-        BuildCause::Push => "pushed by".into(),
-        BuildCause::Start => "started by".into(),
-        BuildCause::Retry { of } => format!("build {of} again by"),
-        BuildCause::Promote { of, .. } => format!("build {of} promoted by"),
-    }
 }
 
 fn bump_row(build: &Build, bump: &slipway_core::build::Bump) -> BumpRow {
@@ -329,7 +351,14 @@ pub(crate) async fn raw_log(
 pub(crate) async fn start(visit: Visit, Path(repo): Path<String>, fields: Fields) -> Answer<Response> {
     let (revision, image, no_cache) =
         (fields.filled("ref"), fields.filled("image"), fields.ticked("no-cache"));
-    let asked = runs::Asked { revision, image, no_cache };
+    let mut params = fields.after("param-");
+    // What was left as it was is not asked for: of another commit than the form was made of it may not be known.
+    let (name, has) = (repo.clone(), !params.is_empty());
+    if has {
+        let usual = visit.ask(move |forge, caller| runs::params(forge, caller, &name)).await?;
+        params.retain(|name, value| usual.get(name).is_none_or(|param| param.usual() != value));
+    }
+    let asked = runs::Asked { revision, image, no_cache, params };
     let (record, builds) = runs::start(visit.forge(), visit.caller(), &repo, asked).await?;
     Ok(go_to(&match builds.as_slice() {
         [build] => Link::build(&record.name, build.number),

@@ -1,6 +1,6 @@
 //! A form's fields, taken only with the token of the session that the form was made for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use axum::Form;
@@ -47,6 +47,13 @@ impl Fields {
     /// A field's text, if there is any.
     pub(crate) fn filled(&self, name: &str) -> Option<String> {
         Some(self.text(name)).filter(|t| !t.is_empty()).map(str::to_owned)
+    }
+
+    /// The texts of all fields that begin so, by what follows.
+    pub(crate) fn after(&self, prefix: &str) -> BTreeMap<String, String> {
+        let text =
+            |(name, value): (&String, &String)| Some((name.strip_prefix(prefix)?.to_owned(), value.clone()));
+        self.values.iter().filter_map(text).collect()
     }
 
     /// Whether a box was ticked.

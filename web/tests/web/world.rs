@@ -310,6 +310,7 @@ impl World {
             results: Default::default(),
             cause: slipway_core::build::BuildCause::Push,
             no_cache: false,
+            asked: slipway_core::build::Asked::default(),
             run: Run {
                 failure: failed.then(|| Failure { class: FailureClass::User, problem: problem.clone() }),
                 started: Some(UnixMillis(NOW.0 - 60_000)),

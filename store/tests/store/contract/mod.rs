@@ -8,6 +8,7 @@ use crate::samples::*;
 pub(crate) mod events;
 pub(crate) mod people;
 pub(crate) mod repositories;
+pub(crate) mod schedules;
 pub(crate) mod statuses;
 pub(crate) mod targets;
 pub(crate) mod work;
