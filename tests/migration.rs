@@ -277,6 +277,13 @@ fn work_goes_on_where_it_was_left() {
             rows.as_array().expect("rows").iter().map(|r| r["number"].as_u64().or(r["id"].as_u64()));
         numbers.flatten().max().expect("a number")
     };
+    // What an earlier version has built is found by its commit: its records have no marks there.
+    let old = &kept.said["lists"]["/repos/app/builds"]["builds"];
+    let ended = |b: &&Value| matches!(b["state"].as_str(), Some("succeeded" | "failed"));
+    let old = old.as_array().expect("builds").iter().find(ended).expect("one that ended");
+    let commit = old["commit"].as_str().expect("a commit");
+    let page = ann.get(&format!("/app/commit/{commit}")).1;
+    assert!(page.contains(&format!("/app/builds/{}", old["number"])), "{page}");
     let tree = ann.home.join("app");
     ann.git(&ann.home, &["clone", "-q", &ann.http_url("app"), "app"]);
     ann.commit(&tree, &[("Dockerfile", "FROM scratch\n")], "With today's server");

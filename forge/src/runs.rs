@@ -7,7 +7,7 @@ use slipway_core::build::Build;
 use slipway_core::deploy::Deploy;
 use slipway_core::spec::Params;
 use slipway_core::target::RepoRecord;
-use slipway_core::{Action, BuildNumber, DeployNumber, Problem, ProblemKind, RefName, RepoId};
+use slipway_core::{Action, BuildNumber, DeployNumber, Oid, Problem, ProblemKind, RefName, RepoId};
 
 use crate::access::{again, repo, repository, see};
 use crate::approve::queue_approval;
@@ -109,6 +109,41 @@ pub fn deploy(forge: &Forge, caller: &Caller, repo: RepoId, number: &str) -> Res
     };
     let found = if follows_shown(forge, caller, &record)? { found } else { None };
     found.ok_or_else(|| missing(format!("{} has no deploy {}.", record.name, short(number))))
+}
+
+/// The builds of these commits that the caller may see, the newest of each first, at most `limit` of each.
+///
+/// # Errors
+/// What the authoriser says of reading the repository.
+pub(crate) fn builds_of(
+    forge: &Forge,
+    caller: &Caller,
+    record: &RepoRecord,
+    commits: &[Oid],
+    limit: usize,
+) -> Result<Vec<Build>, Problem> {
+    let seen = see(forge, caller, record.name.as_str())?;
+    let mut all = forge.store.builds_of_commits(record.id, commits, limit)?;
+    if !seen.operates && !all.is_empty() {
+        let shown = shown(forge, record)?;
+        all.retain(|build| shown.has(&build.ref_name));
+    }
+    Ok(all)
+}
+
+/// The same of deploys.
+///
+/// # Errors
+/// What the authoriser says of reading the repository.
+pub(crate) fn deploys_of(
+    forge: &Forge,
+    caller: &Caller,
+    record: &RepoRecord,
+    commits: &[Oid],
+    limit: usize,
+) -> Result<Vec<Deploy>, Problem> {
+    let all = forge.store.deploys_of_commits(record.id, commits, limit)?;
+    if all.is_empty() || follows_shown(forge, caller, record)? { Ok(all) } else { Ok(Vec::new()) }
 }
 
 /// The last build and the last deploy of a repository that the caller may see, for a list of repositories.

@@ -1,7 +1,7 @@
 //! What is said of commits: by our builds and deploys, read from their records at the moment when somebody asks, and by other
 //! systems, as they have set it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use slipway_core::build::{Build, BuildState};
 use slipway_core::deploy::{Deploy, DeployState};
@@ -15,8 +15,8 @@ use crate::forge::Forge;
 use crate::refusal::missing;
 use crate::runs;
 
-/// Builds and deploys of a repository that are looked at, the newest.
-const LOOKED_MAX: usize = 200;
+/// Builds, and deploys, of one commit that are looked at, the newest.
+const LOOKED_MAX: usize = 100;
 
 /// One status, whoever says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +82,6 @@ pub fn of(
     record: &RepoRecord,
     commits: &[Oid],
 ) -> Result<HashMap<Oid, Vec<Said>>, Problem> {
-    let wanted: HashSet<&Oid> = commits.iter().collect();
     let mut all: HashMap<Oid, Vec<Said>> = HashMap::new();
     let mut add = |commit: Oid, said: Said| {
         let known = all.entry(commit).or_default();
@@ -91,15 +90,11 @@ pub fn of(
             known.push(said);
         }
     };
-    for build in runs::builds(forge, caller, record.name.as_str(), None, LOOKED_MAX)?.rows {
-        if wanted.contains(&build.commit) {
-            of_build(&build).into_iter().for_each(|said| add(build.commit, said));
-        }
+    for build in runs::builds_of(forge, caller, record, commits, LOOKED_MAX)? {
+        of_build(&build).into_iter().for_each(|said| add(build.commit, said));
     }
-    for deploy in runs::deploys(forge, caller, record.name.as_str(), None, LOOKED_MAX)?.rows {
-        if wanted.contains(&deploy.commit) {
-            of_deploy(&deploy).into_iter().for_each(|said| add(deploy.commit, said));
-        }
+    for deploy in runs::deploys_of(forge, caller, record, commits, LOOKED_MAX)? {
+        of_deploy(&deploy).into_iter().for_each(|said| add(deploy.commit, said));
     }
     for commit in commits {
         for status in forge.store.statuses(record.id, commit)? {

@@ -40,6 +40,7 @@
 //! | `x` | event, repo, deploy number | mark |
 //! | `v` | repo, cluster | inventory |
 //! | `j` | repo, `IMAGE:TAG` or `[deploy.TARGET]` | `Pointer` |
+//! | `V`, `W` | repo, commit, build or deploy number | mark; of the repository alone: up to which number there are marks |
 //! | `Z` | repo | `Schedules` |
 //! | `I` | repo, commit, context | `CommitStatus` |
 //! | `h` | repo, webhook number | `Webhook` |
@@ -180,6 +181,7 @@ impl fmt::Display for Key {
             b'd' => write!(f, "deploy {} of repository {}", number(8), number(0)),
             b'v' => write!(f, "inventory of repository {} in cluster {}", number(0), text(8)),
             b'j' => write!(f, "what {} of repository {} points at", text(8), number(0)),
+            b'V' | b'W' => write!(f, "what repository {} has by commits", number(0)),
             b'Z' => write!(f, "schedules of repository {}", number(0)),
             b'I' => write!(f, "status {} of repository {}", text(8), number(0)),
             b'h' => write!(f, "webhook {} of repository {}", number(8), number(0)),

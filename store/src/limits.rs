@@ -50,6 +50,8 @@ pub(crate) const POINTERS_KEPT: usize = 5_000;
 pub(crate) const STATUSES_PER_COMMIT_MAX: usize = 100;
 /// Statuses that each repository keeps; of more those go that were set the longest ago.
 pub(crate) const STATUSES_KEPT: usize = 5_000;
+/// Records that one write marks under their commits, of those that have no mark yet.
+pub(crate) const MARKED_PER_WRITE: usize = 1_000;
 /// Most old records of a kind that one write removes on the way.
 pub(crate) const PRUNED_PER_WRITE: usize = 16;
 /// Most old records of a kind that one write looks at for that.

@@ -4,6 +4,7 @@
 //! whatever is done alone. Knows no engine, and decides nothing about who may do what.
 
 mod bindings;
+mod by_commit;
 mod counters;
 mod events;
 mod former_names;

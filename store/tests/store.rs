@@ -89,6 +89,7 @@ keeps_the_contract!(
         builds_are_listed_newest_first_in_pages,
         unfinished_work_is_found_until_it_is_final,
         work_that_nobody_recorded_cannot_be_replaced,
+        work_is_found_by_its_commit_until_it_goes,
         deploys_can_be_asked_for_without_an_event,
         records_of_any_length_come_back,
         too_large_a_record_is_refused_and_changes_nothing;

@@ -42,6 +42,20 @@ pub(crate) fn builds_of(event: EventId) -> Key {
 pub(crate) fn build_of(event: EventId, repo: RepoId, number: BuildNumber) -> Key {
     builds_of(event).number(repo.0).number(number.0)
 }
+/// Up to which number builds have a mark under their commit.
+pub(crate) fn builds_by_commit(repo: RepoId) -> Key {
+    Key::new(b'V').number(repo.0)
+}
+pub(crate) fn builds_of_commit(repo: RepoId, commit: &Oid) -> Key {
+    builds_by_commit(repo).name(&commit.to_string())
+}
+/// The same of deploys.
+pub(crate) fn deploys_by_commit(repo: RepoId) -> Key {
+    Key::new(b'W').number(repo.0)
+}
+pub(crate) fn deploys_of_commit(repo: RepoId, commit: &Oid) -> Key {
+    deploys_by_commit(repo).name(&commit.to_string())
+}
 /// What starts builds by itself.
 pub(crate) fn all_schedules() -> Key {
     Key::new(b'Z')

@@ -40,6 +40,10 @@ pub(crate) trait Numbered: Machine + Serialize + DeserializeOwned {
     fn unfinished_mark(repo: RepoId, number: u64) -> Key;
     fn of_event(event: EventId) -> Key;
     fn event_mark(event: EventId, repo: RepoId, number: u64) -> Key;
+    /// Its mark under its commit, and where is recorded up to which number there are such marks.
+    fn commit_mark(&self) -> Option<(Key, Key)> {
+        None
+    }
 }
 
 impl Numbered for Build {
@@ -89,6 +93,10 @@ impl Numbered for Build {
     fn event_mark(event: EventId, repo: RepoId, number: u64) -> Key {
         keys::build_of(event, repo, BuildNumber(number))
     }
+    fn commit_mark(&self) -> Option<(Key, Key)> {
+        let mark = keys::builds_of_commit(self.repo, &self.commit).number(self.number.0);
+        Some((mark, keys::builds_by_commit(self.repo)))
+    }
 }
 
 impl Numbered for Deploy {
@@ -137,6 +145,10 @@ impl Numbered for Deploy {
     }
     fn event_mark(event: EventId, repo: RepoId, number: u64) -> Key {
         keys::deploy_of(event, repo, DeployNumber(number))
+    }
+    fn commit_mark(&self) -> Option<(Key, Key)> {
+        let mark = keys::deploys_of_commit(self.repo, &self.commit).number(self.number.0);
+        Some((mark, keys::deploys_by_commit(self.repo)))
     }
 }
 
@@ -236,6 +248,7 @@ impl Tx<'_> {
         let number = self.count_up(W::counter(work.repo()))?;
         work.set_number(number);
         self.mark_work(&work)?;
+        self.mark_commit(&work)?;
         self.put(W::key(work.repo(), number), &work)?;
         self.prune_work::<W>(work.repo(), number)?;
         Ok(work)
@@ -264,6 +277,9 @@ impl Tx<'_> {
     pub(crate) fn forget_work<W: Numbered>(&mut self, work: &W) -> Result<(), StoreError> {
         let (repo, number) = (work.repo(), work.number());
         self.unmark_event(work)?;
+        if let Some((mark, _)) = work.commit_mark() {
+            self.remove(mark)?;
+        }
         self.remove(W::unfinished_mark(repo, number))?;
         self.remove(W::key(repo, number))
     }
@@ -294,7 +310,9 @@ impl Tx<'_> {
     /// Forgets a repository's builds and deploys, as part of its removal.
     pub(crate) fn remove_work_of(&mut self, repo: RepoId) -> Result<(), StoreError> {
         self.remove_all_work::<Build>(repo)?;
-        self.remove_all_work::<Deploy>(repo)
+        self.remove(keys::builds_by_commit(repo))?;
+        self.remove_all_work::<Deploy>(repo)?;
+        self.remove(keys::deploys_by_commit(repo))
     }
 
     pub(crate) fn remove_all_work<W: Numbered>(&mut self, repo: RepoId) -> Result<(), StoreError> {

@@ -119,3 +119,33 @@ pub(crate) fn too_large_a_record_is_refused_and_changes_nothing(store: &Store) {
     assert_eq!(id, EventId(1), "the refused event took no id");
     assert!(RegistryName::parse(&"x".repeat(65)).is_err(), "names are bounded before they come here");
 }
+
+pub(crate) fn work_is_found_by_its_commit_until_it_goes(store: &Store) {
+    let (app, other) = (make_repo(store, "app"), make_repo(store, "other"));
+    let mut first = None;
+    for repo in [app, other] {
+        let owed = vec![owes_build("main"), owes_deploy("main")];
+        let id = store.intend(event(repo, &["main"], owed)).unwrap().id;
+        let orders = store.accept(id, &[update("main")], NOW).unwrap();
+        first.get_or_insert(orders);
+    }
+    let orders = first.expect("work");
+    let (build, deploy) = (orders.builds[0].clone(), orders.deploys[0].clone());
+    let elsewhere = slipway_core::Oid::Sha1([9; 20]);
+    for n in 2..=5 {
+        let commit = if n % 2 == 0 { elsewhere } else { build.commit };
+        store.add_build(slipway_core::build::Build { commit, ..build.clone() }).unwrap();
+    }
+    let numbers = |commits: &[slipway_core::Oid], limit| -> Vec<u64> {
+        let found = store.builds_of_commits(app, commits, limit).unwrap();
+        assert!(found.iter().all(|b| b.repo == app && commits.contains(&b.commit)));
+        found.into_iter().map(|b| b.number.0).collect()
+    };
+    assert_eq!(numbers(&[build.commit], 10), [5, 3, 1]);
+    assert_eq!(numbers(&[elsewhere, build.commit], 1), [4, 5]);
+    assert_eq!(numbers(&[slipway_core::Oid::Sha1([8; 20])], 1), [0; 0]);
+    assert_eq!(store.deploys_of_commits(app, &[deploy.commit], 9).unwrap(), [deploy]);
+    store.transact(|tx| tx.remove_repo(app)).unwrap();
+    assert_eq!(numbers(&[build.commit], 10), [0; 0]);
+    assert_eq!(store.builds_of_commits(other, &[build.commit], 9).unwrap().len(), 1);
+}
