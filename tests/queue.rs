@@ -67,3 +67,41 @@ fn a_newer_commit_takes_the_place_of_a_build_that_runs() {
     assert_eq!(server.json(&["build", "show", "app", "1"])["state"], "superseded");
     assert!(server.cli(&["build", "wait", "app", "2"]).contains("succeeded"));
 }
+
+#[test]
+fn images_of_one_commit_are_built_at_the_same_time_as_far_as_places_allow() {
+    let lab = lab();
+    for (limits, together) in [("builds_max = 4", true), ("builds_max = 4\nbuilds_per_repo_max = 1", false)] {
+        let folder = tempfile::tempdir().expect("temp");
+        let data = folder.path().join("data");
+        std::fs::create_dir_all(&data).expect("made");
+        std::fs::write(data.join("config.toml"), format!("[limits]\n{limits}\n")).expect("written");
+        let server = Slipway::start_in(&data, &[]);
+        let ann = server.person("ann", true);
+        bound(&lab, &server, "parts");
+        let dockerfile =
+            "FROM alpine:3.20\nARG N\nARG SLIPWAY_BUILD_URL\nRUN echo $N $SLIPWAY_BUILD_URL; sleep 3\n";
+        let toml = "[[image]]\nname = \"a\"\n[image.matrix]\nN = [\"1\", \"2\", \"3\"]\nexclude = [{ N = \"2\" }]\n\
+                    [[image]]\nname = \"b\"\nargs = { N = \"4\" }\n";
+        let tree = ann.work_tree("tree", &[("Dockerfile", dockerfile), ("slipway.toml", toml)]);
+        let told = ann.git(&tree, &["push", "-o", "wait", &ann.ssh_url("parts"), "main"]);
+        assert!(told.contains("verdict: all done"), "{told}");
+        let builds = server.json(&["build", "list", "parts"]);
+        let mut spans: Vec<(u64, u64, String)> = builds
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|b| {
+                let at = |key: &str| b[key].as_u64().expect("a time");
+                (at("started"), at("ended"), b["part"].as_str().expect("a part").to_owned())
+            })
+            .collect();
+        spans.sort();
+        let mut parts: Vec<&str> = spans.iter().map(|(_, _, part)| part.as_str()).collect();
+        parts.sort_unstable();
+        assert_eq!(parts, ["a/1", "a/3", "b"], "{builds}");
+        let all_at_once = spans[2].0 < spans[0].1;
+        let one_by_one = spans.windows(2).all(|two| two[0].1 <= two[1].0);
+        assert_eq!((all_at_once, one_by_one), (together, !together), "{limits}: {spans:?}");
+    }
+}

@@ -17,7 +17,7 @@ use crate::spec::MoveOn;
 
 /// What a secret is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "String")]
 pub enum SecretUse {
     /// Steps of the Dockerfile that mount it: `RUN --mount=type=secret,id=NAME`.
     Build,
@@ -42,10 +42,26 @@ impl FromStr for SecretUse {
     type Err = Problem;
     fn from_str(raw: &str) -> Result<Self, Problem> {
         Self::ALL.into_iter().find(|one| one.as_str() == raw).ok_or_else(|| {
+            if raw == "deploy" {
+                // Putting a value into what is applied would show it to whoever reads the cluster's objects, and keep it in
+                // what a rollback applies again.
+                return Problem::new(
+                    ProblemKind::Invalid,
+                    "Deploys are given no secrets: what is applied is what the manifests say, and those are read by many.",
+                    "Keep it in the cluster, as a Secret that the manifests name (imagePullSecrets, secretKeyRef).",
+                );
+            }
             let shown: String = raw.chars().take(40).collect();
             let told = format!("{shown:?} is nothing that a secret can be for.");
             Problem::new(ProblemKind::Invalid, told, "Say build, test, or both.")
         })
+    }
+}
+
+impl TryFrom<String> for SecretUse {
+    type Error = Problem;
+    fn try_from(raw: String) -> Result<Self, Problem> {
+        raw.parse()
     }
 }
 
@@ -162,6 +178,15 @@ mod tests {
         assert_eq!(said.said(), "branches release/* and tags v*");
         let tags_alone = refs(&[], &["v*"]);
         assert!(!tags_alone.matches(&main, &main));
+    }
+
+    #[test]
+    fn a_deploy_is_given_none_and_everybody_hears_where_it_belongs() {
+        let told = "deploy".parse::<SecretUse>().expect_err("refused").to_string();
+        assert!(told.contains("Deploys are given no secrets") && told.contains("imagePullSecrets"), "{told}");
+        let by_api = serde_json::from_str::<SecretUse>("\"deploy\"").expect_err("refused").to_string();
+        assert!(by_api.contains("Deploys are given no secrets"), "{by_api}");
+        assert_eq!(serde_json::from_str::<SecretUse>("\"test\"").expect("read"), SecretUse::Test);
     }
 
     #[test]

@@ -231,7 +231,13 @@ impl Engine {
         output_end.abort();
         let not_started = words.ok().and_then(Result::ok).flatten();
         match (ended?, not_started) {
-            (0, _) => Ok(()),
+            (0, _) => {
+                if self.ran_out_of_memory(id).await {
+                    let bytes = run.memory_bytes;
+                    log.line(&format!("note: the kernel ended a process of the test that wanted more than its {bytes} bytes of memory; the test went on without it")).await;
+                }
+                Ok(())
+            }
             (126 | 127, Some(message)) => Err(HookError::TestNotStarted { command: run.command(), message }),
             (_, Some(message)) if message.starts_with(CATATONIT) => {
                 Err(HookError::TestNotStarted { command: run.command(), message })
@@ -251,15 +257,19 @@ impl Engine {
         }
     }
 
-    /// Why it ended so. The engine mostly knows whether the kernel killed it for its memory; where a process and its
-    /// cgroup are gone before the engine has read the kernel's note, all that is left is that it was killed.
-    async fn failed_with(&self, id: &str, code: i64, run: &TestRun) -> HookError {
+    /// Whether the kernel has ended one of its processes for its memory, as far as the engine knows.
+    async fn ran_out_of_memory(&self, id: &str) -> bool {
         let inspected = match self.docker() {
             Ok(docker) => self.must("the test", docker.inspect_container(id, None)).await.ok(),
             Err(_) => None,
         };
-        let killed_for_memory = inspected.and_then(|c| c.state).and_then(|s| s.oom_killed).unwrap_or(false);
-        if killed_for_memory {
+        inspected.and_then(|c| c.state).and_then(|s| s.oom_killed).unwrap_or(false)
+    }
+
+    /// Why it ended so. The engine mostly knows whether the kernel killed it for its memory; where a process and its
+    /// cgroup are gone before the engine has read the kernel's note, all that is left is that it was killed.
+    async fn failed_with(&self, id: &str, code: i64, run: &TestRun) -> HookError {
+        if self.ran_out_of_memory(id).await {
             return HookError::TestOutOfMemory { command: run.command(), memory_bytes: run.memory_bytes };
         }
         if code == EXIT_OF_KILLED {
