@@ -26,7 +26,7 @@ const NAP: Duration = Duration::from_secs(60);
 /// The shortest, so that what cannot be done now is not tried without end.
 const NAP_MIN: Duration = Duration::from_millis(200);
 /// After a failure a repository is left alone for so long.
-const AGAIN_AFTER_MS: u64 = 60_000;
+const AGAIN_AFTER_MS: u64 = 600_000;
 
 /// Wakes repositories. Cheap to clone.
 #[derive(Clone)]
@@ -128,8 +128,12 @@ impl Memory {
         let watch = match watch {
             Ok(watch) => watch,
             Err(problem) => {
+                // Where nothing was known to be due, the next push or the hourly look will do.
+                let Some(known) = self.watches.remove(&repo) else {
+                    tracing::debug!(%repo, %problem, "what starts builds of a repository by itself cannot be told");
+                    return;
+                };
                 tracing::warn!(%repo, %problem, "what starts builds of a repository by itself cannot be told");
-                let known = self.watches.remove(&repo).unwrap_or_default();
                 Watch { due: Some(now().plus_ms(AGAIN_AFTER_MS)), ..known }
             }
         };

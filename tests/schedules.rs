@@ -205,6 +205,18 @@ fn a_build_is_started_with_what_its_file_declares_and_nothing_else() {
 }
 
 #[test]
+fn a_process_that_ran_out_of_memory_is_told_of_although_the_test_passed() {
+    let (_folder, server) = server();
+    let ann = server.person("ann", true);
+    let toml = "[test]\nshell = \"tail /dev/zero || true; echo alive\"\nmemory = \"32MiB\"\n";
+    app(&server, &ann, "app", &[("Dockerfile", "FROM alpine:3.20\n"), ("slipway.toml", toml)]);
+    let build = server.build_ended("app", 1, MINUTES);
+    assert_eq!((&build["state"], &build["test"]), (&"succeeded".into(), &"passed".into()), "{build}");
+    let log = server.cli(&["build", "log", "app", "1"]);
+    assert!(log.contains("alive") && log.contains("wanted more than its 33554432 bytes of memory"), "{log}");
+}
+
+#[test]
 fn silence_and_a_push_that_takes_too_long_end_a_build_as_its_file_says() {
     let (_folder, server) = server();
     let ann = server.person("ann", true);

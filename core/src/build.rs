@@ -22,7 +22,7 @@ mod cause;
 mod content;
 mod results;
 mod stage;
-pub use self::asked::{Asked, Merged};
+pub use self::asked::Asked;
 pub use self::bump::Bump;
 use self::bump::bumps;
 pub use self::cause::BuildCause;

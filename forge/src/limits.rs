@@ -45,7 +45,7 @@ pub const NAMES_PROMOTED_MAX: usize = 32;
 /// Branches that one schedule builds at a time.
 pub const SCHEDULED_BRANCHES_MAX: usize = 20;
 /// How long a schedule waits, in milliseconds, where as many builds wait already as may.
-pub const WAIT_FOR_ROOM_MS: u64 = 10_000;
+pub const WAIT_FOR_ROOM_MS: u64 = 30_000;
 /// Turns to move names that there are: repositories share them.
 pub const TURNS: usize = 64;
 /// Bytes of a build log that are read at once.

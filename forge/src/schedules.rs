@@ -124,18 +124,21 @@ fn pace(forge: &Forge) -> Pace {
 /// # Errors
 /// A [`Problem`] where records or repository cannot be read.
 pub fn start_due(forge: &Forge, id: RepoId) -> Result<Watch, Problem> {
+    let is_due = |due: Option<UnixMillis>| due.is_some_and(|due| due <= forge.now());
+    let before = forge.store.schedules(id)?;
+    if is_due(before.as_ref().and_then(Schedules::next)) && !has_room(forge)? {
+        let due = Some(forge.now().plus_ms(WAIT_FOR_ROOM_MS));
+        return Ok(Watch { due, ..Watch::of(before.as_ref()) });
+    }
     // What the branch says now holds, not what it said when the time was reckoned.
     let watch = look(forge, id)?;
     let now = forge.now();
-    if watch.due.is_none_or(|due| due > now) {
+    if !is_due(watch.due) {
         return Ok(watch);
     }
     let (Some(record), Some(schedules)) = (forge.store.repo(id)?, forge.store.schedules(id)?) else {
         return Ok(watch);
     };
-    if !has_room(forge)? {
-        return Ok(Watch { due: Some(now.plus_ms(WAIT_FOR_ROOM_MS)), ..watch });
-    }
     let snapshot = repository(forge, &record)?.snapshot()?;
     for timer in schedules.timers.iter().filter(|timer| timer.next <= now) {
         let cause = match timer.nightly {

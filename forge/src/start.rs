@@ -146,8 +146,7 @@ fn of_parts(forge: &Forge, record: &RepoRecord, build: Build, asked: &Asked) -> 
     let spec = buildable(&build.commit, &objects)?;
     // Those that nobody named are not recorded: they are what the commit says.
     param_values(&spec.build.params, &asked.params)?;
-    let asked_of_build = build::Asked { params: asked.params.clone(), ..build.asked.clone() };
-    let build = Build { asked: asked_of_build, ..build };
+    let build = Build { asked: build::Asked { params: asked.params.clone() }, ..build };
     let parts = parts(spec.parts().to_vec(), asked.image.as_deref())?;
     if parts.is_empty() {
         return Ok(vec![build]);
