@@ -217,7 +217,7 @@ fn a_process_that_ran_out_of_memory_is_told_of_although_the_test_passed() {
 }
 
 #[test]
-fn silence_and_a_push_that_takes_too_long_end_a_build_as_its_file_says() {
+fn silence_ends_a_build_and_a_test_as_their_file_says() {
     let (_folder, server) = server();
     let ann = server.person("ann", true);
     for (name, dockerfile, toml, want) in [
