@@ -101,7 +101,10 @@ pub(crate) async fn restore(restore: &Restore, data: &Path) -> Result<bool, Prob
                 copy.rewind().map_err(|e| unwritable(folder.root(), &e))?;
                 records(Some(&mut copy), &data)
             }
-            Found::Everything(mut source) => everything(&mut source, restore.keys.as_deref(), &data),
+            Found::Everything(mut source) => {
+                let passed_over = if restore.snapshot.is_none() { source.passed_over() } else { Vec::new() };
+                everything(&mut source, restore.keys.as_deref(), &data, &passed_over)
+            }
         }
     });
     terminal::print(told.await?);
@@ -170,7 +173,12 @@ fn records(input: Option<&mut dyn Read>, data: &Path) -> Result<String, Problem>
 }
 
 /// Fills a new data folder.
-fn everything(source: &mut Source, keys: Option<&Path>, data: &Path) -> Result<String, Problem> {
+fn everything(
+    source: &mut Source,
+    keys: Option<&Path>,
+    data: &Path,
+    passed_over: &[String],
+) -> Result<String, Problem> {
     let name = source.name();
     let restored = Target::take(data)?.restore(source, keys, |records, db, keys| {
         let mut input = File::open(records).map_err(|e| unwritable(records, &e))?;
@@ -195,6 +203,12 @@ fn everything(source: &mut Source, keys: Option<&Path>, data: &Path) -> Result<S
     for trouble in &restored.troubles {
         let which = if trouble.left_out { "was not in it" } else { "was damaged before" };
         text.push_str(&format!("\n{} {which}: {}.", trouble.what, trouble.why));
+    }
+    if !passed_over.is_empty() {
+        text.push_str(&format!(
+            "\nNewer ones were passed over, since not everything is in them: {}. Name one with --snapshot to take it as it is.",
+            passed_over.join(", ")
+        ));
     }
     text.push_str(&format!(
         "\nLook through config.toml, then start the server: slipway serve --data {}",

@@ -13,7 +13,7 @@ use crate::name::Name;
 use crate::reader::{self, Head, Meta, Sink};
 use crate::refusal::{damaged, none, unwritable};
 use crate::snapshot;
-use crate::trouble::Troubles;
+use crate::trouble::{Trouble, Troubles};
 
 /// A backup to read.
 pub enum Source {
@@ -89,6 +89,14 @@ impl Source {
                 format!("snapshot {} of {} ({})", snapshot.number, folder.root().display(), snapshot.time())
             }
         }
+    }
+
+    /// Newer snapshots that were passed over since not everything is in them.
+    pub fn passed_over(&self) -> Vec<String> {
+        let Self::Snapshot(folder, chosen) = self else { return Vec::new() };
+        let (all, _) = folder.snapshots().unwrap_or_default();
+        let newer = all.iter().filter(|one| one.number > chosen.number && !one.is_whole());
+        newer.map(|one| format!("{} ({})", one.number, one.time())).collect()
     }
 
     /// Reads all of it and compares every sum; says how much that was, and how much of it is not in the backup or damaged.
@@ -191,7 +199,10 @@ fn choose(folder: &Folder, when: Option<&When>) -> Result<Snapshot, Problem> {
             Some(problem) => return Err(problem),
             None => return Err(missing("snapshot yet".to_owned())),
         },
-        None => snapshots.iter().rposition(Snapshot::is_whole).unwrap_or(snapshots.len() - 1),
+        None => match snapshots.iter().rposition(Snapshot::is_whole) {
+            Some(at) => at,
+            None => return Err(none_whole(folder, &snapshots)),
+        },
         Some(When::Number(number)) => snapshots
             .iter()
             .position(|s| s.number == *number)
@@ -202,6 +213,32 @@ fn choose(folder: &Folder, when: Option<&When>) -> Result<Snapshot, Problem> {
             .ok_or_else(|| missing(format!("snapshot of {} or before", time_of(*ms))))?,
     };
     Ok(snapshots.swap_remove(at))
+}
+
+/// There are snapshots, and not everything is in any of them: which one is put back all the same is for people to say.
+fn none_whole(folder: &Folder, snapshots: &[Snapshot]) -> Problem {
+    let Some(newest) = snapshots.last() else { return none("There is no snapshot.") };
+    let (troubles, more) = newest.troubles();
+    let lacks = troubles.first().map_or(String::new(), |Trouble { what, why, left_out }| {
+        let others = troubles.len() as u64 - 1 + more;
+        let others = if others == 0 { String::new() } else { format!(", and {others} more") };
+        let which = if *left_out { "is not in it" } else { "is damaged in it" };
+        format!(": {what} {which}, since {why}{others}")
+    });
+    Problem::new(
+        ProblemKind::Broken,
+        format!(
+            "None of the {} snapshots of {} is whole; of the newest, {} ({}){lacks}.",
+            snapshots.len(),
+            folder.root().display(),
+            newest.number,
+            newest.time()
+        ),
+        format!(
+            "Restore from another folder of backups, or name the snapshot to take it as it is: --snapshot {}.",
+            newest.number
+        ),
+    )
 }
 
 #[cfg(test)]

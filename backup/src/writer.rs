@@ -2,12 +2,12 @@
 //! and an end that holds the sum of these. Entries are plain ones of the ustar format, so that every tar unpacks it.
 
 use std::cell::Cell;
-use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
+use slipway_core::spool::Spool;
 use slipway_core::{Problem, ProblemKind};
 
 use crate::disk::{self, PourError, pour};
@@ -62,37 +62,37 @@ pub(crate) struct KeptLine {
 /// A backup in the making.
 pub struct Writer<W: Write> {
     out: tar::Builder<W>,
-    sums: Spool,
-    kept: Spool,
+    sums: List,
+    kept: List,
     end: End,
 }
 
 /// A list that is sent in the end.
-struct Spool {
-    file: BufWriter<File>,
+struct List {
+    spool: BufWriter<Spool>,
     sum: Context,
 }
 
-impl Spool {
+impl List {
     fn new(folder: &Path) -> Result<Self, Problem> {
-        let file = disk::nameless(folder).map_err(|e| unsent(&e))?;
-        Ok(Self { file: BufWriter::new(file), sum: Context::new(&SHA256) })
+        let spool = Spool::new(disk::nameless(folder)).map_err(|e| unsent(&e))?;
+        Ok(Self { spool: BufWriter::new(spool), sum: Context::new(&SHA256) })
     }
 
     fn line(&mut self, line: &str) -> Result<(), Problem> {
         self.sum.update(line.as_bytes());
-        self.file.write_all(line.as_bytes()).map_err(|e| unsent(&e))
+        self.spool.write_all(line.as_bytes()).map_err(|e| unsent(&e))
     }
 
-    fn into_file(self) -> Result<(File, u64, [u8; 32]), Problem> {
-        let mut file = self.file.into_inner().map_err(|e| unsent(e.error()))?;
-        let size = file.stream_position().and_then(|size| file.rewind().map(|()| size));
-        Ok((file, size.map_err(|e| unsent(&e))?, to_sum(self.sum)))
+    fn finish(self) -> Result<(Spool, [u8; 32]), Problem> {
+        let mut spool = self.spool.into_inner().map_err(|e| unsent(e.error()))?;
+        spool.rewind().map_err(|e| unsent(&e))?;
+        Ok((spool, to_sum(self.sum)))
     }
 }
 
 impl<W: Write> Writer<W> {
-    /// Begins one. `spools` is a folder for lists of a moment.
+    /// Begins one. `spools` is a folder for lists of a moment; where its disk is full they are held in memory.
     ///
     /// # Errors
     /// Where `out` or the folder cannot be written; so of all that follows.
@@ -105,7 +105,7 @@ impl<W: Write> Writer<W> {
             sums: String::new(),
             troubles: Troubles::default(),
         };
-        let (sums, kept) = (Spool::new(spools)?, Spool::new(spools)?);
+        let (sums, kept) = (List::new(spools)?, List::new(spools)?);
         let mut writer = Self { out: tar::Builder::new(out), sums, kept, end };
         writer.json(HEAD, head)?;
         Ok(writer)
@@ -177,14 +177,14 @@ impl<W: Write> Writer<W> {
     /// Writes the end. Without it, nothing that was written is a backup.
     pub fn finish(self) -> Result<End, Problem> {
         let Self { out, sums, kept, mut end } = self;
-        let (mut list, size, sum) = sums.into_file()?;
+        let (mut list, sum) = sums.finish()?;
         end.sums = hex::encode(sum);
-        let (mut names, names_size, _) = kept.into_file()?;
+        let (mut names, _) = kept.finish()?;
         let mut rest = Rest(out);
         if end.kept > 0 {
-            rest.whole(KEPT, names_size, &mut names)?;
+            rest.whole(KEPT, names.len(), &mut names)?;
         }
-        rest.whole(SUMS, size, &mut list)?;
+        rest.whole(SUMS, list.len(), &mut list)?;
         let said = text(&end)?;
         rest.whole(END, said.len() as u64, &mut said.as_bytes())?;
         let mut out = rest.0.into_inner().map_err(|e| unsent(&e))?;

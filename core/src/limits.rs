@@ -42,6 +42,8 @@ impl Default for Machine {
     }
 }
 
+/// Most bytes of one backup's records, and of each of its lists, that are held in memory where the disk takes no more.
+pub const SPOOL_MEMORY_BYTES_MAX: u64 = 256 << 20;
 /// Longest repository name, in bytes (CodeCommit's rule).
 pub const REPO_NAME_BYTES_MAX: usize = 100;
 /// Longest user, registry, cluster or token name, in bytes.

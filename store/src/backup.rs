@@ -6,13 +6,14 @@
 //! where C is the CRC-32 of all bytes of the lines between. A stream without its end is not a backup.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use slipway_core::spool::Spool;
 use slipway_core::{Problem, RepoId};
 
 use crate::disk::Disk;
@@ -56,10 +57,11 @@ pub struct Restored {
     pub copied: Option<SystemTime>,
 }
 
-/// All records as of one moment, as a stream in a file without a name: whoever reads it slowly holds up nobody.
+/// All records as of one moment, as a stream in a file without a name, or in memory where the disk is full: whoever reads it slowly
+/// holds up nobody.
 #[derive(Debug)]
 pub struct Copied {
-    file: File,
+    spool: Spool,
     /// How many records, marks, pieces and facts.
     pub records: u64,
     /// Bytes of the stream.
@@ -73,16 +75,16 @@ impl Copied {
     ///
     /// # Errors
     /// A disk that fails.
-    pub fn stream(&mut self) -> io::Result<&mut File> {
-        self.file.rewind()?;
-        Ok(&mut self.file)
+    pub fn stream(&mut self) -> io::Result<&mut Spool> {
+        self.spool.rewind()?;
+        Ok(&mut self.spool)
     }
 }
 
 /// Copies everything as of one moment. `at` is called at that moment, while nothing can be changed.
 pub(crate) fn copy(engine: &dyn Engine, at: &mut dyn FnMut()) -> Result<Copied, StoreError> {
-    let file = nameless_file(engine.folder()).map_err(|e| unwritable(&e))?;
-    let mut spool = BufWriter::with_capacity(COPY_BUFFER_BYTES, &file);
+    let place = Spool::new(nameless_file(engine.folder())).map_err(|e| unwritable(&e))?;
+    let mut spool = BufWriter::with_capacity(COPY_BUFFER_BYTES, place);
     writeln!(spool, "{{\"slipway_backup\":{VERSION}}}").map_err(|e| unwritable(&e))?;
     let mut end = End { records: 0, crc32: 0 };
     let (mut hasher, mut repos) = (crc32fast::Hasher::new(), Vec::new());
@@ -99,14 +101,13 @@ pub(crate) fn copy(engine: &dyn Engine, at: &mut dyn FnMut()) -> Result<Copied, 
         spool.write_all(&text).map_err(|e| unwritable(&e))
     })?;
     end.crc32 = hasher.finalize();
-    let finish = |mut spool: BufWriter<&File>| {
+    let finish = |mut spool: BufWriter<Spool>| {
         serde_json::to_writer(&mut spool, &end)?;
         writeln!(spool)?;
-        spool.flush()
+        spool.into_inner().map_err(io::IntoInnerError::into_error)
     };
-    finish(spool).map_err(|e| unwritable(&e))?;
-    let bytes = file.metadata().map_err(|e| unwritable(&e))?.len();
-    Ok(Copied { file, records: end.records, bytes, repos })
+    let spool = finish(spool).map_err(|e| unwritable(&e))?;
+    Ok(Copied { bytes: spool.len(), spool, records: end.records, repos })
 }
 
 /// Writes everything as of one moment; a slow `out` does not hold up the server's changes.

@@ -1,4 +1,6 @@
 //! The objects of a repository, kept by hard links below `slipway/held` for as long as somebody reads them, and its small files.
+//! A disk that is full takes no links: then they are read where they lie. Nothing is rolled up there either that would take one away,
+//! and should there be room again just then, the backup says what it has missed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -7,6 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use slipway_core::spool::is_full;
 use slipway_core::{Oid, RefName};
 
 use super::refs::HeldRefs;
@@ -24,9 +27,10 @@ const SMALL: [&str; 5] = ["config", "description", "info/attributes", "info/excl
 
 /// One repository as it was at the moment of its hold.
 pub struct HeldRepository {
-    /// The folder of links: opened once, so that it is found wherever the repository's folder goes.
-    links: File,
-    path: PathBuf,
+    /// The folder of links, or the repository's own: opened once, so that it is found wherever the repository's folder goes.
+    folder: File,
+    /// Where the links are, if there are any.
+    links: Option<PathBuf>,
     small: Vec<(String, Vec<u8>)>,
     packs: BTreeSet<String>,
     loose: Vec<Oid>,
@@ -35,19 +39,30 @@ pub struct HeldRepository {
 
 impl HeldRepository {
     pub(super) fn new(root: &Path, refs: HeldRefs) -> Result<Self> {
-        let path = root.join(FOLDER);
-        remove(&path)?;
-        make(&path.join("objects/pack"))?;
-        let links = File::open(&path).map_err(RepoError::io("open", &path))?;
+        let open = |path: &Path| File::open(path).map_err(RepoError::io("open", path));
         let mut held = Self {
-            links,
-            path,
+            folder: open(root)?,
+            links: None,
             small: refs.files,
             packs: BTreeSet::new(),
             loose: Vec::new(),
             lost: refs.lost,
         };
-        held.link_objects(&root.join("objects"))?;
+        let path = root.join(FOLDER);
+        remove(&path)?;
+        let linked = make(&path.join("objects/pack")).and_then(|()| {
+            held.folder = open(&path)?;
+            held.links = Some(path.clone());
+            held.link_objects(&root.join("objects"))
+        });
+        match linked {
+            Err(RepoError::Io { source, .. }) if is_full(&source) => {
+                remove(&path)?;
+                (held.folder, held.links) = (open(root)?, None);
+                held.link_objects(&root.join("objects"))?;
+            }
+            linked => linked?,
+        }
         for name in SMALL {
             held.small.extend(read_small(root, name)?.map(|text| (name.to_owned(), text)));
         }
@@ -80,7 +95,7 @@ impl HeldRepository {
     /// A disk that fails.
     pub fn open(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        Ok(rustix::fs::openat(&self.links, name, flags, Mode::empty())?.into())
+        Ok(rustix::fs::openat(&self.folder, name, flags, Mode::empty())?.into())
     }
 
     /// Links everything. Objects move from files of their own into packs, and from packs into others, which are there first:
@@ -109,7 +124,9 @@ impl HeldRepository {
             for name in names(&folder)? {
                 let Some(id) = Oid::from_hex(format!("{byte:02x}{name}").as_bytes()) else { continue };
                 let to = format!("objects/{byte:02x}");
-                make(&self.path.join(&to))?;
+                if let Some(links) = &self.links {
+                    make(&links.join(&to))?;
+                }
                 if self.link(&folder.join(&name), &format!("{to}/{name}"))? {
                     found.push(id);
                 }
@@ -120,11 +137,12 @@ impl HeldRepository {
 
     /// False if the file is not there any more.
     fn link(&self, from: &Path, to: &str) -> Result<bool> {
-        match fs::hard_link(from, self.path.join(to)) {
+        let Some(links) = &self.links else { return Ok(from.exists()) };
+        match fs::hard_link(from, links.join(to)) {
             Ok(()) => Ok(true),
             // Linked in an earlier round.
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(true),
-            Err(e) if e.kind() == ErrorKind::NotFound && self.path.exists() => Ok(false),
+            Err(e) if e.kind() == ErrorKind::NotFound && links.exists() => Ok(false),
             Err(e) => Err(RepoError::io("link", from)(e)),
         }
     }
@@ -133,8 +151,10 @@ impl HeldRepository {
 impl Drop for HeldRepository {
     fn drop(&mut self) {
         // A folder that has gone aside goes with its links.
-        if let Err(e) = remove(&self.path) {
-            tracing::warn!(path = %self.path.display(), "links of a backup are left until the next start: {e}");
+        if let Some(links) = &self.links
+            && let Err(e) = remove(links)
+        {
+            tracing::warn!(path = %links.display(), "links of a backup are left until the next start: {e}");
         }
     }
 }

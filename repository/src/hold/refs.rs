@@ -24,7 +24,10 @@ impl HeldRefs {
     /// Reads them; whoever calls sees to it that nobody moves one meanwhile.
     pub(super) fn read(root: &Path) -> Result<Self> {
         let raw = RawRefs::read(root)?;
-        let mut files = vec![("HEAD".to_owned(), said(&raw.head).into_bytes())];
+        let mut files = Vec::new();
+        if raw.lost.iter().all(|(name, _)| name.as_str() != "HEAD") {
+            files.push(("HEAD".to_owned(), said(&raw.head).into_bytes()));
+        }
         let mut packed = "# pack-refs with: sorted \n".to_owned();
         for (name, value) in &raw.refs {
             match value {
