@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use slipway_core::ceilings::{Beyond, Ceilings};
 use slipway_core::limits::SPEC_BYTES_MAX;
 use slipway_core::spec::{BuildSpec, Spec};
 use slipway_core::{Problem, ProblemKind};
@@ -26,9 +27,10 @@ pub(crate) fn run(folder: &Path) -> Result<String, Problem> {
             return Err(Problem::new(ProblemKind::Invalid, what, "Name the root of a work tree."));
         }
     };
+    let notes: String = Ceilings::of_tests().refuses_of(&spec).into_iter().map(note).collect();
     if spec.parts().is_empty() {
         let (dockerfile, context) = built(folder, &spec.build, what)?;
-        return Ok(format!("{what}: {dockerfile} is built, with the context {context}.\n"));
+        return Ok(format!("{what}: {dockerfile} is built, with the context {context}.\n{notes}"));
     }
     let mut said = format!("{what}: {} images are built.\n", spec.parts().len());
     for part in spec.parts() {
@@ -37,7 +39,12 @@ pub(crate) fn run(folder: &Path) -> Result<String, Problem> {
         said +=
             &format!("{}: {dockerfile}, with the context {context}; tags {}\n", part.name, tags.join(", "));
     }
-    Ok(said)
+    Ok(said + &notes)
+}
+
+/// What the binding and the server's settings decide, which are not asked here.
+fn note(Beyond { what, cure }: Beyond) -> String {
+    format!("note: {what}, unless an owner has said otherwise. {cure}\n")
 }
 
 /// The Dockerfile and the context of one image.

@@ -96,6 +96,7 @@ impl Rooms {
             acceptance: Arc::new(
                 Acceptance::new(Arc::new(store.clone()), preflight, now)
                     .on_node(installation)
+                    .testing_within(config.tests.clone())
                     .dispatching(workers),
             ),
             hooks: Arc::new(Hooks::new(engine, marks)),

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::ceilings::Ceilings;
 use crate::event::{Cause, Event, EventState, Owed, PushCertificate};
 use crate::git::RefUpdate;
 use crate::id::{EventId, RepoId, UnixMillis};
@@ -98,6 +99,8 @@ pub struct Acceptance {
     node: String,
     /// Moves refs and nothing else, as git's own servers do.
     refs_alone: bool,
+    /// The most that tests may have on this server.
+    tests: Ceilings,
     locks: [Mutex<()>; 64],
     /// Repositories with an event that could be neither accepted nor abandoned (a full disk, say): their next push
     /// settles it first.
@@ -123,6 +126,7 @@ impl Acceptance {
             clock,
             node: String::new(),
             refs_alone: false,
+            tests: Ceilings::default(),
             locks: std::array::from_fn(|_| Mutex::new(())),
             unsettled: Mutex::default(),
         }
@@ -138,6 +142,18 @@ impl Acceptance {
     pub fn on_node(mut self, node: impl Into<String>) -> Self {
         self.node = node.into();
         self
+    }
+
+    /// Tells pushers of tests that ask for more than that, or than their binding allows.
+    pub fn testing_within(mut self, tests: Ceilings) -> Self {
+        self.tests = tests;
+        self
+    }
+
+    /// The most that tests of a repository may have.
+    fn most(&self, bindings: &Bindings) -> Ceilings {
+        let bound = bindings.registry.as_ref().map(|binding| binding.tests.clone()).unwrap_or_default();
+        Ceilings::in_force(&self.tests, &bound, &Ceilings::of_tests())
     }
 
     /// For folders that are served as git serves them: HEAD stays where it is, and push options mean nothing here.
@@ -166,7 +182,7 @@ impl Acceptance {
         refuse_rest_if_atomic(push.atomic, &mut answers);
         let wanted = allowed(&push.updates, &answers);
         let default_branch = self.default_after(refs, &wanted, &head)?;
-        let plan = plan(&push, &wanted, &bindings, default_branch, objects)?;
+        let plan = plan(&push, &wanted, (&bindings, &self.most(&bindings)), default_branch, objects)?;
         self.commit(push, Judged { answers, notices, bindings, plan }, refs, objects)
     }
 
@@ -191,7 +207,7 @@ impl Acceptance {
         let default_branch = self.default_after(refs, &wanted, &planned.default_branch)?;
         if default_branch != planned.default_branch {
             // Another first push, or an admin, was faster.
-            planned = plan(&push, &wanted, &bindings, default_branch, objects)?;
+            planned = plan(&push, &wanted, (&bindings, &self.most(&bindings)), default_branch, objects)?;
         }
         notices.append(&mut planned.notices);
         let (name, atomic) = (push.repo_name, push.atomic);

@@ -8,7 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::spec::{Network, parse_duration_ms, parse_size_bytes};
 
+mod asked;
 mod capabilities;
+pub use self::asked::Beyond;
 pub use self::capabilities::Capabilities;
 
 const HOUR_MS: u64 = 3_600_000;

@@ -148,6 +148,7 @@ impl Hooks {
         job.log.stage(Stage::Clone).await;
         let spec = self.spec(job).await?;
         let files = job.files();
+        Self::check_test(job, &spec)?;
         let plan = ContextPlan::new(&spec.build.context, &spec.build.dockerfile);
         blocking(move || check_paths(files.as_ref(), &plan)).await?;
         let targets: Vec<(String, String)> =

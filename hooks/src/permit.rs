@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use slipway_core::ceilings::{Bytes, Ceilings, Cpus, Millis};
+use slipway_core::ceilings::{Beyond, Bytes, Ceilings, Cpus, Millis};
 use slipway_core::spec::{Network, Spec, TestSpec};
 
 use crate::context::dockerfile::dockerfile;
@@ -95,20 +95,8 @@ impl Permit {
 
     /// The test as it may be: what it asks for, but not above the ceilings. Told is what was lowered.
     pub(crate) fn lower(&self, test: &TestSpec) -> Result<(TestSpec, Vec<String>), HookError> {
-        let widest = self.tests.network.unwrap_or_default();
-        if test.network > widest {
-            return Err(HookError::NotAllowed {
-                what: format!(
-                    "slipway.toml asks for test.network = {:?}, and tests of this repository may have {:?} at most",
-                    test.network.as_str(),
-                    widest.as_str()
-                ),
-                cure: format!(
-                    "Ask for less, or have an owner allow it: slipway bind REPO --registry NAME --test-limit network={} (within \
-                     [tests] of config.toml)",
-                    test.network.as_str()
-                ),
-            });
+        if let Some(Beyond { what, cure }) = self.tests.refuses(test) {
+            return Err(HookError::NotAllowed { what, cure });
         }
         let (mut test, mut told) = (test.clone(), Vec::new());
         let mut say = |key: &str, asked: String, most: String| {
@@ -123,19 +111,6 @@ impl Permit {
         if let Some(most) = self.tests.cpus.filter(|most| most.count() < test.cpus) {
             say("cpus", test.cpus.to_string(), Cpus::to_string(&most));
             test.cpus = most.count();
-        }
-        if let Some(most) = &self.tests.capabilities {
-            let beyond = test.capabilities.beyond(most);
-            if !beyond.is_empty() {
-                return Err(HookError::NotAllowed {
-                    what: format!(
-                        "slipway.toml asks for the capabilities {beyond} in test.capabilities, and tests of this repository may have {most}"
-                    ),
-                    cure: format!(
-                        "Do without, or have an owner allow it: slipway bind REPO --registry NAME --test-limit capabilities={most},{beyond} (within [tests] of config.toml)"
-                    ),
-                });
-            }
         }
         if let Some(most) = self.tests.timeout.filter(|most| most.0 < test.timeout_ms) {
             say("timeout", Millis(test.timeout_ms).to_string(), most.to_string());

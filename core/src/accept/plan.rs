@@ -5,6 +5,7 @@ use super::dockerfile::{self, Absent};
 use super::idle::Whys;
 use super::options::skip_word;
 use super::{Bindings, CommitFacts, Incoming, Proposal};
+use crate::ceilings::{Beyond, Ceilings};
 use crate::deploy::DeployCause;
 use crate::event::{Cause, Owed, Work};
 use crate::git::{Oid, RefName, RefUpdate};
@@ -34,7 +35,7 @@ pub(super) struct Plan {
 pub(super) fn plan(
     push: &Proposal<'_>,
     updates: &[RefUpdate],
-    bindings: &Bindings,
+    (bindings, most): (&Bindings, &Ceilings),
     default_branch: RefName,
     objects: &dyn Incoming,
 ) -> Result<Plan, Problem> {
@@ -61,7 +62,7 @@ pub(super) fn plan(
         };
         if wants_build {
             let default_branch = plan.default_branch.clone();
-            for wanted in builds_due(push, update, &commit, &default_branch, objects)? {
+            for wanted in builds_due(push, update, &commit, (&default_branch, most), objects)? {
                 wanted.note((update, &commit), &mut plan, &mut whys);
             }
         }
@@ -113,19 +114,26 @@ struct Wanted {
     /// Its name and what it needs, where slipway.toml has several.
     part: Option<(String, Vec<String>)>,
     due: Due,
+    /// What its test asks for and may not have: the build will fail of it.
+    beyond: Option<Beyond>,
 }
 
 impl Wanted {
     /// What holds for the commit as a whole.
     fn whole(due: Due) -> Vec<Self> {
-        vec![Self { part: None, due }]
+        vec![Self { part: None, due, beyond: None }]
     }
 
     /// Notes what is owed, or why nothing is.
     fn note(self, (update, commit): (&RefUpdate, &CommitFacts), plan: &mut Plan, whys: &mut Whys) {
         let name = self.part.as_ref().map(|(name, _)| name.clone());
         let broken = match self.due {
-            Due::Build => None,
+            Due::Build => {
+                let told =
+                    self.beyond.map(|Beyond { what, cure }| format!("{what}: the build will fail. {cure}"));
+                plan.notices.extend(told.filter(|told| !plan.notices.contains(told)));
+                None
+            }
             Due::Broken(problem) => {
                 plan.notices.push(problem.to_string());
                 Some(problem)
@@ -153,7 +161,7 @@ fn builds_due(
     push: &Proposal<'_>,
     update: &RefUpdate,
     commit: &CommitFacts,
-    default_branch: &RefName,
+    (default_branch, most): (&RefName, &Ceilings),
     objects: &dyn Incoming,
 ) -> Result<Vec<Wanted>, Problem> {
     if let Some(word) = skip_word(&push.options, &commit.message) {
@@ -165,12 +173,15 @@ fn builds_due(
         Err(problem) => return Ok(Wanted::whole(Due::Unknown(problem))),
     };
     let (written, spec) = (spec.is_some(), spec.unwrap_or_default());
-    let due = |spec: &Spec| build_due(update, commit, (spec, written), default_branch, objects);
+    let wanted = |spec: &Spec, part: Option<(String, Vec<String>)>| {
+        let due = build_due(update, commit, (spec, written), default_branch, objects)?;
+        Ok(Wanted { part, due, beyond: most.refuses(&spec.test) })
+    };
     if spec.parts().is_empty() {
-        return Ok(Wanted::whole(due(&spec)?));
+        return Ok(vec![wanted(&spec, None)?]);
     }
     let parts = spec.parts().iter();
-    parts.map(|p| Ok(Wanted { part: Some((p.name.clone(), p.needs.clone())), due: due(&p.spec)? })).collect()
+    parts.map(|p| wanted(&p.spec, Some((p.name.clone(), p.needs.clone())))).collect()
 }
 
 fn build_due(

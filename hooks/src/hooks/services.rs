@@ -7,7 +7,7 @@ use slipway_core::ceilings::{Bytes, Capabilities};
 use slipway_core::spec::{ServiceSpec, TestSpec};
 use tokio_util::sync::CancellationToken;
 
-use super::testing::environment;
+use super::testing::{Environment, environment};
 use super::{Hooks, Job};
 use crate::engine::Labels;
 use crate::engine::service::ServiceRun;
@@ -18,6 +18,14 @@ use crate::permit;
 /// Services that run.
 pub(super) struct Services {
     running: Vec<(String, String)>,
+}
+
+/// Refuses what no service of this repository may have, and gives what it is given.
+pub(super) fn check(job: &Job, name: &str, spec: &ServiceSpec) -> Result<Environment, HookError> {
+    if job.permit.forbidden().has(&spec.image) {
+        return Err(permit::not_yours(&format!("slipway.toml: the service {name}"), &spec.image));
+    }
+    environment(job, &spec.env, &spec.secrets)
 }
 
 impl Hooks {
@@ -81,11 +89,8 @@ impl Hooks {
         network: &str,
         labels: &Labels,
     ) -> Result<ServiceRun, HookError> {
-        if job.permit.forbidden().has(&spec.image) {
-            return Err(permit::not_yours(&format!("slipway.toml: the service {name}"), &spec.image));
-        }
+        let (variables, files) = check(job, name, spec)?;
         let ceilings = &job.permit.tests;
-        let (variables, files) = environment(job, &spec.env, &spec.secrets)?;
         let usual = Capabilities::usual();
         let capabilities = ceilings.capabilities.as_ref().map_or(usual.clone(), |most| usual.common(most));
         let memory = ceilings.memory.unwrap_or(Bytes(u64::MAX)).0.min(spec.memory_bytes);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use slipway_core::Secret;
 use slipway_core::build::{Stage, TestVerdict};
-use slipway_core::spec::{Network, SecretPlace, Test, TestSecret, TestSpec, Text};
+use slipway_core::spec::{Network, SecretPlace, Spec, Test, TestSecret, TestSpec, Text};
 use tokio_util::sync::CancellationToken;
 
-use super::{Hooks, Job, labels};
+use super::{Hooks, Job, labels, services};
 use crate::engine::container::{TestRun, Variable};
 use crate::engine::harvest::Keeps;
 use crate::engine::{LABEL_BUILD, LABEL_SERVER, Labels};
@@ -57,6 +57,19 @@ impl Hooks {
         }
         job.log.line("test passed").await;
         Ok(TestVerdict::Passed)
+    }
+
+    /// Refuses, before anything is built, what the test would be refused afterwards: networks and capabilities above the ceilings,
+    /// images of others for services, secrets that the build is not given.
+    pub(super) fn check_test(job: &Job, spec: &Spec) -> Result<(), HookError> {
+        let (test, _) = job.permit.lower(&spec.test)?;
+        if let Test::Run(_) = test.test() {
+            environment(job, &test.env, &test.secrets)?;
+            for (name, service) in &test.services {
+                services::check(job, name, service)?;
+            }
+        }
+        Ok(())
     }
 
     /// Runs the command in a container, in a network of its own where it is to have one that leads nowhere, or has services.
@@ -155,7 +168,7 @@ impl Hooks {
 }
 
 /// Variables, and files with secrets by their paths.
-type Environment = (Vec<Variable>, Vec<(String, Secret)>);
+pub(super) type Environment = (Vec<Variable>, Vec<(String, Secret)>);
 
 /// Variables, ours and those that are said, and the files with secrets.
 pub(super) fn environment(
