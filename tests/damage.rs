@@ -2,6 +2,8 @@
 //! costs this repository an error in words, and nobody else anything; what is put right is served again without a restart; the
 //! doctor finds it, and makes anew what can be. And no surface tells where the server keeps its files.
 
+#[path = "damage/cures.rs"]
+mod cures;
 #[path = "harness/mod.rs"]
 mod harness;
 #[path = "damage/put_back.rs"]

@@ -23,6 +23,8 @@ pub enum ProblemKind {
     TooLarge,
     /// Too much work is under way; later it may go through.
     Busy,
+    /// The server's disk takes nothing now: it is full, or fails. Later it may go through.
+    Unwritable,
     /// A part outside this program (engine, registry, cluster) does not answer.
     Unavailable,
     /// It was cancelled.
@@ -60,6 +62,11 @@ impl Problem {
         )
     }
 
+    /// True where the same may go through a little later.
+    pub fn may_pass(&self) -> bool {
+        matches!(self.kind, ProblemKind::Busy | ProblemKind::Unwritable | ProblemKind::Unavailable)
+    }
+
     /// The HTTP status that goes with the class.
     pub fn http_status(&self) -> u16 {
         match self.kind {
@@ -69,7 +76,7 @@ impl Problem {
             ProblemKind::Invalid => 400,
             ProblemKind::Conflict => 409,
             ProblemKind::TooLarge => 413,
-            ProblemKind::Busy | ProblemKind::Unavailable => 503,
+            ProblemKind::Busy | ProblemKind::Unwritable | ProblemKind::Unavailable => 503,
             ProblemKind::Cancelled => 409,
             ProblemKind::TimedOut => 504,
             ProblemKind::Broken => 500,

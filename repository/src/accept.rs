@@ -46,7 +46,9 @@ impl RefStore for Repository {
     }
 
     fn default_branch(&self) -> Result<RefName, Problem> {
-        Ok(self.snapshot()?.head().clone())
+        let snapshot = self.snapshot()?;
+        snapshot.check_head()?;
+        Ok(snapshot.head().clone())
     }
 
     fn has_branch_besides(&self, these: &[&RefName]) -> Result<bool, Problem> {

@@ -3,8 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use slipway_core::spool::is_full;
 use slipway_core::{Oid, Problem, ProblemKind, RefName, sentence};
 
+use crate::cure::Cure;
 use crate::doubt;
 use crate::object::Kind;
 use crate::place::shown;
@@ -326,17 +328,15 @@ impl From<RepoError> for Problem {
             doubt::told();
         }
         let (kind, cure) = stored.unwrap_or_else(|| of_what_was_asked(&e));
+        let cure = Cure::of(&e).map_or_else(|| cure.to_owned(), Cure::to_anybody);
         Problem::new(kind, sentence(&e.to_string()), cure)
     }
 }
 
-/// Kind and cure where the disk is at fault, or this program.
+/// Kind and cure where the disk is at fault, or this program; an empty cure is that of `cure.rs`.
 fn of_what_is_stored(e: &RepoError) -> Option<(ProblemKind, &'static str)> {
     use ProblemKind as K;
     Some(match e {
-        RepoError::NoFolder { .. } => {
-            (K::Broken, "Mount its disk or restore it from a backup; the server finds it without a restart.")
-        }
         RepoError::NotIts { .. } => {
             (K::Broken, "Put this repository's own folder there: slipway/id in it says whose it is.")
         }
@@ -348,20 +348,19 @@ fn of_what_is_stored(e: &RepoError) -> Option<(ProblemKind, &'static str)> {
             "Ask an owner of this server to mend that file of the repository; git config --list shows where it is wrong.",
         ),
         RepoError::Unsupported { .. } => (K::Broken, "Convert it with plain git, then try again."),
-        RepoError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-            (K::Broken, "Free space on the server's disk, then try again.")
+        RepoError::Io { source, .. } if is_full(source) => {
+            (K::Unwritable, "Free space on the server's disk, then try again.")
         }
         RepoError::Io { .. } => {
             (K::Broken, "Look at the disk and the permissions of the data folder, then try again.")
         }
-        RepoError::Missing { .. }
+        RepoError::NoFolder { .. }
+        | RepoError::Missing { .. }
         | RepoError::BrokenObject { .. }
         | RepoError::BrokenPack { .. }
         | RepoError::BrokenRef { .. }
         | RepoError::LostRef { .. }
-        | RepoError::WrongKind { .. } => {
-            (K::Broken, "Ask an owner of this server to run slipway doctor --repair and to look at the disk.")
-        }
+        | RepoError::WrongKind { .. } => (K::Broken, ""),
         RepoError::Maintained | RepoError::Held => (K::Busy, "Try again once that is done."),
         RepoError::Crowded => (K::Busy, "Try again in a minute."),
         RepoError::Unchecked | RepoError::Fault { .. } => {
@@ -392,10 +391,7 @@ fn of_what_was_asked(e: &RepoError) -> (ProblemKind, &'static str) {
         RepoError::RefMoved { .. } => (K::Conflict, "Fetch, then push again."),
         RepoError::RefConflict { .. } => (K::Conflict, "Delete the other ref first, or choose another name."),
         RepoError::NotAtomic => (K::Conflict, "See that ref's answer."),
-        RepoError::RefLocked { .. } => (
-            K::Busy,
-            "Try again in a moment; if it stays so, ask an owner of this server to run slipway doctor --repair.",
-        ),
+        RepoError::RefLocked { .. } => (K::Busy, ""),
         RepoError::RefRefused { .. } => (K::Denied, "Push to another ref."),
         RepoError::Stopped => (K::Cancelled, "Start it again when you want it done."),
         RepoError::NoSuchPath { .. } => (K::NotFound, "Check the path and the revision."),

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use slipway_core::{Oid, Problem, sentence};
 
 use crate::check::Checks;
+use crate::cure::{self, Cure};
 use crate::digest::Digest;
 use crate::error::{RepoError, Result};
 use crate::limits::{BUFFER_BYTES, EXAMINED_PACK_BYTES_MAX};
@@ -39,6 +40,9 @@ pub struct Flaw {
     pub cure: String,
 }
 
+/// How words about a pack begin.
+const PACK: &str = "the pack ";
+
 /// What is wrong, as repair sees it.
 enum Damage {
     /// A lock that nobody holds.
@@ -51,24 +55,28 @@ enum Damage {
     Lost(String, String),
 }
 
-/// The cure that this file is.
-const REPAIR: &str = "Run slipway doctor --repair: it is made anew, and nothing is lost.";
-/// The cure for lost objects.
-const RESTORE: &str = "Restore the repository from a backup, or push again from a clone that has everything.";
-
 impl Damage {
+    /// True for a pack or an index of one: what lies in it may not be found.
+    fn hides_objects(&self) -> bool {
+        match self {
+            Self::Index(..) => true,
+            Self::Lost(what, _) => what.starts_with(PACK),
+            Self::Lock(_) | Self::Derived(..) => false,
+        }
+    }
+
     fn told(&self) -> Flaw {
         let (what, cure) = match self {
             Self::Lock(path) => (
                 format!("the lock {} is left behind by a program that is gone", shown(path)),
-                "Run slipway doctor --repair: it is removed.",
+                Cure::Unlock.to_owner(),
             ),
             Self::Index(path, why) | Self::Derived(path, why) => {
-                (format!("the file {} is broken: {why}", shown(path)), REPAIR)
+                (format!("the file {} is broken: {why}", shown(path)), Cure::Repair.to_owner())
             }
-            Self::Lost(what, cure) => (what.clone(), cure.as_str()),
+            Self::Lost(what, cure) => (what.clone(), cure.clone()),
         };
-        Flaw { what: sentence(&what), cure: cure.to_owned() }
+        Flaw { what: sentence(&what), cure }
     }
 }
 
@@ -112,6 +120,9 @@ impl Repository {
     }
 
     fn damages(&self, stop: &AtomicBool) -> Result<Vec<Damage>> {
+        if !self.root().exists() {
+            return Err(RepoError::NoFolder { path: self.root().to_owned() });
+        }
         let mut found: Vec<Damage> = sweep::stale_locks(self.root())?.into_iter().map(Damage::Lock).collect();
         self.look_at_settings(&mut found);
         let folder = self.root().join("objects/pack");
@@ -153,8 +164,8 @@ impl Repository {
         match extension.as_str() {
             "pack" if name.starts_with("pack-") => self.look_at_pack(path, stop, found),
             "idx" if name.starts_with("pack-") && !path.with_extension("pack").exists() => {
-                let what = format!("the pack {} is missing", shown(&path.with_extension("pack")));
-                found.push(Damage::Lost(what, RESTORE.into()));
+                let what = format!("{PACK}{} is missing", shown(&path.with_extension("pack")));
+                found.push(Damage::Lost(what, Cure::PutBack.to_owner()));
                 Ok(())
             }
             "rev" | "bitmap" | "mtimes" => self.look_at_derived(path.to_owned(), stop, found),
@@ -167,7 +178,7 @@ impl Repository {
         let index = path.with_extension("idx");
         let length = fs::metadata(path).map_or(0, |facts| facts.len());
         let lost = |why: &str| {
-            Damage::Lost(format!("the pack {} is broken: {why}", shown(path)), RESTORE.to_owned())
+            Damage::Lost(format!("{PACK}{} is broken: {why}", shown(path)), Cure::PutBack.to_owner())
         };
         if length <= EXAMINED_PACK_BYTES_MAX && self.is_whole(path, stop)? == Some(false) {
             found.push(lost("its checksum is wrong"));
@@ -199,9 +210,18 @@ impl Repository {
     }
 
     fn look_at_refs(&self, found: &mut Vec<Damage>) {
+        // What cannot be found while a pack or an index is broken says nothing that the pack's own row does not.
+        let follows = |e: &RepoError| {
+            let is_about_object = matches!(e, RepoError::LostRef { why, .. } if cure::is_about_object(why));
+            is_about_object && found.iter().any(Damage::hides_objects)
+        };
         let seen = self.snapshot().and_then(|snapshot| snapshot.check_tips());
-        if let Err(e) = seen {
-            found.push(Damage::Lost(e.to_string(), RESTORE.into()));
+        if let Some(e) = seen.err().filter(|e| !follows(e)) {
+            let told = e.to_string();
+            // Where nothing else is found broken, what is not found is lost.
+            let cure = Cure::of(&e).map(|cure| if cure == Cure::Look { Cure::PutBack } else { cure });
+            let cure = cure.map_or_else(|| Problem::from(e).cure, Cure::to_owner);
+            found.push(Damage::Lost(told, cure));
         }
         if let Some(failure) = self.last_maintenance().and_then(|last| last.failure) {
             let what = format!("the last maintenance has failed: {failure}");

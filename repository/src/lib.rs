@@ -15,6 +15,7 @@ mod browse;
 mod bulk;
 mod check;
 mod connected;
+mod cure;
 mod delta;
 mod digest;
 mod doubt;

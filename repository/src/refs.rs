@@ -185,11 +185,10 @@ impl RawRefs {
     pub(crate) fn read(root: &Path) -> Result<Self> {
         let mut stamps = Stamps::new();
         stamps.take(root.join("HEAD"))?;
-        let head = read_file(&root.join("HEAD"))?
-            .ok_or_else(|| RepoError::BrokenRef { path: root.join("HEAD"), why: "it is missing".into() })?;
+        let (head, lost) = read_head(root)?;
         // Loose before packed: git pack-refs writes the packed file before it removes loose ones, so what is not seen
         // loose is seen packed.
-        let mut loose = Loose::default();
+        let mut loose = Loose { lost, ..Loose::default() };
         if !stamps.take(root.join("refs"))? {
             return Err(RepoError::BrokenRef { path: root.join("refs"), why: "it is missing".into() });
         }
@@ -283,6 +282,21 @@ fn read_folder(
         }
     }
     Ok(())
+}
+
+/// What HEAD says, and why it cannot be read. One that cannot names itself, which leads nowhere: everything else of the repository
+/// can be read, and an admin can name the default branch anew.
+fn read_head(root: &Path) -> Result<(Value, Vec<(RefName, String)>)> {
+    let path = root.join("HEAD");
+    let why = match read_file(&path) {
+        Ok(Some(head)) => return Ok((head, Vec::new())),
+        Ok(None) if !root.exists() => return Err(RepoError::NoFolder { path: root.to_owned() }),
+        Ok(None) => "it is missing".to_owned(),
+        Err(RepoError::BrokenRef { why, .. }) => why,
+        Err(e) => return Err(e),
+    };
+    let name = head_itself()?;
+    Ok((Value::Symbolic(name.clone()), vec![(name, format!("its file is broken: {why}"))]))
 }
 
 /// Reads one loose ref or HEAD; `None` if there is no such file.

@@ -11,6 +11,7 @@ use arc_swap::ArcSwapOption;
 use slipway_core::{ObjectFormat, Oid, RefName};
 
 use crate::boundary;
+use crate::cure::no_object;
 use crate::doubt;
 use crate::error::{RepoError, Result};
 use crate::findings::Answers;
@@ -396,7 +397,7 @@ fn advertised(raw: &RawRefs, snapshot: &Snapshot, known: &mut HashMap<Oid, Optio
                     Some(end) => (end != target).then_some(end),
                     None => {
                         tracing::warn!(%name, %target, "a ref leads to a missing object; only HEAD is shown so");
-                        lost.push((name.clone(), format!("object {target} is missing")));
+                        lost.push((name.clone(), no_object(&target)));
                         if name.as_str() == "HEAD" {
                             // As git has it: a clone fails then, instead of looking like one of an empty repository.
                             shown.push(Ref { name: name.clone(), target, peeled: None, symref });

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use slipway_core::{ObjectFormat, Oid, RefName};
 
 use crate::bulk::Bulk;
+use crate::cure::no_object;
 use crate::error::{RepoError, Result};
 use crate::findings::{Answers, Findings};
 use crate::formats::Midx;
@@ -108,6 +109,16 @@ impl Snapshot {
         self.lost.first().map_or(Ok(()), |lost| Err(lost_ref(lost)))
     }
 
+    /// Asks whether HEAD can be read. Where what it leads to is missing, it can.
+    ///
+    /// # Errors
+    /// [`RepoError::LostRef`] where it cannot.
+    pub(crate) fn check_head(&self) -> Result<()> {
+        let is_lost = self.head.as_str() == "HEAD" && self.find_ref("HEAD").is_none();
+        let lost = self.lost.iter().find(|(name, _)| is_lost && name.as_str() == "HEAD");
+        lost.map_or(Ok(()), |lost| Err(lost_ref(lost)))
+    }
+
     /// Asks whether all refs can be read and what they point at is here: before something is said not to be there.
     ///
     /// # Errors
@@ -116,7 +127,7 @@ impl Snapshot {
         self.check_refs()?;
         for r in &self.refs {
             if !self.contains(&r.target)? {
-                return Err(lost_ref(&(r.name.clone(), format!("object {} is missing", r.target))));
+                return Err(lost_ref(&(r.name.clone(), no_object(&r.target))));
             }
         }
         Ok(())

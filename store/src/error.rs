@@ -141,15 +141,15 @@ impl From<StoreError> for Problem {
                 ProblemKind::Busy,
                 "Stop the other server of this data folder, or give this one a folder of its own.".to_owned(),
             ),
-            StoreError::Disk { .. } => (
-                ProblemKind::Broken,
+            StoreError::Disk { doing, .. } => (
+                if doing == "written" { ProblemKind::Unwritable } else { ProblemKind::Broken },
                 "Check the disk's space and health and the folder's permissions, then try again."
                     .to_owned(),
             ),
             StoreError::Damaged { .. } => (ProblemKind::Broken, RESTORE.to_owned()),
             StoreError::Taken { .. } => (ProblemKind::Conflict, "Name another data folder.".to_owned()),
             StoreError::Halted { .. } => (
-                ProblemKind::Broken,
+                ProblemKind::Unwritable,
                 "Free space on the server's disk and see to its health, then try again; no restart is needed.".to_owned(),
             ),
             StoreError::TooNew { .. } => {

@@ -28,7 +28,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = status_of(&self.0);
         let mut response = status.into_response();
-        if self.0.kind == ProblemKind::Broken {
+        if matches!(self.0.kind, ProblemKind::Broken | ProblemKind::Unwritable) {
             tracing::error!(what = %self.0.what, "a request failed");
         }
         response.extensions_mut().insert(self);
@@ -88,7 +88,7 @@ pub(crate) fn problem_of(response: &Response) -> Option<Problem> {
 pub(crate) fn mark(response: &mut Response, problem: &Problem) {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if matches!(problem.kind, ProblemKind::Busy) {
+    if problem.may_pass() {
         headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
     }
 }

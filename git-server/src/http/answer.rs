@@ -33,7 +33,7 @@ pub(super) fn refused(problem: &Problem) -> Response {
                 HeaderValue::from_static("Basic realm=\"Slipway\", charset=\"UTF-8\""),
             );
         }
-        ProblemKind::Busy | ProblemKind::Unavailable => {
+        _ if problem.may_pass() => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
         }
         _ => {}

@@ -16,7 +16,7 @@ use super::frame::{Frame, go_to, html, html_once};
 use crate::api::Keys;
 use crate::identity::{cookie, cookie_name};
 use crate::link::{Link, safe_next};
-use crate::refusal::{Answer, Refusal, invalid, status_of};
+use crate::refusal::{Answer, Refusal, invalid, mark, status_of};
 use crate::text::Moment;
 use crate::visit::Visit;
 
@@ -55,9 +55,11 @@ pub(crate) async fn login(visit: Visit, fields: Fields) -> Answer<Response> {
         }
         Err(Refusal(problem)) => {
             let status = status_of(&problem);
-            let page = LoginPage { frame: Frame::new(&visit, "Sign in"), next, problem: Some(problem) };
+            let page =
+                LoginPage { frame: Frame::new(&visit, "Sign in"), next, problem: Some(problem.clone()) };
             let mut response = html_once(&page)?;
             *response.status_mut() = status;
+            mark(&mut response, &problem);
             Ok(response)
         }
     }

@@ -33,6 +33,10 @@ pub(crate) async fn as_page(State(shared): State<Arc<Shared>>, request: Request,
     if response.status().as_u16() < 400 {
         return response;
     }
+    if response.headers().get(CONTENT_TYPE).is_some_and(|is| is.as_bytes().starts_with(b"text/html")) {
+        // A page of its own, such as the form that was sent, with what is wrong.
+        return response;
+    }
     let Some(problem) = problem_of(&response) else { return response };
     let visitor = response.extensions().get::<Visitor>();
     if problem.kind == ProblemKind::Unauthenticated && asks {
@@ -50,6 +54,7 @@ fn page(shared: &Shared, visitor: Option<&Visitor>, status: StatusCode, problem:
         ProblemKind::Invalid | ProblemKind::TooLarge => "This cannot be taken",
         ProblemKind::Conflict | ProblemKind::Cancelled => "This does not fit what is there",
         ProblemKind::Busy | ProblemKind::TimedOut => "Too busy right now",
+        ProblemKind::Unwritable => "Nothing can be written right now",
         ProblemKind::Unavailable => "Not available right now",
         ProblemKind::Broken => "Something is broken",
     };

@@ -197,7 +197,10 @@ impl Job {
             if answer.is_err() || !(update.is_create() && update.is_delete()) {
                 continue;
             }
-            if self.view.whole.find_ref(update.name.as_str()).is_some() {
+            if let Err(e) = self.view.whole.target_of(update.name.as_str()) {
+                // It is there, and what it says cannot be read.
+                *answer = Err(e.into());
+            } else if self.view.whole.find_ref(update.name.as_str()).is_some() {
                 *answer = Err(Problem::new(
                     slipway_core::ProblemKind::Conflict,
                     format!("{} has been made meanwhile.", update.name),
