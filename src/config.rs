@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use slipway_core::ceilings::Ceilings;
 use slipway_core::limits::{Chosen, Limits};
-use slipway_core::{Problem, ProblemKind, sentence};
+use slipway_core::{Problem, ProblemKind};
 use slipway_forge::networks::Networks;
 use slipway_forge::origin::TrustedProxies;
 
@@ -18,7 +18,10 @@ use crate::http::Front;
 use crate::http::tls::Files;
 use crate::{machine, upkeep};
 
+mod check;
+mod file;
 mod isolation;
+use self::file::{File, address, some_address};
 use self::isolation::Clusters;
 
 /// config.toml.
@@ -26,10 +29,13 @@ use self::isolation::Clusters;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     /// Address for HTTP.
+    #[serde(deserialize_with = "address")]
     pub(crate) http: SocketAddr,
     /// Address for SSH.
+    #[serde(deserialize_with = "address")]
     pub(crate) ssh: SocketAddr,
     /// Address for HTTPS; absent is none, or port 8443 of 127.0.0.1 where there is a certificate.
+    #[serde(deserialize_with = "some_address")]
     pub(crate) https: Option<SocketAddr>,
     /// How people reach the pages, for links; absent is `http://`, or `https://` where that is served, and the bound
     /// address.
@@ -175,31 +181,33 @@ impl Default for Config {
 impl Config {
     /// Reads the file (DATA/config.toml unless named) and lets the flags win.
     pub(crate) fn load(data: &Path, serve: &Serve) -> Result<Self, Problem> {
-        let mut config = match &serve.config {
-            Some(file) => Self::read(file)?,
-            None => {
-                let file = data.join("config.toml");
-                if file.exists() { Self::read(&file)? } else { Self::default() }
-            }
-        };
-        config.file = serve.config.clone().unwrap_or_else(|| data.join("config.toml"));
+        let path = serve.config.clone().unwrap_or_else(|| data.join("config.toml"));
+        let mut config =
+            if serve.config.is_some() || path.exists() { Self::read(&path)? } else { Self::default() };
+        config.file = path;
         config.http = serve.http.unwrap_or(config.http);
         config.ssh = serve.ssh.unwrap_or(config.ssh);
         config.https = serve.https.or(config.https);
-        config.check()
+        if config.https.is_some() && config.tls.is_none() {
+            let what = "--https needs a certificate: [tls] with cert and key in config.toml.";
+            return Err(Problem::new(ProblemKind::Invalid, what, "Add it, or leave --https out."));
+        }
+        Ok(config)
     }
 
-    fn read(file: &PathBuf) -> Result<Self, Problem> {
-        let text = std::fs::read_to_string(file).map_err(|e| {
-            let what = format!("The configuration {} cannot be read: {e}.", file.display());
-            Problem::new(ProblemKind::Invalid, what, "Check the path and its permissions.")
-        })?;
-        let mut config: Self = toml::from_str(&text).map_err(|e| {
-            let line = e.span().map_or(1, |s| text[..s.start].matches('\n').count() + 1);
-            let what = sentence(&format!("{}:{line}: {}", file.display(), e.message()));
-            Problem::new(ProblemKind::Invalid, what, "Mend the configuration and start again.")
-        })?;
-        if let (Some(tls), Some(folder)) = (&mut config.tls, file.parent()) {
+    /// Looks whether a server could start with that file.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn look(path: &Path) -> Result<(), Problem> {
+        Self::read(path).map(drop)
+    }
+
+    fn read(path: &Path) -> Result<Self, Problem> {
+        let file = File::read(path)?;
+        let mut config: Self = file.parse()?;
+        config.check().map_err(|wrong| file.refuse(&wrong))?;
+        if let (Some(tls), Some(folder)) = (&mut config.tls, path.parent()) {
             tls.cert = folder.join(&tls.cert);
             tls.key = folder.join(&tls.key);
         }
@@ -231,72 +239,6 @@ impl Config {
     fn proxies(&self) -> TrustedProxies {
         // Checked when it was loaded.
         TrustedProxies::parse(&self.trusted_proxies).unwrap_or_default()
-    }
-
-    /// Takes what older configurations say outside of `[limits]`, and makes limits of all.
-    ///
-    /// # Errors
-    /// A sentence on what is wrong.
-    fn settle_limits(&mut self) -> Result<(), String> {
-        let moved = [
-            ("builds_max", self.builds_max, "builds_max"),
-            ("deploys_max", self.deploys_max, "deploys_max"),
-            ("drain_s", self.drain_s.map(|seconds| seconds.saturating_mul(1000)), "drain_timeout"),
-        ];
-        for (old, value, new) in moved {
-            let Some(value) = value else { continue };
-            if self.chosen.has(new) {
-                return Err(format!("{old} and {new} of [limits] cannot both be given."));
-            }
-            self.chosen.set(new, value).map_err(|wrong| format!("{wrong}."))?;
-            tracing::warn!("config.toml: {old} is {new} of [limits] now; the old place still counts");
-        }
-        self.limits = Arc::new(Limits::of(machine::here(), &self.chosen));
-        Ok(())
-    }
-
-    fn check(mut self) -> Result<Self, Problem> {
-        let invalid =
-            |what: &str| Problem::new(ProblemKind::Invalid, what, "Mend the configuration and start again.");
-        self.settle_limits().map_err(|wrong| invalid(&wrong))?;
-        if self.maintenance.delay_s > 3600 {
-            return Err(invalid("maintenance.delay_s must lie from 0 to 3600."));
-        }
-        if let Err(wrong) = self.backup.check() {
-            return Err(invalid(&format!("{wrong}.")));
-        }
-        if let Err(wrong) = TrustedProxies::parse(&self.trusted_proxies) {
-            return Err(invalid(&format!("trusted_proxies: {wrong:?} is no address and no network.")));
-        }
-        if let Err(wrong) = Networks::parse(&self.webhooks.allowed_networks) {
-            return Err(invalid(&format!(
-                "webhooks.allowed_networks: {wrong:?} is no address and no network."
-            )));
-        }
-        if !self.proxy_protocol.is_empty() && self.trusted_proxies.is_empty() {
-            return Err(invalid(
-                "proxy_protocol needs trusted_proxies: from whom else would it be believed?",
-            ));
-        }
-        let is_url = |url: &String| {
-            let uri =
-                url.parse::<http::Uri>().ok().filter(|uri| uri.host().is_some_and(|host| !host.is_empty()));
-            uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")))
-        };
-        if self.base_url.as_ref().is_some_and(|url| !is_url(url)) {
-            return Err(invalid("base_url must be an address that starts with http:// or https://."));
-        }
-        if self.https.is_some() && self.tls.is_none() {
-            return Err(invalid("https needs a certificate: [tls] with cert and key."));
-        }
-        let is_name = |name: &String| name.parse::<http::uri::Authority>().is_ok_and(|a| a.host() == name);
-        if let Some(wrong) = self.hosts.iter().find(|name| !is_name(name)) {
-            return Err(invalid(&format!("hosts: {wrong:?} is no name of a host.")));
-        }
-        if !self.hosts.is_empty() && self.base_url.is_none() {
-            return Err(invalid("hosts needs base_url: without it every name is answered."));
-        }
-        Ok(self)
     }
 }
 
@@ -359,14 +301,14 @@ mod tests {
         assert_eq!(good.clusters.rules().exec, ["/usr/bin/aws eks get-token"]);
         assert_eq!(load("").expect("valid").clusters.rules(), slipway_deployer::KubeconfigRules::default());
         for (line, want) in [
-            ("[tests]\n\nmemory = \"lots\"", ":3: \"lots\" is not a size"),
-            ("[tests]\nmemory = \"100000GiB\"", ":2: \"100000GiB\" is not a size"),
-            ("[tests]\ncpus = 4096", ":2: 4096 is not a number"),
-            ("[builds]\nnetwork = \"host\"", ":2: unknown variant `host`"),
-            ("[builds]\nmomery = \"1GiB\"", ":2: unknown field `momery`"),
-            ("[clusters]\nexec = [\"aws\"]", ":2: \"aws\" is not an absolute path"),
-            ("[clusters]\nfiles = [\"/a/../b\"]", ":2: \"/a/../b\" is not an absolute path"),
-            ("[clusters]\nexec_env = [\"A=B\"]", ":2: \"A=B\" is not the name"),
+            ("[tests]\n\nmemory = \"lots\"", ":3:10: \"lots\" is not a size"),
+            ("[tests]\nmemory = \"100000GiB\"", ":2:10: \"100000GiB\" is not a size"),
+            ("[tests]\ncpus = 4096", ":2:8: 4096 is not a number"),
+            ("[builds]\nnetwork = \"host\"", ":2:11: unknown value `host`"),
+            ("[builds]\nmomery = \"1GiB\"", ":2:1: unknown key `momery`; did you mean `memory`?"),
+            ("[clusters]\nexec = [\"aws\"]", ":2:9: \"aws\" is not an absolute path"),
+            ("[clusters]\nfiles = [\"/a/../b\"]", ":2:10: \"/a/../b\" is not an absolute path"),
+            ("[clusters]\nexec_env = [\"A=B\"]", ":2:13: \"A=B\" is not the name"),
         ] {
             let problem = load(line).expect_err("refused");
             assert!(problem.what.contains(&format!("config.toml{want}")), "{line}: {problem}");
@@ -387,13 +329,16 @@ mod tests {
         assert_eq!((files.cert, files.key), (folder.path().join("c.pem"), PathBuf::from("/k.pem")));
         assert_eq!(load("").expect("valid").plain(), Plain::Serve);
         for (text, said) in [
-            ("https = \"127.0.0.1:1\"\n", "https needs a certificate"),
-            ("[tls]\ncert = \"c\"\n", "config.toml:1: missing field `key`"),
-            (&format!("{tls}plain = \"no\"\n"), "config.toml:4: unknown variant `no`"),
-            ("hosts = [\"a\"]\n", "hosts needs base_url"),
-            ("base_url = \"http://a\"\nhosts = [\"a:1\"]\n", "hosts: \"a:1\""),
-            ("base_url = \"a.example\"\n", "base_url must be"),
-            ("base_url = \"https://\"\n", "base_url must be"),
+            ("https = \"127.0.0.1:1\"\n", "config.toml:1:9: https needs a certificate"),
+            ("[tls]\ncert = \"c\"\n", "config.toml:1:1: missing field `key`"),
+            (&format!("{tls}plain = \"no\"\n"), "config.toml:4:9: unknown value `no`"),
+            ("hosts = [\"a\"]\n", "config.toml:1:9: hosts needs base_url"),
+            (
+                "base_url = \"http://a\"\nhosts = [\"a:1\"]\n",
+                "config.toml:2:10: \"a:1\" is no name of a host",
+            ),
+            ("base_url = \"a.example\"\n", "config.toml:1:12: "),
+            ("base_url = \"https://\"\n", "config.toml:1:12: "),
         ] {
             let problem = load(text).expect_err("refused");
             assert!(problem.what.contains(said), "{text}: {problem}");
@@ -405,6 +350,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("temp");
         std::fs::write(folder.path().join("config.toml"), "builds_max = 2\nbulids = 3\n").expect("write");
         let problem = Config::load(folder.path(), &Serve::default()).expect_err("refused");
-        assert!(problem.what.contains("config.toml:2: unknown field `bulids`"), "{problem}");
+        assert!(
+            problem.what.contains("config.toml:2:1: unknown key `bulids`; did you mean `builds`?"),
+            "{problem}"
+        );
     }
 }

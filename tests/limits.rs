@@ -149,7 +149,7 @@ fn what_makes_no_sense_is_refused_at_start_with_its_line() {
     let out = run(&mut serve);
     let told = text(&out.stderr);
     assert_eq!(out.status.code(), Some(1), "{told}");
-    let why = "config.toml:3: pack_size_max: \"8 TB\" is not a size from \"64KiB\" to \"1024GiB\", such as \"8GiB\". \
+    let why = "config.toml:3:17: pack_size_max: \"8 TB\" is not a size from \"64KiB\" to \"1024GiB\", such as \"8GiB\". \
                Mend the configuration and start again.";
     assert!(told.contains(why), "{told}");
 }

@@ -191,7 +191,7 @@ fn what_cannot_be_a_certificate_is_refused_at_the_start() {
     fs::write(data.join("config.toml"), "https = \"127.0.0.1:0\"\n").expect("written");
     assert!(refusal(&data).contains("https needs a certificate"));
     fs::write(data.join("config.toml"), "[tls]\ncert = \"cert.pem\"\nkye = \"cert.key\"\n").expect("written");
-    assert!(refusal(&data).contains("config.toml:3: unknown field `kye`"));
+    assert!(refusal(&data).contains("config.toml:3:1: unknown key `kye`; did you mean `key`?"));
 }
 
 #[test]

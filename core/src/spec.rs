@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::limits::{DEPLOY_TARGETS_MAX, FIELDS_MAX, IMAGE_TAGS_MAX, VARIABLES_MAX};
 use crate::name::RepoName;
+use crate::place::Wrong;
 
 mod error;
 mod field;
@@ -26,7 +27,7 @@ mod triggers;
 mod values;
 mod variables;
 pub use self::error::SpecError;
-use self::error::{at, find_key, suggest};
+use self::error::{at, placed, suggest};
 pub use self::field::{FieldPath, Step, written};
 use self::images::ImageSpec;
 pub use self::images::Part;
@@ -214,13 +215,14 @@ impl Default for PushSpec {
     }
 }
 
-fn check_deploy(deploy: &DeploySpec) -> Result<(), (&'static str, String)> {
+fn check_deploy((name, deploy): (&String, &DeploySpec)) -> Result<(), Wrong> {
+    let wrong = |key: &str, what: String| Wrong::at("deploy", what).key(name).key(key);
     for (key, paths) in [("fields", &deploy.fields), ("leave", &deploy.leave)] {
         if paths.len() > FIELDS_MAX {
-            return Err((key, format!("{key} has more than {FIELDS_MAX} paths")));
+            return Err(wrong(key, format!("{key} has more than {FIELDS_MAX} paths")));
         }
     }
-    check_path("path", &deploy.path)
+    check_path(&deploy.path).map_err(|what| wrong("path", what))
 }
 
 impl Spec {
@@ -238,10 +240,10 @@ impl Spec {
             at(text, offset, suggest(e.message()))
         })?;
         let checked = spec.check_alone().and_then(|()| images::parts(&spec));
-        spec.parts = checked.map_err(|(key, message)| at(text, find_key(text, key), message))?;
+        spec.parts = checked.map_err(|wrong| placed(text, wrong))?;
         if let Some((target, _)) = spec.deploy.iter().find(|(_, d)| d.of.is_some() && spec.parts.is_empty()) {
             let told = format!("[deploy.{target}] says of which [[image]] it is, and there is none");
-            return Err(at(text, find_key(text, "of"), told));
+            return Err(placed(text, Wrong::at("deploy", told).key(target).key("of").itself()));
         }
         Ok(spec)
     }
@@ -260,32 +262,35 @@ impl Spec {
     }
 
     /// What serde cannot say, of the file as if it were about one image.
-    fn check_alone(&self) -> Result<(), (&'static str, String)> {
-        self.test.check()?;
+    fn check_alone(&self) -> Result<(), Wrong> {
+        self.test.check().map_err(|wrong| wrong.under(&["test"]))?;
         self.on.check()?;
         params::check(&self.build.params, |name| {
             self.build.args.contains_key(name) || self.test.env.contains_key(name)
         })?;
         if self.push.tags.is_empty() || self.push.tags.len() > IMAGE_TAGS_MAX {
-            return Err(("tags", format!("push.tags must name 1 to {IMAGE_TAGS_MAX} tags")));
+            return Err(Wrong::at("push.tags", format!("push.tags must name 1 to {IMAGE_TAGS_MAX} tags")));
         }
         if self.deploy.len() > DEPLOY_TARGETS_MAX {
-            return Err(("deploy", format!("there are more than {DEPLOY_TARGETS_MAX} [deploy.*] targets")));
+            let told = format!("there are more than {DEPLOY_TARGETS_MAX} [deploy.*] targets");
+            return Err(Wrong::at("deploy", told));
         }
         if self.build.args.len() > VARIABLES_MAX {
-            return Err(("args", format!("build.args has more than {VARIABLES_MAX} arguments")));
+            let told = format!("build.args has more than {VARIABLES_MAX} arguments");
+            return Err(Wrong::at("build.args", told));
         }
+        let arg = |name: &str, what: String| Wrong::at("build.args", what).key(name).itself();
         for name in self.build.args.keys().filter(|name| name.starts_with(OURS)) {
-            check_variable(name).map_err(|why| ("args", why))?;
+            check_variable(name).map_err(|why| arg(name, why))?;
         }
-        if let Some(arg) = self.build.args.keys().find(|arg| is_reserved_arg(arg)) {
-            return Err(("args", format!("build.args cannot set {arg}: {ARGS_RESERVED}")));
+        if let Some(name) = self.build.args.keys().find(|name| is_reserved_arg(name)) {
+            return Err(arg(name, format!("build.args cannot set {name}: {ARGS_RESERVED}")));
         }
         if !self.build.dockerfile.is_empty() {
-            check_path("dockerfile", &self.build.dockerfile)?;
+            check_path(&self.build.dockerfile).map_err(|what| Wrong::at("build.dockerfile", what))?;
         }
-        check_path("context", &self.build.context)?;
-        self.deploy.values().try_for_each(check_deploy)
+        check_path(&self.build.context).map_err(|what| Wrong::at("build.context", what))?;
+        self.deploy.iter().try_for_each(check_deploy)
     }
 }
 
@@ -305,11 +310,11 @@ fn is_reserved_arg(name: &str) -> bool {
     (upper.starts_with("BUILDKIT_") && !FREE.contains(&upper.as_str())) || PROXIES.contains(&upper.as_str())
 }
 
-fn check_path(key: &'static str, path: &str) -> Result<(), (&'static str, String)> {
+fn check_path(path: &str) -> Result<(), String> {
     let outside =
         path.starts_with('/') || path.split('/').any(|part| part == "..") || path.contains(['\0', '\\']);
     if outside || path.is_empty() {
-        return Err((key, format!("{path:?} must be a path inside the repository")));
+        return Err(format!("{path:?} must be a path inside the repository"));
     }
     Ok(())
 }
@@ -375,8 +380,8 @@ mod tests {
             ("[test]\nrun = \"./test.sh\"\n", "slipway.toml:2:7: "),
             ("[test]\ntimeout = \"soon\"\n", "slipway.toml:2:11: \"soon\" is not a time"),
             ("[test]\nmemory = \"lots\"\n", "slipway.toml:2:10: \"lots\" is not a size"),
-            ("[test]\nrun = [\"a\"]\nshell = \"b\"\n", "slipway.toml:1:1: [test] has more than one"),
-            ("[build]\ncontext = \"../x\"\n", "slipway.toml:2:1: \"../x\" must be a path inside"),
+            ("[test]\nrun = [\"a\"]\nshell = \"b\"\n", "slipway.toml:3:1: [test] has more than one"),
+            ("[build]\ncontext = \"../x\"\n", "slipway.toml:2:11: \"../x\" must be a path inside"),
             ("[deploy.prod]\npath = \"a\"\n", "slipway.toml:1:1: missing field `repo`"),
             (
                 "[deploy.prod]\nrepo = \"m\"\nbranches = [\"main\"]\n",
@@ -397,17 +402,17 @@ mod tests {
             ),
             (
                 "[build]\nargs = { BUILDKIT_SYNTAX = \"evil/frontend\" }\n",
-                "slipway.toml:2:1: build.args cannot set BUILDKIT_SYNTAX",
+                "slipway.toml:2:10: build.args cannot set BUILDKIT_SYNTAX",
             ),
             (
                 "[build]\nargs = { BUILDKIT_CACHE_MOUNT_NS = \"other\" }\n",
-                "slipway.toml:2:1: build.args cannot set BUILDKIT_CACHE_MOUNT_NS",
+                "slipway.toml:2:10: build.args cannot set BUILDKIT_CACHE_MOUNT_NS",
             ),
             (
                 "[build]\nargs = { http_proxy = \"x\" }\n",
-                "slipway.toml:2:1: build.args cannot set http_proxy",
+                "slipway.toml:2:10: build.args cannot set http_proxy",
             ),
-            ("[build]\npull = \"newer\"\n", "slipway.toml:2:8: unknown variant `newer`"),
+            ("[build]\npull = \"newer\"\n", "slipway.toml:2:8: unknown value `newer`"),
             ("a = \n", "slipway.toml:1:"),
         ] {
             let got = error(text);
@@ -423,12 +428,12 @@ mod tests {
                 "[build]\nargs = { V = \"{brnch}\" }\n",
                 "slipway.toml:2:14: unknown placeholder `{brnch}`; did you mean `{branch}`?",
             ),
-            ("[build]\nargs = { SLIPWAY_X = \"1\" }\n", "slipway.toml:2:1: SLIPWAY_X is set by the server"),
+            ("[build]\nargs = { SLIPWAY_X = \"1\" }\n", "slipway.toml:2:10: SLIPWAY_X is set by the server"),
             (
                 "[test]\nshell = \"x\"\nenv = { \"a-b\" = \"1\" }\n",
-                "slipway.toml:3:1: \"a-b\" is no name of a variable",
+                "slipway.toml:3:9: \"a-b\" is no name of a variable",
             ),
-            ("[test]\nshell = \"x\"\nenv = { CI = \"1\" }\n", "slipway.toml:3:1: CI is set by the server"),
+            ("[test]\nshell = \"x\"\nenv = { CI = \"1\" }\n", "slipway.toml:3:9: CI is set by the server"),
             (
                 "[test]\ntarget = \"t\"\nenv = { A = \"1\" }\n",
                 "slipway.toml:3:1: test.env is for run and shell",
@@ -444,7 +449,7 @@ mod tests {
             ),
             (
                 "[test]\nshell = \"x\"\nenv = { A = \"1\" }\nsecrets = [\"A\"]\n",
-                "slipway.toml:4:1: the variable A of test.secrets is given twice",
+                "slipway.toml:4:12: the variable A of test.secrets is given twice",
             ),
             (
                 "[test]\nshell = \"x\"\ncapabilities = [\"CHOWM\"]\n",
@@ -452,12 +457,57 @@ mod tests {
             ),
             (
                 "[test]\nshell = \"x\"\n[test.services.DB]\nimage = \"p\"\n",
-                "slipway.toml:3:1: \"DB\" is no name of a service",
+                "slipway.toml:3:16: \"DB\" is no name of a service",
             ),
             ("[test]\nshell = \"x\"\n[test.services.db]\n", "slipway.toml:3:1: missing field `image`"),
         ] {
             let got = error(text);
             assert!(got.starts_with(want), "{text:?}: {got}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_within_a_table_is_shown_where_it_stands() {
+        for (text, want) in [
+            ("[build]\ndockerfile = \"/x\"", "2:14: \"/x\" must"),
+            ("[build]\ncontext = \"a\"\n[[image]]\nname = \"x\"", "2:1: beside [[image]]"),
+            ("[build.args]\nA = \"1\"\nNO_PROXY = \"x\"", "3:1: build.args cannot set NO_PROXY"),
+            ("test = { run = [] }", "1:16: test.run is empty"),
+            ("[test]\nshell = \"x\"\ncpus = 2000", "3:8: test.cpus must"),
+            ("[test]\nshell = \"x\"\nmemory = \"1B\"", "3:10: test.memory must"),
+            ("[test]\nreports = [\"/a\"]", "2:1: test.reports is for"),
+            (
+                "[test]\nshell = \"x\"\n[test.services.db]\nimage = \"a b\"",
+                "4:9: \"a b\", the image of the service db",
+            ),
+            (
+                "[test]\nshell = \"x\"\n[test.services.db]\nimage = \"a\"\nready = []",
+                "5:9: ready of the service db is empty",
+            ),
+            (
+                "[test]\nshell = \"x\"\n[test.services.db]\nimage = \"a\"\nenv = { \"A B\" = \"1\" }",
+                "5:9: \"A B\" is no name",
+            ),
+            ("[push]\ntags = []", "2:8: push.tags must name"),
+            ("[deploy.p]\nrepo = \"m\"\npath = \"../x\"", "3:8: \"../x\" must"),
+            ("[deploy.p]\nrepo = \"m\"\nof = \"x\"", "3:1: [deploy.p] says of which"),
+            ("[[image]]\nname = \"x\"\n[[image]]\nname = \"x\"", "4:8: two [[image]] are called"),
+            ("[[image]]\nname = \"x\"\ncontext = \"..\"", "3:11: \"..\" must"),
+            (
+                "[[image]]\nname = \"x\"\nargs = { ALL_PROXY = \"x\" }",
+                "3:10: build.args cannot set ALL_PROXY",
+            ),
+            ("[[image]]\nname = \"x\"\n[image.test]\nrun = []", "4:7: test.run is empty"),
+            ("[[image]]\nname = \"x\"\ntags = [\"{sha}\", \"{brnch}\"]", "3:18: unknown placeholder"),
+            ("[[image]]\nname = \"x\"\nneeds = [\"y\"]", "3:10: needs names"),
+            ("[[image]]\nname = \"x\"\nmatrix = { V = [\"a\", \"a\"] }", "3:16: V of the matrix wants"),
+            (
+                "[[image]]\nname = \"x\"\n[[image]]\nname = \"y\"\n[deploy.p]\nrepo = \"m\"\nof = \"z\"",
+                "7:6: ",
+            ),
+        ] {
+            let got = error(text);
+            assert!(got.starts_with(&format!("slipway.toml:{want}")), "{text:?}: {got}");
         }
     }
 

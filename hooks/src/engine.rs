@@ -100,10 +100,7 @@ impl Engine {
             .or_else(|| std::env::var("DOCKER_HOST").ok())
             .filter(|h| !h.is_empty())
             .unwrap_or_else(|| DEFAULT_HOST.to_owned());
-        if !["unix://", "tcp://", "http://", "https://"].iter().any(|scheme| host.starts_with(scheme)) {
-            let why = "the address must begin with unix://, tcp:// or https://".to_owned();
-            return Err(HookError::EngineDown { address: host, why });
-        }
+        Self::check_address(&host).map_err(|why| HookError::EngineDown { address: host.clone(), why })?;
         Ok(Self {
             host,
             docker: OnceLock::new(),
@@ -111,6 +108,28 @@ impl Engine {
             limits: Arc::default(),
             not_pulled: Mutex::default(),
         })
+    }
+
+    /// Asks whether that is an address of an engine.
+    ///
+    /// # Errors
+    /// A clause on what is wrong with it.
+    pub fn check_address(address: &str) -> Result<(), String> {
+        let schemes = ["unix://", "tcp://", "http://", "https://"];
+        let Some(rest) = schemes.iter().find_map(|scheme| address.strip_prefix(scheme)) else {
+            return Err(format!("{address:?} does not begin with unix://, tcp:// or https://"));
+        };
+        if address.starts_with("unix://") {
+            return if rest.starts_with('/') {
+                Ok(())
+            } else {
+                Err(format!("{address:?} names no absolute path"))
+            };
+        }
+        match rest.trim_end_matches('/').parse::<http::uri::Authority>() {
+            Ok(authority) if !authority.host().is_empty() => Ok(()),
+            _ => Err(format!("{address:?} names no host, such as tcp://10.0.0.5:2375")),
+        }
     }
 
     /// What builds and registries may cost; without, what is usual.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use slipway_backup::Keep;
+use slipway_core::place::Wrong;
 use slipway_core::spec::parse_duration_ms;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -77,6 +78,14 @@ impl Times {
         }
     }
 
+    /// The longest time between one and the next.
+    pub(crate) fn longest(self) -> Duration {
+        match self {
+            Self::Every(every) => every,
+            Self::Daily(_) => DAY,
+        }
+    }
+
     /// How long without one is too long.
     pub(crate) fn patience(self) -> Duration {
         match self {
@@ -90,16 +99,17 @@ impl Backups {
     /// When; every 24 hours unless something is said.
     ///
     /// # Errors
-    /// A sentence without its end on what is wrong.
-    pub(crate) fn times(&self) -> Result<Times, String> {
+    /// What is wrong, with the way to it from `[backup]`.
+    pub(crate) fn times(&self) -> Result<Times, Wrong> {
         match (&self.every, &self.at) {
-            (Some(_), Some(_)) => Err("backup: every and at cannot both be given".to_owned()),
+            (Some(_), Some(_)) => Err(Wrong::at("at", "every and at cannot both be given").itself()),
             (None, None) => Ok(Times::Every(DAY)),
             (Some(every), None) => {
                 let time = parse_duration_ms(every).map(Duration::from_millis);
                 let fits = time.filter(|time| (EVERY_MIN..=EVERY_MAX).contains(time));
-                fits.map(Times::Every)
-                    .ok_or_else(|| format!("backup.every: {every:?} is no time from 1m to 366d"))
+                fits.map(Times::Every).ok_or_else(|| {
+                    Wrong::at("every", format!("{every:?} is no time from 1m to 366d, such as \"24h\""))
+                })
             }
             (None, Some(at)) => {
                 let parts = at
@@ -109,7 +119,7 @@ impl Backups {
                     Some((hour @ 0..24, minute @ 0..60)) => {
                         Ok(Times::Daily(Duration::from_secs(hour * 3600 + minute * 60)))
                     }
-                    _ => Err(format!("backup.at: {at:?} is no time of day such as 03:00")),
+                    _ => Err(Wrong::at("at", format!("{at:?} is no time of day, such as \"03:00\""))),
                 }
             }
         }
@@ -124,17 +134,18 @@ impl Backups {
     /// Looks whether it makes sense.
     ///
     /// # Errors
-    /// A sentence without its end on what is wrong.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// What is wrong, with the way to it from `[backup]`.
+    pub(crate) fn check(&self) -> Result<(), Wrong> {
         self.times()?;
         if let Some(to) = self.to.as_ref().filter(|to| !to.is_absolute()) {
-            return Err(format!("backup.to: {} is no absolute path", to.display()));
+            return Err(Wrong::at("to", format!("{to:?} is no absolute path")));
         }
         let KeepTable { last, daily, weekly } = self.keep;
-        if last == 0 || [last, daily, weekly].iter().any(|count| *count > KEEP_MAX) {
-            return Err(format!(
-                "backup.keep: last must lie from 1 to {KEEP_MAX}, daily and weekly from 0 to {KEEP_MAX}"
-            ));
+        for (key, count, least) in [("last", last, 1), ("daily", daily, 0), ("weekly", weekly, 0)] {
+            if !(least..=KEEP_MAX).contains(&count) {
+                let told = format!("{count} does not lie from {least} to {KEEP_MAX}");
+                return Err(Wrong::at("keep", told).key(key));
+            }
         }
         Ok(())
     }
@@ -174,11 +185,11 @@ mod tests {
             ("at = \"24:00\"", "24:00"),
             ("at = \"3\"", "no time of day"),
             ("to = \"backups\"", "no absolute path"),
-            ("keep = { last = 0 }", "backup.keep"),
-            ("keep = { weekly = 100000 }", "backup.keep"),
+            ("keep = { last = 0 }", "from 1 to"),
+            ("keep = { weekly = 100000 }", "from 0 to"),
         ] {
             let wrong = backups(text).check().expect_err(text);
-            assert!(wrong.contains(told), "{text}: {wrong}");
+            assert!(wrong.what.contains(told), "{text}: {wrong:?}");
         }
         assert!(
             backups(

@@ -12,9 +12,10 @@ use super::tags::{TagSpec, Template};
 use super::test::TestSpec;
 use super::text::Text;
 use super::values::duration_ms;
-use super::{Spec, here};
+use super::{Spec, Step, here};
 use crate::limits::{PART_NAME_BYTES_MAX, PARTS_MAX, VARIABLES_MAX};
 use crate::nearest::nearest;
+use crate::place::Wrong;
 
 /// One `[[image]]`, as it is written.
 #[derive(Clone, Debug, Deserialize)]
@@ -92,33 +93,37 @@ pub struct Part {
     pub spec: Spec,
 }
 
-/// The key that is wrong, and how.
-type Wrong = (&'static str, String);
-
 /// All parts that a file has; none where it has no `[[image]]`.
 pub(super) fn parts(spec: &Spec) -> Result<Vec<Part>, Wrong> {
     let mut all: Vec<Part> = Vec::new();
-    for image in &spec.image {
-        image.check()?;
-        if spec.image.iter().filter(|other| other.name == image.name).count() > 1 {
-            return Err(("image", format!("two [[image]] are called {:?}", image.name)));
+    for (image, number) in spec.image.iter().zip(0..) {
+        let here = |wrong: Wrong| wrong.of_image(number);
+        image.check().map_err(here)?;
+        if spec.image.iter().take(number).any(|other| other.name == image.name) {
+            return Err(here(Wrong::at("name", format!("two [[image]] are called {:?}", image.name))));
         }
-        for values in image.matrix.combinations(&image.name)? {
-            all.push(image.part(spec, &values)?);
+        for values in image.matrix.combinations(&image.name).map_err(here)? {
+            all.push(image.part(spec, &values).map_err(|wrong| image.own(number, wrong))?);
             if all.len() > PARTS_MAX {
-                return Err(("image", format!("[[image]] and matrix make more than {PARTS_MAX} images")));
+                let told = format!("[[image]] and matrix make more than {PARTS_MAX} images");
+                return Err(here(Wrong::at("", told)));
             }
         }
     }
     if all.is_empty() {
         return Ok(all);
     }
-    let at_top = [&spec.build.target, &spec.build.dockerfile].into_iter().any(|t| !t.is_empty());
-    if at_top || spec.build.context != "." {
+    let build = &spec.build;
+    let said = [
+        ("target", !build.target.is_empty()),
+        ("dockerfile", !build.dockerfile.is_empty()),
+        ("context", build.context != "."),
+    ];
+    if let Some((key, _)) = said.into_iter().find(|(_, said)| *said) {
         let told = "beside [[image]], context, dockerfile and target are said there";
-        return Err(("build", told.into()));
+        return Err(Wrong::at("build", told).key(key).itself());
     }
-    check_needs(&all)?;
+    check_needs(spec, &all)?;
     check_deploys(spec, &all)?;
     Ok(all)
 }
@@ -132,27 +137,48 @@ impl ImageSpec {
         let whole = ends(self.name.chars().next()) && ends(self.name.chars().last());
         if self.name.len() > PART_NAME_BYTES_MAX || !whole || joined || !self.name.bytes().all(fine) {
             let shown: String = self.name.chars().take(40).collect();
-            return Err((
+            return Err(Wrong::at(
                 "name",
                 format!(
                     "{shown:?} is no name of an image: it has small letters and digits, joined by '-', '_' or '.'"
                 ),
             ));
         }
-        super::check_path("context", &self.context)?;
+        super::check_path(&self.context).map_err(|what| Wrong::at("context", what))?;
         if !self.dockerfile.is_empty() {
-            super::check_path("dockerfile", &self.dockerfile)?;
+            super::check_path(&self.dockerfile).map_err(|what| Wrong::at("dockerfile", what))?;
         }
         if self.args.len() + self.matrix.len() > VARIABLES_MAX {
-            return Err(("args", format!("the image {} has more than {VARIABLES_MAX} arguments", self.name)));
+            let told = format!("the image {} has more than {VARIABLES_MAX} arguments", self.name);
+            return Err(Wrong::at("args", told));
         }
         if let Some(key) = self.args.keys().find(|key| self.matrix.has(key)) {
-            return Err(("matrix", format!("{key} of the matrix is among args already")));
+            let told = format!("{key} of the matrix is among args already");
+            return Err(Wrong::at("matrix", told).key(key).itself());
         }
         match &self.test {
-            Some(test) => test.check(),
+            Some(test) => test.check().map_err(|wrong| wrong.under(&["test"])),
             None => Ok(()),
         }
+    }
+
+    /// What is wrong with the file as it reads for one of its parts, where it is the image's own word that is wrong.
+    fn own(&self, number: usize, wrong: Wrong) -> Wrong {
+        let key = |at: usize| match wrong.way.get(at) {
+            Some(Step::Key(key)) => key.as_str(),
+            _ => "",
+        };
+        let arg = key(2).to_owned();
+        let above = match (key(0), key(1)) {
+            ("build", "args") if self.args.contains_key(&arg) => 1,
+            ("build", "context" | "dockerfile" | "target") => 1,
+            ("test", _) if self.test.is_some() => 0,
+            ("push", "tags") if self.tags.is_some() => 1,
+            _ => return wrong,
+        };
+        let mut wrong = wrong;
+        wrong.way.drain(..above);
+        wrong.of_image(number)
     }
 
     fn part(&self, file: &Spec, values: &Values) -> Result<Part, Wrong> {
@@ -167,7 +193,8 @@ impl ImageSpec {
         build.dockerfile.clone_from(&self.dockerfile);
         build.target.clone_from(&self.target);
         for (key, value) in &self.args {
-            let text = Text::parse(&filled(value, values)).map_err(|why| ("args", why))?;
+            let text =
+                Text::parse(&filled(value, values)).map_err(|why| Wrong::at("build.args", why).key(key))?;
             build.args.insert(key.clone(), text);
         }
         let given = values.iter().map(|(key, value)| (key.clone(), Text::plain(value)));
@@ -194,30 +221,32 @@ impl ImageSpec {
 
     /// Its tags. Those of `[push]` are told apart by the values; its own must name them.
     fn tags(&self, file: &Spec, values: &Values) -> Result<Vec<TagSpec>, Wrong> {
-        let read = |text: &str, on: &Option<MoveOn>| {
-            let template = Template::parse(&filled(text, values)).map_err(|why| ("tags", why))?;
+        let read = |(number, text): (usize, &str), on: &Option<MoveOn>| {
+            let template = Template::parse(&filled(text, values))
+                .map_err(|why| Wrong::at("push.tags", why).item(number))?;
             Ok(TagSpec { template, on: on.clone() })
         };
         let Some(own) = &self.tags else {
             let end: String = values.values().map(|value| format!("-{value}")).collect();
-            let of_push = file.push.tags.iter();
-            return of_push.map(|tag| read(&format!("{}{end}", tag.template.as_str()), &tag.on)).collect();
+            let of_push = file.push.tags.iter().zip(0..);
+            let text = |tag: &TagSpec| format!("{}{end}", tag.template.as_str());
+            return of_push.map(|(tag, number)| read((number, &text(tag)), &tag.on)).collect();
         };
         let several = self.matrix.several();
         own.iter()
-            .map(|tag| {
+            .zip(0..)
+            .map(|(tag, number)| {
                 let (RawTag::Plain(text) | RawTag::Table { tag: text, .. }) = tag;
                 if let Some(key) = several.clone().find(|key| !text.contains(&format!("{{{key}}}"))) {
-                    return Err((
-                        "tags",
-                        format!("the tag {text:?} would be that of several images; it wants {{{key}}}"),
-                    ));
+                    let told =
+                        format!("the tag {text:?} would be that of several images; it wants {{{key}}}");
+                    return Err(Wrong::at("push.tags", told).item(number));
                 }
                 let on = match tag {
                     RawTag::Plain(_) => &None,
                     RawTag::Table { on, .. } => on,
                 };
-                read(text, on)
+                read((number, text), on)
             })
             .collect()
     }
@@ -229,11 +258,11 @@ fn filled(text: &str, values: &Values) -> String {
 }
 
 /// Every name in `needs` is a part's or an image's, and nothing needs itself, however far around.
-fn check_needs(all: &[Part]) -> Result<(), Wrong> {
-    for part in all {
-        for need in &part.needs {
+fn check_needs(spec: &Spec, all: &[Part]) -> Result<(), Wrong> {
+    for (image, number) in spec.image.iter().zip(0..) {
+        for (need, at) in image.needs.iter().zip(0..) {
             if !all.iter().any(|other| other.is(need)) {
-                return Err(("needs", unknown("needs", need, all)));
+                return Err(Wrong::at("needs", unknown("needs", need, all)).item(at).of_image(number));
             }
         }
     }
@@ -244,7 +273,9 @@ fn check_needs(all: &[Part]) -> Result<(), Wrong> {
         match (done.is_empty(), rest.first()) {
             (_, None) => return Ok(()),
             (true, Some(part)) => {
-                return Err(("needs", format!("{} needs itself, by way of others", part.name)));
+                let number = spec.image.iter().position(|image| image.name == part.image).unwrap_or_default();
+                let told = format!("{} needs itself, by way of others", part.name);
+                return Err(Wrong::at("needs", told).of_image(number));
             }
             (false, _) => left = rest,
         }
@@ -261,14 +292,14 @@ fn check_deploys(spec: &Spec, all: &[Part]) -> Result<(), Wrong> {
             let names: Vec<&str> = all.iter().map(|part| part.name.as_str()).take(5).collect();
             let told =
                 format!("[deploy.{target}] does not say of which image: of = \"{}\"", names.join("\" or \""));
-            return Err(("deploy", told));
+            return Err(Wrong::at("deploy", told).key(target));
         };
         match all.iter().filter(|part| part.is(of)).count() {
             1 => {}
-            0 => return Err(("of", unknown("of", of, all))),
+            0 => return Err(of_deploy(target, unknown("of", of, all))),
             _ => {
-                return Err((
-                    "of",
+                return Err(of_deploy(
+                    target,
                     format!(
                         "{of:?} is several images; [deploy.{target}] wants one, such as {:?}",
                         first(of, all)
@@ -278,6 +309,18 @@ fn check_deploys(spec: &Spec, all: &[Part]) -> Result<(), Wrong> {
         }
     }
     Ok(())
+}
+
+fn of_deploy(target: &str, what: String) -> Wrong {
+    Wrong::at("deploy", what).key(target).key("of")
+}
+
+impl Wrong {
+    /// What is wrong with that `[[image]]`, told with the way from it.
+    fn of_image(mut self, number: usize) -> Self {
+        self.way.splice(0..0, [Step::Key("image".into()), Step::Item(number)]);
+        self
+    }
 }
 
 fn first<'a>(of: &str, all: &'a [Part]) -> &'a str {
@@ -376,7 +419,7 @@ mod tests {
         let two = "[[image]]\nname = \"a\"\n[[image]]\nname = \"b\"\n";
         let many: String = (0..33).map(|n| format!("[[image]]\nname = \"i{n}\"\n")).collect();
         for (text, wanted) in [
-            ("[[image]]\nname = \"A\"\n", "slipway.toml:2:1: \"A\" is no name of an image"),
+            ("[[image]]\nname = \"A\"\n", "slipway.toml:2:8: \"A\" is no name of an image"),
             ("[[image]]\nname = \"a/b\"\n", "is no name of an image"),
             ("[[image]]\nname = \"a\"\n[[image]]\nname = \"a\"\n", "two [[image]] are called \"a\""),
             (
@@ -385,7 +428,7 @@ mod tests {
             ),
             (
                 "[[image]]\nname = \"a\"\nneeds = [\"a\"]\n",
-                "slipway.toml:3:1: a needs itself, by way of others",
+                "slipway.toml:3:9: a needs itself, by way of others",
             ),
             (
                 "[[image]]\nname = \"app\"\nneeds = [\"ap\"]\n",

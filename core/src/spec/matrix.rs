@@ -6,9 +6,7 @@ use serde::Deserialize;
 
 use super::variables::check_variable;
 use crate::limits::{PART_NAME_BYTES_MAX, PARTS_MAX};
-
-/// The key that is wrong, and how.
-type Wrong = (&'static str, String);
+use crate::place::Wrong;
 
 /// One value for each key.
 pub(super) type Values = BTreeMap<String, String>;
@@ -49,15 +47,16 @@ impl Matrix {
             };
             all = all.into_iter().flat_map(with).collect();
         }
-        for out in &self.exclude {
+        for (out, at) in self.exclude.iter().zip(0..) {
             let is_out = |one: &Values| out.iter().all(|(key, value)| one.get(key) == Some(value));
             let before = all.len();
             all.retain(|one| !is_out(one));
             if out.is_empty() || all.len() == before {
-                return Err(("exclude", format!("{} of the matrix's exclude leaves nothing out", told(out))));
+                let what = format!("{} of the matrix's exclude leaves nothing out", told(out));
+                return Err(Wrong::at("matrix.exclude", what).item(at));
             }
         }
-        for more in &self.include {
+        for (more, at) in self.include.iter().zip(0..) {
             if more.keys().ne(self.keys.keys()) {
                 let keys: Vec<&str> = self.keys.keys().map(String::as_str).collect();
                 let what = format!(
@@ -65,15 +64,16 @@ impl Matrix {
                     told(more),
                     keys.join(", ")
                 );
-                return Err(("include", what));
+                return Err(Wrong::at("matrix.include", what).item(at));
             }
             if all.contains(more) {
-                return Err(("include", format!("{} of the matrix's include is there already", told(more))));
+                let what = format!("{} of the matrix's include is there already", told(more));
+                return Err(Wrong::at("matrix.include", what).item(at));
             }
             all.push(more.clone());
         }
         match all.len() {
-            0 => Err(("exclude", format!("the matrix of {image} leaves everything out"))),
+            0 => Err(Wrong::at("matrix.exclude", format!("the matrix of {image} leaves everything out"))),
             many if many > PARTS_MAX => Err(too_many(image)),
             _ => Ok(all),
         }
@@ -87,17 +87,19 @@ impl Matrix {
                 let what = format!(
                     "{shown:?} is no key of a matrix: it names an argument that args has not, in capitals; beside them are exclude and include"
                 );
-                return Err(("matrix", what));
+                return Err(of(key, what).itself());
             }
-            check_variable(key).map_err(|why| ("matrix", why))?;
+            check_variable(key).map_err(|why| of(key, why).itself())?;
             let unlike: BTreeSet<&String> = values.iter().collect();
             if values.is_empty() || unlike.len() < values.len() || !values.iter().all(|value| is_value(value))
             {
-                return Err(("matrix", format!("{key} of the matrix wants values, each once, {OF}")));
+                return Err(of(key, format!("{key} of the matrix wants values, each once, {OF}")));
             }
         }
-        match self.include.iter().flat_map(Values::values).find(|value| !is_value(value)) {
-            Some(_) => Err(("include", format!("include of the matrix wants values {OF}"))),
+        match self.include.iter().position(|one| one.values().any(|value| !is_value(value))) {
+            Some(at) => {
+                Err(Wrong::at("matrix.include", format!("include of the matrix wants values {OF}")).item(at))
+            }
             None => Ok(()),
         }
     }
@@ -120,7 +122,12 @@ impl Matrix {
 const OF: &str = "of letters, digits, '.', '_' and '-'";
 
 fn too_many(image: &str) -> Wrong {
-    ("matrix", format!("the matrix of {image} makes more than {PARTS_MAX} images"))
+    Wrong::at("matrix", format!("the matrix of {image} makes more than {PARTS_MAX} images"))
+}
+
+/// What is wrong with a key of it.
+fn of(key: &str, what: String) -> Wrong {
+    Wrong::at("matrix", what).key(key)
 }
 
 fn told(values: &Values) -> String {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::variables::check_variable;
 use crate::limits::{PARAM_BYTES_MAX, VARIABLES_MAX};
 use crate::nearest::nearest;
+use crate::place::Wrong;
 use crate::problem::{Problem, ProblemKind};
 
 /// One parameter.
@@ -32,24 +33,27 @@ impl ParamSpec {
 }
 
 /// What serde cannot say of them. `is_taken` tells which names something else has.
-pub(super) fn check(params: &Params, is_taken: impl Fn(&str) -> bool) -> Result<(), (&'static str, String)> {
-    let wrong = |what: String| Err(("params", what));
+pub(super) fn check(params: &Params, is_taken: impl Fn(&str) -> bool) -> Result<(), Wrong> {
+    let of = |name: &str, what: String| Wrong::at("build.params", what).key(name);
     if params.len() > VARIABLES_MAX {
-        return wrong(format!("build.params has more than {VARIABLES_MAX} parameters"));
+        let told = format!("build.params has more than {VARIABLES_MAX} parameters");
+        return Err(Wrong::at("build.params", told));
     }
     for (name, param) in params {
-        check_variable(name).map_err(|why| ("params", why))?;
+        check_variable(name).map_err(|why| of(name, why).itself())?;
         if super::is_reserved_arg(name) || is_taken(name) {
-            return wrong(format!(
-                "the parameter {name} has the name of an argument or variable that is set already"
-            ));
+            let told =
+                format!("the parameter {name} has the name of an argument or variable that is set already");
+            return Err(of(name, told).itself());
         }
         let too_long = param.choices.iter().chain(&param.default).any(|text| text.len() > PARAM_BYTES_MAX);
         if too_long || param.choices.len() > VARIABLES_MAX {
-            return wrong(format!("the parameter {name} has too many choices, or one that is too long"));
+            let told = format!("the parameter {name} has too many choices, or one that is too long");
+            return Err(of(name, told));
         }
         if let Some(default) = param.default.as_ref().filter(|d| !param.may_be(d)) {
-            return wrong(format!("the default {default:?} of the parameter {name} is none of its choices"));
+            let told = format!("the default {default:?} of the parameter {name} is none of its choices");
+            return Err(of(name, told).key("default"));
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ use super::values::{duration_ms, size_bytes, some_duration_ms};
 use super::variables::{TestSecret, check_variable};
 use crate::ceilings::Capabilities;
 use crate::limits::{TEST_SECRETS_MAX, TEST_SERVICES_MAX, VARIABLES_MAX};
+use crate::place::Wrong;
 
 /// `[test]`: at most one of `target`, `run` and `shell`.
 #[derive(Clone, Debug, Deserialize)]
@@ -106,25 +107,29 @@ impl Default for TestSpec {
 }
 
 impl TestSpec {
-    /// What serde cannot say: the key that is wrong, and how.
-    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
-        let given = [self.target.is_some(), self.run.is_some(), self.shell.is_some()];
-        if given.iter().filter(|&&g| g).count() > 1 {
-            return Err(("test", "[test] has more than one of target, run and shell".into()));
+    /// What serde cannot say, with the way to it from `[test]`.
+    pub(super) fn check(&self) -> Result<(), Wrong> {
+        let given =
+            [("target", self.target.is_some()), ("run", self.run.is_some()), ("shell", self.shell.is_some())];
+        if let Some((second, _)) = given.iter().filter(|(_, given)| *given).nth(1) {
+            return Err(Wrong::at(second, "[test] has more than one of target, run and shell").itself());
         }
         if self.run.as_ref().is_some_and(Vec::is_empty) {
-            return Err(("run", "test.run is empty; it wants a program and its arguments".into()));
+            return Err(Wrong::at("run", "test.run is empty; it wants a program and its arguments"));
         }
         if !(self.cpus > 0.0 && self.cpus <= 1024.0) {
-            return Err(("cpus", "test.cpus must lie above 0 and up to 1024".into()));
+            return Err(Wrong::at("cpus", "test.cpus must lie above 0 and up to 1024"));
         }
         if self.memory_bytes < 8 << 20 {
-            return Err(("memory", "test.memory must be 8MiB or more".into()));
+            return Err(Wrong::at("memory", "test.memory must be 8MiB or more"));
         }
+        self.check_kinds()?;
+        self.check_counts()?;
         self.check_environment()
     }
 
-    fn check_environment(&self) -> Result<(), (&'static str, String)> {
+    /// What is for a command alone.
+    fn check_kinds(&self) -> Result<(), Wrong> {
         let given = [
             ("env", !self.env.is_empty()),
             ("secrets", !self.secrets.is_empty()),
@@ -138,36 +143,42 @@ impl TestSpec {
             && let Some((key, _)) = given.into_iter().find(|(_, is)| *is)
         {
             let cure = "a stage of the Dockerfile has ARG and RUN --mount=type=secret";
-            return Err((key, format!("test.{key} is for run and shell; {cure}")));
+            return Err(Wrong::at(key, format!("test.{key} is for run and shell; {cure}")).itself());
         }
-        if self.services.len() > TEST_SERVICES_MAX {
-            return Err(("services", format!("there are more than {TEST_SERVICES_MAX} services")));
-        }
-        self.services
-            .iter()
-            .try_for_each(|(name, service)| service.check(name).map_err(|why| ("services", why)))?;
-        for (key, paths) in [("reports", &self.reports), ("artifacts", &self.artifacts)] {
-            if paths.len() > kept::PATTERNS_MAX {
-                return Err((key, format!("test.{key} has more than {} paths", kept::PATTERNS_MAX)));
+        Ok(())
+    }
+
+    fn check_counts(&self) -> Result<(), Wrong> {
+        for (key, count, most, what) in [
+            ("services", self.services.len(), TEST_SERVICES_MAX, "services"),
+            ("reports", self.reports.len(), kept::PATTERNS_MAX, "paths"),
+            ("artifacts", self.artifacts.len(), kept::PATTERNS_MAX, "paths"),
+            ("env", self.env.len(), VARIABLES_MAX, "variables"),
+            ("secrets", self.secrets.len(), TEST_SECRETS_MAX, "secrets"),
+        ] {
+            if count > most {
+                return Err(Wrong::at(key, format!("test.{key} has more than {most} {what}")));
             }
         }
-        if self.env.len() > VARIABLES_MAX {
-            return Err(("env", format!("test.env has more than {VARIABLES_MAX} variables")));
-        }
-        if self.secrets.len() > TEST_SECRETS_MAX {
-            return Err(("secrets", format!("test.secrets has more than {TEST_SECRETS_MAX} secrets")));
+        Ok(())
+    }
+
+    fn check_environment(&self) -> Result<(), Wrong> {
+        for (name, service) in &self.services {
+            service.check(name)?;
         }
         for name in self.env.keys() {
-            check_variable(name).map_err(|why| ("env", why))?;
+            check_variable(name).map_err(|why| Wrong::at("env", why).key(name).itself())?;
         }
         let mut places = BTreeSet::new();
-        let twice = self.secrets.iter().find(|one| !places.insert(one.place.clone()));
-        let taken =
-            self.secrets.iter().find(|one| one.place.variable().is_some_and(|v| self.env.contains_key(v)));
-        match twice.or(taken) {
-            Some(one) => Err(("secrets", format!("{} of test.secrets is given twice", one.place))),
-            None => Ok(()),
+        for (one, number) in self.secrets.iter().zip(0..) {
+            let taken = one.place.variable().is_some_and(|variable| self.env.contains_key(variable));
+            if taken || !places.insert(one.place.clone()) {
+                let told = format!("{} of test.secrets is given twice", one.place);
+                return Err(Wrong::at("secrets", told).item(number));
+            }
         }
+        Ok(())
     }
 
     /// The test to carry out.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::Pattern;
 use crate::id::UnixMillis;
+use crate::place::Wrong;
 use crate::limits::{NAME_BYTES_MAX, SCHEDULES_MAX};
 
 /// Longest time of a schedule, in bytes.
@@ -72,18 +73,20 @@ impl CronSpec {
 
 impl TriggerSpec {
     /// What serde cannot say.
-    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+    pub(super) fn check(&self) -> Result<(), Wrong> {
         if self.cron.len() > SCHEDULES_MAX {
-            return Err(("cron", format!("[on] cron has more than {SCHEDULES_MAX} schedules")));
+            return Err(Wrong::at("on.cron", format!("[on] cron has more than {SCHEDULES_MAX} schedules")));
         }
-        for (at, one) in self.cron.iter().enumerate() {
+        for (one, at) in self.cron.iter().zip(0..) {
             let fine = |c: char| !c.is_control();
             if one.name().is_empty() || one.name().len() > NAME_BYTES_MAX || !one.name().chars().all(fine) {
-                return Err(("cron", format!("a schedule's name has 1 to {NAME_BYTES_MAX} bytes")));
+                let told = format!("a schedule's name has 1 to {NAME_BYTES_MAX} bytes");
+                return Err(Wrong::at("on.cron", told).item(at));
             }
-            if self.cron[..at].iter().any(|other| other.name() == one.name()) {
+            if self.cron.iter().take(at).any(|other| other.name() == one.name()) {
                 let cure = "give each a name, { cron = \"…\", name = \"…\" }";
-                return Err(("cron", format!("two schedules are called {:?}: {cure}", one.name())));
+                let told = format!("two schedules are called {:?}: {cure}", one.name());
+                return Err(Wrong::at("on.cron", told).item(at));
             }
         }
         Ok(())
