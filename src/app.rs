@@ -75,7 +75,7 @@ impl App {
         settle(&rooms).await?;
         let backups = Schedule::new(config.backup.clone());
         let parts = Parts::new(&rooms, &data, &config);
-        let forge = floor(&rooms, &workers, &data, (&parts, &backups));
+        let forge = floor(&rooms, &workers, (&data, &config), (&parts, &backups));
         let node = disk.key.installation_id();
         let addresses = Addresses { http: doors.base_url.clone(), ssh: doors.ssh.to_string(), node };
         let (supervisor, upkeep) = work(&rooms, &forge, &config, addresses)?;
@@ -154,11 +154,11 @@ fn catch(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Problem> {
 fn floor(
     rooms: &Rooms,
     workers: &Arc<ToWorkers>,
-    data: &DataFolder,
+    (data, config): (&DataFolder, &Config),
     (parts, backups): (&Parts, &Arc<Schedule>),
 ) -> Arc<Forge> {
     let outside = ServerOperations::new(rooms.clone(), workers.clone(), data.clone());
-    let outside = outside.with_backups(parts.clone(), backups.clone());
+    let outside = outside.with_backups(parts.clone(), backups.clone()).with_settings(config);
     Arc::new(Forge::new(slipway_forge::Parts {
         store: rooms.store.clone(),
         repositories: rooms.repositories.clone(),

@@ -1,7 +1,8 @@
 //! `slipway doctor`: looks at everything the server stands on, each failure with its cure.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use slipway_core::limits::{Chosen, Limits};
@@ -11,25 +12,35 @@ use slipway_forge::Check;
 use crate::cli::Serve;
 use crate::config::Config;
 use crate::data::DataFolder;
+use crate::readiness::{DISK, ample_room};
 use crate::rooms::Rooms;
 use crate::supervisor::blocking;
 use crate::{machine, operations};
 
 mod isolation;
 pub(crate) mod repositories;
+mod settings;
 
 /// How long one part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Below this much free space, in bytes, the data folder is reported.
-const FREE_BYTES_MIN: u64 = 1 << 30;
 
 /// All checks of a running server; `ready` are those that a push needs.
-pub(crate) async fn examine(rooms: &Rooms, data: &DataFolder, ready: Vec<Check>) -> Vec<Check> {
+pub(crate) async fn examine(
+    rooms: &Rooms,
+    data: &DataFolder,
+    config: Option<Arc<Config>>,
+    ready: Vec<Check>,
+) -> Vec<Check> {
     let mut checks = vec![ok("server", &format!("version {} answers", env!("CARGO_PKG_VERSION")))];
-    checks.extend(ready);
-    checks.push(disk(data.root()));
+    // One row about the disk: what a push needs is told there, and more is asked for.
+    checks.extend(
+        ready.into_iter().map(|check| if check.name == DISK { ample_room(data.root()) } else { check }),
+    );
     checks.push(clock());
     checks.push(limits(rooms));
+    if let Some(config) = config {
+        checks.extend(of_settings(config, data.root().to_owned()).await);
+    }
     for name in ["http", "ssh"] {
         checks.push(port(name, data.address(name)).await);
     }
@@ -56,7 +67,7 @@ pub(crate) async fn examine(rooms: &Rooms, data: &DataFolder, ready: Vec<Check>)
 pub(crate) async fn without_server(data: &Path, problem: &Problem) -> String {
     let mut checks = vec![judged("server", Err(problem.clone()))];
     if data.exists() {
-        checks.push(disk(data));
+        checks.push(ample_room(data));
     } else {
         checks.push(ok(
             "data folder",
@@ -69,6 +80,7 @@ pub(crate) async fn without_server(data: &Path, problem: &Problem) -> String {
             for (name, address) in [("http", config.http), ("ssh", config.ssh)] {
                 checks.push(free_port(name, address));
             }
+            checks.extend(of_settings(Arc::new(config), data.to_owned()).await);
         }
         Err(problem) => checks.push(judged("configuration", Err(problem))),
     }
@@ -85,6 +97,20 @@ pub(crate) async fn without_server(data: &Path, problem: &Problem) -> String {
         }
     }
     text
+}
+
+/// What the settings name; names are looked up, which may take long.
+async fn of_settings(config: Arc<Config>, data: PathBuf) -> Vec<Check> {
+    let looked = blocking(move || Ok(settings::checks(&config, &data)));
+    match tokio::time::timeout(PATIENCE, looked).await {
+        Ok(Ok(checks)) => checks,
+        Ok(Err(problem)) => vec![judged("settings", Err(problem))],
+        Err(_) => {
+            let what =
+                "What config.toml names could not be looked at in time: a disk or the DNS does not answer.";
+            vec![fail("settings", what, "See to both, and to base_url in config.toml.")]
+        }
+    }
 }
 
 /// Which limits are not as usual: set so, or lowered to what the process may have.
@@ -144,25 +170,6 @@ async fn engine(rooms: &Rooms) -> Check {
         Err(_) => {
             fail("engine", "The Docker Engine does not answer.", "Check that dockerd runs and see its log.")
         }
-    }
-}
-
-fn disk(path: &Path) -> Check {
-    match rustix::fs::statvfs(path) {
-        Ok(stat) => {
-            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-            let what = format!("{} has {} MiB free", path.display(), free >> 20);
-            if free < FREE_BYTES_MIN {
-                fail("data folder", &format!("{what}."), "Free some space: pushes and builds need it.")
-            } else {
-                ok("data folder", &what)
-            }
-        }
-        Err(error) => fail(
-            "data folder",
-            &format!("{} cannot be looked at: {error}.", path.display()),
-            "Check the path and its permissions.",
-        ),
     }
 }
 

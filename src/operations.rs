@@ -29,6 +29,7 @@ use slipway_repository::{Maintained, Snapshot};
 
 use crate::backup::make::{Parts, Wants};
 use crate::backup::schedule::Schedule;
+use crate::config::Config;
 use crate::data::DataFolder;
 use crate::dispatch::ToWorkers;
 use crate::doctor;
@@ -53,16 +54,23 @@ pub(crate) struct ServerOperations {
     data: DataFolder,
     readiness: Arc<Readiness>,
     backups: Option<(Parts, Arc<Schedule>)>,
+    config: Option<Arc<Config>>,
 }
 
 impl ServerOperations {
     pub(crate) fn new(rooms: Rooms, workers: Arc<ToWorkers>, data: DataFolder) -> Self {
-        Self { rooms, workers, data, readiness: Arc::default(), backups: None }
+        Self { rooms, workers, data, readiness: Arc::default(), backups: None, config: None }
     }
 
     /// The same with what backups are made of, and their schedule.
     pub(crate) fn with_backups(mut self, parts: Parts, schedule: Arc<Schedule>) -> Self {
         self.backups = Some((parts, schedule));
+        self
+    }
+
+    /// The same with the settings, for the doctor to look at what they name.
+    pub(crate) fn with_settings(mut self, config: &Config) -> Self {
+        self.config = Some(Arc::new(config.clone()));
         self
     }
 
@@ -283,7 +291,7 @@ impl Outside for ServerOperations {
         let (readiness, rooms, data) = (self.readiness.clone(), self.rooms.clone(), self.data.clone());
         let ready = blocking(move || Ok(readiness.checks(&rooms, &data))).await;
         let ready = ready.unwrap_or_else(|problem| vec![doctor::judged("disk", Err(problem))]);
-        let mut checks = doctor::examine(&self.rooms, &self.data, ready).await;
+        let mut checks = doctor::examine(&self.rooms, &self.data, self.config.clone(), ready).await;
         checks.extend(self.backups.as_ref().and_then(|(_, schedule)| schedule.check()));
         checks
     }

@@ -14,6 +14,8 @@ use crate::rooms::Rooms;
 
 /// Below this much free space, in bytes, no push is promised to be taken: the records of one, a copy of theirs, and some objects.
 const ROOM_BYTES_MIN: u64 = 8 << 20;
+/// Below this much, in bytes, the doctor says so.
+const FREE_BYTES_MIN: u64 = 1 << 30;
 /// Below so many free files, likewise: a push makes some ten.
 const ROOM_FILES_MIN: u64 = 64;
 /// Anybody may ask, so the disk is asked no more often than this.
@@ -32,7 +34,7 @@ impl Readiness {
         {
             return checks.clone();
         }
-        let checks = vec![records(rooms), repositories(rooms), room(data.root(), "disk")];
+        let checks = vec![records(rooms), repositories(rooms), room(data.root())];
         *last = Some((Instant::now(), checks.clone()));
         checks
     }
@@ -60,7 +62,21 @@ fn repositories(rooms: &Rooms) -> Check {
 }
 
 /// Whether there is room for a push.
-fn room(path: &Path, name: &str) -> Check {
+fn room(path: &Path) -> Check {
+    room_for(path, (ROOM_BYTES_MIN, "a push"))
+}
+
+/// Whether there is room for all that a server does: what the doctor asks.
+pub(crate) fn ample_room(path: &Path) -> Check {
+    let for_a_push = room(path);
+    if for_a_push.ok { room_for(path, (FREE_BYTES_MIN, "builds and packing anew")) } else { for_a_push }
+}
+
+/// The one row about free space.
+pub(crate) const DISK: &str = "disk";
+
+fn room_for(path: &Path, (least, what_for): (u64, &str)) -> Check {
+    let name = DISK;
     let stat = match rustix::fs::statvfs(path) {
         Ok(stat) => stat,
         Err(error) => {
@@ -69,12 +85,9 @@ fn room(path: &Path, name: &str) -> Check {
         }
     };
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    if free < ROOM_BYTES_MIN {
-        let what = format!(
-            "The server's disk has {} KiB free; a push may need {} KiB.",
-            free >> 10,
-            ROOM_BYTES_MIN >> 10
-        );
+    if free < least {
+        let has = if free < 10 << 20 { format!("{} KiB", free >> 10) } else { format!("{} MiB", free >> 20) };
+        let what = format!("The server's disk has {has} free; {what_for} may need {} MiB.", least >> 20);
         return fail(name, &what, FREE_SPACE);
     }
     // Some file systems count no files.

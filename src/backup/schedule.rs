@@ -81,8 +81,10 @@ impl Schedule {
     fn run(&self, parts: &Parts, to: &Path, times: Times) {
         self.state().last = newest(to);
         self.state().begun = Some(now().0);
-        let mut due = times.next(self.state().last, now().0).max(now().0 + ms(START_DELAY));
-        while self.sleep_until(due) {
+        // One of the future was made under a clock that was wrong.
+        let last = self.state().last.map(|last| last.min(now().0));
+        let mut due = times.next(last, now().0).max(now().0 + ms(START_DELAY));
+        while self.sleep_until(due, times.longest()) {
             self.state().running = true;
             let done = self.make(parts, to);
             self.state().running = false;
@@ -110,9 +112,11 @@ impl Schedule {
     }
 
     /// True once that time has come, false if the server stops before.
-    fn sleep_until(&self, due: u64) -> bool {
+    fn sleep_until(&self, mut due: u64, longest: Duration) -> bool {
         let mut state = self.state();
         loop {
+            // A clock that was set back does not put it off.
+            due = due.min(now().0 + ms(longest));
             if self.stop.load(Ordering::SeqCst) {
                 return false;
             }

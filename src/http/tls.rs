@@ -74,6 +74,24 @@ impl Files {
         Ok(Arc::new(pair))
     }
 
+    /// Reads them as a start would, and says until when the certificate is good.
+    ///
+    /// # Errors
+    /// What cannot be used, or not for long.
+    pub(crate) fn check(&self) -> Result<String, Problem> {
+        let pair = self.read()?;
+        let Some(age) = Age::of(&pair) else { return Ok("the certificate fits its key".to_owned()) };
+        match age.trouble() {
+            None => Ok(format!("the certificate fits its key, and is good for {} days", age.days())),
+            Some(what) => Err(Problem::new(
+                ProblemKind::Invalid,
+                format!("The TLS certificate {what}."),
+                "Put a new one into tls.cert and tls.key: they are read again without a restart. If the machine's clock is wrong, \
+                 set it.",
+            )),
+        }
+    }
+
     /// A key that others may read is told of, and used: a file that a cluster mounts cannot always be otherwise.
     fn tell_of_access(&self) {
         let mode = fs::metadata(&self.key).map_or(0, |of| of.permissions().mode() & 0o777);
@@ -189,16 +207,50 @@ impl Tls {
     }
 
     fn tell_of_age(&self) {
+        let Some(age) = Age::of(&self.pair.now()) else { return };
+        match age.trouble() {
+            None => {}
+            Some(what) if age.is_good() => {
+                tracing::warn!(
+                    days = age.days(),
+                    "the TLS certificate {what}: put a new one into tls.cert and tls.key"
+                );
+            }
+            Some(what) => tracing::error!("the TLS certificate {what}: look at tls.cert, and at the clock"),
+        }
+    }
+}
+
+/// When a certificate is good, in seconds since 1970, and what time it is.
+struct Age {
+    from: i64,
+    until: i64,
+    now: i64,
+}
+
+impl Age {
+    /// `None` where it cannot be told.
+    fn of(pair: &CertifiedKey) -> Option<Self> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| t.as_secs() as i64);
-        let pair = self.pair.now();
-        let Some((from, until)) = pair.cert.first().and_then(|cert| validity::read(cert)) else { return };
-        let days = (until - now) / (24 * 3600);
-        if now >= until {
-            tracing::error!("the TLS certificate has expired: put a new one into tls.cert and tls.key");
-        } else if now < from {
-            tracing::error!("the TLS certificate is not valid yet: look at the clock, or at tls.cert");
-        } else if until - now < END_IS_NEAR_S {
-            tracing::warn!(days, "the TLS certificate expires soon: put a new one into tls.cert and tls.key");
+        let (from, until) = pair.cert.first().and_then(|cert| validity::read(cert))?;
+        Some(Self { from, until, now })
+    }
+
+    fn days(&self) -> i64 {
+        (self.until - self.now) / (24 * 3600)
+    }
+
+    fn is_good(&self) -> bool {
+        (self.from..self.until).contains(&self.now)
+    }
+
+    /// Whatever clients, or those who look after it, should know.
+    fn trouble(&self) -> Option<String> {
+        match () {
+            () if self.now >= self.until => Some("has expired".to_owned()),
+            () if self.now < self.from => Some("is not valid yet".to_owned()),
+            () if self.until - self.now < END_IS_NEAR_S => Some(format!("expires in {} days", self.days())),
+            () => None,
         }
     }
 }
