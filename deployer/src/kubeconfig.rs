@@ -276,9 +276,11 @@ fn parse(text: &str) -> Result<Kubeconfig, String> {
     Kubeconfig::from_yaml(text).map_err(|_| "it is not a kubeconfig (YAML)".to_owned())
 }
 
-/// Retries and timeouts are ours (see `wire.rs`); kube's would hold one call for minutes.
+/// Retries, timeouts and the way are ours (see `wire.rs`); kube's would hold one call for minutes.
 fn bounded(mut config: Config) -> Config {
     config.default_retry = false;
+    // The environment's, which is not of this server's settings: a kubeconfig with one of its own is refused.
+    config.proxy_url = None;
     config.connect_timeout = Some(Duration::from_millis(CONNECT_MS_MAX));
     config
 }
@@ -391,6 +393,9 @@ mod tests {
             (cluster("certificate-authority: /etc/hostname"), "[clusters] files"),
             (with_user("auth-provider: {name: gcp, config: {cmd-path: /bin/sh}}"), "auth-provider"),
             (IN_CLUSTER.to_owned(), "in_cluster"),
+            (cluster("proxy-url: 'http://stranger:3128'"), "it names a proxy"),
+            (GOOD.replace("https://127.0.0.1:1", "http://10.0.0.1:1"), "plain http"),
+            (GOOD.replace("https://127.0.0.1:1", "http://127.0.0.1.example.org:1"), "plain http"),
         ] {
             let rules = KubeconfigRules::default();
             let got =

@@ -18,6 +18,7 @@ pub struct KubeconfigRules {
 impl KubeconfigRules {
     /// What of the kubeconfig's user and cluster is not allowed, with the setting that would allow it.
     pub(crate) fn check(&self, user: Option<&AuthInfo>, cluster: &Cluster) -> Result<(), String> {
+        check_way(user, cluster)?;
         let read = |path: &Option<String>, data: bool| path.clone().filter(|_| !data);
         let mut files =
             vec![read(&cluster.certificate_authority, cluster.certificate_authority_data.is_some())];
@@ -75,4 +76,29 @@ impl KubeconfigRules {
         let value = |name: &String| set(name).map(Into::into).or_else(|| std::env::var_os(name));
         self.exec_env.iter().filter_map(|name| Some((name.clone(), value(name)?))).collect()
     }
+}
+
+/// Refuses ways on which somebody else than the cluster would see the credentials. What only the cluster judges (`as`,
+/// `tls-server-name`) is its own matter; a certificate that is not checked is told of with the cluster.
+fn check_way(user: Option<&AuthInfo>, cluster: &Cluster) -> Result<(), String> {
+    if cluster.proxy_url.as_ref().is_some_and(|url| !url.is_empty()) {
+        return Err("it names a proxy (proxy-url), by way of which the credentials would go; proxies are not supported: take \
+                    the line out, and let this server reach the cluster itself"
+            .into());
+    }
+    let server = cluster.server.as_deref().unwrap_or_default();
+    let Some(rest) = server.strip_prefix("http://") else { return Ok(()) };
+    let has_credentials = user.is_some_and(|user| {
+        user.token.is_some() || user.token_file.is_some() || user.username.is_some() || user.exec.is_some()
+    });
+    let authority = rest.split('/').next().and_then(|text| text.parse::<http::uri::Authority>().ok());
+    let is_here = authority.is_some_and(|authority| {
+        let host = authority.host().trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    });
+    if has_credentials && !is_here {
+        return Err("its server is reached by plain http, where everybody on the way reads the credentials; name it with https"
+            .into());
+    }
+    Ok(())
 }
