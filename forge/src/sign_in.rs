@@ -231,6 +231,12 @@ fn failed(forge: &Forge, account: &str, reason: Reason, at: At) -> Problem {
     match reason {
         _ if slowed => too_often(failures),
         Reason::Expired(told) => told,
+        // Whoever has the token may know that it is good.
+        Reason::OtherAccount => Problem::new(
+            ProblemKind::Unauthenticated,
+            format!("The token is not one of the account {account:?}."),
+            "Give the name of the account that it was made for.",
+        ),
         _ => unknown_token(),
     }
 }

@@ -51,7 +51,11 @@ impl Names {
             (None, _) => None,
             (Some(host), None) => {
                 let host = Authority::try_from(host.as_bytes()).ok().filter(|a| !a.as_str().contains('@'));
-                Some(host.ok_or_else(|| malformed("The request's Host is none."))?)
+                Some(
+                    host.ok_or_else(|| {
+                        malformed("The request's Host header is empty, or no name of a host.")
+                    })?,
+                )
             }
             (Some(_), Some(_)) => return Err(malformed("The request has more than one Host.")),
         };

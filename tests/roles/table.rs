@@ -189,6 +189,8 @@ pub(super) const GIT: &[Row] = &[
     row("GET", "", "/v1/repos/{repo}/info/refs?service=git-upload-pack", "", Read),
     row("GET", "", "/{repo}/info/refs?service=git-receive-pack", "", Push),
     row("GET", "", "/v1/repos/{repo}/info/refs?service=git-receive-pack", "", Push),
+    row("GET", "", "/v1/repos/{repo}", "", Open),
+    row("POST", "", "/{repo}/info/lfs/objects/batch", "{}", Open),
     row("POST", "", "/{repo}/git-upload-pack", "0000", Read),
     row("POST", "", "/{repo}/git-receive-pack", "0000", Push),
 ];

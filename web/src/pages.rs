@@ -22,6 +22,7 @@ mod failure;
 mod files;
 mod form;
 mod frame;
+mod go_get;
 mod home;
 mod live;
 mod mark;
@@ -36,6 +37,7 @@ mod statuses;
 mod webhooks;
 
 pub(crate) use self::failure::as_page;
+pub(crate) use self::go_get::answer as go_get;
 
 /// The pages' routes. What lies below a repository's name uses `{repo}`, as the git transports do.
 pub(crate) fn routes() -> Router<Arc<Shared>> {

@@ -33,7 +33,8 @@ pub fn router(parts: Parts) -> Router {
         .route("/-/metrics", get(metrics))
         .route("/-/schema/slipway.json", get(schema))
         .merge(api::routes());
-    let people = dressed(pages::routes(), &shared, Surface::Pages)
+    let pages = pages::routes().layer(from_fn_with_state(Arc::clone(&shared), pages::go_get));
+    let people = dressed(pages, &shared, Surface::Pages)
         .layer(from_fn_with_state(Arc::clone(&shared), pages::as_page));
     let machines = dressed(machines, &shared, Surface::Api).layer(from_fn(refusal::as_json));
     let (people, machines) = (people.layer(map_response(fresh)), machines.layer(map_response(kept_nowhere)));

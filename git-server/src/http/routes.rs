@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION};
@@ -41,10 +41,11 @@ impl GitServer {
                 .route(&format!("{prefix}/info/refs"), get(info_refs))
                 .route(&format!("{prefix}/git-upload-pack"), post(upload_pack))
                 .route(&format!("{prefix}/git-receive-pack"), post(receive_pack))
+                .route(&format!("{prefix}/info/lfs/{{*path}}"), any(no_lfs))
                 .route(&format!("{prefix}/HEAD"), get(dumb))
                 .route(&format!("{prefix}/objects/{{*path}}"), get(dumb));
         }
-        router.with_state(self.clone())
+        router.route("/v1/repos/{repo}", get(page)).with_state(self.clone())
     }
 }
 
@@ -54,6 +55,34 @@ async fn dumb() -> Response {
         StatusCode::FORBIDDEN,
         "This server speaks Git's smart protocol only. Use a git client of version 1.6.6 or later, without GIT_SMART_HTTP=0.",
     )
+}
+
+/// What git-lfs is told, in its own form (docs/api in its repository).
+async fn no_lfs(State(server): State<GitServer>, request: Request) -> Response {
+    if let Err(problem) = known(&server, &request).await {
+        return refused(&problem);
+    }
+    let told = r#"{"message":"This server stores no Git LFS objects. Commit the files themselves, or set lfs.url to a server that does."}"#;
+    uncached(StatusCode::NOT_IMPLEMENTED, "application/vnd.git-lfs+json", Body::from(told))
+}
+
+/// An address for git, opened in a browser: the repository's page, which says who may see it.
+async fn page(State(server): State<GitServer>, Path(repo): Path<String>, request: Request) -> Response {
+    if let Err(problem) = known(&server, &request).await {
+        return refused(&problem);
+    }
+    let name = RepoName::parse(stem(&repo)).map(|name| format!("/{name}"));
+    let to = name.ok().and_then(|to| HeaderValue::from_str(&to).ok());
+    let Some(to) = to else { return plain(StatusCode::NOT_FOUND, "There is no repository of that name.") };
+    let mut answer = plain(StatusCode::TEMPORARY_REDIRECT, "The repository's page is elsewhere.");
+    answer.headers_mut().insert(LOCATION, to);
+    answer
+}
+
+/// Whoever gives credentials gives good ones, also where none are needed.
+async fn known(server: &GitServer, request: &Request) -> Result<(), Problem> {
+    let (shared, asker) = (Arc::clone(&server.shared), asker(request));
+    blocking(move || caller(&shared, asker).map(drop)).await
 }
 
 async fn info_refs(State(server): State<GitServer>, Path(repo): Path<String>, request: Request) -> Response {
@@ -285,15 +314,18 @@ fn open_blocking(shared: &Shared, asker: Asker, repo: &str, service: Service) ->
             "Try again in a minute.",
         ));
     }
+    shared.open_blocking(caller(shared, asker)?, stem(repo), service)
+}
+
+fn caller(shared: &Shared, asker: Asker) -> Result<Caller, Problem> {
     let at = sign_in::At { surface: Surface::GitHttp, from: asker.peer };
-    let caller = match asker.claim {
-        None => Caller::anonymous(at.surface, at.from),
+    match asker.claim {
+        None => Ok(Caller::anonymous(at.surface, at.from)),
         Some(Claim::Token { account, value }) => {
-            sign_in::by_token(&shared.forge, account.as_deref(), value.expose(), at)?
+            sign_in::by_token(&shared.forge, account.as_deref(), value.expose(), at)
         }
-        Some(Claim::Unreadable) => return Err(sign_in::unreadable(&shared.forge, at)),
-    };
-    shared.open_blocking(caller, stem(repo), service)
+        Some(Claim::Unreadable) => Err(sign_in::unreadable(&shared.forge, at)),
+    }
 }
 
 fn asker(request: &Request) -> Asker {

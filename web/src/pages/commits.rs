@@ -119,6 +119,10 @@ async fn log(visit: &Visit, repo: &str, path: &str, keys: LogKeys) -> Answer<Res
         // The repository's own page says how to make the first.
         return Ok(go_to(&Link::repo(name)));
     };
+    if page.commits.is_empty() && skip == 0 && !page.cut && !path.is_empty() {
+        let shown = super::files::shown_name(path);
+        return Err(missing(format!("No commit of {} has touched {shown:?}.", revision.shown)));
+    }
     let at = revision.asked.clone().unwrap_or_else(|| revision.shown.clone());
     html(&LogPage {
         frame: crumbs(frame, name, path, revision.asked.as_deref()),

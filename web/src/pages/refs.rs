@@ -26,9 +26,8 @@ struct RefsPage {
 
 struct Row {
     name: String,
-    files: Link,
-    log: Link,
-    archive: Link,
+    /// Its files, its history, its archive; none where it leads to no commit: there are no such pages of that.
+    pages: Option<(Link, Link, Link)>,
     /// Against the default branch; none for that branch itself and for tags.
     compare: Option<Link>,
     tip: Option<(String, Link, String, Moment)>,
@@ -84,9 +83,10 @@ fn row(seen: &Seen, head: &str, found: Found, now: UnixMillis) -> Row {
     // A tag and a branch of the same short name: the full name tells them apart.
     let rev = if found.branch { found.name.clone() } else { format!("refs/tags/{}", found.name) };
     Row {
-        files: Link::files(name, "", Some(&rev)),
-        log: Link::log(name, "", Some(&rev)),
-        archive: Link::archive(name, &rev),
+        pages: found.commit.as_ref().map(|_| {
+            let files = Link::files(name, "", Some(&rev));
+            (files, Link::log(name, "", Some(&rev)), Link::archive(name, &rev))
+        }),
         compare: (found.branch && found.name != head).then(|| Link::compare(name, head, &found.name)),
         tip: found.commit.map(|c| {
             let when = Moment::of_seconds(c.committer.at, now);

@@ -1,7 +1,7 @@
 //! A revision in an address, looked up and checked: only what the repository's refs reach is shown.
 
 use slipway_core::{Oid, Problem, ProblemKind};
-use slipway_repository::{Commit, Snapshot};
+use slipway_repository::{Commit, Kind, Ref, Snapshot};
 
 use crate::limits::{REF_MENU_MAX, REV_BYTES_MAX};
 
@@ -31,7 +31,7 @@ pub(crate) fn find(snapshot: &Snapshot, asked: Option<&str>) -> Result<Option<Re
             Ok(Some(Revision { asked: asked.map(str::to_owned), shown: shown(asked, snapshot), commit }))
         }
         None if asked.is_none() => Ok(None),
-        None => Err(unknown(rev)),
+        None => Err(unknown(snapshot, rev)),
     }
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn must(snapshot: &Snapshot, rev: &str) -> Result<Commit, Problem> {
         Some(commit) => Ok(commit),
         None => {
             snapshot.check_tips()?;
-            Err(unknown(rev))
+            Err(unknown(snapshot, rev))
         }
     }
 }
@@ -66,8 +66,16 @@ fn shown(asked: Option<&str>, snapshot: &Snapshot) -> String {
     }
 }
 
-fn unknown(rev: &str) -> Problem {
+fn unknown(snapshot: &Snapshot, rev: &str) -> Problem {
     let shown: String = rev.chars().take(100).collect();
+    let named = |r: &&Ref| r.name.as_str() == rev || (r.name.as_tag().is_some() && r.name.short() == rev);
+    if snapshot.refs().iter().any(|r| named(&r)) {
+        return Problem::new(
+            ProblemKind::NotFound,
+            format!("{shown:?} names no commit, and there are pages of commits alone."),
+            "Fetch it with git, and look at it with git show.",
+        );
+    }
     Problem::new(
         ProblemKind::NotFound,
         format!("There is no revision {shown:?} here."),
@@ -81,6 +89,11 @@ pub(crate) fn menu(snapshot: &Snapshot) -> Vec<String> {
     let short = |name: &slipway_core::RefName| {
         (name.as_branch().is_some() || name.as_tag().is_some()).then(|| name.short().to_owned())
     };
-    let others = snapshot.refs().iter().filter(|r| r.name != *head).filter_map(|r| short(&r.name));
+    let is_commit = |r: &&Ref| {
+        let kind = snapshot.object_size(&r.peeled.unwrap_or(r.target));
+        r.name.as_tag().is_none() || matches!(kind, Ok(Some((Kind::Commit, _))))
+    };
+    let others =
+        snapshot.refs().iter().filter(|r| r.name != *head).filter(is_commit).filter_map(|r| short(&r.name));
     short(head).into_iter().chain(others).take(REF_MENU_MAX).collect()
 }
