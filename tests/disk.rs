@@ -1,6 +1,8 @@
 //! A disk that is full, or fails, below the real server: what was acknowledged stays, what was not says so, and once there is room
 //! everything works again without a restart. And streams that cannot be written: they end nothing.
 
+#[path = "disk/full.rs"]
+mod full;
 #[path = "harness/mod.rs"]
 mod harness;
 
@@ -273,7 +275,15 @@ struct Failing(Child);
 impl Failing {
     /// From the `when`-th of these calls on, `times` of them fail with EIO. Gives the tracer once it traces.
     fn inject(pid: u32, calls: &str, when: usize, times: usize) -> Self {
-        let inject = format!("inject={calls}:error=EIO:when={when}..{}", when + times - 1);
+        Self::trace(pid, calls, &format!("inject={calls}:error=EIO:when={when}..{}", when + times - 1))
+    }
+
+    /// All of these calls fail with that.
+    fn inject_error(pid: u32, calls: &str, error: &str) -> Self {
+        Self::trace(pid, calls, &format!("inject={calls}:error={error}"))
+    }
+
+    fn trace(pid: u32, calls: &str, inject: &str) -> Self {
         let mut tracer = Command::new("strace")
             .args([
                 "-f",
@@ -283,7 +293,7 @@ impl Failing {
                 "-e",
                 &format!("trace={calls}"),
                 "-e",
-                &inject,
+                inject,
                 "-p",
                 &pid.to_string(),
             ])

@@ -251,3 +251,37 @@ fn names_that_are_not_its_own_get_a_sentence_and_browsers_are_told_of_https() {
     raw.read_to_string(&mut answer).expect("read");
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("has no Host"), "{answer}");
 }
+
+#[test]
+fn the_doctor_tells_of_a_certificate_that_the_next_start_would_refuse_or_that_ends() {
+    let data = folder("");
+    let server = Slipway::start_in(&data, &[]);
+    let row = || {
+        let told = text(&server.try_cli(&["doctor"]).stdout);
+        let at = told.find(" tls: ").unwrap_or_else(|| panic!("no row: {told}"));
+        let begin = told[..at].rfind('\n').map_or(0, |at| at + 1);
+        told[begin..].lines().next().unwrap_or_default().to_owned()
+    };
+    assert!(row().starts_with("ok  ") && row().contains("good for 9"), "{}", row());
+    certificate(&data, "soon", "5");
+    certificate(&data, "other", "100");
+    let file = |name: &str| data.join(name);
+    for (cert, key, told) in [
+        ("soon.pem", "soon.key", "expires in 4 days"),
+        ("soon.pem", "other.key", "it is not the key of the certificate"),
+        ("other.key", "other.key", "there is no certificate in it"),
+        ("other.pem", "other.pem", "there is no private key in it"),
+        ("", "other.key", "tls.cert, "),
+    ] {
+        match cert {
+            "" => fs::remove_file(file("cert.pem")).expect("removed"),
+            _ => drop(fs::copy(file(cert), file("cert.pem")).expect("copied")),
+        }
+        fs::copy(file(key), file("cert.key")).expect("copied");
+        let row = row();
+        assert!(row.starts_with("FAIL") && row.contains(told), "{cert} {key}: {row}");
+    }
+    fs::write(data.join("config.toml"), "htp = 1\n").expect("written");
+    let told = text(&server.try_cli(&["doctor"]).stdout);
+    assert!(told.contains("FAIL configuration") && told.contains("1:1: unknown key `htp`"), "{told}");
+}

@@ -223,13 +223,12 @@ fn none_whole(folder: &Folder, snapshots: &[Snapshot]) -> Problem {
         let others = troubles.len() as u64 - 1 + more;
         let others = if others == 0 { String::new() } else { format!(", and {others} more") };
         let which = if *left_out { "is not in it" } else { "is damaged in it" };
-        format!(": {what} {which}, since {why}{others}")
+        format!(": {what} {which} ({why}){others}")
     });
     Problem::new(
         ProblemKind::Broken,
         format!(
-            "None of the {} snapshots of {} is whole; of the newest, {} ({}){lacks}.",
-            snapshots.len(),
+            "No snapshot of {} is whole; of the newest, {} ({}){lacks}.",
             folder.root().display(),
             newest.number,
             newest.time()

@@ -26,6 +26,7 @@ impl Config {
             return Err(Wrong::at("maintenance.delay_s", told));
         }
         self.backup.check().map_err(|wrong| wrong.under(&["backup"]))?;
+        self.clusters.check().map_err(|wrong| wrong.under(&["clusters"]))?;
         let is_proxy = |text: &str| TrustedProxies::parse(&[text.to_owned()]).is_ok();
         all_networks("trusted_proxies", &self.trusted_proxies, is_proxy)?;
         let is_network = |text: &str| Networks::parse(&[text.to_owned()]).is_ok();

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use slipway_backup::{Folder, Head, Known, Meta, Name, Source, Target, When, Writer, write_file};
 
-use super::support::{HOUR, back, data, database, empty, restore, stream, stream_at};
+use super::support::{Files, HOUR, back, data, database, empty, restore, stream, stream_at};
 
 /// A tar with one entry after the head of a backup.
 fn hostile(make: impl FnOnce(&mut tar::Header) -> Vec<u8>) -> Vec<u8> {
@@ -195,7 +195,7 @@ fn what_cannot_be_read_is_left_out_and_told() {
     assert!(troubles[1].left_out && troubles[1].why.contains("a bad sector"), "{troubles:?}");
     assert_eq!(received.snapshot.files, 10);
     for source in [
-        &mut Source::open(&root, None).expect("there"),
+        &mut Source::open(&root, Some(&When::Number(1))).expect("there"),
         &mut Source::Stream(Box::new(std::io::Cursor::new(bytes))),
     ] {
         let target = tempfile::tempdir().expect("temp");
@@ -204,4 +204,32 @@ fn what_cannot_be_read_is_left_out_and_told() {
         assert!(!data.join("builds/1/1.log").exists());
         assert!(data.join("builds/1/2.log").exists());
     }
+}
+
+#[test]
+fn where_no_snapshot_is_whole_none_is_taken_that_is_not_named() {
+    let temp = tempfile::tempdir().expect("temp");
+    let root = temp.path().join("backups");
+    let folder = Folder::take(&root).expect("taken");
+    let mut broken = data();
+    // Its own checksum does not fit any more.
+    broken.iter_mut().filter(|(name, _)| name.ends_with(".pack")).for_each(|(_, bytes)| bytes[1000] ^= 1);
+    let take = |files: &Files, at: u64| {
+        folder
+            .receive(&mut stream_at(files, &Known::default(), at, true).as_slice(), false)
+            .expect("received")
+    };
+    take(&broken, HOUR);
+    take(&broken, 2 * HOUR);
+    let refused = Source::open(&root, None).err().expect("refused");
+    assert!(refused.what.contains("No snapshot of ") && refused.what.contains(".pack"), "{refused}");
+    assert!(refused.cure.contains("--snapshot 2"), "{refused}");
+    let named = Source::open(&root, Some(&When::Number(2))).expect("named");
+    assert!(named.name().starts_with("snapshot 2 "));
+    take(&data(), 3 * HOUR);
+    take(&broken, 4 * HOUR);
+    let newest = Source::open(&root, None).expect("there is a whole one");
+    assert!(newest.name().starts_with("snapshot 3 "), "{}", newest.name());
+    let passed_over = newest.passed_over();
+    assert!(passed_over.len() == 1 && passed_over[0].starts_with("4 ("), "{passed_over:?}");
 }

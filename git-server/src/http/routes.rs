@@ -59,7 +59,7 @@ async fn dumb() -> Response {
 
 /// What git-lfs is told, in its own form (docs/api in its repository).
 async fn no_lfs(State(server): State<GitServer>, request: Request) -> Response {
-    if let Err(problem) = known(&server, &request).await {
+    if let Err(problem) = known(&server, asker(&request)).await {
         return refused(&problem);
     }
     let told = r#"{"message":"This server stores no Git LFS objects. Commit the files themselves, or set lfs.url to a server that does."}"#;
@@ -68,7 +68,7 @@ async fn no_lfs(State(server): State<GitServer>, request: Request) -> Response {
 
 /// An address for git, opened in a browser: the repository's page, which says who may see it.
 async fn page(State(server): State<GitServer>, Path(repo): Path<String>, request: Request) -> Response {
-    if let Err(problem) = known(&server, &request).await {
+    if let Err(problem) = known(&server, asker(&request)).await {
         return refused(&problem);
     }
     let name = RepoName::parse(stem(&repo)).map(|name| format!("/{name}"));
@@ -80,8 +80,8 @@ async fn page(State(server): State<GitServer>, Path(repo): Path<String>, request
 }
 
 /// Whoever gives credentials gives good ones, also where none are needed.
-async fn known(server: &GitServer, request: &Request) -> Result<(), Problem> {
-    let (shared, asker) = (Arc::clone(&server.shared), asker(request));
+async fn known(server: &GitServer, asker: Asker) -> Result<(), Problem> {
+    let shared = Arc::clone(&server.shared);
     blocking(move || caller(&shared, asker).map(drop)).await
 }
 
