@@ -1,6 +1,7 @@
 //! The doors of the server: its public listeners for HTTP, HTTPS and SSH, and the admin socket.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -66,8 +67,19 @@ impl Doors {
         (git, web): (&GitServer, &Router),
         (tasks, stop): (&TaskTracker, &CancellationToken),
     ) -> Result<(), Problem> {
-        let keys = data.keys();
-        let host_keys = blocking(move || HostKeys::load_or_create(&keys).map_err(Problem::from)).await?;
+        let (keys, repos) = (data.keys(), data.repos());
+        let host_keys = blocking(move || {
+            let lost = !has(&keys, "ssh_host_") && has(&repos, "");
+            let loaded = HostKeys::load_or_create(&keys)?;
+            if lost {
+                tracing::warn!(
+                    "the SSH host keys were gone, and new ones are made: clients are warned of another server; if there is a \
+                     copy of the old ones, put them into keys and start again"
+                );
+            }
+            Ok(loaded)
+        })
+        .await?;
         // Each listener has its share of the connections that the process may hold.
         let listeners =
             usize::from(self.http_listener.is_some()) + usize::from(self.https_listener.is_some());
@@ -97,6 +109,12 @@ impl Doors {
     pub(crate) fn base_url(&self) -> Arc<str> {
         Arc::from(self.base_url.as_str())
     }
+}
+
+/// True if the folder has something whose name begins so.
+fn has(folder: &Path, begin: &str) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(begin))
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr, Problem> {

@@ -179,6 +179,13 @@ impl Answer {
 }
 
 fn no_server(socket: &Path, error: &std::io::Error) -> Problem {
+    if error.kind() == std::io::ErrorKind::PermissionDenied {
+        return Problem::new(
+            ProblemKind::Denied,
+            format!("The data folder of {} is another user's: {error}.", socket.display()),
+            "Run the command as the user that the server runs as, or over the network: --server URL with SLIPWAY_TOKEN, or by SSH.",
+        );
+    }
     Problem::new(
         ProblemKind::Unavailable,
         format!("No server answers at {}: {error}.", socket.display()),

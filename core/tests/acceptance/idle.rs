@@ -111,3 +111,24 @@ fn where_work_is_owed_only_what_was_asked_for_is_told() {
     let verdict = told(bound(), vec![to_main(9, 1)], &["wiat"], with_dockerfile());
     assert!(verdict.notices[0].ends_with("did you mean wait?"), "{:?}", verdict.notices);
 }
+
+#[test]
+fn a_test_that_asks_for_more_than_owners_let_it_is_told_at_the_push() {
+    let ask = |tests: &str, text: &str| {
+        let books = Arc::new(Books { bindings: Mutex::new(bound()), ..Books::default() });
+        let mut pack = with_dockerfile();
+        pack.files.insert("slipway.toml".into(), text.as_bytes().to_vec());
+        let mut most = slipway_core::ceilings::Ceilings::default();
+        most.set(tests).expect("a ceiling");
+        let path = path(&books).testing_within(most);
+        let verdict = path.accept(push(vec![to_main(0, 1)]), &Refs::default(), &mut pack).expect("accepted");
+        assert_eq!(verdict.orders.builds.len(), 1);
+        verdict.notices
+    };
+    let internal = "[test]\nshell = \"x\"\nnetwork = \"internal\"\n";
+    assert_eq!(ask("network=internal", internal), [""; 0]);
+    let told = ask("network=none", internal);
+    assert!(told.len() == 1 && told[0].contains("\"none\" at most: the build will fail"), "{told:?}");
+    assert!(told[0].contains("--test-limit network=internal"), "{told:?}");
+    assert_eq!(ask("network=none", "[test]\nshell = \"x\"\n"), [""; 0]);
+}
