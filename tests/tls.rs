@@ -267,7 +267,7 @@ fn the_doctor_tells_of_a_certificate_that_the_next_start_would_refuse_or_that_en
     certificate(&data, "other", "100");
     let file = |name: &str| data.join(name);
     for (cert, key, told) in [
-        ("soon.pem", "soon.key", "expires in 4 days"),
+        ("soon.pem", "soon.key", "expires soon, in "),
         ("soon.pem", "other.key", "it is not the key of the certificate"),
         ("other.key", "other.key", "there is no certificate in it"),
         ("other.pem", "other.pem", "there is no private key in it"),

@@ -249,7 +249,9 @@ impl Age {
         match () {
             () if self.now >= self.until => Some("has expired".to_owned()),
             () if self.now < self.from => Some("is not valid yet".to_owned()),
-            () if self.until - self.now < END_IS_NEAR_S => Some(format!("expires in {} days", self.days())),
+            () if self.until - self.now < END_IS_NEAR_S => {
+                Some(format!("expires soon, in {} days", self.days()))
+            }
             () => None,
         }
     }
