@@ -46,7 +46,8 @@ fn every_form_and_call_says_why_it_is_not_taken() {
     assert!(said.contains("\"kind\":\"unwritable\""), "{said}");
     let row = eventually("one row tells of the disk", AGAIN, || {
         let doctor = text(&world.server.try_cli(&["doctor"]).stdout);
-        let rows: Vec<String> = doctor.lines().filter(|l| l.contains(" disk: ")).map(str::to_owned).collect();
+        let of_disk = |line: &&str| line.starts_with("FAIL disk: ") || line.starts_with("ok   disk: ");
+        let rows: Vec<String> = doctor.lines().filter(of_disk).map(str::to_owned).collect();
         (rows.len() == 1 && rows[0].starts_with("FAIL")).then(|| rows[0].clone())
     });
     assert!(!row.contains(&small.path().display().to_string()), "{row}");
