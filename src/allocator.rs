@@ -40,9 +40,9 @@ mod tests {
     use std::num::NonZero;
 
     fn resident_kib() -> u64 {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        let status = std::fs::read_to_string("/proc/self/status").expect("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     #[test]
@@ -53,7 +53,7 @@ mod tests {
         // Large buffers, each with a small one behind it that stays: in an arena the large ones could not be given back.
         let work = || (0..4).map(|_| (drop(vec![1_u8; 8 << 20]), vec![1_u8; 64])).collect::<Vec<_>>();
         let begun: Vec<_> = (0..threads).map(|_| std::thread::spawn(work)).collect();
-        let kept: Vec<_> = begun.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let kept: Vec<_> = begun.into_iter().map(|thread| thread.join().expect("joined")).collect();
         let grown = resident_kib().saturating_sub(before);
         assert!(grown < 16 << 10, "{grown} KiB stay for {} small buffers", kept.len() * 4);
     }

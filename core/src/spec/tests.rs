@@ -190,10 +190,7 @@ fn the_schema_has_the_keys_that_are_read_and_no_others() {
         ("[on]\nzzzzzzzzzzzz = 1", "/properties/on"),
         ("[on]\ncron = [{ zzzzzzzzzzzz = 1 }]", "/$defs/schedule/oneOf/1"),
         ("[build]\nzzzzzzzzzzzz = 1", "/properties/build"),
-        (
-            "[build.params.A]\nzzzzzzzzzzzz = 1",
-            "/properties/build/properties/params/additionalProperties",
-        ),
+        ("[build.params.A]\nzzzzzzzzzzzz = 1", "/properties/build/properties/params/additionalProperties"),
         ("[build.on]\nzzzzzzzzzzzz = 1", "/properties/build/properties/on"),
         ("[test]\nzzzzzzzzzzzz = 1", "/properties/test"),
         (

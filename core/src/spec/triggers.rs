@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::Pattern;
 use crate::id::UnixMillis;
-use crate::place::Wrong;
 use crate::limits::{NAME_BYTES_MAX, SCHEDULES_MAX};
+use crate::place::Wrong;
 
 /// Longest time of a schedule, in bytes.
 const CRON_BYTES_MAX: usize = 200;
@@ -280,14 +280,14 @@ mod tests {
             ("[on]\ncrno = \"@daily\"\n", "slipway.toml:2:1: unknown key `crno`; did you mean `cron`?"),
             (
                 "[on]\ncron = [\"@daily\", \"@daily\"]\n",
-                "slipway.toml:2:1: two schedules are called \"@daily\"",
+                "slipway.toml:2:19: two schedules are called \"@daily\"",
             ),
             ("[on]\ncron = [{ name = \"x\" }]\n", "slipway.toml:2:9: missing field `cron`"),
             (
                 "[on]\ncron = [{ cron = \"@daily\", branch = \"x\" }]\n",
                 "slipway.toml:2:28: unknown key `branch`; did you mean `branches`?",
             ),
-            ("[build]\nrebuild = \"nightl\"\n", "slipway.toml:2:11: unknown variant `nightl`"),
+            ("[build]\nrebuild = \"nightl\"\n", "slipway.toml:2:11: unknown value `nightl`"),
         ] {
             let told = Spec::parse(text.as_bytes()).expect_err("must be refused").to_string();
             assert!(told.starts_with(want), "{text:?}: {told}");
