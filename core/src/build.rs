@@ -9,93 +9,28 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::git::{Oid, RefName};
-use crate::id::{BuildNumber, Digest, EventId, RepoId, UnixMillis};
+use crate::id::{BuildNumber, EventId, RepoId, UnixMillis};
 use crate::limits::{INFRA_RETRIES_MAX, RETRY_PAUSE_MS_MAX, RETRY_PAUSE_MS_MIN};
 use crate::moving::Move;
-use crate::run::{
-    Failure, FailureClass, Kind, Machine, Next, Patience, Run, Signal, Standing, State, WorkId,
-};
+use crate::run::{Failure, FailureClass, Kind, Machine, Next, Patience, Run, Signal, WorkId};
 
 mod asked;
 mod bump;
 mod cause;
 mod content;
+mod pushed;
 mod results;
 mod stage;
+mod state;
 pub use self::asked::Asked;
 pub use self::bump::Bump;
 use self::bump::bumps;
 pub use self::cause::BuildCause;
 pub use self::content::{Content, Reused};
+pub use self::pushed::PushedImage;
 pub use self::results::{FirstLine, Learned, LogRemoved, Results};
 pub use self::stage::{Stage, StageTime};
-
-/// Where a build stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BuildState {
-    /// Waits for a free place.
-    Queued,
-    /// A stage is under way.
-    Running,
-    /// A stage failed for reasons outside the repository; it is tried again at `retry_at`.
-    Waiting,
-    /// All stages done.
-    Succeeded,
-    /// A stage failed.
-    Failed,
-    /// Somebody cancelled it.
-    Cancelled,
-    /// A newer commit of the same ref took its place.
-    Superseded,
-}
-
-impl BuildState {
-    /// True for the states that never change again.
-    pub fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Superseded)
-    }
-}
-
-impl State for BuildState {
-    const RUNNING: Self = Self::Running;
-    const WAITING: Self = Self::Waiting;
-    const FAILED: Self = Self::Failed;
-
-    fn standing(self) -> Standing {
-        match self {
-            Self::Queued => Standing::Queued,
-            Self::Running => Standing::Running,
-            Self::Waiting => Standing::Waiting,
-            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Superseded => Standing::Over,
-        }
-    }
-}
-
-/// What came of the tests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TestVerdict {
-    /// Not run yet.
-    Pending,
-    /// The repository declares none.
-    None,
-    /// Passed.
-    Passed,
-    /// Failed.
-    Failed,
-}
-
-/// An image as pushed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PushedImage {
-    /// `HOST[:PORT]/PATH`, without tag.
-    pub name: String,
-    /// The tags, in the order pushed.
-    pub tags: Vec<String>,
-    /// The digest by which the registry knows it.
-    pub digest: Digest,
-}
+pub use self::state::{BuildState, TestVerdict};
 
 /// A build: build, test and push of one commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
