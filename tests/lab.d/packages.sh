@@ -64,6 +64,7 @@ test_tools_up() {
     build_tools_up
     # a test's own disk, whose power is cut (tests/power)
     if grep -qw fuse /proc/filesystems && [ ! -e /dev/fuse ] && [ "$(id -u)" = 0 ]; then mknod /dev/fuse c 10 229; fi
+    cosign_up
     packages /usr/bin/git:git ssh:openssh-client strace:strace openssl:openssl curl:curl chromium:chromium chromedriver:chromium-driver
     command -v cargo >/dev/null || say "WARNING: no cargo here: the parts come up, but building and testing Slipway need a Rust toolchain"
     if command -v cargo >/dev/null && ! command -v cargo-nextest >/dev/null; then
@@ -71,6 +72,35 @@ test_tools_up() {
         CARGO_PROFILE_DEV_DEBUG=0 step "cargo-nextest" \
             cargo install --debug --quiet --locked --no-default-features --features default-no-update cargo-nextest
     fi
+}
+
+# The witness of signatures. Debian 12 has none; the next Debian's program runs here, and nothing else of that one is touched.
+cosign_up() {
+    local candidate
+    for candidate in cosign "$CACHE/bin/cosign"; do
+        if "$candidate" version >/dev/null 2>&1; then
+            [ "$candidate" = "$CACHE/bin/cosign" ] || ln -sfn "$(command -v cosign)" "$CACHE/bin/cosign"
+            return
+        fi
+    done
+    step "cosign from Debian 13" fetch_cosign
+    "$CACHE/bin/cosign" version >/dev/null 2>&1 || die "the cosign from Debian 13 does not run on this machine"
+}
+
+fetch_cosign() {
+    local temp=$CACHE/cosign.tmp mirror keys apt
+    mirror=$(sed -n 's/^URIs: //p' /etc/apt/sources.list.d/*.sources 2>/dev/null | head -1)
+    keys=$(sed -n 's/^Signed-By: //p' /etc/apt/sources.list.d/*.sources 2>/dev/null | head -1)
+    rm -rf "$temp"
+    mkdir -p "$temp/lists/partial" "$temp/cache/archives/partial" "$CACHE/bin"
+    echo "deb [signed-by=${keys:-/usr/share/keyrings/debian-archive-keyring.gpg}] ${mirror:-http://deb.debian.org/debian} trixie main" \
+        >"$temp/sources.list"
+    apt=(-q -o "Dir::Etc::sourcelist=$temp/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$temp/lists"
+        -o "Dir::Cache=$temp/cache" -o Acquire::Languages=none -o Acquire::Retries=3 -o APT::Sandbox::User=root)
+    apt-get "${apt[@]}" update
+    (cd "$temp" && apt-get "${apt[@]}" download cosign && dpkg -x cosign_*.deb tree)
+    publish "$temp/tree/usr/bin/cosign" "$CACHE/bin/cosign"
+    rm -rf "$temp"
 }
 
 # rustup puts cargo where a job's PATH often does not look.
