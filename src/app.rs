@@ -71,7 +71,7 @@ impl App {
         data.clear_run();
         let doors = Doors::bind(&config, &data).await?;
         let workers = Arc::new(ToWorkers::default());
-        let rooms = Rooms::new(&disk, &data, &config, workers.clone())?;
+        let rooms = Rooms::new(&disk, &data, &config, workers.clone(), &doors.base_url)?;
         settle(&rooms).await?;
         let backups = Schedule::new(config.backup.clone());
         let parts = Parts::new(&rooms, &data, &config);

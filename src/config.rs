@@ -22,7 +22,9 @@ mod check;
 mod file;
 mod isolation;
 use self::file::{File, address, some_address};
+mod supply_chain;
 use self::isolation::Clusters;
+pub(crate) use self::supply_chain::SupplyChain;
 
 /// config.toml.
 #[derive(Clone, Debug, Deserialize)]
@@ -64,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) builds: Ceilings,
     /// `[tests]`: the most that tests may have.
     pub(crate) tests: Ceilings,
+    /// `[supply_chain]`.
+    pub(crate) supply_chain: SupplyChain,
     /// `[backup]`.
     pub(crate) backup: Backups,
     /// `[limits]`, as far as they are set.
@@ -170,6 +174,7 @@ impl Default for Config {
             clusters: Clusters::default(),
             builds: Ceilings::default(),
             tests: Ceilings::default(),
+            supply_chain: SupplyChain::default(),
             backup: Backups::default(),
             chosen: Chosen::default(),
             limits: Arc::new(Limits::of(machine::here(), &Chosen::default())),
@@ -269,6 +274,20 @@ mod tests {
         assert_eq!((tuned.enabled, tuned.delay_s), (false, 9));
         assert!(load("[maintenance]\ndelay = 9\n").is_err());
         assert!(load("[maintenance]\ndelay_s = 3601\n").is_err());
+    }
+
+    #[test]
+    fn images_are_signed_unless_the_server_says_otherwise() {
+        let folder = tempfile::tempdir().expect("temp");
+        let load = |text: &str| {
+            std::fs::write(folder.path().join("config.toml"), text).expect("write");
+            Config::load(folder.path(), &Serve::default())
+        };
+        let usual = load("").expect("valid").supply_chain;
+        assert!(usual.sign && usual.sbom);
+        let less = load("[supply_chain]\nsbom = false\n").expect("valid").supply_chain;
+        assert!(less.sign && !less.sbom);
+        assert!(load("[supply_chain]\nsbomb = true\n").is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use clap::{CommandFactory, Parser};
 use slipway_core::{Problem, ProblemKind, Secret};
 use slipway_git_server::PipeService;
 
+mod admission;
 mod allocator;
 mod app;
 mod backup;

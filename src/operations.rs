@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use serde_json::Value;
 use slipway_backup::Known;
 use slipway_core::accept::{Dispatch as _, Orders};
 use slipway_core::build::Build;
@@ -18,11 +19,13 @@ use slipway_core::outline::Outline;
 use slipway_core::run::{Kind, WorkId};
 use slipway_core::target::{Cluster, Registry};
 use slipway_core::trial::{Report, Trial};
+use slipway_core::verified::Verified;
 use slipway_core::{
     BuildNumber, ClusterName, DeployNumber, Digest, Problem, ProblemKind, RegistryName, RepoId, RepoName,
     Secret,
 };
 use slipway_forge::bump::{Place, Planned};
+use slipway_forge::made::{Place as ImagePlace, Stated};
 use slipway_forge::networks::Networks;
 use slipway_forge::{Change, Check, Outside, Round, Subject};
 use slipway_repository::{Maintained, Snapshot};
@@ -41,6 +44,7 @@ use crate::supervisor::{Supervisor, blocking};
 mod logs;
 mod metrics;
 mod repos;
+mod supply;
 
 pub(crate) use self::repos::{make_all_missing, settle as settle_repos};
 
@@ -107,6 +111,18 @@ impl Outside for ServerOperations {
 
     fn check_registry(&self, registry: &Registry) -> Result<(), Problem> {
         registry.ca.as_deref().map_or(Ok(()), slipway_hooks::check_ca)
+    }
+
+    async fn verify_image(&self, place: &ImagePlace, named: &str) -> Result<Verified, Problem> {
+        supply::verify(&self.rooms, place, named).await
+    }
+
+    async fn stated(&self, place: &ImagePlace, digest: &Digest, what: Stated) -> Result<Value, Problem> {
+        supply::stated(&self.rooms, place, digest, what).await
+    }
+
+    fn signing_key(&self) -> Result<String, Problem> {
+        self.rooms.hooks.supply().key.public()
     }
 
     async fn test_cluster(&self, cluster: &Cluster, kubeconfig: &Secret) -> Result<String, Problem> {

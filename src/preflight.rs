@@ -9,6 +9,7 @@ use slipway_core::{Oid, Problem, ProblemKind};
 use slipway_deployer::{Clusters, DeployError, RenderLimits};
 use slipway_store::Store;
 
+use crate::admission::Admission;
 use crate::manifests;
 
 /// How long a push waits for its cluster's opinion.
@@ -19,11 +20,17 @@ pub(crate) struct ClusterPreflight {
     store: Store,
     clusters: Arc<Clusters>,
     renders: RenderLimits,
+    admission: Arc<Admission>,
 }
 
 impl ClusterPreflight {
-    pub(crate) fn new(store: Store, clusters: Arc<Clusters>, renders: RenderLimits) -> Self {
-        Self { store, clusters, renders }
+    pub(crate) fn new(
+        store: Store,
+        clusters: Arc<Clusters>,
+        renders: RenderLimits,
+        admission: Arc<Admission>,
+    ) -> Self {
+        Self { store, clusters, renders, admission }
     }
 }
 
@@ -52,8 +59,11 @@ impl Preflight for ClusterPreflight {
             ));
         };
         let ask = async {
+            // A registry that does not answer refuses nothing: the deploy asks it again.
+            let mut refusals = self.admission.refusals(binding, &manifests).await.unwrap_or_default();
             let connection = self.clusters.connect(&cluster, &kubeconfig).await?;
-            connection.dry_run(binding, manifests, &inventory).await
+            refusals.extend(connection.dry_run(binding, manifests, &inventory).await?);
+            Ok(refusals)
         };
         // Accepting runs on a thread that may block, inside the runtime.
         let answer = tokio::runtime::Handle::current().block_on(tokio::time::timeout(PATIENCE, ask));

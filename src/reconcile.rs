@@ -13,6 +13,7 @@ use slipway_jobs::{Hands, Progress};
 use slipway_store::Store;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::refused;
 use crate::manifests;
 use crate::rooms::Rooms;
 use crate::supervisor::blocking;
@@ -38,6 +39,7 @@ impl ClusterDeploys {
     ) -> Result<Vec<ObjectReport>, Failure> {
         let plan = Plan::load(&self.rooms, deploy.repo, Some(deploy)).await?;
         let manifests = plan.render(&self.rooms, deploy.commit).await?;
+        plan.admit(&self.rooms, &manifests).await?;
         let connection = plan.connect(&self.rooms).await?;
         let journal = StoreJournal {
             store: self.rooms.store.clone(),
@@ -151,6 +153,16 @@ impl Plan {
             blocking(move || Ok(repositories.get(repo)?.snapshot()?.commit(&commit)?.map(|c| c.message)));
         let message = message.await.map_err(|problem| Failure { class: FailureClass::Infra, problem })?;
         Ok(message.as_deref().map(PruneConfirmation::from_message).unwrap_or_default())
+    }
+
+    /// Refuses images that the binding does not let in. Nothing is sent to the cluster before.
+    async fn admit(&self, rooms: &Rooms, manifests: &[Manifest]) -> Result<(), Failure> {
+        let told = rooms.admission.refusals(&self.binding, manifests).await;
+        let told = told.map_err(|problem| Failure { class: FailureClass::Infra, problem })?;
+        match told.as_slice() {
+            [] => Ok(()),
+            told => Err(Failure { class: FailureClass::Policy, problem: refused(&self.binding, told) }),
+        }
     }
 
     pub(crate) async fn connect(&self, rooms: &Rooms) -> Result<Arc<Connection>, Failure> {

@@ -8,10 +8,11 @@ use slipway_core::ceilings::Ceilings;
 use slipway_core::limits::Limits;
 use slipway_deployer::{Clusters, RenderLimits, Timing};
 use slipway_forge::networks::Networks;
-use slipway_hooks::{BuildLogs, Engine, Hooks, Marks};
+use slipway_hooks::{BuildLogs, Engine, Hooks, Marks, SigningKey, Supply};
 use slipway_repository::Repositories;
 use slipway_store::{MasterKey, Store, StoreError};
 
+use crate::admission::Admission;
 use crate::config::Config;
 use crate::data::DataFolder;
 use crate::dispatch::ToWorkers;
@@ -27,6 +28,8 @@ pub(crate) struct Rooms {
     pub(crate) hooks: Arc<Hooks>,
     pub(crate) logs: Arc<BuildLogs>,
     pub(crate) clusters: Arc<Clusters>,
+    /// Which images are let into them.
+    pub(crate) admission: Arc<Admission>,
     /// What one deploy may read and make.
     pub(crate) renders: RenderLimits,
     /// Where webhooks may reach.
@@ -74,6 +77,17 @@ fn located(error: StoreError) -> Problem {
     problem
 }
 
+/// How images are signed.
+fn supply(data: &DataFolder, config: &Config, base_url: &str) -> Supply {
+    Supply {
+        key: Arc::new(SigningKey::within(&data.keys())),
+        sign: config.supply_chain.sign,
+        list: config.supply_chain.sbom,
+        builder: base_url.to_owned(),
+        version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
 impl Rooms {
     /// Puts them together; `workers` hears of what accepted pushes owe.
     pub(crate) fn new(
@@ -81,6 +95,7 @@ impl Rooms {
         data: &DataFolder,
         config: &Config,
         workers: Arc<ToWorkers>,
+        base_url: &str,
     ) -> Result<Self, Problem> {
         let Disk { store, repositories, key } = disk;
         let installation = key.installation_id();
@@ -88,8 +103,11 @@ impl Rooms {
         let clusters = Clusters::new(installation.clone(), Timing::from(&*config.limits));
         let clusters = Arc::new(clusters.allowing(config.clusters.rules()));
         let renders = RenderLimits::from(&*config.limits);
-        let preflight = Arc::new(ClusterPreflight::new(store.clone(), clusters.clone(), renders));
         let engine = Engine::connect(config.docker_host.as_deref())?.with_limits(config.limits.clone());
+        let hooks = Arc::new(Hooks::new(engine, marks).signing(supply(data, config, base_url)));
+        let admission = Arc::new(Admission::new(store.clone(), hooks.clone()));
+        let preflight =
+            Arc::new(ClusterPreflight::new(store.clone(), clusters.clone(), renders, admission.clone()));
         Ok(Self {
             store: store.clone(),
             repositories: repositories.clone(),
@@ -99,7 +117,8 @@ impl Rooms {
                     .testing_within(config.tests.clone())
                     .dispatching(workers),
             ),
-            hooks: Arc::new(Hooks::new(engine, marks)),
+            hooks,
+            admission,
             logs: Arc::new(BuildLogs::new(data.builds()).with_most(config.limits.build_log_size_max)),
             clusters,
             renders,

@@ -20,6 +20,7 @@ mod moves;
 mod needed;
 mod permit;
 mod results;
+mod supply;
 
 /// Builds on the Docker Engine.
 pub(crate) struct EngineBuilds {
@@ -129,6 +130,7 @@ impl EngineBuilds {
             Effect::Retag => self.retag(&record, &job, stop).await?,
             Effect::MoveTags => self.move_tags(&record, &job, stop).await?,
             Effect::BumpManifest { target } => self.bump(record, &job, target, stop).await?,
+            Effect::ListContents => self.list_contents(&record, &job).await?,
         };
         job.log.flush().await;
         Ok(outcome)

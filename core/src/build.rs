@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::git::{Oid, RefName};
 use crate::id::{BuildNumber, EventId, RepoId, UnixMillis};
-use crate::limits::{INFRA_RETRIES_MAX, RETRY_PAUSE_MS_MAX, RETRY_PAUSE_MS_MIN};
+use crate::limits::{INFRA_RETRIES_MAX, RESTARTS_MAX, RETRY_PAUSE_MS_MAX, RETRY_PAUSE_MS_MIN};
 use crate::moving::Move;
 use crate::run::{Failure, FailureClass, Kind, Machine, Next, Patience, Run, Signal, WorkId};
 
 mod asked;
+mod attached;
 mod bump;
 mod cause;
 mod content;
@@ -23,6 +24,7 @@ mod results;
 mod stage;
 mod state;
 pub use self::asked::Asked;
+pub use self::attached::{Attached, Contents};
 pub use self::bump::Bump;
 use self::bump::bumps;
 pub use self::cause::BuildCause;
@@ -88,6 +90,12 @@ pub struct Build {
     /// What it moved of the names that others follow, and what it left where it was.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub moves: Vec<Move>,
+    /// Its base images, where `content` has no place for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bases: Option<BTreeMap<String, String>>,
+    /// What is beside its image in the registry.
+    #[serde(default, skip_serializing_if = "Attached::is_empty")]
+    pub attached: Attached,
     /// What was learned of it for people.
     #[serde(default, skip_serializing_if = "Results::is_empty")]
     pub results: Results,
@@ -128,6 +136,8 @@ pub enum Input {
         image: PushedImage,
         /// What came of the tags that move.
         moves: Vec<Move>,
+        /// What is beside it.
+        attached: Attached,
     },
     /// One manifest has the digest.
     Bumped {
@@ -140,6 +150,8 @@ pub enum Input {
         /// What came of the target as a name.
         moved: Move,
     },
+    /// What was still to be put beside the image is there, or is not to be had.
+    Listed(Attached),
     /// The stage under way failed.
     Failed(Failure),
     /// The engine has lost the image that was built: the build starts over, and what it makes is tested anew.
@@ -180,6 +192,8 @@ pub enum Effect {
         /// The target's name in slipway.toml.
         target: String,
     },
+    /// List what is in the image, and put beside it what is not there yet.
+    ListContents,
 }
 
 /// How an engine or registry that is down is waited for.
@@ -240,6 +254,13 @@ impl Build {
         match (signal, state) {
             (Signal::Start, BuildState::Queued) => self.resume(now),
             (Signal::RetryDue, BuildState::Waiting) => self.resume(now),
+            // What is left to do is no reason to fail, and nothing that somebody could stop in time.
+            (Signal::Cancel, BuildState::Running) if self.stage == Stage::Contents => self.give_up(now),
+            (Signal::Restarted, BuildState::Running)
+                if self.stage == Stage::Contents && self.run.restarts + 1 >= RESTARTS_MAX =>
+            {
+                self.give_up(now)
+            }
             (Signal::Restarted, BuildState::Running) => match self.run.died(Kind::Build, now) {
                 Some(over) => self.close(over, now),
                 None => self.resume(now),
@@ -271,8 +292,9 @@ impl Build {
             }
             (Input::Built { image, bases }, Stage::Build) => {
                 self.image = Some(image);
-                if let Some(content) = &mut self.content {
-                    content.bases = bases;
+                match &mut self.content {
+                    Some(content) => content.bases = bases,
+                    None => self.bases = bases,
                 }
                 self.enter(Stage::Test, now)
             }
@@ -286,13 +308,9 @@ impl Build {
                 }
                 self.enter(Stage::Push, now)
             }
-            (Input::Pushed { image, moves }, Stage::Push) => {
-                (self.pushed, self.moves) = (Some(image), moves);
-                if self.bumps.iter().all(|b| b.done) {
-                    self.succeed(now)
-                } else {
-                    self.enter(Stage::Bump, now)
-                }
+            (Input::Pushed { image, moves, attached }, Stage::Push) => {
+                (self.pushed, self.moves, self.attached) = (Some(image), moves, attached);
+                if self.bumps.iter().all(|b| b.done) { self.rest(now) } else { self.enter(Stage::Bump, now) }
             }
             (Input::Bumped { target, commit, event, moved }, Stage::Bump) => {
                 if let Some(bump) = self.bumps.iter_mut().find(|b| b.target == target && !b.done) {
@@ -300,6 +318,10 @@ impl Build {
                     self.moves.push(moved);
                 }
                 self.next_bump(now)
+            }
+            (Input::Listed(attached), Stage::Contents) => {
+                self.attached = Attached { owed: false, ..attached };
+                self.succeed(now)
             }
             _ => Next::Nothing,
         }
@@ -329,6 +351,7 @@ impl Build {
                 Some(bump) => Next::Do(Effect::BumpManifest { target: bump.target.clone() }),
                 None => Next::Nothing,
             },
+            Stage::Contents => Next::Do(Effect::ListContents),
         }
     }
 
@@ -349,6 +372,9 @@ impl Build {
         if self.stage == Stage::Test && failure.class != FailureClass::Infra {
             self.test = TestVerdict::Failed;
         }
+        if self.stage == Stage::Contents {
+            return self.left_out(failure.problem.what, now);
+        }
         if self.stage == Stage::Bump
             && let Some(bump) = self.bumps.iter_mut().find(|b| b.is_due())
         {
@@ -368,7 +394,7 @@ impl Build {
         failed.sort_by_key(|failure| failure.class != FailureClass::Infra);
         match failed.first().copied().cloned() {
             Some(failure) => self.fail(failure, now),
-            None => self.succeed(now),
+            None => self.rest(now),
         }
     }
 
@@ -446,6 +472,8 @@ impl Build {
             pushed: None,
             bumps: Vec::new(),
             moves: Vec::new(),
+            bases: None,
+            attached: Attached::default(),
             results: Results::default(),
             run: Run::new(BuildState::Queued, now),
         }

@@ -14,6 +14,7 @@ pub mod event;
 pub mod files;
 pub mod git;
 pub mod id;
+pub mod image;
 pub mod kept;
 pub mod kind_rules;
 pub mod limits;
@@ -36,6 +37,7 @@ pub mod status;
 pub mod target;
 pub mod token;
 pub mod trial;
+pub mod verified;
 pub mod webhook;
 
 pub use self::access::{Action, Actor, Role, Scope, Standing, authorise};

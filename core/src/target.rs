@@ -220,6 +220,12 @@ pub struct ClusterBinding {
     /// Whether objects that somebody else made are taken over.
     #[serde(default)]
     pub adopt: bool,
+    /// Whether only images that builds of this server have made are let into the cluster, as their signatures prove.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_signed: bool,
+    /// Images that are let in without: `HOST[:PORT]/PATH`, or what such a path begins with, up to a slash.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub allow_unsigned: BTreeSet<String>,
 }
 
 impl ClusterBinding {

@@ -500,6 +500,8 @@ fn a_rollback_is_recorded_as_one_with_who_asked_for_it() {
         kinds: Default::default(),
         pod_security: Default::default(),
         adopt: false,
+        require_signed: false,
+        allow_unsigned: Default::default(),
     };
     let bindings = Bindings { registry: None, cluster: Some(binding) };
     let books = Arc::new(Books { bindings: Mutex::new(bindings), ..Books::default() });

@@ -3,8 +3,8 @@
 
 use proptest::prelude::*;
 use slipway_core::build::{
-    Build, BuildCause, BuildState, Effect, FirstLine, Input, Learned, PushedImage, Results, Reused, Stage,
-    TestVerdict,
+    Attached, Build, BuildCause, BuildState, Contents, Effect, FirstLine, Input, Learned, PushedImage,
+    Results, Reused, Stage, TestVerdict,
 };
 use slipway_core::deploy::{Deploy, DeployCause, DeployState};
 use slipway_core::moving::{Move, Name};
@@ -32,6 +32,7 @@ struct World {
     tests_passed: bool,
     pushes: Vec<bool>,
     bumps: Vec<String>,
+    listed: usize,
     finishes: usize,
 }
 
@@ -75,7 +76,8 @@ impl World {
                     tags: vec!["latest".into()],
                     digest: Digest::parse(&format!("sha256:{}", "a".repeat(64))).expect("valid"),
                 };
-                Input::Pushed { image, moves: Vec::new() }
+                let attached = Attached { signed: true, owed: true, ..Attached::default() };
+                Input::Pushed { image, moves: Vec::new(), attached }
             }
             Effect::BumpManifest { target } => {
                 if !self.bumps.contains(target) {
@@ -83,6 +85,11 @@ impl World {
                 }
                 let moved = Move { name: Name::Deploy(target.clone()), left: None };
                 Input::Bumped { target: target.clone(), commit: None, event: None, moved }
+            }
+            Effect::ListContents => {
+                self.listed += 1;
+                let contents = Some(Contents { packages: 3, partial: false });
+                Input::Listed(Attached { signed: true, contents, ..Attached::default() })
             }
             Effect::Retag | Effect::MoveTags => unreachable!("nothing is promoted"),
         }
@@ -154,6 +161,8 @@ proptest! {
             prop_assert!(build.pushed.is_some());
             prop_assert_eq!(world.bumps.len(), 2);
             prop_assert!(build.bumps.iter().all(|b| b.done));
+            prop_assert!(build.attached.signed && !build.attached.owed);
+            prop_assert!(build.attached.contents.is_some() || !build.attached.notes.is_empty());
         }
         if build.pushed.is_none() {
             prop_assert!(world.bumps.is_empty(), "a manifest names an image that is not in the registry");
@@ -220,6 +229,31 @@ fn targets_are_independent_and_one_that_fails_is_the_builds_failure() {
     let (build, world) = with(&[Luck::UserError, Luck::EngineDown]);
     assert_eq!((build.run.state, build.run.retries), (BuildState::Failed, 1));
     assert_eq!((world.bumps, build.run.failure), (vec!["eu".to_owned()], build.bumps[0].failed.clone()));
+}
+
+#[test]
+fn what_is_left_after_the_manifests_fails_nothing() {
+    let done = [Luck::Works; 6];
+    let (build, world) = run(&done);
+    assert_eq!((build.stage, world.listed), (Stage::Contents, 1));
+    assert_eq!(build.attached.contents, Some(Contents { packages: 3, partial: false }));
+    for luck in [Luck::EngineDown, Luck::UserError] {
+        let (build, world) = run(&[&done[..], &[luck]].concat());
+        assert_eq!((build.run.state, world.listed), (BuildState::Succeeded, 0), "{luck:?}");
+        assert_eq!((build.attached.notes, build.run.failure), (vec!["It failed.".to_owned()], None));
+    }
+    // A server that dies of it does not fail the build, either; nor is a stop one.
+    let (build, world) = run(&[&done[..], &[Luck::CrashBefore; 9]].concat());
+    assert_eq!((build.run.state, world.listed), (BuildState::Succeeded, 0));
+    assert_eq!(build.attached.notes.len(), 1);
+    let mut stopped = build.clone();
+    stopped.run.state = BuildState::Running;
+    assert_eq!(stopped.step(Signal::Cancel.into(), UnixMillis(1)), Next::Over);
+    assert_eq!(stopped.run.state, BuildState::Succeeded);
+    // As before there was such a thing.
+    let mut old = serde_json::to_value(&build).expect("written");
+    old.as_object_mut().expect("a record").remove("attached");
+    assert_eq!(serde_json::from_value::<Build>(old).expect("read").attached, Attached::default());
 }
 
 #[test]
@@ -310,7 +344,7 @@ fn a_promotion_moves_tags_and_manifests_and_builds_nothing() {
     for mut one in [serde_json::from_str(&stored).expect("read"), again, promotion] {
         assert_eq!(one.step(Signal::Start.into(), UnixMillis(2)), Next::Do(Effect::MoveTags));
         assert_eq!(one.step(Signal::Restarted.into(), UnixMillis(3)), Next::Do(Effect::MoveTags));
-        let moved = Input::Pushed { image: pushed.clone(), moves: Vec::new() };
+        let moved = Input::Pushed { image: pushed.clone(), moves: Vec::new(), attached: Attached::default() };
         assert_eq!(one.step(moved, UnixMillis(4)), Next::Do(Effect::BumpManifest { target: "prod".into() }));
         let moved = Move { name: Name::Deploy("prod".into()), left: None };
         let bumped = Input::Bumped { target: "prod".into(), commit: None, event: None, moved };

@@ -9,6 +9,7 @@ mod cluster;
 mod error;
 mod exec_plugin;
 mod health;
+mod images;
 mod journal;
 mod kinds;
 mod kubeconfig;

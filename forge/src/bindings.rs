@@ -7,7 +7,9 @@ use slipway_core::accept::Bindings;
 use slipway_core::ceilings::Ceilings;
 use slipway_core::kind_rules::KindRules;
 use slipway_core::target::{ClusterBinding, DryRun, PodSecurity, RegistryBinding};
-use slipway_core::{Action, ClusterName, Problem, ProblemKind, RefName, RegistryName, RepoId, RepoName};
+use slipway_core::{
+    Action, ClusterName, Problem, ProblemKind, RefName, RegistryName, RepoId, RepoName, image,
+};
 use slipway_store::View as Records;
 
 use crate::access::{may, repo_in};
@@ -15,7 +17,7 @@ use crate::address::{default_image, is_dns_label, is_image_part, read_folder};
 use crate::caller::Caller;
 use crate::default_branch;
 use crate::forge::Forge;
-use crate::limits::{ADDRESS_BYTES_MAX, KIND_RULES_MAX, MAY_PULL_MAX, NAMESPACES_MAX};
+use crate::limits::{ADDRESS_BYTES_MAX, ALLOW_UNSIGNED_MAX, KIND_RULES_MAX, MAY_PULL_MAX, NAMESPACES_MAX};
 use crate::refusal::{cut, invalid, no_cluster, no_registry};
 
 /// Which registry a repository shall push to, and what its builds may use. What is empty or absent is the default.
@@ -64,6 +66,10 @@ pub struct NewClusterBinding {
     pub pod_security: PodSecurity,
     /// Whether objects that somebody else made are taken over.
     pub adopt: bool,
+    /// Whether only images that builds here have made are let in.
+    pub require_signed: bool,
+    /// Images that are let in without: names, or what they begin with.
+    pub allow_unsigned: BTreeSet<String>,
 }
 
 /// What a repository is bound to.
@@ -250,7 +256,39 @@ fn read(new: NewClusterBinding, repo: RepoId, default: Option<&RefName>) -> Resu
         kinds: new.kinds,
         pod_security: new.pod_security,
         adopt: new.adopt,
+        require_signed: new.require_signed,
+        allow_unsigned: read_names(&new.allow_unsigned)?,
     })
+}
+
+/// Beginnings of images' names, filled up as clusters do it: `nginx` is `docker.io/library/nginx`. One of a registry alone ends
+/// in a slash, or is a host with a dot or a port.
+fn read_names(names: &BTreeSet<String>) -> Result<BTreeSet<String>, Problem> {
+    if names.len() > ALLOW_UNSIGNED_MAX {
+        return Err(invalid(
+            format!("More than {ALLOW_UNSIGNED_MAX} images are let in unsigned."),
+            "Name fewer.",
+        ));
+    }
+    let is_name = |name: &str| {
+        let mut chars = name.chars();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:[]".contains(c);
+        name.len() <= ADDRESS_BYTES_MAX
+            && chars.next().is_some_and(|c| c.is_ascii_alphanumeric() || c == '[')
+            && chars.all(plain)
+    };
+    let one = |name: &String| {
+        let bare = name.trim_end_matches('/');
+        if !is_name(bare) {
+            return Err(invalid(
+                format!("{:?} cannot be what an image's name begins with.", cut(name)),
+                "Write HOST[:PORT] or HOST[:PORT]/PATH, without a tag: docker.io/library",
+            ));
+        }
+        let is_host = !bare.contains('/') && (bare != name || bare.contains(['.', ':']));
+        Ok(if is_host { bare.to_owned() } else { image::whole_name(bare) })
+    };
+    names.iter().map(one).collect()
 }
 
 fn check_kinds(kinds: &KindRules) -> Result<(), Problem> {

@@ -32,6 +32,7 @@ pub mod kept;
 pub mod keys;
 pub mod limits;
 pub mod logs;
+pub mod made;
 pub mod manifests;
 pub mod moving;
 pub mod needs;

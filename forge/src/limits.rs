@@ -64,3 +64,7 @@ pub const PLACE_WAITERS_MAX: usize = 4096;
 pub const PROBE_WINDOW_MS: u64 = 60_000;
 /// Accounts of which they are remembered.
 pub const PROBES_KEPT_MAX: usize = 10_000;
+/// Most images, or beginnings of their names, that one binding lets into its cluster unsigned.
+pub(crate) const ALLOW_UNSIGNED_MAX: usize = 100;
+/// Builds that took their image from one another, which are followed to the one that made it.
+pub(crate) const MAKERS_MAX: usize = 100;

@@ -14,11 +14,15 @@ use slipway_core::outline::Outline;
 use slipway_core::run::{Kind, WorkId};
 use slipway_core::target::{Cluster, Registry};
 use slipway_core::trial::{Report, Trial};
-use slipway_core::{BuildNumber, ClusterName, DeployNumber, Digest, Problem, RepoId, RepoName, Secret};
+use slipway_core::verified::Verified;
+use slipway_core::{
+    BuildNumber, ClusterName, DeployNumber, Digest, Problem, ProblemKind, RepoId, RepoName, Secret,
+};
 use slipway_repository::{Maintained, Snapshot};
 
 use crate::bump::{Place, Planned};
 use crate::limits::LOG_PIECE_BYTES;
+use crate::made::{Place as ImagePlace, Stated};
 use crate::networks::{Networks, PUBLIC_ONLY};
 
 /// The world outside of this room.
@@ -145,6 +149,19 @@ pub trait Outside: Send + Sync + 'static {
         Ok(Box::pin(futures_util::stream::empty()))
     }
 
+    /// Whether an image is what a build here has made: its signature is checked, as its registry has it now.
+    async fn verify_image(&self, _place: &ImagePlace, _named: &str) -> Result<Verified, Problem> {
+        Err(nothing_signed())
+    }
+    /// What is stated of the image of that digest, in JSON.
+    async fn stated(&self, _: &ImagePlace, _: &Digest, _: Stated) -> Result<serde_json::Value, Problem> {
+        Err(nothing_signed())
+    }
+    /// The public key that images are signed with, in PEM. Blocking.
+    fn signing_key(&self) -> Result<String, Problem> {
+        Err(nothing_signed())
+    }
+
     /// Checks data folder, engine, registries, clusters, ports and clock.
     async fn doctor(&self) -> Vec<Check>;
     /// Looks at repositories from the one after that on, as many as an answer has time for; and with `true`, puts right what
@@ -154,6 +171,10 @@ pub trait Outside: Send + Sync + 'static {
     }
     /// All figures in Prometheus' text format.
     fn metrics(&self) -> String;
+}
+
+fn nothing_signed() -> Problem {
+    Problem::new(ProblemKind::NotFound, "Nothing is signed here.", "Nothing needs to be done.")
 }
 
 /// Something changed.

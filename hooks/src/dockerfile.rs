@@ -43,6 +43,8 @@ pub(crate) struct Dockerfile {
     pub(crate) mounts_secrets: bool,
     /// Arguments that it declares, anywhere.
     declared: BTreeSet<String>,
+    /// Labels that it sets, anywhere.
+    labels: BTreeSet<String>,
 }
 
 /// The text joins so many lines to each other that it is not looked through.
@@ -91,6 +93,11 @@ impl Dockerfile {
         self.declared.contains(name)
     }
 
+    /// True if it sets the label itself.
+    pub(crate) fn labels(&self, name: &str) -> bool {
+        self.labels.contains(name)
+    }
+
     fn declare(&mut self, words: &Words) {
         let names =
             words.plain.iter().skip(1).map(|word| word.split_once('=').map_or(&**word, |(name, _)| name));
@@ -122,6 +129,10 @@ impl Dockerfile {
         {
             self.image(line, "FROM", image, Some(known));
         }
+        if name.eq_ignore_ascii_case("LABEL") {
+            let names = rest.iter().map(|word| word.split_once('=').map_or(&**word, |(name, _)| name));
+            self.labels.extend(names.map(str::to_owned));
+        }
         if name.eq_ignore_ascii_case("ADD") {
             let of_list = words.list.iter().flatten();
             for word in plain().chain(of_list).filter(|w| may_be_address(w)) {
@@ -142,7 +153,7 @@ impl Dockerfile {
 
 /// True for a line that may begin an instruction which matters here; its name may be cut by the line's end.
 fn may_begin(line: &str, escape: char) -> bool {
-    const NAMES: [&str; 6] = ["FROM", "ARG", "COPY", "ADD", "RUN", "ONBUILD"];
+    const NAMES: [&str; 7] = ["FROM", "ARG", "COPY", "ADD", "RUN", "LABEL", "ONBUILD"];
     let line = line.trim_matches(is_blank);
     let first = line.split(is_blank).next().unwrap_or_default();
     let cut = line

@@ -291,6 +291,14 @@ pub enum HookError {
         /// The image, with its digest.
         image: String,
     },
+    /// The image is not one that this server's builds have made, or cannot be shown to be.
+    #[error("{image} {why}")]
+    NotSigned {
+        /// The image, with its digest.
+        image: String,
+        /// What is missing: a clause that follows the image.
+        why: String,
+    },
     /// The registry's scan of the image found too much.
     #[error("the scan of {image} found {found}")]
     Findings {

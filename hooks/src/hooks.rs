@@ -13,10 +13,13 @@ use slipway_core::build::{Build, Stage};
 use slipway_core::limits::SPEC_BYTES_MAX;
 use slipway_core::spec::{Network, Pull, Spec, Test};
 use slipway_repository::{Mode, Snapshot};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::contents::KnownLayers;
 use crate::context::index::Place;
 use crate::context::{CommitFiles, ContextPlan, Files};
+use crate::dockerfile::Dockerfile;
 use crate::engine::build::ImageBuild;
 use crate::engine::{Engine, EngineVersion, LABEL_ORIGIN, Labels};
 use crate::error::HookError;
@@ -25,6 +28,7 @@ use crate::mark::{BuildId, Marks};
 use crate::permit::Permit;
 use crate::registry::{Registries, RegistryTarget};
 use crate::secrets::Secrets;
+use crate::supply::{Supply, Turns};
 use crate::variables;
 
 mod clean;
@@ -117,22 +121,40 @@ fn image_name(repo: &RepoName) -> String {
 #[derive(Debug)]
 pub struct Hooks {
     engine: Engine,
-    registries: Registries,
+    pub(crate) registries: Registries,
     marks: Marks,
+    pub(crate) supply: Supply,
+    /// Of one image, one at a time is written to.
+    pub(crate) turns: Turns,
+    /// One image at a time is read.
+    pub(crate) reading: Semaphore,
+    pub(crate) layers: KnownLayers,
 }
 
 impl Hooks {
     /// Takes the engine; connects to nothing yet. By the marks several installations can share one engine.
     pub fn new(engine: Engine, marks: Marks) -> Self {
         let registries = Registries::new(None, engine.limits.registry_timeout);
-        Self { engine, registries, marks }
+        let (supply, turns, reading, layers) =
+            (Supply::none(), Turns::default(), Semaphore::new(1), KnownLayers::default());
+        Self { engine, registries, marks, supply, turns, reading, layers }
+    }
+
+    /// The same, which signs what is pushed.
+    pub fn signing(self, supply: Supply) -> Self {
+        Self { supply, ..self }
+    }
+
+    /// With what images are signed.
+    pub fn supply(&self) -> &Supply {
+        &self.supply
     }
 
     /// Like [`Hooks::new`], with another address for ECR and STS (tests). `AWS_ENDPOINT_URL_ECR` and
     /// `AWS_ENDPOINT_URL_STS` do the same from outside, and `ecr.endpoint` of a registry for that one.
     pub fn with_aws_endpoint(engine: Engine, marks: Marks, url: String) -> Self {
         let registries = Registries::new(Some(url), engine.limits.registry_timeout);
-        Self { engine, registries, marks }
+        Self { registries, ..Self::new(engine, marks) }
     }
 
     /// The engine.
@@ -212,7 +234,7 @@ impl Hooks {
     }
 
     /// The commit's slipway.toml, or the defaults.
-    async fn spec(&self, job: &Job) -> Result<Spec, HookError> {
+    pub(crate) async fn spec(&self, job: &Job) -> Result<Spec, HookError> {
         let (files, part) = (job.files(), job.build.part.clone());
         blocking(move || {
             let text = files.file("slipway.toml", SPEC_BYTES_MAX)?;
@@ -278,7 +300,7 @@ impl Hooks {
             memory: most.memory,
             cpus: most.cpus,
             forbidden: job.permit.forbidden(),
-            labels: labels([(LABEL_ORIGIN, origin)]),
+            labels: image_labels(job, origin, &dockerfile),
             tag,
             timeout,
             silence: spec.build.silence_ms.map(Duration::from_millis),
@@ -304,6 +326,18 @@ fn hex(bytes: &[u8]) -> String {
 
 fn labels<const N: usize>(all: [(&str, String); N]) -> Labels {
     all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// What the image is labelled with: what is the same for each of the repository's commits, so that the same content stays the
+/// same image. What its Dockerfile says itself stands.
+fn image_labels(job: &Job, origin: String, dockerfile: &Dockerfile) -> Labels {
+    let build = format!("/builds/{}", job.build.number);
+    let repository = job.url.strip_suffix(&build).unwrap_or(&job.url).to_owned();
+    let title = job.build.part.as_deref().map_or(job.repo.to_string(), |part| format!("{}/{part}", job.repo));
+    let own = [("org.opencontainers.image.source", repository), ("org.opencontainers.image.title", title)];
+    let own = own.into_iter().filter(|(name, _)| !dockerfile.labels(name));
+    let all = own.chain([(LABEL_ORIGIN, origin)]);
+    all.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn is_file(files: &dyn Files, path: &str) -> Result<bool, HookError> {

@@ -5,6 +5,7 @@
 //! bollard ([`Engine`]) and of the AWS SDK.
 
 pub mod bump;
+mod contents;
 mod context;
 mod dockerfile;
 mod engine;
@@ -16,8 +17,10 @@ mod limits;
 mod log;
 mod mark;
 mod permit;
+mod pieces;
 mod registry;
 mod secrets;
+mod supply;
 mod variables;
 
 pub use self::engine::{Engine, EngineVersion};
@@ -28,3 +31,4 @@ pub use self::mark::Marks;
 pub use self::permit::Permit;
 pub use self::registry::{RegistryTarget, check_ca};
 pub use self::secrets::{GivenSecret, Secrets};
+pub use self::supply::{Document, Maker, SigningKey, Supply};

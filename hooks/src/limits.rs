@@ -132,6 +132,55 @@ pub(crate) const FINDINGS_NAMED_MAX: usize = 5;
 pub(crate) const SCAN_WAIT: Duration = Duration::from_secs(15 * 60);
 pub(crate) const SCAN_ASKED_EVERY: Duration = Duration::from_secs(5);
 
+/// Largest file with the signing key.
+pub(crate) const SIGNING_KEY_BYTES_MAX: u64 = 16 << 10;
+/// Largest statement on an image, in its envelope.
+pub(crate) const ATTACHED_BLOB_BYTES_MAX: usize = 32 << 20;
+/// Addresses that one blob is asked at, one leading to the next.
+pub(crate) const BLOB_HOPS_MAX: usize = 5;
+/// How long listing an image's contents may take.
+pub(crate) const CONTENTS_MAX: Duration = Duration::from_secs(120);
+/// Layers of an image that are read.
+pub(crate) const LAYERS_READ_MAX: usize = 256;
+/// Layers that are remembered, and the memory that they may take.
+pub(crate) const LAYERS_KEPT_MAX: usize = 128;
+/// See [`LAYERS_KEPT_MAX`].
+pub(crate) const LAYERS_KEPT_BYTES_MAX: usize = 8 << 20;
+/// Pieces of a layer that may wait to be looked at.
+pub(crate) const LAYER_PIECES_WAITING: usize = 8;
+/// Most bytes of an image's layers, unpacked, that are read.
+pub(crate) const IMAGE_UNPACKED_BYTES_MAX: u64 = 32 << 30;
+/// Most files of an image's layers.
+pub(crate) const IMAGE_ENTRIES_MAX: u64 = 2_000_000;
+/// Longest path in a layer: what Linux takes at once.
+pub(crate) const LAYER_PATH_BYTES_MAX: usize = 4096;
+/// Most files that one layer takes away.
+pub(crate) const LAYER_WHITEOUTS_MAX: usize = 100_000;
+/// Remarks on one layer, and on an image, that are kept.
+pub(crate) const LAYER_NOTES_MAX: usize = 20;
+/// See [`LAYER_NOTES_MAX`].
+pub(crate) const CONTENTS_NOTES_MAX: usize = 100;
+/// Most packages of an image that are listed.
+pub(crate) const LISTED_PACKAGES_MAX: usize = 50_000;
+/// Most packages that one file tells of.
+pub(crate) const FOUND_PACKAGES_MAX: usize = 20_000;
+/// Longest name and version of a package.
+pub(crate) const FOUND_NAME_CHARS_MAX: usize = 300;
+/// Most files that are named for one package.
+pub(crate) const FOUND_PLACES_MAX: usize = 5;
+/// Largest list of a package manager, and largest archive of Java, that is read.
+pub(crate) const LISTED_FILE_BYTES_MAX: u64 = 32 << 20;
+/// Largest file that tells of one package.
+pub(crate) const LISTED_SMALL_BYTES_MAX: u64 = 1 << 20;
+/// Most entries of an archive of Java.
+pub(crate) const JAR_ENTRIES_MAX: usize = 50_000;
+/// Most bytes that are read of what is packed in one.
+pub(crate) const JAR_INNER_BYTES_MAX: u64 = 128 << 20;
+/// Largest program that is looked at as a whole; of larger ones Go's list alone is looked for.
+pub(crate) const PROGRAM_BYTES_MAX: u64 = 32 << 20;
+/// Largest list of what a program is made of.
+pub(crate) const PROGRAM_LIST_BYTES_MAX: usize = 4 << 20;
+
 /// Largest manifest file that is searched for image references.
 pub(crate) const BUMP_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Most files searched below one `[deploy.*]` path.

@@ -8,19 +8,20 @@ use std::time::Duration;
 
 use slipway_core::target::{Registry, RegistryKind, is_loopback};
 use slipway_core::trial::{Report, Trial};
-use slipway_core::{Digest, Secret};
+use slipway_core::{Digest, Secret, image};
 
 use crate::engine::session::Login;
 use crate::error::HookError;
 use crate::limits::LOGIN_PROVED;
 
+mod beside;
 mod client;
 mod ecr;
 mod trial;
 use self::client::Client;
-pub(crate) use self::client::REFRESH_TOKEN;
 use self::client::Repository;
 pub use self::client::check_ca;
+pub(crate) use self::client::{REFRESH_TOKEN, digest_of};
 use self::ecr::Ecr;
 pub(crate) use self::ecr::Scan;
 
@@ -76,6 +77,7 @@ pub(crate) struct Registries {
 }
 
 /// One image name in one registry, ready to be spoken to.
+#[derive(Clone)]
 pub(crate) struct Door {
     /// As the distribution API has it, with the login that the engine pushes with.
     repository: Repository,
@@ -164,7 +166,7 @@ impl Registries {
         image: &str,
         targets: &[RegistryTarget],
     ) -> Result<Option<String>, HookError> {
-        let (name, tag) = split_tag(image);
+        let (name, tag) = image::split(image);
         if tag.starts_with("sha256:") {
             return Ok(Some(tag.to_owned()));
         }
@@ -179,6 +181,7 @@ impl Registries {
                 login: None,
                 plain_allowed: is_loopback(host),
                 ca: None,
+                spoken: Arc::default(),
             },
         };
         Ok(self.client.manifest(&repository, tag).await?.map(|manifest| manifest.digest.to_string()))
@@ -219,6 +222,11 @@ impl Registries {
 }
 
 impl Door {
+    /// Where it leads.
+    pub(crate) fn host(&self) -> &str {
+        &self.repository.host
+    }
+
     /// The login that the engine shall push with.
     pub(crate) fn login(&self) -> Option<&Login> {
         self.repository.login.as_ref()
@@ -234,6 +242,7 @@ fn repository(target: &RegistryTarget) -> Repository {
         login: generic_login(target).filter(|_| registry.kind == RegistryKind::Generic),
         plain_allowed: registry.may_be_plain(),
         ca: registry.ca.clone(),
+        spoken: Arc::default(),
     }
 }
 
@@ -242,31 +251,9 @@ fn generic_login(target: &RegistryTarget) -> Option<Login> {
     Some(Login { username, password: target.password.clone().unwrap_or_else(|| Secret::new("")) })
 }
 
-/// A name and its digest, or its tag.
-fn split_tag(image: &str) -> (&str, &str) {
-    if let Some((name, digest)) = image.split_once('@') {
-        let name = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name);
-        return (name, digest);
-    }
-    image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).unwrap_or((image, "latest"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_tag_is_no_port() {
-        for (image, name, tag) in [
-            ("docker.io/library/alpine:3.20", "docker.io/library/alpine", "3.20"),
-            ("127.0.0.1:5000/a", "127.0.0.1:5000/a", "latest"),
-            ("127.0.0.1:5000/a:1", "127.0.0.1:5000/a", "1"),
-            ("h/a:1@sha256:00", "h/a", "sha256:00"),
-            ("h/a@sha256:00", "h/a", "sha256:00"),
-        ] {
-            assert_eq!(split_tag(image), (name, tag), "{image}");
-        }
-    }
 
     #[test]
     fn a_manifest_knows_its_image() {

@@ -73,6 +73,12 @@ pub(crate) struct Bind {
     /// Take over objects that are there already and made by nobody known here
     #[arg(long, requires = "cluster")]
     pub(crate) adopt: bool,
+    /// Let in only images that builds of this server have made, named by digest, as their signatures prove
+    #[arg(long, requires = "cluster")]
+    pub(crate) require_signed: bool,
+    /// Images that are let in without: a name without tag, or what it begins with, such as docker.io/library (repeatable)
+    #[arg(long, value_name = "IMAGE", requires = "require_signed")]
+    pub(crate) allow_unsigned: Vec<String>,
 }
 
 /// What builds may use besides the registry.
@@ -138,6 +144,7 @@ pub(super) fn bind(bind: Bind) -> Result<Request, Problem> {
         "prune": !bind.no_prune, "dry_run": dry_run, "allow_namespaces": bind.allow_namespace,
         "cluster_scoped": bind.cluster_scoped, "allow_kinds": bind.allow_kind, "deny_kinds": bind.deny_kind,
         "pod_security": pod_security, "adopt": bind.adopt,
+        "require_signed": bind.require_signed, "allow_unsigned": bind.allow_unsigned,
     });
     let sentence = format!("{repo} is bound to cluster {cluster}, namespace {}.", bind.namespace);
     Ok(send("PUT", format!("/repos/{repo}/bindings/cluster"), body, says(sentence)))

@@ -103,6 +103,27 @@ pub(crate) enum BuildVerb {
         #[arg(long, value_name = "NAME")]
         to: Vec<String>,
     },
+    /// Check by its signature that a build here has made an image, and tell which; the exit status is 1 if none has
+    Verify {
+        /// HOST[:PORT]/PATH:TAG or HOST[:PORT]/PATH@sha256:...
+        image: String,
+    },
+    /// Print the public key that images are signed with
+    PublicKey,
+    /// Write what is stated of its image to standard output: where it comes from, in JSON
+    Provenance {
+        /// The repository's name
+        repo: RepoName,
+        /// Its number
+        number: u64,
+    },
+    /// Write what is in its image to standard output: CycloneDX, in JSON
+    Sbom {
+        /// The repository's name
+        repo: RepoName,
+        /// Its number
+        number: u64,
+    },
     /// Stop it
     Cancel {
         /// The repository's name
@@ -180,6 +201,16 @@ pub(super) fn request(verb: BuildVerb) -> Option<Request> {
         BuildVerb::Approve { repo, number, to } => {
             let path = format!("/repos/{repo}/builds/{number}/approve");
             send("POST", path, json!({"to": to}), Shows::Record)
+        }
+        BuildVerb::Verify { image } => {
+            call("GET", format!("/images/verify?image={}", segment(&image)), Shows::Record)
+        }
+        BuildVerb::PublicKey => call("GET", "/signing-key", Shows::Stream),
+        BuildVerb::Provenance { repo, number } => {
+            call("GET", format!("/repos/{repo}/builds/{number}/provenance"), Shows::Stream)
+        }
+        BuildVerb::Sbom { repo, number } => {
+            call("GET", format!("/repos/{repo}/builds/{number}/sbom"), Shows::Stream)
         }
         BuildVerb::Cancel { repo, number } => {
             send("POST", format!("/repos/{repo}/builds/{number}/cancel"), json!({}), Shows::Record)

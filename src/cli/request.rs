@@ -277,6 +277,8 @@ mod tests {
             ("unbind m --cluster", "DELETE /repos/m/bindings/cluster"),
             ("build log app 3 --follow", "GET /repos/app/builds/3/log?follow=true"),
             ("build steps app 3", "GET /repos/app/builds/3/steps"),
+            ("build verify r:5000/a@sha256:0", "GET /images/verify?image=r%3A5000%2Fa%40sha256%3A0"),
+            ("build sbom app 3", "GET /repos/app/builds/3/sbom"),
             ("deploy show m", "GET /repos/m/deploys/latest"),
             ("deploy rollback m 2", "POST /repos/m/deploys/2/rollback"),
             ("--data D doctor", "GET /doctor"),
@@ -313,6 +315,12 @@ mod tests {
             body("bind m --cluster lab --adopt --pod-security privileged --allow-kind Role --deny-kind Pod");
         assert_eq!((&wide["pod_security"], &wide["adopt"]), (&json!("privileged"), &json!(true)));
         assert_eq!((&wide["allow_kinds"], &wide["deny_kinds"]), (&json!(["Role"]), &json!(["Pod"])));
+        assert_eq!((&plain["require_signed"], &plain["allow_unsigned"]), (&json!(false), &json!([])));
+        let signed = body("bind m --cluster lab --require-signed --allow-unsigned docker.io/library");
+        assert_eq!(
+            (&signed["require_signed"], &signed["allow_unsigned"]),
+            (&json!(true), &json!(["docker.io/library"]))
+        );
         let plain = body("bind app --registry local");
         assert_eq!((&plain["may_pull"], &plain["builds"]), (&json!([]), &json!({})));
         let wide = body(

@@ -2,7 +2,7 @@
 //!
 //! Whether a name moves is asked under the repository's turn, which is held until what came of it is recorded.
 
-use slipway_core::build::{Build, BuildCause, Input, PushedImage, Stage};
+use slipway_core::build::{Attached, Build, BuildCause, Input, PushedImage, Stage};
 use slipway_core::moving::{Move, MovingTag, Name};
 use slipway_core::run::{Failure, FailureClass};
 use slipway_core::spec::Scope;
@@ -76,7 +76,8 @@ impl EngineBuilds {
         for note in &tags.notes {
             job.log.line(&format!("note: {note}")).await;
         }
-        self.move_all(record, job, (Some(image), pushed), tags.moving, stop).await
+        let attached = self.sign(record, job, target, &pushed).await;
+        self.move_all(record, job, (Some(image), pushed, attached), tags.moving, stop).await
     }
 
     /// The image of the earlier build that made the same gets this one's tags, then those that move are moved.
@@ -104,7 +105,8 @@ impl EngineBuilds {
         for note in &tags.notes {
             job.log.line(&format!("note: {note}")).await;
         }
-        self.move_all(record, job, (None, pushed), tags.moving, stop).await
+        let attached = self.sign(record, job, target, &pushed).await;
+        self.move_all(record, job, (None, pushed, attached), tags.moving, stop).await
     }
 
     /// The tags that somebody named get the image of the build that is promoted.
@@ -127,14 +129,16 @@ impl EngineBuilds {
         };
         let mut pushed = pushed.clone();
         pushed.tags.truncate(1);
-        self.move_all(record, job, (None, pushed), to.iter().filter_map(tag).collect(), stop).await
+        let attached = self.attached_before(record, job, registry(record, job)?, &pushed).await;
+        let tags = to.iter().filter_map(tag).collect();
+        self.move_all(record, job, (None, pushed, attached), tags, stop).await
     }
 
     async fn move_all(
         &self,
         record: &RepoRecord,
         job: &Job,
-        (image, mut pushed): (Option<&str>, PushedImage),
+        (image, mut pushed, attached): (Option<&str>, PushedImage, Attached),
         tags: Vec<MovingTag>,
         stop: &CancellationToken,
     ) -> Result<Input, Failure> {
@@ -155,7 +159,7 @@ impl EngineBuilds {
             }
             moves.push(Move { name, left });
         }
-        Ok(Input::Pushed { image: pushed, moves })
+        Ok(Input::Pushed { image: pushed, moves, attached })
     }
 
     /// Moves a tag, or says why it stays.
@@ -203,6 +207,7 @@ impl EngineBuilds {
         job.log.stage(Stage::Bump).await;
         let wanted = Wanted::Deploy(target.to_owned());
         let name = wanted.name();
+        self.need_signature(&record, job, target).await?;
         self.pass_scan(&record, job, &wanted, stop).await?;
         let _turn = moving::turn(&self.forge, record.id).await;
         let asked = wanted.clone();

@@ -65,7 +65,7 @@ impl Hands<Build> for Script {
                 let (name, tags) = ("r/app".into(), vec!["latest".into()]);
                 let digest = Digest::parse(&format!("sha256:{}", "a".repeat(64))).expect("valid");
                 let image = build::PushedImage { name, tags, digest };
-                build::Input::Pushed { image, moves: Vec::new() }
+                build::Input::Pushed { image, moves: Vec::new(), attached: build::Attached::default() }
             }
         }
     }

@@ -45,6 +45,9 @@
 //! | GET /repos/{repo}/builds/{number}/steps | | `{stages:[{stage,title,state,start,end,started,ended,steps:[{number,name,state,took_ms,ranges}]}], first_line}`: places in the log, in bytes |
 //! | GET /repos/{repo}/builds/{number}/artifacts | | `{artifacts:[{path,bytes}], tests:TestReport\|null}` |
 //! | GET /repos/{repo}/builds/{number}/artifacts/{*path} | | the file's bytes, as an attachment |
+//! | GET /repos/{repo}/builds/{number}/provenance, …/sbom | | what is stated of its image, in JSON (docs/supply-chain.md) |
+//! | GET /images/verify | ?image=NAME[:TAG\|@DIGEST] | `Verified`; an error where no build here has made it |
+//! | GET /signing-key | | the public key in PEM, for everybody |
 //! | POST /repos/{repo}/builds/{number}/retry | | 201 `Build + …`, the new one |
 //! | POST /repos/{repo}/builds/{number}/approve | `{to?:[target]}` | 201 `Build + …`, the promotion |
 //! | POST /repos/{repo}/builds/{number}/cancel | | `Build + …` |
@@ -96,6 +99,7 @@ use crate::refusal::{Answer, missing};
 mod artifacts;
 mod describe;
 mod input;
+mod made;
 mod people;
 mod repos;
 mod results;
@@ -109,6 +113,7 @@ mod targets;
 mod webhooks;
 
 pub(crate) use self::input::Keys;
+pub(crate) use self::made::key as signing_key;
 pub(crate) use self::runs::{find_build, find_deploy, log_response};
 
 /// Where the API lies.
@@ -171,6 +176,7 @@ fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
         schedules::ENDPOINTS,
         results::ENDPOINTS,
         artifacts::ENDPOINTS,
+        made::ENDPOINTS,
         statuses::ENDPOINTS,
     ];
     [people::ENDPOINTS]

@@ -106,6 +106,12 @@ impl Link {
         Self(format!("/-/api/v1/repos/{repo}/builds/{number}/artifacts/{path}"))
     }
 
+    /// What is stated of the build's image: `provenance` or `sbom`.
+    pub(crate) fn stated(repo: &RepoName, number: BuildNumber, what: &'static str) -> Self {
+        let repo = encode(repo.as_str());
+        Self(format!("/-/api/v1/repos/{repo}/builds/{number}/{what}"))
+    }
+
     /// The log from byte `offset` on.
     pub(crate) fn build_log_from(repo: &RepoName, number: BuildNumber, offset: u64) -> Self {
         Self(format!("/{}/builds/{number}/log?offset={offset}", encode(repo.as_str())))

@@ -32,6 +32,7 @@ pub fn router(parts: Parts) -> Router {
         .route("/-/readyz", get(readyz))
         .route("/-/metrics", get(metrics))
         .route("/-/schema/slipway.json", get(schema))
+        .route("/-/keys/cosign.pub", get(api::signing_key))
         .merge(api::routes());
     let pages = pages::routes().layer(from_fn_with_state(Arc::clone(&shared), pages::go_get));
     let people = dressed(pages, &shared, Surface::Pages)

@@ -18,9 +18,14 @@ pub enum Stage {
     Push,
     /// Write the digest into the manifest repositories.
     Bump,
+    /// List what is in the image.
+    Contents,
 }
 
 impl Stage {
+    /// All stages, in order.
+    pub const ALL: [Self; 6] = [Self::Clone, Self::Build, Self::Test, Self::Push, Self::Bump, Self::Contents];
+
     /// The stage as people know it.
     pub fn title(self) -> &'static str {
         match self {
@@ -29,6 +34,7 @@ impl Stage {
             Self::Test => "test image",
             Self::Push => "push image",
             Self::Bump => "update manifest",
+            Self::Contents => "list contents",
         }
     }
 }

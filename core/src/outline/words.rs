@@ -37,8 +37,6 @@ pub(super) enum Words<'a> {
     },
 }
 
-const STAGES: [Stage; 5] = [Stage::Clone, Stage::Build, Stage::Test, Stage::Push, Stage::Bump];
-
 /// Reads one line.
 pub(super) fn said(line: &str) -> Said<'_> {
     if let Some(rest) = line.strip_prefix("== ") {
@@ -53,7 +51,7 @@ pub(super) fn said(line: &str) -> Said<'_> {
 
 /// A line of the program's own, behind `== `.
 fn own(rest: &str) -> Said<'_> {
-    if let Some(stage) = STAGES.into_iter().find(|stage| stage.title() == rest) {
+    if let Some(stage) = Stage::ALL.into_iter().find(|stage| stage.title() == rest) {
         return Said::Stage(stage);
     }
     let first = rest.split([' ', ':']).next();

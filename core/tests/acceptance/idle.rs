@@ -27,6 +27,8 @@ pub(super) fn cluster() -> ClusterBinding {
         kinds: Default::default(),
         pod_security: Default::default(),
         adopt: false,
+        require_signed: false,
+        allow_unsigned: Default::default(),
     }
 }
 

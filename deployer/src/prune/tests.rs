@@ -17,6 +17,8 @@ fn binding(prune: bool) -> ClusterBinding {
         kinds: Default::default(),
         pod_security: Default::default(),
         adopt: false,
+        require_signed: false,
+        allow_unsigned: Default::default(),
     }
 }
 

@@ -90,6 +90,8 @@ impl Repo {
             kinds: Default::default(),
             pod_security: Default::default(),
             adopt: false,
+            require_signed: false,
+            allow_unsigned: Default::default(),
         };
         let (notebook, prune, stop) =
             (Notebook::default(), PruneConfirmation::None, CancellationToken::new());

@@ -139,3 +139,14 @@ fn a_tangle_is_refused_and_not_followed_for_ever() {
     let wide = format!("FROM {}\n", "${A:-".repeat(20_000));
     assert!(Dockerfile::read(&wide, &HashMap::new()).is_ok());
 }
+
+#[test]
+fn labels_that_are_set_are_known() {
+    let text =
+        "FROM a\nLABEL org.opencontainers.image.source=\"https://x\" b=c\nLABEL old style\nlabel \\\n  d=e\n";
+    let read = Dockerfile::read(text, &HashMap::new()).expect("read");
+    for name in ["org.opencontainers.image.source", "b", "old", "d"] {
+        assert!(read.labels(name), "{name}");
+    }
+    assert!(!read.labels("org.opencontainers.image.title"));
+}

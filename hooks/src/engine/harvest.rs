@@ -1,11 +1,10 @@
 //! Takes the files that a test leaves out of its container, after it has ended and before the container goes.
 
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::path::PathBuf;
 
 use bollard::errors::Error as DockerError;
 use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
-use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use slipway_core::spec::KeptPath;
 use tokio::sync::mpsc;
@@ -16,6 +15,7 @@ use crate::error::one_line;
 use crate::limits::{HARVEST_BYTES_MAX, HARVEST_MAX, HARVEST_PIECES_WAITING};
 use crate::log::BuildLog;
 use crate::log::files::{Bounds, Keeper};
+use crate::pieces::Pieces;
 
 /// What is kept of a test.
 #[derive(Clone, Debug, Default)]
@@ -96,7 +96,7 @@ impl Engine {
         let (sender, receiver) = mpsc::channel(HARVEST_PIECES_WAITING);
         let above = root.rsplit_once('/').map_or("", |(above, _)| above).to_owned();
         let reading = tokio::task::spawn_blocking(move || {
-            let tar = Pieces { receiver, piece: Bytes::new() }.take(HARVEST_BYTES_MAX);
+            let tar = Pieces::new(receiver).take(HARVEST_BYTES_MAX);
             let done = keeper.take(&above, tar);
             (keeper, done)
         });
@@ -135,27 +135,6 @@ fn words(e: &DockerError) -> String {
 async fn off<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, String> {
     let done = tokio::task::spawn_blocking(work).await.map_err(|e| e.to_string())?;
     done.map_err(|e| e.to_string())
-}
-
-/// Pieces that come, as a reader for a thread that may wait.
-struct Pieces {
-    receiver: mpsc::Receiver<Bytes>,
-    piece: Bytes,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
-            match self.receiver.blocking_recv() {
-                Some(piece) => self.piece = piece,
-                None => return Ok(0),
-            }
-        }
-        let count = out.len().min(self.piece.len());
-        out[..count].copy_from_slice(&self.piece[..count]);
-        self.piece.advance(count);
-        Ok(count)
-    }
 }
 
 #[cfg(test)]

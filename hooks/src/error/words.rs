@@ -27,6 +27,7 @@ impl HookError {
             | Self::RegistryDenied { .. }
             | Self::TagImmutable { .. }
             | Self::NotInRegistry { .. }
+            | Self::NotSigned { .. }
             | Self::RegistryBroken { .. }
             | Self::Aws { .. }
             | Self::Findings { .. }
@@ -128,6 +129,10 @@ impl HookError {
             Self::TagImmutable { image, tag } => (
                 format!("{image}:{tag} exists with another content, and the registry does not let tags change."),
                 "Leave that tag out of push.tags in slipway.toml, or except it from immutability in the registry.".into(),
+            ),
+            Self::NotSigned { image, why } => (
+                format!("{image} {why}."),
+                "Take an image that a build here has pushed, or build it again: slipway build start REPO.".into(),
             ),
             Self::NotInRegistry { image } => (
                 format!("{image} is not in the registry any more."),

@@ -2,6 +2,7 @@
 //!
 //! Plain HTTP is spoken only where it is allowed, and a password is sent only after the registry has asked for it.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +24,7 @@ use crate::limits::{
 };
 
 mod auth;
+mod blob;
 mod tls;
 
 pub(crate) use self::auth::REFRESH_TOKEN;
@@ -55,6 +57,8 @@ pub(crate) struct Repository {
     pub(crate) plain_allowed: bool,
     /// Authorities that are believed besides the system's, in PEM.
     pub(crate) ca: Option<String>,
+    /// The scheme that it speaks, once it was found out: for as long as this way is open.
+    pub(crate) spoken: Arc<OnceLock<&'static str>>,
 }
 
 /// An answer, read whole.
@@ -93,7 +97,11 @@ impl Client {
 
     /// Whether the registry answers at all; the scheme it speaks.
     pub(crate) async fn scheme(&self, repository: &Repository) -> Result<&'static str, HookError> {
-        self.greet(repository).await.map(|(scheme, _)| scheme)
+        if let Some(scheme) = repository.spoken.get() {
+            return Ok(scheme);
+        }
+        let (scheme, _) = self.greet(repository).await?;
+        Ok(repository.spoken.get_or_init(|| scheme))
     }
 
     /// The manifest that `tag` names, verified against its digest; `None` if there is none.
@@ -322,7 +330,7 @@ fn place(repository: &Repository, scheme: &str, location: &str) -> Option<String
     (path.starts_with('/') && !path.starts_with("//")).then(|| path.to_owned())
 }
 
-pub(super) fn digest_of(bytes: &[u8]) -> Digest {
+pub(crate) fn digest_of(bytes: &[u8]) -> Digest {
     let text =
         format!("sha256:{}", Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<String>());
     Digest::parse(&text).expect("64 digits were just written")
@@ -410,6 +418,7 @@ mod tests {
             login: None,
             plain_allowed: false,
             ca: None,
+            spoken: Arc::default(),
         };
         let at = |location: &str| place(&repository, "https", location);
         assert_eq!(at("/v2/a/blobs/uploads/1?state=x").as_deref(), Some("/v2/a/blobs/uploads/1?state=x"));

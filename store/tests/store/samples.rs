@@ -129,6 +129,8 @@ pub(crate) fn cluster_binding(repo: RepoId, name: &str) -> ClusterBinding {
         kinds: Default::default(),
         pod_security: Default::default(),
         adopt: false,
+        require_signed: false,
+        allow_unsigned: Default::default(),
     }
 }
 

@@ -241,6 +241,10 @@ struct ClusterBindingBody {
     pod_security: PodSecurity,
     #[serde(default)]
     adopt: bool,
+    #[serde(default)]
+    require_signed: bool,
+    #[serde(default)]
+    allow_unsigned: BTreeSet<String>,
 }
 
 fn yes() -> bool {
@@ -264,6 +268,8 @@ async fn bind_cluster(
         kinds: KindRules { allow: new.allow_kinds, deny: new.deny_kinds },
         pod_security: new.pod_security,
         adopt: new.adopt,
+        require_signed: new.require_signed,
+        allow_unsigned: new.allow_unsigned,
     };
     visit.ask(move |forge, caller| bindings::bind_cluster(forge, caller, &repo, new)).await.map(Json)
 }

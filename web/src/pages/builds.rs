@@ -187,6 +187,9 @@ struct BuildStatePart {
     image: Option<String>,
     tags: String,
     digest: String,
+    signed: Option<Link>,
+    contents: Option<(u64, bool, Link)>,
+    unattached: Vec<String>,
     bumps: Vec<BumpRow>,
     left: Vec<Move>,
 }
@@ -205,8 +208,12 @@ struct BumpRow {
 
 /// The changing part as HTML.
 pub(crate) fn state_html(repo: &RepoName, build: &Build, now: UnixMillis) -> Answer<String> {
-    let stages = [Stage::Clone, Stage::Build, Stage::Test, Stage::Push, Stage::Bump];
-    let stages = stages.into_iter().filter(|s| *s != Stage::Bump || !build.bumps.is_empty());
+    let has = |stage: &Stage| match stage {
+        Stage::Bump => !build.bumps.is_empty(),
+        Stage::Contents => build.attached.owed || build.stage == Stage::Contents,
+        _ => true,
+    };
+    let stages = Stage::ALL.into_iter().filter(has);
     let pushed = build.pushed.as_ref();
     render(&BuildStatePart {
         mark: Mark::of_build(build),
@@ -231,6 +238,13 @@ pub(crate) fn state_html(repo: &RepoName, build: &Build, now: UnixMillis) -> Ans
         image: pushed.map(|p| p.name.clone()),
         tags: pushed.map(|p| p.tags.join(", ")).unwrap_or_default(),
         digest: pushed.map(|p| p.digest.to_string()).unwrap_or_default(),
+        signed: build.attached.signed.then(|| Link::stated(repo, build.number, "provenance")),
+        contents: build
+            .attached
+            .contents
+            .as_ref()
+            .map(|found| (found.packages, found.partial, Link::stated(repo, build.number, "sbom"))),
+        unattached: build.attached.notes.clone(),
         bumps: build.bumps.iter().map(|bump| bump_row(build, bump)).collect(),
         left: build.moves.iter().filter(|m| m.left.is_some()).cloned().collect(),
     })

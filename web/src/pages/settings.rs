@@ -38,6 +38,7 @@ struct SettingsPage {
     kinds_allowed: String,
     kinds_denied: String,
     pod_security: &'static str,
+    unsigned_allowed: String,
     /// Names of repositories whose images builds may use, for owners; how many, for others.
     may_pull: String,
     builds_said: String,
@@ -90,6 +91,7 @@ pub(crate) async fn show(visit: Visit, Path(repo): Path<String>) -> Answer<Respo
         kinds_allowed: bound.map(|b| join(&b.kinds.allow)).unwrap_or_default(),
         kinds_denied: bound.map(|b| join(&b.kinds.deny)).unwrap_or_default(),
         pod_security: bound.map(|b| b.pod_security).unwrap_or_default().as_str(),
+        unsigned_allowed: bound.map(|b| join(&b.allow_unsigned)).unwrap_or_default(),
         may_pull,
         builds_said: registry.as_ref().map(|r| r.builds.said()).unwrap_or_default(),
         tests_said: registry.as_ref().map(|r| r.tests.said()).unwrap_or_default(),
@@ -242,5 +244,7 @@ fn cluster_form(fields: &Fields) -> Answer<NewClusterBinding> {
         kinds: KindRules { allow: words(fields.text("allow_kinds")), deny: words(fields.text("deny_kinds")) },
         pod_security,
         adopt: fields.ticked("adopt"),
+        require_signed: fields.ticked("require_signed"),
+        allow_unsigned: words(fields.text("allow_unsigned")),
     })
 }

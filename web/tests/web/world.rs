@@ -258,6 +258,8 @@ impl World {
                 kinds: Default::default(),
                 pod_security: Default::default(),
                 adopt: false,
+                require_signed: false,
+                allow_unsigned: Default::default(),
             })
             .expect("bound");
         for state in [BuildState::Succeeded, BuildState::Failed, BuildState::Running] {
@@ -307,6 +309,8 @@ impl World {
             }),
             bumps: vec![],
             moves: vec![],
+            bases: None,
+            attached: Default::default(),
             results: Default::default(),
             cause: slipway_core::build::BuildCause::Push,
             no_cache: false,

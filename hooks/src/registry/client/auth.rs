@@ -6,7 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use slipway_core::target::is_loopback;
 
@@ -29,14 +29,28 @@ impl Client {
         if first.status != StatusCode::UNAUTHORIZED {
             return Ok(first);
         }
+        match self.challenged(repository, scheme, &first.headers, ask).await? {
+            Some(authorization) => self.send(repository, scheme, ask, Some(authorization)).await,
+            None => Ok(first),
+        }
+    }
+
+    /// The login that an answer asks for, where there is one to give.
+    pub(super) async fn challenged(
+        &self,
+        repository: &Repository,
+        scheme: &str,
+        headers: &HeaderMap,
+        ask: &Ask<'_>,
+    ) -> Result<Option<HeaderValue>, HookError> {
         // A registry may offer several ways, each in a header of its own.
-        let challenges = first.headers.get_all(WWW_AUTHENTICATE);
-        for challenge in challenges.iter().filter_map(|v| v.to_str().ok()) {
-            if let Some(authorization) = self.authorization(repository, scheme, challenge, ask).await? {
-                return self.send(repository, scheme, ask, Some(authorization)).await;
+        for challenge in headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|v| v.to_str().ok()) {
+            let authorization = self.authorization(repository, scheme, challenge, ask).await?;
+            if authorization.is_some() {
+                return Ok(authorization);
             }
         }
-        Ok(first)
+        Ok(None)
     }
 
     async fn authorization(
@@ -204,8 +218,14 @@ mod tests {
     #[test]
     fn a_password_goes_only_where_it_is_as_safe_as_with_the_registry() {
         let goes = |host: &str, plain_allowed: bool, scheme: &str, realm: &str| {
-            let repository =
-                Repository { host: host.into(), path: "a".into(), login: None, plain_allowed, ca: None };
+            let repository = Repository {
+                host: host.into(),
+                path: "a".into(),
+                login: None,
+                plain_allowed,
+                ca: None,
+                spoken: Default::default(),
+            };
             trusted(&repository, scheme, &realm.parse().expect("an address")).is_ok()
         };
         for (host, plain, scheme, realm) in [
