@@ -14,7 +14,7 @@ use bollard::query_parameters::{
 };
 use futures_util::StreamExt;
 
-use super::build::{credentials, url_safe_login};
+use super::build::request::{credentials, url_safe_login};
 use super::container::Variable;
 use super::failure::is_unreachable;
 use super::image::tagged;

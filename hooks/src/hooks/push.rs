@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Hooks, Job};
-use crate::engine::build::{credentials, url_safe_login};
+use crate::engine::build::request::{credentials, url_safe_login};
 use crate::engine::is_leftover;
 use crate::error::{HookError, one_line};
 use crate::limits::LOGIN_PROVED_EVERY;
