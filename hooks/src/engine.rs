@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bollard::Docker;
@@ -13,9 +12,11 @@ use bollard::errors::Error as DockerError;
 use slipway_core::limits::Limits;
 use tokio::time::Instant;
 
+use self::address::{Address, Reach, Refusal};
 use crate::error::{HookError, one_line};
 use crate::limits::{ENGINE_CALL, ENGINE_HEADERS, ENGINE_PING};
 
+pub(crate) mod address;
 pub(crate) mod build;
 pub(crate) mod connection;
 pub(crate) mod container;
@@ -29,6 +30,8 @@ pub(crate) mod progress;
 pub(crate) mod service;
 pub(crate) mod session;
 pub(crate) mod source;
+pub(crate) mod ssh;
+pub(crate) mod transport;
 
 /// Label of containers with `REPO#N` of the build that they belong to. Labels are for people, and prove nothing: what is
 /// ours is known by its name (`crate::mark`).
@@ -42,12 +45,14 @@ pub(crate) const LABEL_ORIGIN: &str = "slipway.origin";
 /// Labels of one thing.
 pub(crate) type Labels = std::collections::HashMap<String, String>;
 
-const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+/// What Go's servers answer to whom speaks no TLS to them, with status 400.
+const SPEAKS_TLS: &str = "HTTP request to an HTTPS server";
 
 /// A Docker Engine.
 #[derive(Debug)]
 pub struct Engine {
     host: String,
+    address: Arc<Address>,
     docker: OnceLock<Docker>,
     /// Its processors, once it has told.
     processors: OnceLock<f64>,
@@ -89,20 +94,27 @@ impl fmt::Display for EngineVersion {
 }
 
 impl Engine {
-    /// Takes an address: `unix://…`, `tcp://…` or `https://…`; `None` is `DOCKER_HOST`, or else the usual socket.
+    /// Takes an address: `unix://…`, `tcp://…`, `https://…` or `ssh://…`; `None` is `DOCKER_HOST`, or else the usual socket.
     /// Does not connect yet.
     ///
     /// # Errors
     /// [`HookError::EngineDown`] where the address is of another kind.
     pub fn connect(host: Option<&str>) -> Result<Self, HookError> {
-        let host = host
-            .map(str::to_owned)
-            .or_else(|| std::env::var("DOCKER_HOST").ok())
-            .filter(|h| !h.is_empty())
-            .unwrap_or_else(|| DEFAULT_HOST.to_owned());
-        Self::check_address(&host).map_err(|why| HookError::EngineDown { address: host.clone(), why })?;
+        Self::at(&Reach { host: host.map(str::to_owned), ..Reach::default() })
+    }
+
+    /// Like [`Engine::connect`], with what the operator says of certificates and keys.
+    ///
+    /// # Errors
+    /// [`HookError::EngineDown`] where the address cannot be one.
+    pub fn at(reach: &Reach) -> Result<Self, HookError> {
+        let (host, address) = reach.read().map_err(|(address, why)| {
+            let cure = Some("Correct docker_host in config.toml, or DOCKER_HOST.".to_owned());
+            HookError::EngineDown { address, why, cure }
+        })?;
         Ok(Self {
             host,
+            address: Arc::new(address),
             docker: OnceLock::new(),
             processors: OnceLock::new(),
             limits: Arc::default(),
@@ -115,21 +127,8 @@ impl Engine {
     /// # Errors
     /// A clause on what is wrong with it.
     pub fn check_address(address: &str) -> Result<(), String> {
-        let schemes = ["unix://", "tcp://", "http://", "https://"];
-        let Some(rest) = schemes.iter().find_map(|scheme| address.strip_prefix(scheme)) else {
-            return Err(format!("{address:?} does not begin with unix://, tcp:// or https://"));
-        };
-        if address.starts_with("unix://") {
-            return if rest.starts_with('/') {
-                Ok(())
-            } else {
-                Err(format!("{address:?} names no absolute path"))
-            };
-        }
-        match rest.trim_end_matches('/').parse::<http::uri::Authority>() {
-            Ok(authority) if !authority.host().is_empty() => Ok(()),
-            _ => Err(format!("{address:?} names no host, such as tcp://10.0.0.5:2375")),
-        }
+        let reach = Reach { host: Some(address.to_owned()), ..Reach::default() };
+        reach.read().map(drop).map_err(|(_, why)| why)
     }
 
     /// What builds and registries may cost; without, what is usual.
@@ -179,32 +178,17 @@ impl Engine {
         if let Some(docker) = self.docker.get() {
             return Ok(docker);
         }
-        if let Some(path) = self.socket()
-            && let Err(e) = std::fs::metadata(path)
-        {
-            return Err(self.down(&e.to_string()));
-        }
-        let docker =
-            Docker::connect_with_host(&self.host).map_err(|e| self.down(&one_line(&e.to_string())))?;
+        let docker = match &*self.address {
+            Address::Socket(path) => {
+                std::fs::metadata(path).map_err(|e| self.down(&e.to_string()))?;
+                Docker::connect_with_host(&self.host)
+            }
+            Address::Plain(_) => Docker::connect_with_host(&self.host),
+            Address::Tls { .. } | Address::Ssh(_) => transport::client(self.address.clone()),
+        };
+        let docker = docker.map_err(|e| self.down(&one_line(&e.to_string())))?;
         // bollard's limit covers everything up to the headers, and with them the upload of a whole context.
         Ok(self.docker.get_or_init(|| docker.with_timeout(ENGINE_HEADERS)))
-    }
-
-    /// The socket's path, if it is one.
-    pub(crate) fn socket(&self) -> Option<&Path> {
-        self.host.strip_prefix("unix://").map(Path::new)
-    }
-
-    /// `HOST:PORT`, if it is not a socket.
-    pub(crate) fn host_and_port(&self) -> &str {
-        self.host.split_once("://").map_or("", |(_, rest)| rest).trim_end_matches('/')
-    }
-
-    /// `HOST:PORT`, if it is plain TCP.
-    pub(crate) fn plain_tcp(&self) -> Option<&str> {
-        let verified = std::env::var_os("DOCKER_TLS_VERIFY").is_some();
-        let plain = !verified && ["tcp://", "http://"].iter().any(|scheme| self.host.starts_with(scheme));
-        plain.then(|| self.host_and_port())
     }
 
     /// A short call, with its time limit. The caller reads the engine's own errors.
@@ -226,11 +210,20 @@ impl Engine {
     }
 
     pub(crate) fn down(&self, why: &str) -> HookError {
-        HookError::EngineDown { address: self.host.clone(), why: why.to_owned() }
+        self.refused(Refusal::plain(why))
+    }
+
+    pub(crate) fn refused(&self, refusal: Refusal) -> HookError {
+        HookError::EngineDown { address: self.host.clone(), why: refusal.why, cure: refusal.cure }
     }
 
     pub(crate) fn lost(&self, during: &'static str, why: &str) -> HookError {
         HookError::EngineLost { address: self.host.clone(), during, why: why.to_owned() }
+    }
+
+    fn with_tls(&self) -> String {
+        let at = self.host.split_once("://").map_or("", |(_, at)| at);
+        format!("Write https://{at} in docker_host, with the folder of the certificates in DOCKER_CERT_PATH.")
     }
 
     /// What a bollard error means, where nothing more is known about the call.
@@ -242,26 +235,25 @@ impl Engine {
             {
                 HookError::DiskFull { message: one_line(&message) }
             }
+            DockerError::DockerResponseServerError { message, .. } if message.contains(SPEAKS_TLS) => {
+                self.refused(Refusal::new("it speaks TLS there", self.with_tls()))
+            }
             DockerError::DockerResponseServerError { status_code, message } => {
                 self.lost(during, &format!("status {status_code}, {}", one_line(&message)))
             }
-            DockerError::HyperLegacyError { err } if err.is_connect() => self.down(&deepest(&err)),
             DockerError::SocketNotFoundError(path) => self.down(&format!("there is no socket {path}")),
-            DockerError::HyperLegacyError { err } => self.lost(during, &deepest(&err)),
-            DockerError::HyperResponseError { err } => self.lost(during, &deepest(&err)),
+            DockerError::HyperLegacyError { err } => match Refusal::read(&err, &self.address) {
+                refusal if err.is_connect() || refusal.cure.is_some() => self.refused(refusal),
+                refusal => self.lost(during, &refusal.why),
+            },
+            DockerError::HyperResponseError { err } => match Refusal::read(&err, &self.address) {
+                refusal if refusal.cure.is_some() => self.refused(refusal),
+                refusal => self.lost(during, &refusal.why),
+            },
             DockerError::RequestTimeoutError => self.lost(during, "it did not answer in time"),
             other => self.lost(during, &one_line(&other.to_string())),
         }
     }
-}
-
-/// The words of the innermost error: "connection refused" rather than "client error".
-fn deepest(e: &dyn std::error::Error) -> String {
-    let mut inner = e;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    one_line(&inner.to_string())
 }
 
 pub(crate) fn api_at_least(api: &str, wanted: (u32, u32)) -> bool {

@@ -145,6 +145,8 @@ pub enum HookError {
         address: String,
         /// Why.
         why: String,
+        /// What to do, where more is known than that it does not answer: a sentence.
+        cure: Option<String>,
     },
     /// The engine went away, or broke, in the middle of something.
     #[error("the Docker Engine at {address} broke off {during}: {why}")]

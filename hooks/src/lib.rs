@@ -23,6 +23,7 @@ mod secrets;
 mod supply;
 mod variables;
 
+pub use self::engine::address::Reach;
 pub use self::engine::{Engine, EngineVersion};
 pub use self::error::HookError;
 pub use self::hooks::{Built, Hooks, Job, Prepared, Swept};

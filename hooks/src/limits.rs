@@ -71,6 +71,15 @@ pub(crate) const BASES_MAX: usize = 200;
 pub(crate) const ENGINE_CALL: Duration = Duration::from_secs(60);
 /// Time to find out whether the engine is there.
 pub(crate) const ENGINE_PING: Duration = Duration::from_secs(5);
+/// How long a connection to the engine may take: its name, TLS or SSH, and whether we are let in.
+pub(crate) const ENGINE_DIAL: Duration = Duration::from_secs(20);
+/// How long a connection that nobody uses is kept for the next call, and how many.
+pub(crate) const ENGINE_IDLE: Duration = Duration::from_secs(10);
+pub(crate) const ENGINE_IDLE_MAX: usize = 4;
+/// How often an SSH connection that is silent is asked whether it lives.
+pub(crate) const ENGINE_KEEPALIVE: Duration = Duration::from_secs(30);
+/// Bytes on their way through an SSH connection that nobody has taken yet.
+pub(crate) const ENGINE_PIPE_BYTES: usize = 256 << 10;
 /// Time until the engine must have answered a long call with its headers.
 pub(crate) const ENGINE_HEADERS: Duration = Duration::from_secs(2 * 3600);
 /// Most bytes of an engine's answer that is only words.

@@ -45,7 +45,7 @@ pub fn lab() -> Lab {
     }
 }
 
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     let home = std::env::var("HOME").unwrap_or_else(|_| "/root".into());
     std::env::var("XDG_CACHE_HOME")
         .map_or_else(|_| Path::new(&home).join(".cache"), PathBuf::from)

@@ -65,7 +65,7 @@ test_tools_up() {
     # a test's own disk, whose power is cut (tests/power)
     if grep -qw fuse /proc/filesystems && [ ! -e /dev/fuse ] && [ "$(id -u)" = 0 ]; then mknod /dev/fuse c 10 229; fi
     cosign_up
-    packages /usr/bin/git:git ssh:openssh-client strace:strace openssl:openssl curl:curl chromium:chromium chromedriver:chromium-driver
+    packages /usr/bin/git:git ssh:openssh-client /usr/sbin/sshd:openssh-server strace:strace openssl:openssl curl:curl chromium:chromium chromedriver:chromium-driver
     command -v cargo >/dev/null || say "WARNING: no cargo here: the parts come up, but building and testing Slipway need a Rust toolchain"
     if command -v cargo >/dev/null && ! command -v cargo-nextest >/dev/null; then
         # it only starts tests, so neither optimised nor with its self-update: that builds in under half the time

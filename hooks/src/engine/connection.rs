@@ -1,5 +1,4 @@
-//! A connection of our own to the engine, for what is to be closed by us: a socket, plain TCP, or TLS with the certificates
-//! that Docker's clients use.
+//! Connections of our own to the engine: a socket, plain TCP, TLS with the certificates that Docker's clients use, or SSH.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,13 +10,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use super::Engine;
+use super::address::{Address, Refusal};
 use crate::error::{HookError, one_line};
-use crate::hooks::blocking;
-use crate::limits::{ENGINE_CALL, ENGINE_WORDS_BYTES_MAX};
+use crate::limits::{ENGINE_CALL, ENGINE_DIAL, ENGINE_WORDS_BYTES_MAX};
 
 /// Both directions of a connection.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -29,22 +28,45 @@ impl Engine {
     /// # Errors
     /// [`HookError::EngineDown`].
     pub(crate) async fn dial(&self) -> Result<Box<dyn Duplex>, HookError> {
-        let down = |e: std::io::Error| self.down(&e.to_string());
-        if let Some(path) = self.socket() {
-            return Ok(Box::new(UnixStream::connect(path).await.map_err(down)?));
-        }
-        let address = self.host_and_port();
-        let stream = TcpStream::connect(address).await.map_err(down)?;
-        let _ = stream.set_nodelay(true);
-        if self.plain_tcp().is_some() {
-            return Ok(Box::new(stream));
-        }
-        let (host, _) = address.rsplit_once(':').unwrap_or((address, ""));
-        let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(name).map_err(|e| self.down(&e.to_string()))?;
-        let config = blocking(|| Ok(tls())).await?.map_err(|why| self.down(&why))?;
-        Ok(Box::new(TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(down)?))
+        self.address.dial().await.map_err(|refusal| self.refused(refusal))
     }
+}
+
+impl Address {
+    /// Connects, within its bound of time.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) async fn dial(&self) -> Result<Box<dyn Duplex>, Refusal> {
+        let late = |_| Refusal::plain(format!("no connection within {} s", ENGINE_DIAL.as_secs()));
+        tokio::time::timeout(ENGINE_DIAL, self.connect()).await.map_err(late)?
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Duplex>, Refusal> {
+        let down = |e: std::io::Error| Refusal::read(&e, self);
+        match self {
+            Self::Socket(path) => Ok(Box::new(UnixStream::connect(path).await.map_err(down)?)),
+            Self::Plain(at) => Ok(Box::new(tcp(at).await.map_err(down)?)),
+            Self::Tls { at, certs } => {
+                let (host, _) = at.rsplit_once(':').unwrap_or((at, ""));
+                let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+                let name = ServerName::try_from(name).map_err(|e| Refusal::plain(e.to_string()))?;
+                let certs = certs.clone();
+                let config = tokio::task::spawn_blocking(move || tls(certs.as_deref())).await;
+                let config = config.map_err(|e| Refusal::plain(e.to_string()))?.map_err(Refusal::plain)?;
+                let stream = tcp(at).await.map_err(down)?;
+                let secured = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+                Ok(Box::new(secured.map_err(down)?))
+            }
+            Self::Ssh(at) => at.dial().await,
+        }
+    }
+}
+
+pub(crate) async fn tcp(at: impl ToSocketAddrs) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(at).await?;
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
 }
 
 impl Engine {
@@ -73,18 +95,24 @@ impl Engine {
     }
 }
 
-/// Where Docker's clients look for certificates.
-fn folder() -> Option<PathBuf> {
+/// Where the certificates are: the folder that is named, or where Docker's clients look.
+pub(crate) fn folder(certs: Option<&Path>) -> Option<PathBuf> {
+    if let Some(certs) = certs {
+        return Some(certs.to_owned());
+    }
     let named = ["DOCKER_CERT_PATH", "DOCKER_CONFIG"].into_iter().find_map(std::env::var_os);
     named.map(PathBuf::from).or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker")))
 }
 
 /// The engine's certificate is checked against `ca.pem` and the machine's own; ours is shown where there is one. Blocking.
-fn tls() -> Result<ClientConfig, String> {
-    let folder = folder().ok_or("there is no home folder, and DOCKER_CERT_PATH is not set")?;
+fn tls(certs: Option<&Path>) -> Result<ClientConfig, String> {
+    let folder = folder(certs).ok_or("there is no home folder, and DOCKER_CERT_PATH is not set")?;
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots.add_parsable_certificates(certificates(&folder.join("ca.pem"))?);
+    let authority = folder.join("ca.pem");
+    if authority.exists() {
+        roots.add_parsable_certificates(certificates(&authority)?);
+    }
     let config = ClientConfig::builder().with_root_certificates(roots);
     let (ours, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     if !(ours.exists() && key.exists()) {

@@ -9,8 +9,11 @@ fn a_failure_has_a_class_and_two_sentences() {
     let failure = Failure::from(HookError::TestFailed { command: "./test.sh".into(), code: 3 });
     assert_eq!(failure.class, FailureClass::User);
     assert_eq!(failure.problem.what, "The test `./test.sh` failed with exit code 3.");
-    let down =
-        Failure::from(HookError::EngineDown { address: "unix:///x".into(), why: "no such file".into() });
+    let down = Failure::from(HookError::EngineDown {
+        address: "unix:///x".into(),
+        why: "no such file".into(),
+        cure: None,
+    });
     assert_eq!(down.class, FailureClass::Infra);
     assert!(down.problem.cure.contains("DOCKER_HOST"));
 }

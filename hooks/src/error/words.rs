@@ -248,7 +248,10 @@ impl HookError {
 
     fn engine_sentences(&self) -> (String, String) {
         match self {
-            Self::EngineDown { address, why } => (
+            Self::EngineDown { address, why, cure: Some(cure) } => {
+                (format!("The Docker Engine at {address} cannot be reached: {why}."), cure.clone())
+            }
+            Self::EngineDown { address, why, cure: None } => (
                 format!("The Docker Engine at {address} does not answer: {why}."),
                 "Start it, or set DOCKER_HOST to where it is; the build is tried again by itself.".into(),
             ),
