@@ -23,17 +23,23 @@ pub enum SecretUse {
     Build,
     /// Tests, where slipway.toml names it.
     Test,
+    /// Steps of the Dockerfile that sign with it, a private key, through an agent: `RUN --mount=type=ssh`, where slipway.toml
+    /// names it in `[build] ssh`. Nobody is given it.
+    Ssh,
 }
 
 impl SecretUse {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Build, Self::Test];
+    pub const ALL: [Self; 3] = [Self::Build, Self::Test, Self::Ssh];
+    /// What a secret is for of which nothing is said.
+    pub const USUAL: [Self; 2] = [Self::Build, Self::Test];
 
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Build => "build",
             Self::Test => "test",
+            Self::Ssh => "ssh",
         }
     }
 }
@@ -53,7 +59,7 @@ impl FromStr for SecretUse {
             }
             let shown: String = raw.chars().take(40).collect();
             let told = format!("{shown:?} is nothing that a secret can be for.");
-            Problem::new(ProblemKind::Invalid, told, "Say build, test, or both.")
+            Problem::new(ProblemKind::Invalid, told, "Say build, test, or both; or ssh, of a private key.")
         })
     }
 }

@@ -20,6 +20,7 @@ mod params;
 mod pull;
 mod schema;
 mod services;
+mod ssh;
 mod tags;
 mod test;
 mod text;
@@ -37,6 +38,7 @@ pub use self::params::{ParamSpec, Params, values as param_values};
 pub use self::pull::Pull;
 pub use self::schema::schema;
 pub use self::services::ServiceSpec;
+pub use self::ssh::SshKey;
 pub use self::tags::{FilledTag, Placeholder, Scope, TagFacts, TagSpec, Template};
 pub use self::test::{Network, Test, TestSpec};
 pub use self::text::Text;
@@ -81,6 +83,8 @@ pub struct BuildSpec {
     pub args: BTreeMap<String, Text>,
     /// Whether registries are asked for base images that the engine has; absent is yes, where they answer.
     pub pull: Option<Pull>,
+    /// Keys with which its steps may sign.
+    pub ssh: Vec<SshKey>,
     /// Whether the image of an earlier build is taken that was made of the same.
     pub reuse: bool,
     /// Time for the image build.
@@ -198,6 +202,7 @@ impl Default for BuildSpec {
             target: String::new(),
             args: BTreeMap::new(),
             pull: None,
+            ssh: Vec::new(),
             reuse: true,
             timeout_ms: 20 * 60_000,
             silence_ms: None,

@@ -37,11 +37,12 @@ pub fn set(
     let record = repo(forge, caller, name, Action::AdminRepo)?;
     check_value(&new.value)?;
     new.on.check()?;
-    let all = || SecretUse::ALL.into_iter().collect();
+    let usual = || SecretUse::USUAL.into_iter().collect();
+    check_key(&new)?;
     let secret = RepoSecret {
         repo: record.id,
         name: secret,
-        uses: if new.uses.is_empty() { all() } else { new.uses },
+        uses: if new.uses.is_empty() { usual() } else { new.uses },
         on: new.on,
         by: caller.actor.label(),
         changed: forge.now(),
@@ -64,6 +65,29 @@ fn check_value(value: &Secret) -> Result<(), Problem> {
     }
     if value.expose().contains('\0') {
         return Err(invalid("The value has a zero byte in it.", "Give binary files in base64."));
+    }
+    Ok(())
+}
+
+/// A key that signs is never given out, and so it is for nothing else.
+fn check_key(new: &NewSecret) -> Result<(), Problem> {
+    if !new.uses.contains(&SecretUse::Ssh) {
+        return Ok(());
+    }
+    if new.uses.len() > 1 {
+        return Err(invalid(
+            "A key for ssh signs and is given to nobody, so it cannot be for builds or tests, too.",
+            "Say ssh alone, or set it under another name as well.",
+        ));
+    }
+    let text = new.value.expose().trim_start();
+    if !(text.starts_with("-----BEGIN ")
+        && text.lines().next().is_some_and(|line| line.contains("PRIVATE KEY")))
+    {
+        return Err(invalid(
+            "The value is no private key.",
+            "Give the file that ssh-keygen made, the one without .pub, of a key without a passphrase.",
+        ));
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use crate::error::{HookError, one_line};
 use crate::limits::{ENGINE_CALL, ENGINE_HEADERS, ENGINE_PING};
 
 pub(crate) mod address;
+pub(crate) mod agent;
 pub(crate) mod build;
 pub(crate) mod connection;
 pub(crate) mod container;

@@ -211,7 +211,7 @@ impl Hooks {
         // Where an earlier attempt got this far, its image goes with its name; without it nobody could tell whose it was.
         self.untag(&build.tag).await?;
         let built = self.engine.build(&build, &job.log, stop).await;
-        let (id, told) = built.map_err(|e| testing::told_why(job, e))?;
+        let (id, told) = built.map_err(|e| testing::told_why(job, &spec, e))?;
         job.log.line(&format!("built image {id}")).await;
         let bases = match told {
             Some(told) => self.bases(told).await?,
@@ -276,8 +276,11 @@ impl Hooks {
             }
         }
         let secrets = job.secrets.mounted(false);
-        let salt = (dockerfile.mounts_secrets || !secrets.is_empty()).then(|| {
-            let names = secrets.keys().cloned().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+        let keys = job.secrets.signing(&spec.build.ssh)?;
+        let salt = (dockerfile.mounts_secrets || !secrets.is_empty() || !keys.is_empty()).then(|| {
+            let signing = keys.values().flatten().map(|(name, _)| name.clone());
+            let names: BTreeSet<String> = secrets.keys().cloned().chain(signing).collect();
+            let names: Vec<String> = names.into_iter().collect();
             self.marks.salt(job.build.repo, job.permit.cache_group.as_deref(), &names.join(","))
         });
         // Without the build's number: the same commit built again shall be the same image, and no new rollout.
@@ -291,6 +294,7 @@ impl Hooks {
             target,
             args,
             secrets,
+            keys,
             salt,
             no_cache: job.build.no_cache,
             pull: job.pull(spec),

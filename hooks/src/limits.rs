@@ -78,6 +78,9 @@ pub(crate) const ENGINE_IDLE: Duration = Duration::from_secs(10);
 pub(crate) const ENGINE_IDLE_MAX: usize = 4;
 /// How often an SSH connection that is silent is asked whether it lives.
 pub(crate) const ENGINE_KEEPALIVE: Duration = Duration::from_secs(30);
+/// Steps of one build that may talk to its SSH agents at the same time, and bytes of each on their way.
+pub(crate) const AGENT_TALKS_MAX: usize = 32;
+pub(crate) const AGENT_BYTES: usize = 16 << 10;
 /// Bytes on their way through an SSH connection that nobody has taken yet.
 pub(crate) const ENGINE_PIPE_BYTES: usize = 256 << 10;
 /// Time until the engine must have answered a long call with its headers.

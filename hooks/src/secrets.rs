@@ -3,8 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use slipway_core::repo_secret::SecretUse;
+use slipway_core::spec::SshKey;
 use slipway_core::{Secret, SecretName};
 
+use crate::engine::agent::Keys;
 use crate::error::HookError;
 
 /// Secrets of one build.
@@ -41,6 +43,29 @@ impl Secrets {
             one.uses.contains(&SecretUse::Build) || (is_test && one.uses.contains(&SecretUse::Test))
         };
         self.given.iter().filter(is_for).map(|one| (one.name.to_string(), one.value.clone())).collect()
+    }
+
+    /// What steps may sign with, as slipway.toml names it: those keys that this build may use, each with its name, by id.
+    ///
+    /// # Errors
+    /// [`HookError::NoSecret`] for one that the repository has not at all.
+    pub(crate) fn signing(&self, named: &[SshKey]) -> Result<Keys, HookError> {
+        let mut keys = Keys::new();
+        for key in named {
+            let is_it = |one: &&GivenSecret| one.name == key.secret && one.uses.contains(&SecretUse::Ssh);
+            if let Some(given) = self.given.iter().find(is_it) {
+                let of_id = keys.entry(key.id.clone()).or_default();
+                of_id.push((key.secret.to_string(), given.value.clone()));
+            } else if self.why_not(key.secret.as_str(), SecretUse::Ssh).is_none() {
+                return Err(HookError::NoSecret {
+                    what: "SSH key",
+                    name: key.secret.to_string(),
+                    asked: "build.ssh of slipway.toml",
+                    why: None,
+                });
+            }
+        }
+        Ok(keys)
     }
 
     /// The value of a secret that a test names.

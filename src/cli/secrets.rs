@@ -18,7 +18,7 @@ pub(crate) enum SecretVerb {
         /// File with its value (`-` reads standard input); a line end at its end is taken off
         #[arg(long, value_name = "FILE", default_value = "-")]
         file: String,
-        /// What it is for: build, test
+        /// What it is for: build, test; or ssh, of a private key that steps sign with and nobody is given
         #[arg(long = "for", value_name = "USE", value_delimiter = ',', default_value = "build,test")]
         uses: Vec<SecretUse>,
         /// Branches whose builds are given it, such as release/*; without --branch and --tag the default branch alone

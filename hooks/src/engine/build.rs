@@ -17,6 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use self::messages::Messages;
+use super::agent::Keys;
 use super::failure::{self, Known};
 use super::session::Logins;
 use super::source::Source;
@@ -43,6 +44,8 @@ pub(crate) struct ImageBuild {
     pub(crate) args: HashMap<String, String>,
     /// What its steps may mount, by id.
     pub(crate) secrets: HashMap<String, Secret>,
+    /// What they may sign with.
+    pub(crate) keys: Keys,
     /// A host's name that is part of what its steps are known by; `None`: they are shared with everybody who writes the same.
     pub(crate) salt: Option<String>,
     /// Whether every step is done anew, whatever the engine remembers.

@@ -124,7 +124,9 @@ fn is_frontend(image: &str) -> bool {
 /// A step that cannot do without a secret or an SSH agent.
 fn secret(text: &str) -> Option<HookError> {
     let ssh = between(text, "no SSH key \"", "\" forwarded from the client");
-    if let Some(name) = ssh.or_else(|| between(text, "unset ssh forward key ", " ")) {
+    let unset = || text.split_once("unset ssh forward key ").map(|(_, rest)| rest);
+    let unset = || unset().and_then(|rest| rest.split(|c: char| !is_word(&c.to_string())).next());
+    if let Some(name) = ssh.or_else(unset) {
         return Some(no_secret("SSH key", name));
     }
     if let Some(name) = between(text, "secret required but no secret with id \"", "\" found") {

@@ -29,6 +29,7 @@ use tonic::transport::server::Router;
 use tonic::{Request, Response, Status};
 
 use super::Engine;
+use super::agent::Agents;
 use super::connection::Duplex;
 use super::filesync::{Folders, Offer};
 use crate::error::HookError;
@@ -50,14 +51,18 @@ pub(crate) struct Services {
     /// What steps may mount, by id.
     pub(crate) secrets: HashMap<String, Secret>,
     pub(crate) folders: Arc<Offer>,
+    /// With which steps may sign.
+    pub(crate) agents: Agents,
 }
 
 impl Services {
     /// The methods, as the session's headers name them.
-    const METHODS: [&str; 4] = [
+    const METHODS: [&str; 6] = [
         "/moby.filesync.v1.Auth/Credentials",
         "/moby.buildkit.secrets.v1.Secrets/GetSecret",
         Folders::METHOD,
+        Agents::METHODS[0],
+        Agents::METHODS[1],
         "/grpc.health.v1.Health/Check",
     ];
 
@@ -68,6 +73,7 @@ impl Services {
             .add_service(HealthServer::new(Alive))
             .add_service(AuthServer::new(Keys { logins: self.logins }))
             .add_service(SecretsServer::new(Vault { secrets: self.secrets }))
+            .add_service(self.agents.service())
             .add_service(Folders::service(self.folders))
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::agent::Agents;
 use super::build::ImageBuild;
 use super::filesync::{Offer, Tally};
 use super::session::{Services, Session};
@@ -47,7 +48,8 @@ impl Source {
         let offer = Offer::new(files, plan, place, engine.limits.clone(), Some(log));
         let tally = offer.tally.clone();
         let (logins, secrets) = (build.logins.clone(), build.secrets.clone());
-        let services = Services { logins, secrets, folders: Arc::new(offer) };
+        let agents = Agents::with(&build.keys).await?;
+        let services = Services { logins, secrets, folders: Arc::new(offer), agents };
         // The engine refuses an id that it knows already.
         let id = format!("slipway{}", unlike_others());
         Ok(Self::Session { session: Session::open(engine, id, &build.context, services).await?, tally })

@@ -320,7 +320,14 @@ fn no_secret(what: &str, name: &str, asked: &str, why: Option<&str>) -> (String,
         Some(why) => (
             format!("{asks}, which this build is not given: {why}."),
             format!(
-                "An admin of the repository can say otherwise: slipway secret set REPO {name} --for build,test --branch PATTERN."
+                "An admin of the repository can say otherwise: slipway secret set REPO {name} --for {} --branch PATTERN.",
+                if what == "secret" { "build,test" } else { "ssh" }
+            ),
+        ),
+        None if asked.starts_with("build.ssh") => (
+            format!("{asks}, and the repository has none of that name."),
+            format!(
+                "An admin of the repository can set it: slipway secret set REPO {name} --for ssh --file KEY."
             ),
         ),
         None if what == "secret" => (
@@ -328,8 +335,11 @@ fn no_secret(what: &str, name: &str, asked: &str, why: Option<&str>) -> (String,
             format!("An admin of the repository can set it: slipway secret set REPO {name} --file FILE."),
         ),
         None => (
-            format!("{asks}, and builds here have none to give."),
-            "Fetch what needs it before, or use an address with a token that is a secret.".into(),
+            format!("{asks}, and build.ssh of slipway.toml gives none by that id."),
+            format!(
+                "Name a secret there that is a key: ssh = [\"{name}=KEY\"] (or [\"KEY\"] for the id default), set with \
+                 slipway secret set REPO KEY --for ssh --file FILE."
+            ),
         ),
     }
 }

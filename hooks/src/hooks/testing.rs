@@ -47,7 +47,7 @@ impl Hooks {
                 build.silence = test.silence_ms.map(Duration::from_millis);
                 build.secrets = job.secrets.mounted(true);
                 self.untag(&build.tag).await?;
-                self.engine.build(&build, &job.log, stop).await.map_err(|e| told_why(job, e))?;
+                self.engine.build(&build, &job.log, stop).await.map_err(|e| told_why(job, &spec, e))?;
             }
             Test::Run(argv) => {
                 let params = variables::params(job, &spec.build);
@@ -192,12 +192,18 @@ pub(super) fn environment(
 }
 
 /// Says of a secret that a step wants, and that the build is not given, why.
-pub(super) fn told_why(job: &Job, e: HookError) -> HookError {
+pub(super) fn told_why(job: &Job, spec: &Spec, e: HookError) -> HookError {
     use slipway_core::repo_secret::SecretUse;
     match e {
         HookError::NoSecret { what: what @ "secret", name, asked, why: None } => {
             let why = job.secrets.why_not(&name, SecretUse::Build);
             HookError::NoSecret { what, name, asked, why }
+        }
+        // What a step asks for is an id; the key has a name.
+        HookError::NoSecret { what: what @ "SSH key", name, asked, why: None } => {
+            let named = spec.build.ssh.iter().find(|key| key.id == name).map(|key| key.secret.to_string());
+            let why = named.as_ref().and_then(|name| job.secrets.why_not(name, SecretUse::Ssh));
+            HookError::NoSecret { what, name: named.filter(|_| why.is_some()).unwrap_or(name), asked, why }
         }
         other => other,
     }
