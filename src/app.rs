@@ -94,6 +94,7 @@ impl App {
         tasks.spawn(keep_records(disk.store, stop.clone()));
         tasks.spawn(mend(rooms.clone(), supervisor.clone(), stop.clone()));
         tasks.spawn(sweep_engine(rooms.clone(), supervisor.clone()));
+        tasks.spawn(crate::engines::watch(rooms.clone(), stop.clone()));
         tracing::info!(?at, data = %data.root().display(), ms = began.elapsed().as_millis() as u64, "serving");
         let drain = config.limits.drain_timeout;
         Ok(Self { ssh, base_url, rooms, forge, git, supervisor, upkeep, backups, stop, tasks, data, drain })
@@ -269,7 +270,7 @@ async fn settle(rooms: &Rooms) -> Result<(), Problem> {
 
 /// Sweeps what dead builds left in the engine, then lets builds begin.
 async fn sweep_engine(rooms: Rooms, supervisor: Supervisor) {
-    if tokio::time::timeout(ENGINE_SWEEP_MAX, crate::stages::sweep(&rooms)).await.is_err() {
+    if tokio::time::timeout(ENGINE_SWEEP_MAX, crate::engines::sweep(&rooms)).await.is_err() {
         tracing::warn!("the engine is not swept: it does not answer in time");
     }
     supervisor.builds.open();

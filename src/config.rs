@@ -11,6 +11,7 @@ use slipway_core::limits::{Chosen, Limits};
 use slipway_core::{Problem, ProblemKind};
 use slipway_forge::networks::Networks;
 use slipway_forge::origin::TrustedProxies;
+use slipway_hooks::Reach;
 
 use crate::backup::settings::Backups;
 use crate::cli::Serve;
@@ -19,10 +20,12 @@ use crate::http::tls::Files;
 use crate::{machine, upkeep};
 
 mod check;
+mod engines;
 mod file;
 mod isolation;
-use self::file::{File, address, some_address};
 mod supply_chain;
+use self::engines::EngineTable;
+use self::file::{File, address, some_address};
 use self::isolation::Clusters;
 pub(crate) use self::supply_chain::SupplyChain;
 
@@ -46,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) hosts: Vec<String>,
     /// Docker Engine; absent is `DOCKER_HOST` or the usual socket.
     pub(crate) docker_host: Option<String>,
+    /// `[[engines]]`: several, in place of `docker_host`.
+    pub(crate) engines: Vec<EngineTable>,
     /// `[limits]` in the places that they had before: `builds_max`, `deploys_max` and `drain_s`.
     pub(crate) builds_max: Option<u64>,
     pub(crate) deploys_max: Option<u64>,
@@ -163,6 +168,7 @@ impl Default for Config {
             base_url: None,
             hosts: Vec::new(),
             docker_host: None,
+            engines: Vec::new(),
             builds_max: None,
             deploys_max: None,
             drain_s: None,
@@ -212,6 +218,7 @@ impl Config {
         let file = File::read(path)?;
         let mut config: Self = file.parse()?;
         config.check().map_err(|wrong| file.refuse(&wrong))?;
+        engines::settle(&mut config.engines, path.parent().unwrap_or(Path::new("")));
         if let (Some(tls), Some(folder)) = (&mut config.tls, path.parent()) {
             tls.cert = folder.join(&tls.cert);
             tls.key = folder.join(&tls.key);
@@ -224,6 +231,11 @@ impl Config {
         let tls = self.tls.as_ref()?;
         let address = self.https.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8443)));
         Some((address, Files { cert: tls.cert.clone(), key: tls.key.clone() }))
+    }
+
+    /// Each engine's name, how it is reached, and how many builds it has at once.
+    pub(crate) fn engines(&self) -> Vec<(String, Reach, u64)> {
+        engines::all(&self.engines, self.docker_host.as_deref(), self.limits.builds_max as u64)
     }
 
     /// What is answered over plain HTTP.

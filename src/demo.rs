@@ -104,7 +104,8 @@ async fn start(demo: &Demo, data: &Path) -> Result<App, Problem> {
 
 /// Looks for the parts, and tells of each one that is missing.
 async fn look(app: &App) -> Found {
-    let engine = matches!(tokio::time::timeout(PATIENCE, app.rooms.hooks.check_engine()).await, Ok(Ok(_)));
+    let engine =
+        matches!(tokio::time::timeout(PATIENCE, app.rooms.engines.any().check_engine()).await, Ok(Ok(_)));
     if !engine {
         step("no Docker Engine answers, so no image is built: install docker.io, or set DOCKER_HOST");
     }

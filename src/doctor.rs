@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use slipway_core::limits::{Chosen, Limits};
 use slipway_core::{Problem, UnixMillis};
 use slipway_forge::Check;
+use slipway_hooks::Member;
 
 use crate::cli::Serve;
 use crate::config::Config;
@@ -44,7 +45,9 @@ pub(crate) async fn examine(
     for name in ["http", "ssh"] {
         checks.push(port(name, data.address(name)).await);
     }
-    checks.push(engine(rooms).await);
+    for member in rooms.engines.all() {
+        checks.push(engine(member, rooms.engines.all().len()).await);
+    }
     checks.push(isolation::builds(rooms).await);
     let store = rooms.store.clone();
     match blocking(move || Ok((store.registries()?, store.clusters()?))).await {
@@ -163,12 +166,20 @@ fn free_port(name: &str, address: SocketAddr) -> Check {
     }
 }
 
-async fn engine(rooms: &Rooms) -> Check {
-    match tokio::time::timeout(PATIENCE, rooms.hooks.check_engine()).await {
-        Ok(Ok(version)) => ok("engine", &version.to_string()),
-        Ok(Err(error)) => judged("engine", Err(Problem::from(error))),
+/// Whether it answers, and how it builds; where there are several, which one it is and how much it has to do.
+async fn engine(member: &Member, of: usize) -> Check {
+    let (name, busy) = match of {
+        1 => ("engine".to_owned(), String::new()),
+        _ => (
+            format!("engine {}", member.name),
+            format!("; {} of {} places taken", member.busy(), member.slots),
+        ),
+    };
+    match tokio::time::timeout(PATIENCE, member.ask()).await {
+        Ok(Ok(version)) => ok(&name, &format!("{version}{busy}")),
+        Ok(Err(error)) => judged(&name, Err(Problem::from(error))),
         Err(_) => {
-            fail("engine", "The Docker Engine does not answer.", "Check that dockerd runs and see its log.")
+            fail(&name, "The Docker Engine does not answer.", "Check that dockerd runs and see its log.")
         }
     }
 }

@@ -25,6 +25,7 @@ mod descriptors;
 mod dispatch;
 mod doctor;
 mod doors;
+mod engines;
 mod http;
 mod import;
 mod machine;

@@ -35,11 +35,11 @@ use crate::backup::schedule::Schedule;
 use crate::config::Config;
 use crate::data::DataFolder;
 use crate::dispatch::ToWorkers;
-use crate::doctor;
 use crate::readiness::Readiness;
 use crate::reconcile::Plan;
 use crate::rooms::Rooms;
 use crate::supervisor::{Supervisor, blocking};
+use crate::{doctor, engines};
 
 mod logs;
 mod metrics;
@@ -106,7 +106,7 @@ impl Outside for ServerOperations {
         password: Option<&Secret>,
         trial: &Trial,
     ) -> Result<Report, Problem> {
-        Ok(self.rooms.hooks.test_registry(registry, password, trial).await?)
+        Ok(self.rooms.engines.any().test_registry(registry, password, trial).await?)
     }
 
     fn check_registry(&self, registry: &Registry) -> Result<(), Problem> {
@@ -122,7 +122,7 @@ impl Outside for ServerOperations {
     }
 
     fn signing_key(&self) -> Result<String, Problem> {
-        self.rooms.hooks.supply().key.public()
+        self.rooms.engines.any().supply().key.public()
     }
 
     async fn test_cluster(&self, cluster: &Cluster, kubeconfig: &Secret) -> Result<String, Problem> {
@@ -300,7 +300,8 @@ impl Outside for ServerOperations {
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.backups.as_ref().and_then(|(_, schedule)| schedule.overdue()).into_iter().collect()
+        let overdue = self.backups.as_ref().and_then(|(_, schedule)| schedule.overdue());
+        overdue.into_iter().chain(engines::warnings(&self.rooms.engines)).collect()
     }
 
     async fn doctor(&self) -> Vec<Check> {
@@ -320,6 +321,7 @@ impl Outside for ServerOperations {
     fn metrics(&self) -> String {
         let Ok((supervisor, upkeep)) = self.workers.get() else { return String::new() };
         let mut out = metrics::render(supervisor, upkeep);
+        engines::figures(&self.rooms.engines, &mut out);
         if let Some((_, schedule)) = &self.backups {
             schedule.figures(&mut out);
         }
@@ -376,7 +378,7 @@ pub(crate) async fn test_registry(rooms: &Rooms, name: &RegistryName) -> Result<
         Ok((registry, password))
     })
     .await?;
-    rooms.hooks.test_registry(&registry, password.as_ref(), &Trial::default()).await?.judged()
+    rooms.engines.any().test_registry(&registry, password.as_ref(), &Trial::default()).await?.judged()
 }
 
 /// Speaks to a cluster with its stored credentials.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use slipway_core::Problem;
 use slipway_core::accept::Acceptance;
 use slipway_core::ceilings::Ceilings;
 use slipway_core::limits::Limits;
+use slipway_core::{Problem, ProblemKind};
 use slipway_deployer::{Clusters, RenderLimits, Timing};
 use slipway_forge::networks::Networks;
-use slipway_hooks::{BuildLogs, Engine, Hooks, Marks, SigningKey, Supply};
+use slipway_hooks::{BuildLogs, Engine, Engines, HookError, Marks, SigningKey, Supply};
 use slipway_repository::Repositories;
 use slipway_store::{MasterKey, Store, StoreError};
 
@@ -25,7 +25,7 @@ pub(crate) struct Rooms {
     pub(crate) store: Store,
     pub(crate) repositories: Arc<Repositories>,
     pub(crate) acceptance: Arc<Acceptance>,
-    pub(crate) hooks: Arc<Hooks>,
+    pub(crate) engines: Arc<Engines>,
     pub(crate) logs: Arc<BuildLogs>,
     pub(crate) clusters: Arc<Clusters>,
     /// Which images are let into them.
@@ -103,9 +103,14 @@ impl Rooms {
         let clusters = Clusters::new(installation.clone(), Timing::from(&*config.limits));
         let clusters = Arc::new(clusters.allowing(config.clusters.rules()));
         let renders = RenderLimits::from(&*config.limits);
-        let engine = Engine::connect(config.docker_host.as_deref())?.with_limits(config.limits.clone());
-        let hooks = Arc::new(Hooks::new(engine, marks).signing(supply(data, config, base_url)));
-        let admission = Arc::new(Admission::new(store.clone(), hooks.clone()));
+        let engines = config.engines().into_iter().map(|(name, reach, slots)| {
+            Ok((name, Engine::at(&reach)?.with_limits(config.limits.clone()), slots))
+        });
+        let engines = engines.collect::<Result<_, HookError>>()?;
+        let none = || Problem::new(ProblemKind::Invalid, "There is no engine.", "Name one in config.toml.");
+        let engines = Engines::new(engines, &marks, supply(data, config, base_url)).ok_or_else(none)?;
+        let engines = Arc::new(engines);
+        let admission = Arc::new(Admission::new(store.clone(), engines.any().clone()));
         let preflight =
             Arc::new(ClusterPreflight::new(store.clone(), clusters.clone(), renders, admission.clone()));
         Ok(Self {
@@ -117,7 +122,7 @@ impl Rooms {
                     .testing_within(config.tests.clone())
                     .dispatching(workers),
             ),
-            hooks,
+            engines,
             admission,
             logs: Arc::new(BuildLogs::new(data.builds()).with_most(config.limits.build_log_size_max)),
             clusters,

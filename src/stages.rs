@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use slipway_core::accept::RefStore as _;
-use slipway_core::build::{Build, Effect, Input, Reused};
+use slipway_core::build::{Build, Effect, Input, Learned, Reused, TestVerdict};
 use slipway_core::run::{Failure, FailureClass, Machine, Next};
 use slipway_core::target::RepoRecord;
 use slipway_core::{Problem, ProblemKind};
 use slipway_forge::{Forge, images};
-use slipway_hooks::{GivenSecret, HookError, Job, Prepared, RegistryTarget, Secrets};
+use slipway_hooks::{GivenSecret, HookError, Hooks, Job, Prepared, RegistryTarget, Secrets};
 use slipway_jobs::{Hands, Progress, Rank};
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +44,10 @@ impl Hands<Build> for EngineBuilds {
         progress: Progress<Build>,
         stop: &CancellationToken,
     ) -> Input {
-        let input = self.stage(build, effect, stop).await.unwrap_or_else(Input::Failed);
+        let input = self.stage(build, effect, &progress, stop).await.unwrap_or_else(Input::Failed);
+        if matches!(input, Input::Failed(_) | Input::ImageGone(_)) {
+            self.rooms.engines.leave((build.repo, build.number));
+        }
         if !stop.is_cancelled() {
             self.learn_first_line(build, &input, &progress).await;
             self.learn_tests(build, effect, &progress).await;
@@ -76,9 +79,13 @@ impl Hands<Build> for EngineBuilds {
     }
 
     async fn finish(&self, build: &Build) {
+        self.rooms.engines.leave((build.repo, build.number));
         match self.job(build).await {
             Ok((record, job)) => {
-                if let Err(error) = self.rooms.hooks.finish(&job).await {
+                // One that is gone from the configuration is not ours to clean any more.
+                if let Ok(hooks) = self.rooms.engines.of(build)
+                    && let Err(error) = hooks.finish(&job).await
+                {
                     tracing::warn!(%error, build = %job.label(), "the engine is not cleaned; the next start does");
                 }
                 self.rooms.logs.close(record.id, build.number);
@@ -108,6 +115,7 @@ impl EngineBuilds {
         &self,
         build: &Build,
         effect: &Effect,
+        progress: &Progress<Build>,
         stop: &CancellationToken,
     ) -> Result<Input, Failure> {
         let (record, mut job) = self.job(build).await?;
@@ -115,14 +123,14 @@ impl EngineBuilds {
             self.check_image(build).await?;
             job.needed = self.needed(build).await?;
         }
-        let hooks = &self.rooms.hooks;
         let outcome = match effect {
             Effect::Prepare => self.prepare(&record, &job).await?,
             Effect::BuildImage => {
+                let hooks = self.engine_for(&job, progress, stop).await?;
                 let built = hooks.build_image(&job, stop).await.map_err(failure)?;
                 Input::Built { image: built.id, bases: built.bases }
             }
-            Effect::TestImage { image } => match hooks.test_image(&job, image, stop).await {
+            Effect::TestImage { image } => match self.test(&job, image, stop).await {
                 Ok(verdict) => Input::Tested { verdict },
                 Err(error) => lost_or(error),
             },
@@ -136,9 +144,39 @@ impl EngineBuilds {
         Ok(outcome)
     }
 
+    /// A place on an engine, which is recorded with the build. What an earlier attempt left on another one goes.
+    async fn engine_for(
+        &self,
+        job: &Job,
+        progress: &Progress<Build>,
+        stop: &CancellationToken,
+    ) -> Result<Arc<Hooks>, Failure> {
+        let engines = &self.rooms.engines;
+        let member = engines.take(&job.build, &job.log, stop).await.map_err(failure)?;
+        if job.build.engine.as_ref() != Some(&member.name) {
+            if engines.all().len() > 1 {
+                job.log.line(&format!("engine {}", member.name)).await;
+            }
+            let was = engines.all().iter().find(|one| Some(&one.name) == job.build.engine.as_ref());
+            if was.is_some_and(|one| one.down().is_none())
+                && let Ok(hooks) = engines.of(&job.build)
+                && let Err(error) = hooks.finish(job).await
+            {
+                tracing::debug!(%error, build = %job.label(), "the engine before is not cleaned; it is when it answers again");
+            }
+            drop(progress.send(Learned::Engine(member.name.clone()).into()).await);
+        }
+        Ok(member.hooks().clone())
+    }
+
+    async fn test(&self, job: &Job, image: &str, stop: &CancellationToken) -> Result<TestVerdict, HookError> {
+        self.rooms.engines.of(&job.build)?.test_image(job, image, stop).await
+    }
+
     /// Reads what the commit says; where an earlier build has made the same, that one's image will do.
     async fn prepare(&self, record: &RepoRecord, job: &Job) -> Result<Input, Failure> {
-        let Prepared { targets, content, .. } = self.rooms.hooks.prepare(job).await.map_err(failure)?;
+        let Prepared { targets, content, .. } =
+            self.rooms.engines.usual(record.id).prepare(job).await.map_err(failure)?;
         self.check_targets(record, job, &targets).await?;
         let reused = match &content {
             Some(key) if job.build.may_reuse() => self.earlier(job, key).await?,
@@ -157,7 +195,14 @@ impl EngineBuilds {
         let (image, key) = (target.registry.image(&target.image), key.to_owned());
         let found = blocking(move || slipway_forge::reuse::candidates(&forge, &build, &image, &key));
         for candidate in found.await.map_err(of)? {
-            if self.rooms.hooks.has_same_bases(job, &candidate.bases).await.map_err(failure)? {
+            if self
+                .rooms
+                .engines
+                .usual(job.build.repo)
+                .has_same_bases(job, &candidate.bases)
+                .await
+                .map_err(failure)?
+            {
                 return Ok(Some(candidate));
             }
         }
@@ -265,19 +310,4 @@ fn lost_or(error: HookError) -> Input {
 
 fn failure(error: HookError) -> Failure {
     Failure { class: error.class(), problem: Problem::from(error) }
-}
-
-/// Removes what dead builds left in the engine. An engine that does not answer is swept at the next start.
-pub(crate) async fn sweep(rooms: &Rooms) {
-    let store = rooms.store.clone();
-    let alive = blocking(move || {
-        Ok(store.unfinished_builds()?.into_iter().map(|b| (b.repo, b.number)).collect::<Vec<_>>())
-    });
-    match alive.await {
-        Ok(alive) => match rooms.hooks.sweep(&alive).await {
-            Ok(swept) => tracing::debug!(?swept, "swept the engine"),
-            Err(error) => tracing::warn!(%error, "the engine is not swept"),
-        },
-        Err(problem) => tracing::warn!(%problem, "the engine is not swept"),
-    }
 }

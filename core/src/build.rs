@@ -81,6 +81,9 @@ pub struct Build {
     pub stages: Vec<StageTime>,
     /// The engine's image id, once built.
     pub image: Option<String>,
+    /// The engine that builds it, by its name in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// What came of the tests.
     pub test: TestVerdict,
     /// What was pushed.
@@ -468,6 +471,7 @@ impl Build {
             stage: Stage::Clone,
             stages: Vec::new(),
             image: None,
+            engine: None,
             test: TestVerdict::Pending,
             pushed: None,
             bumps: Vec::new(),

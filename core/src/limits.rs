@@ -110,6 +110,8 @@ pub const IMAGE_TAGS_MAX: usize = 16;
 pub const IMAGE_TAG_BYTES_MAX: usize = 128;
 /// Most remarks on what could not be put beside an image.
 pub const ATTACHED_NOTES_MAX: usize = 8;
+/// Most engines that share the builds.
+pub const ENGINES_MAX: usize = 32;
 /// How often a stage that failed for reasons outside the repository (engine down, registry down) is tried again.
 pub const INFRA_RETRIES_MAX: u32 = 8;
 /// First pause before such a retry, in milliseconds; it doubles up to [`RETRY_PAUSE_MS_MAX`].

@@ -117,32 +117,51 @@ fn image_name(repo: &RepoName) -> String {
     if name.is_empty() { "x".to_owned() } else { name.to_owned() }
 }
 
-/// What carries builds out: one per server.
+/// What carries builds out: one for each engine. What they know of registries, and what is put beside images there, they have together.
 #[derive(Debug)]
 pub struct Hooks {
     engine: Engine,
-    pub(crate) registries: Registries,
+    pub(crate) registries: Arc<Registries>,
     marks: Marks,
-    pub(crate) supply: Supply,
+    pub(crate) supply: Arc<Supply>,
     /// Of one image, one at a time is written to.
-    pub(crate) turns: Turns,
+    pub(crate) turns: Arc<Turns>,
     /// One image at a time is read.
-    pub(crate) reading: Semaphore,
-    pub(crate) layers: KnownLayers,
+    pub(crate) reading: Arc<Semaphore>,
+    pub(crate) layers: Arc<KnownLayers>,
 }
 
 impl Hooks {
     /// Takes the engine; connects to nothing yet. By the marks several installations can share one engine.
     pub fn new(engine: Engine, marks: Marks) -> Self {
         let registries = Registries::new(None, engine.limits.registry_timeout);
-        let (supply, turns, reading, layers) =
-            (Supply::none(), Turns::default(), Semaphore::new(1), KnownLayers::default());
-        Self { engine, registries, marks, supply, turns, reading, layers }
+        Self {
+            engine,
+            registries: Arc::new(registries),
+            marks,
+            supply: Arc::new(Supply::none()),
+            turns: Arc::default(),
+            reading: Arc::new(Semaphore::new(1)),
+            layers: Arc::default(),
+        }
     }
 
     /// The same, which signs what is pushed.
     pub fn signing(self, supply: Supply) -> Self {
-        Self { supply, ..self }
+        Self { supply: Arc::new(supply), ..self }
+    }
+
+    /// Those of another engine of the same server.
+    pub(crate) fn beside(&self, engine: Engine) -> Self {
+        Self {
+            engine,
+            registries: self.registries.clone(),
+            marks: self.marks.clone(),
+            supply: self.supply.clone(),
+            turns: self.turns.clone(),
+            reading: self.reading.clone(),
+            layers: self.layers.clone(),
+        }
     }
 
     /// With what images are signed.
@@ -154,7 +173,7 @@ impl Hooks {
     /// `AWS_ENDPOINT_URL_STS` do the same from outside, and `ecr.endpoint` of a registry for that one.
     pub fn with_aws_endpoint(engine: Engine, marks: Marks, url: String) -> Self {
         let registries = Registries::new(Some(url), engine.limits.registry_timeout);
-        Self { registries, ..Self::new(engine, marks) }
+        Self { registries: Arc::new(registries), ..Self::new(engine, marks) }
     }
 
     /// The engine.

@@ -76,6 +76,11 @@ pub(crate) const ENGINE_DIAL: Duration = Duration::from_secs(20);
 /// How long a connection that nobody uses is kept for the next call, and how many.
 pub(crate) const ENGINE_IDLE: Duration = Duration::from_secs(10);
 pub(crate) const ENGINE_IDLE_MAX: usize = 4;
+/// How long an engine that does not answer is left alone before it is asked again: at first, and at most.
+pub(crate) const ENGINE_PAUSE_MIN: Duration = Duration::from_secs(5);
+pub(crate) const ENGINE_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How often a build that waits for a place looks again by itself.
+pub(crate) const PLACES_ASKED: Duration = Duration::from_secs(5);
 /// How often an SSH connection that is silent is asked whether it lives.
 pub(crate) const ENGINE_KEEPALIVE: Duration = Duration::from_secs(30);
 /// Steps of one build that may talk to its SSH agents at the same time, and bytes of each on their way.

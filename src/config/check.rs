@@ -11,7 +11,7 @@ use slipway_forge::networks::Networks;
 use slipway_forge::origin::TrustedProxies;
 use slipway_hooks::Engine;
 
-use super::Config;
+use super::{Config, engines};
 use crate::machine;
 
 impl Config {
@@ -41,6 +41,7 @@ impl Config {
         if let Some(Err(why)) = self.docker_host.as_deref().map(Engine::check_address) {
             return Err(Wrong::at("docker_host", why));
         }
+        engines::check(&self.engines, self.docker_host.as_deref())?;
         self.check_names()
     }
 

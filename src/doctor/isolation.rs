@@ -35,7 +35,7 @@ pub(super) async fn builds(rooms: &Rooms) -> Check {
         }
         Some(network) => format!("build steps have the network {:?}", network.as_str()),
     };
-    let buildkit = rooms.hooks.check_engine().await.is_ok_and(|version| version.buildkit);
+    let buildkit = rooms.engines.any().check_engine().await.is_ok_and(|version| version.buildkit);
     if buildkit {
         told.push_str(
             ". BuildKit bounds no single build's memory, processors or disk: bound the engine, by cgroup-parent in its \

@@ -10,7 +10,7 @@ use crate::admission::target;
 use crate::rooms::Rooms;
 
 pub(super) async fn verify(rooms: &Rooms, place: &Place, named: &str) -> Result<Verified, Problem> {
-    Ok(rooms.hooks.verify_image(&target(place.clone()), named).await?)
+    Ok(rooms.engines.any().verify_image(&target(place.clone()), named).await?)
 }
 
 pub(super) async fn stated(
@@ -23,5 +23,5 @@ pub(super) async fn stated(
         Stated::Provenance => Document::Provenance,
         Stated::Contents => Document::Contents,
     };
-    Ok(rooms.hooks.document(&target(place.clone()), digest, document).await?)
+    Ok(rooms.engines.any().document(&target(place.clone()), digest, document).await?)
 }

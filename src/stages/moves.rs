@@ -69,8 +69,18 @@ impl EngineBuilds {
     ) -> Result<Input, Failure> {
         let target = registry(record, job)?;
         let tags = self.ask(record, job, moving::tags).await.map_err(of)?;
-        let pushed = match self.rooms.hooks.push_image(job, image, target, &tags.own, stop).await {
+        let hooks = match self.rooms.engines.of(&job.build) {
+            Ok(hooks) => hooks,
+            Err(error) => return Ok(lost_or(error)),
+        };
+        let pushed = match hooks.push_image(job, image, target, &tags.own, stop).await {
             Ok(pushed) => pushed,
+            Err(error) if error.is_of_engine() && self.rooms.engines.has_lost(&job.build).await => {
+                job.log
+                    .line("note: the engine that has the image does not answer; another builds it anew")
+                    .await;
+                return Ok(Input::ImageGone(failure(error)));
+            }
             Err(error) => return Ok(lost_or(error)),
         };
         for note in &tags.notes {
@@ -94,7 +104,7 @@ impl EngineBuilds {
             return Err(failed(FailureClass::Infra, problem));
         };
         let tags = self.ask(record, job, moving::tags).await.map_err(of)?;
-        let pushed = match self.rooms.hooks.retag_image(job, target, &image, &tags.own).await {
+        let pushed = match self.rooms.engines.any().retag_image(job, target, &image, &tags.own).await {
             Ok(pushed) => pushed,
             Err(error @ HookError::NotInRegistry { .. }) => {
                 job.log.line("note: the registry has that image no more; it is built after all").await;
@@ -183,7 +193,8 @@ impl EngineBuilds {
         if let Some(why) = look.await.map_err(of)? {
             return Ok(Some(why));
         }
-        match self.rooms.hooks.move_tag(job, image, target, pushed, &text).await {
+        let hooks = self.rooms.engines.of(&job.build).map_err(failure)?;
+        match hooks.move_tag(job, image, target, pushed, &text).await {
             // The commit's own image is there, and by that the manifests go on.
             Err(HookError::TagImmutable { .. }) => {
                 return Ok(Some("the registry does not let tags change".into()));
@@ -269,7 +280,7 @@ impl EngineBuilds {
         if look.await.map_err(of)?.is_some() {
             return Ok(());
         }
-        let passed = self.rooms.hooks.check_scan(job, target, pushed, stop).await;
+        let passed = self.rooms.engines.any().check_scan(job, target, pushed, stop).await;
         if let Err(error) = &passed {
             job.log.line(&format!("{}: {}", wanted.name(), Problem::from(error.clone()))).await;
         }

@@ -21,7 +21,7 @@ impl EngineBuilds {
         image: &PushedImage,
     ) -> Attached {
         match self.maker(record, &job.build).await {
-            Ok(maker) => self.rooms.hooks.sign_image(job, target, image, &maker).await,
+            Ok(maker) => self.rooms.engines.any().sign_image(job, target, image, &maker).await,
             Err(problem) => {
                 let mut attached = Attached::default();
                 attached.note(problem.what);
@@ -36,7 +36,7 @@ impl EngineBuilds {
             return Ok(Input::Listed(job.build.attached.clone()));
         };
         let maker = self.maker(record, &job.build).await.map_err(of)?;
-        Ok(Input::Listed(self.rooms.hooks.list_contents(job, target, image, &maker).await))
+        Ok(Input::Listed(self.rooms.engines.any().list_contents(job, target, image, &maker).await))
     }
 
     /// What a promotion moves is signed already, by the build that made it; where that could not, it is tried again.

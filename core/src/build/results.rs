@@ -52,6 +52,8 @@ pub enum Learned {
     FirstLine(FirstLine),
     /// What reports of its test say.
     Tests(TestReport),
+    /// Which engine has it from now on.
+    Engine(String),
 }
 
 impl Results {
@@ -72,6 +74,7 @@ impl Results {
         match learned {
             Learned::FirstLine(line) => self.first_line = Some(line),
             Learned::Tests(report) => self.tests = Some(report),
+            Learned::Engine(_) => {}
         }
     }
 }
@@ -104,7 +107,10 @@ impl Build {
 
     /// What is learned by the way moves nothing.
     pub(super) fn learn<E>(&mut self, learned: Learned) -> Next<E> {
-        self.results.take(learned);
+        match learned {
+            Learned::Engine(name) => self.engine = Some(name),
+            learned => self.results.take(learned),
+        }
         Next::Nothing
     }
 }

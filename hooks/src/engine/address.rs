@@ -20,7 +20,7 @@ pub struct Reach {
 }
 
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
-const KINDS: &str = "the address must begin with unix://, tcp://, https:// or ssh://";
+const KINDS: &str = "unix://, tcp://, https:// or ssh://";
 
 /// How an engine is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,8 @@ impl Reach {
     }
 
     fn address(&self, host: &str) -> Result<Address, String> {
-        let (scheme, rest) = host.split_once("://").ok_or(KINDS)?;
+        let kinds = || format!("{host:?} does not begin with {KINDS}");
+        let (scheme, rest) = host.split_once("://").ok_or_else(kinds)?;
         let at = rest.trim_end_matches('/').to_owned();
         let verified = std::env::var_os("DOCKER_TLS_VERIFY").is_some();
         match scheme {
@@ -82,7 +83,7 @@ impl Reach {
             }
             "tcp" | "http" => Ok(Address::Plain(at)),
             "ssh" => self.ssh(rest).map(Address::Ssh),
-            _ => Err(KINDS.to_owned()),
+            _ => Err(kinds()),
         }
     }
 

@@ -95,7 +95,7 @@ impl SshAddress {
             Some(refusal) if keys.is_empty() => Err(refusal),
             None if keys.is_empty() => Err(Refusal::new(
                 format!("there is no private key in {}", folder.display()),
-                "Make one there with ssh-keygen, or name one: ssh_key in config.toml.",
+                "Make one there with ssh-keygen, or name one: ssh_key of its [[engines]] in config.toml.",
             )),
             _ => Ok(keys),
         }
@@ -119,7 +119,7 @@ impl SshAddress {
             format!("it does not let {} in with the key {}", self.user, tried.join(" or ")),
             format!(
                 "Write the key's public half into the file .ssh/authorized_keys of {} there, or name another key: \
-                 ssh_key in config.toml.",
+                 ssh_key of its [[engines]] in config.toml.",
                 self.user
             ),
         ))
@@ -146,7 +146,10 @@ fn home() -> Option<PathBuf> {
 }
 
 fn no_home() -> Refusal {
-    Refusal::new("there is no home folder", "Name the files: ssh_key and known_hosts in config.toml.")
+    Refusal::new(
+        "there is no home folder",
+        "Name the files: ssh_key and known_hosts of its [[engines]] in config.toml.",
+    )
 }
 
 fn load(file: &Path) -> Result<PrivateKey, Refusal> {
@@ -157,11 +160,12 @@ fn load(file: &Path) -> Result<PrivateKey, Refusal> {
         Ok(key) => Ok(key),
         Err(russh::keys::Error::KeyIsEncrypted) => wrong(
             "it has a passphrase".to_owned(),
-            "Make a key without one, for this server alone, and name it: ssh_key in config.toml.",
+            "Make a key without one, for this server alone, and name it: ssh_key of its [[engines]] in config.toml.",
         ),
-        Err(e) => {
-            wrong(one_line(&e.to_string()), "Name a private key that OpenSSH reads: ssh_key in config.toml.")
-        }
+        Err(e) => wrong(
+            one_line(&e.to_string()),
+            "Name a private key that OpenSSH reads: ssh_key of its [[engines]] in config.toml.",
+        ),
     }
 }
 

@@ -41,6 +41,11 @@ impl HookError {
         matches!(self, Self::Stopped)
     }
 
+    /// True where the engine itself is away.
+    pub fn is_of_engine(&self) -> bool {
+        matches!(self, Self::EngineDown { .. } | Self::EngineLost { .. })
+    }
+
     /// The image that a registry did not give, if that is what went wrong; empty where nobody said which.
     pub(crate) fn image_not_pulled(&self) -> Option<&str> {
         match self {

@@ -55,15 +55,46 @@ impl Hooks {
             self.engine.remove_network(&name).await?;
             swept.networks += 1;
         }
+        swept.images = self.sweep_images(unfinished).await?;
+        Ok(swept)
+    }
+
+    /// Takes the private tags away of all builds but these; how many.
+    async fn sweep_images(&self, unfinished: &[BuildId]) -> Result<usize, HookError> {
         let docker = self.engine.docker()?;
         let images = self.engine.must("the sweep", docker.list_images(None::<ListImagesOptions>)).await?;
+        let mut count = 0;
         for tag in images.iter().flat_map(|image| &image.repo_tags) {
             let kept = || unfinished.iter().any(|build| self.marks.is_image_of(tag, *build));
             if self.marks.is_image(tag) && !kept() {
                 self.untag(tag).await?;
-                swept.images += 1;
+                count += 1;
             }
         }
+        Ok(count)
+    }
+
+    /// In the midst of life, after the engine was away: as [`Hooks::sweep`], but what those builds have there stays, which are
+    /// all that this engine has.
+    ///
+    /// # Errors
+    /// Where the engine does not answer.
+    pub async fn sweep_beside(&self, theirs: &[BuildId]) -> Result<Swept, HookError> {
+        let mut swept = Swept::default();
+        let (mut containers, mut networks) = (Vec::new(), Vec::new());
+        for build in theirs {
+            containers.extend(self.containers(Some(*build)).await?);
+            networks.extend(self.networks(Some(*build)).await?);
+        }
+        for id in self.containers(None).await?.into_iter().filter(|id| !containers.contains(id)) {
+            self.engine.remove_container(&id).await?;
+            swept.containers += 1;
+        }
+        for name in self.networks(None).await?.into_iter().filter(|name| !networks.contains(name)) {
+            self.engine.remove_network(&name).await?;
+            swept.networks += 1;
+        }
+        swept.images = self.sweep_images(theirs).await?;
         Ok(swept)
     }
 

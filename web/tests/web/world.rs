@@ -290,6 +290,7 @@ impl World {
             part: None,
             content: None,
             reuses: None,
+            engine: None,
             afresh: false,
             needs: Vec::new(),
             title: format!("Change {EVIL}"),
