@@ -151,3 +151,32 @@ fn what_is_wrong_with_an_engines_address_is_told_with_its_cure() {
     let stranger = doctor(&sshd.host(), &home);
     assert!(stranger.contains("does not let") && stranger.contains("authorized_keys"), "{stranger}");
 }
+
+#[test]
+fn an_image_is_built_for_the_platform_that_is_named() {
+    let world = world("platform", &[]);
+    let spec = |platforms: &str| format!("[build]\nplatforms = [{platforms}]\n");
+    let arm = spec("\"linux/arm64\"");
+    let told = world.push(&[("Dockerfile", "FROM scratch\nCOPY a /a\n"), ("slipway.toml", &arm)]);
+    assert!(told.contains("verdict: all done"), "{told}");
+    let pushed = &world.server.json(&["build", "list", "app"])[0]["pushed"];
+    let (registry, path) = pushed["name"].as_str().and_then(|name| name.split_once('/')).expect("a name");
+    let ask = |what: &str| {
+        harness::curl(&[
+            "-H",
+            "Accept: application/vnd.docker.distribution.manifest.v2+json",
+            &format!("http://{registry}/v2/{path}/{what}"),
+        ])
+        .1
+    };
+    let manifest: serde_json::Value =
+        serde_json::from_str(&ask(&format!("manifests/{}", pushed["digest"].as_str().expect("digest"))))
+            .expect("json");
+    let config = ask(&format!("blobs/{}", manifest["config"]["digest"].as_str().expect("digest")));
+    assert!(config.contains("\"architecture\":\"arm64\""), "{config}");
+    // Several in one image are refused in words, where they stand.
+    world.ann.commit(&world.tree, &[("slipway.toml", &spec("\"linux/arm64\", \"linux/amd64\""))], "Two");
+    let told = world.ann.try_git(&world.tree, &["push", "-o", "wait", "origin", "HEAD:main"]);
+    let told = text(&told.stderr);
+    assert!(told.contains("build.platforms has more than one"), "{told}");
+}

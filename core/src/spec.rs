@@ -17,6 +17,7 @@ mod kept;
 mod matrix;
 mod on;
 mod params;
+mod platform;
 mod pull;
 mod schema;
 mod services;
@@ -35,6 +36,7 @@ pub use self::images::Part;
 pub use self::kept::KeptPath;
 pub use self::on::{MoveOn, OnSpec, Pattern, matches_branch};
 pub use self::params::{ParamSpec, Params, values as param_values};
+pub use self::platform::Platform;
 pub use self::pull::Pull;
 pub use self::schema::schema;
 pub use self::services::ServiceSpec;
@@ -81,6 +83,8 @@ pub struct BuildSpec {
     pub target: String,
     /// Build arguments.
     pub args: BTreeMap<String, Text>,
+    /// For which machine it is built; nothing is the engine's own.
+    pub platforms: Vec<Platform>,
     /// Whether registries are asked for base images that the engine has; absent is yes, where they answer.
     pub pull: Option<Pull>,
     /// Keys with which its steps may sign.
@@ -201,6 +205,7 @@ impl Default for BuildSpec {
             context: ".".into(),
             target: String::new(),
             args: BTreeMap::new(),
+            platforms: Vec::new(),
             pull: None,
             ssh: Vec::new(),
             reuse: true,
@@ -291,6 +296,7 @@ impl Spec {
         if let Some(name) = self.build.args.keys().find(|name| is_reserved_arg(name)) {
             return Err(arg(name, format!("build.args cannot set {name}: {ARGS_RESERVED}")));
         }
+        platform::check(&self.build.platforms)?;
         if !self.build.dockerfile.is_empty() {
             check_path(&self.build.dockerfile).map_err(|what| Wrong::at("build.dockerfile", what))?;
         }

@@ -132,6 +132,14 @@ pub enum HookError {
         /// Which.
         stage: String,
     },
+    /// The image is for another machine than the one that is named.
+    #[error("the image is for {made}, not for {wanted}")]
+    OtherPlatform {
+        /// What `build.platforms` says.
+        wanted: String,
+        /// What the engine made.
+        made: String,
+    },
     /// The engine says no for a reason that is not known here.
     #[error("the image build failed: {message}")]
     Build {

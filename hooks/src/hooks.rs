@@ -231,6 +231,9 @@ impl Hooks {
         self.untag(&build.tag).await?;
         let built = self.engine.build(&build, &job.log, stop).await;
         let (id, told) = built.map_err(|e| testing::told_why(job, &spec, e))?;
+        if let Some(wanted) = spec.build.platforms.first() {
+            self.engine.check_platform(&id, wanted).await?;
+        }
         job.log.line(&format!("built image {id}")).await;
         let bases = match told {
             Some(told) => self.bases(told).await?,
@@ -312,6 +315,7 @@ impl Hooks {
             plan,
             target,
             args,
+            platform: spec.build.platforms.first().map(ToString::to_string).unwrap_or_default(),
             secrets,
             keys,
             salt,

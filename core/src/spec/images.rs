@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::matrix::{Matrix, Values};
 use super::on::{MoveOn, OnSpec};
+use super::platform::Platform;
 use super::pull::Pull;
 use super::tags::{TagSpec, Template};
 use super::test::TestSpec;
@@ -38,6 +39,7 @@ pub(super) struct ImageSpec {
     /// As in `[build]`; absent is as there.
     #[serde(default)]
     pull: Option<Pull>,
+    platforms: Option<Vec<Platform>>,
     /// Time for the image build; absent is `[build]`'s.
     #[serde(default)]
     timeout: Option<Timeout>,
@@ -200,6 +202,9 @@ impl ImageSpec {
         let given = values.iter().map(|(key, value)| (key.clone(), Text::plain(value)));
         build.args.extend(given.clone());
         build.pull = self.pull.or(build.pull);
+        if let Some(platforms) = &self.platforms {
+            build.platforms.clone_from(platforms);
+        }
         build.timeout_ms = self.timeout.map_or(build.timeout_ms, |Timeout(ms)| ms);
         build.silence_ms = self.silence.map(|Timeout(ms)| ms).or(build.silence_ms);
         if let Some(on) = &self.on {

@@ -42,6 +42,8 @@ pub(crate) struct ImageBuild {
     /// Stage; empty is the last.
     pub(crate) target: String,
     pub(crate) args: HashMap<String, String>,
+    /// For which machine; empty is the engine's own.
+    pub(crate) platform: String,
     /// What its steps may mount, by id.
     pub(crate) secrets: HashMap<String, Secret>,
     /// What they may sign with.

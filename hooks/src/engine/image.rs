@@ -4,6 +4,7 @@ use bollard::Docker;
 use bollard::errors::Error as DockerError;
 use bollard::models::ImageInspect;
 use bollard::query_parameters::{RemoveImageOptionsBuilder, TagImageOptionsBuilder};
+use slipway_core::spec::Platform;
 
 use super::{Engine, is_missing};
 use crate::error::{HookError, one_line};
@@ -13,6 +14,20 @@ impl Engine {
     pub(crate) async fn image_id(&self, name: &str) -> Result<Option<String>, HookError> {
         let found = self.must("looking for a base image", inspect(self.docker()?, name)).await?;
         Ok(found.and_then(|image| image.id))
+    }
+
+    /// Engines may take a base image for another machine where they have that one alone, and say nothing.
+    ///
+    /// # Errors
+    /// [`HookError::OtherPlatform`].
+    pub(crate) async fn check_platform(&self, id: &str, wanted: &Platform) -> Result<(), HookError> {
+        let found = self.must("looking at the image", inspect(self.docker()?, id)).await?;
+        let found = found.ok_or_else(|| HookError::ImageGone { image: id.to_owned() })?;
+        let (os, architecture) = (found.os.unwrap_or_default(), found.architecture.unwrap_or_default());
+        if (os.as_str(), architecture.as_str()) == (wanted.os.as_str(), wanted.architecture.as_str()) {
+            return Ok(());
+        }
+        Err(HookError::OtherPlatform { wanted: wanted.to_string(), made: format!("{os}/{architecture}") })
     }
 
     /// Takes a name of ours away. The image goes with its last one, unless somebody needs it; but not on Podman, whose only

@@ -22,6 +22,7 @@ impl HookError {
             | Self::NoSecret { .. }
             | Self::Step { .. }
             | Self::NoStage { .. }
+            | Self::OtherPlatform { .. }
             | Self::Build { .. } => self.build_sentences(),
             Self::RegistryDown { .. }
             | Self::RegistryDenied { .. }
@@ -105,6 +106,12 @@ impl HookError {
             Self::Step { command, code } => (
                 format!("The build step `{command}` ended with exit code {code}."),
                 "Its output is in the log; mend it and push again.".into(),
+            ),
+            Self::OtherPlatform { wanted, made } => (
+                format!("The image was made for {made}, where build.platforms of slipway.toml says {wanted}."),
+                format!(
+                    "The engine has a base image for {made} alone: build.pull = \"always\" has it ask for the one for {wanted}."
+                ),
             ),
             Self::NoStage { stage } => (
                 format!("The Dockerfile has no stage {stage:?}."),

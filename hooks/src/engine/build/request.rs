@@ -30,6 +30,7 @@ impl Engine {
             remote: session.map(|_| "client-session".to_owned()),
             t: Some(build.tag.clone()),
             target: build.target.clone(),
+            platform: build.platform.clone(),
             buildargs: Some(build.arguments(session.is_some())).filter(|args| !args.is_empty()),
             // BuildKit knows no other networks than none and its own.
             networkmode: (build.network < Network::Bridge).then(|| "none".to_owned()),
