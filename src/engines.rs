@@ -54,7 +54,7 @@ pub(crate) async fn watch(rooms: Rooms, stop: CancellationToken) {
         round = round.wrapping_add(1);
         for member in rooms.engines.all() {
             let was_down = member.down().is_some();
-            if !member.is_due() || (!was_down && round % CALM_ROUNDS != 0) {
+            if !member.is_due() || (!was_down && !round.is_multiple_of(CALM_ROUNDS)) {
                 continue;
             }
             match member.ask().await {

@@ -53,7 +53,7 @@ impl OwnEngine {
         let bridge = format!("slw{count}-{}", std::process::id());
         // A net of its own in 10.64.0.0/10, by process and count.
         let (a, b) = (64 + count % 64, std::process::id() % 65_536);
-        let net = format!("10.{a}.{}.{}/29", b >> 8, b & 0xf8 | 1);
+        let net = format!("10.{a}.{}.{}/29", b >> 8, (b & 0xf8) | 1);
         ip(&["link", "add", &bridge, "type", "bridge"]);
         ip(&["addr", "add", &net, "dev", &bridge]);
         ip(&["link", "set", &bridge, "up"]);

@@ -83,11 +83,10 @@ async fn listen(mouth: &mut ChannelReadHalf, mut write: WriteHalf<DuplexStream>)
         }
     }
     let failed = status.is_some_and(|status| status != 0);
-    let why = failed.then(|| match words.trim_ascii() {
+    failed.then(|| match words.trim_ascii() {
         [] => format!("docker system dial-stdio ended with exit status {}", status.unwrap_or_default()),
         words => one_line(&String::from_utf8_lossy(words)),
-    });
-    why
+    })
 }
 
 impl AsyncRead for Pipe {
