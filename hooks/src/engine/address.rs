@@ -100,6 +100,10 @@ impl Reach {
         let at: http::uri::Authority =
             at.parse().map_err(|_| format!("{:?} is no name of a host", one_line(at)))?;
         let host = at.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let told = at.as_str().strip_prefix(at.host()).unwrap_or_default();
+        if !told.is_empty() && at.port_u16().is_none() {
+            return Err(format!("{:?} is no port", told.trim_start_matches(':')));
+        }
         let path = path.trim_end_matches('/');
         // It becomes a word of a command line on the other side.
         let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);

@@ -107,12 +107,7 @@ impl HookError {
                 format!("The build step `{command}` ended with exit code {code}."),
                 "Its output is in the log; mend it and push again.".into(),
             ),
-            Self::OtherPlatform { wanted, made } => (
-                format!("The image was made for {made}, where build.platforms of slipway.toml says {wanted}."),
-                format!(
-                    "The engine has a base image for {made} alone: build.pull = \"always\" has it ask for the one for {wanted}."
-                ),
-            ),
+            Self::OtherPlatform { wanted, made } => other_platform(wanted, made),
             Self::NoStage { stage } => (
                 format!("The Dockerfile has no stage {stage:?}."),
                 format!("Name a stage with `FROM … AS {stage}`, or correct slipway.toml."),
@@ -318,6 +313,15 @@ fn base(image: &str) -> String {
 fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+fn other_platform(wanted: &str, made: &str) -> (String, String) {
+    (
+        format!("The image was made for {made}, where build.platforms of slipway.toml says {wanted}."),
+        format!(
+            "The engine has a base image for {made} alone: build.pull = \"always\" has it ask for the one for {wanted}."
+        ),
+    )
 }
 
 /// A secret that is asked for, and that the build has not.
