@@ -152,7 +152,7 @@ impl Hooks {
     }
 
     /// Those of another engine of the same server.
-    pub(crate) fn beside(&self, engine: Engine) -> Self {
+    pub(crate) fn on(&self, engine: Engine) -> Self {
         Self {
             engine,
             registries: self.registries.clone(),

@@ -60,7 +60,7 @@ impl Engines {
         let (name, engine, slots) = engines.next()?;
         let first = Hooks::new(engine, marks.clone()).signing(supply);
         let others: Vec<Member> =
-            engines.map(|(name, engine, slots)| Member::of(name, first.beside(engine), slots)).collect();
+            engines.map(|(name, engine, slots)| Member::of(name, first.on(engine), slots)).collect();
         let members = [Member::of(name, first, slots)].into_iter().chain(others).collect();
         Some(Self { members, freed: Notify::new() })
     }
@@ -257,7 +257,7 @@ mod tests {
     fn pool(engines: &[(&str, u64)]) -> Engines {
         let engine = || Engine::connect(Some("unix:///nowhere/docker.sock")).expect("an address");
         let all = engines.iter().map(|(name, slots)| ((*name).to_owned(), engine(), *slots)).collect();
-        Engines::new(all, &Marks::new("test", &Secret::new("key"))).expect("some")
+        Engines::new(all, &Marks::new("test", &Secret::new("key")), Supply::none()).expect("some")
     }
 
     fn firsts(pool: &Engines) -> Vec<String> {

@@ -54,6 +54,9 @@ pub(super) fn provenance(supply: &Supply, maker: &Maker, config: Option<Value>) 
     if let Some(config) = config {
         external["config"] = config;
     }
+    if !build.asked.params.is_empty() {
+        external["params"] = json!(build.asked.params);
+    }
     let finished = time_of(build, Stage::Push).or(build.run.ended);
     json!({
         "buildDefinition": {
@@ -94,6 +97,9 @@ fn cause(cause: &BuildCause) -> &'static str {
         BuildCause::Push => "push",
         BuildCause::Start => "start",
         BuildCause::Retry { .. } => "retry",
+        BuildCause::Schedule { .. } => "schedule",
+        BuildCause::Nightly => "nightly",
+        BuildCause::Base { .. } => "base",
         BuildCause::Promote { .. } => "promote",
     }
 }
