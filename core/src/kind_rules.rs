@@ -41,6 +41,11 @@ impl KindRules {
         }
     }
 
+    /// True if a rule is about objects of that kind.
+    pub fn is_named_by(rule: &str, group: &str, kind: &str) -> bool {
+        matches(rule, group, kind).is_some()
+    }
+
     /// How a rule is written that allows exactly this kind.
     pub fn rule_for(group: &str, kind: &str) -> String {
         if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") }
