@@ -364,6 +364,17 @@ pub(crate) enum DeployVerb {
         repo: RepoName,
         /// Its number
         number: u64,
+        /// So many objects may be deleted by it, or `all`
+        #[arg(long, value_name = "N")]
+        prune: Option<String>,
+    },
+    /// List what others apply of the branch's objects (another repository, a lost server, nobody); with --yes, take it over
+    Adopt {
+        /// The repository's name
+        repo: RepoName,
+        /// Take them over now
+        #[arg(long)]
+        yes: bool,
     },
 }
 

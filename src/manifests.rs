@@ -6,15 +6,20 @@ use slipway_core::{Oid, Problem};
 use slipway_deployer::{Manifest, ManifestFile, RenderError, RenderLimits};
 use slipway_forge::manifests::{self, Bounds};
 
-/// Reads and renders what is at `path` of the commit. Blocking.
+/// Most commits of one push whose messages are looked at for what they confirm.
+pub(crate) const PUSH_COMMITS_MAX: usize = 250;
+
+/// Reads and renders what is at `path` of the commit. Where nothing is there, that is nothing to apply if something was
+/// `applied` before, and else a mistake. Blocking.
 ///
 /// # Errors
-/// A [`Problem`] where it cannot be read, or where it is more than one deploy reads. What is read and is no manifest is the
+/// A [`Problem`] where it cannot be read, where it is more than one deploy reads, and for that mistake. What is read and is no manifest is the
 /// inner error: a sentence each, with file and line.
 pub(crate) fn wanted(
     files: &dyn Files,
     commit: &Oid,
     path: &str,
+    applied: bool,
     limits: &RenderLimits,
 ) -> Result<Result<Vec<Manifest>, Vec<RenderError>>, Problem> {
     let bounds = Bounds {
@@ -23,7 +28,11 @@ pub(crate) fn wanted(
         file_bytes_max: limits.file_bytes_max,
         bytes_max: limits.bytes_max,
     };
-    let read = manifests::read(files, commit, path, &bounds)?;
+    let read = match manifests::read(files, commit, path, &bounds)? {
+        Some(read) => read,
+        None if applied => Vec::new(),
+        None => return Err(manifests::nothing_at(commit, path)),
+    };
     let read: Vec<ManifestFile> =
         read.into_iter().map(|f| ManifestFile { path: f.path, bytes: f.bytes }).collect();
     Ok(slipway_deployer::render(&read, limits))
@@ -42,10 +51,10 @@ mod tests {
         fn files_at(
             &self,
             _: &Oid,
-            _: &str,
+            at: &str,
             each: &mut dyn FnMut(&str, &Oid) -> Result<bool, Problem>,
         ) -> Result<bool, Problem> {
-            for (number, (path, _)) in (0..).zip(&self.0) {
+            for (number, (path, _)) in (0..).zip(&self.0).filter(|(_, (path, _))| path.starts_with(at)) {
                 if !each(path, &Oid::Sha1([number; 20]))? {
                     break;
                 }
@@ -64,7 +73,8 @@ mod tests {
     fn what_is_no_manifest_is_told_with_its_line_and_what_is_too_large_by_name() {
         let good = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n".to_vec();
         let usual = RenderLimits::default();
-        let read = |files: Vec<(&'static str, Vec<u8>)>| wanted(&Fake(files), &Oid::ZERO_SHA1, "", &usual);
+        let read =
+            |files: Vec<(&'static str, Vec<u8>)>| wanted(&Fake(files), &Oid::ZERO_SHA1, "", false, &usual);
         let fine = read(vec![("a.yaml", good.clone()), ("note.txt", vec![b'x'; 5 << 20])]).expect("read");
         assert_eq!(fine.expect("manifests").len(), 1);
         let bad = read(vec![("a.yaml", good.clone()), ("z.yaml", b"kind: 7\n".to_vec())]).expect("read");

@@ -36,11 +36,11 @@ use crate::config::Config;
 use crate::data::DataFolder;
 use crate::dispatch::ToWorkers;
 use crate::readiness::Readiness;
-use crate::reconcile::Plan;
 use crate::rooms::Rooms;
 use crate::supervisor::{Supervisor, blocking};
 use crate::{doctor, engines};
 
+mod deploys;
 mod logs;
 mod metrics;
 mod repos;
@@ -173,30 +173,14 @@ impl Outside for ServerOperations {
     }
 
     async fn diff(&self, repo: RepoId) -> Result<String, Problem> {
-        let plan = Plan::load(&self.rooms, repo, None).await.map_err(|f| f.problem)?;
-        let (repositories, name, branch) =
-            (self.rooms.repositories.clone(), plan.record.name.clone(), plan.binding.branch.clone());
-        let tip = blocking(move || {
-            let tip = repositories.get(repo)?.snapshot()?.target_of(branch.as_str())?;
-            tip.ok_or_else(|| {
-                let what = format!("{name} has no branch {} yet.", branch.short());
-                Problem::new(ProblemKind::NotFound, what, "Push it first.")
-            })
-        })
-        .await?;
-        let manifests = plan.render(&self.rooms, tip).await.map_err(|f| f.problem)?;
-        let connection = plan.connect(&self.rooms).await.map_err(|f| f.problem)?;
-        let reconcile = slipway_deployer::Reconcile {
-            binding: &plan.binding,
-            repo,
-            repo_name: plan.record.name.clone(),
-            commit: tip,
-            manifests,
-            inventory: plan.inventory.clone(),
-            prune: plan.confirmation(&self.rooms, tip).await.map_err(|f| f.problem)?,
-        };
-        let diffs = connection.diff(reconcile).await?;
-        Ok(diffs.iter().map(diff_line).collect())
+        let asked = deploys::Asked::of(&self.rooms, repo).await?;
+        let diffs = asked.connection.diff(asked.work()).await?;
+        Ok(diffs.iter().map(deploys::diff_line).collect())
+    }
+
+    async fn adoptable(&self, repo: RepoId) -> Result<Vec<String>, Problem> {
+        let asked = deploys::Asked::of(&self.rooms, repo).await?;
+        Ok(asked.connection.adoptable(asked.work()).await?)
     }
 
     fn read_log(
@@ -327,28 +311,6 @@ impl Outside for ServerOperations {
         }
         out
     }
-}
-
-/// One object of a diff: a sign, what it is, where it comes from, and the fields that would change.
-fn diff_line(diff: &slipway_deployer::ObjectDiff) -> String {
-    use slipway_core::deploy::Change as To;
-    let sign = match diff.change {
-        To::Created => "+",
-        To::Configured => "~",
-        To::Pruned => "-",
-        To::Refused => "!",
-        To::Pending | To::Unchanged | To::Kept => " ",
-    };
-    let namespace = diff.namespace.as_ref().map(|n| format!("{n}/")).unwrap_or_default();
-    let mut line = format!("{sign} {} {namespace}{}", diff.kind, diff.name);
-    for part in [&diff.source, &diff.message].into_iter().filter(|part| !part.is_empty()) {
-        line.push_str(&format!("  {part}"));
-    }
-    line.push('\n');
-    for field in &diff.fields {
-        line.push_str(&format!("      {field}\n"));
-    }
-    line
 }
 
 fn notice(notice: &slipway_jobs::Notice) -> Option<Change> {

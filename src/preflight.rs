@@ -3,17 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use slipway_core::accept::{Incoming, Preflight};
+use slipway_core::accept::{Incoming, Preflight, Shown};
 use slipway_core::target::ClusterBinding;
-use slipway_core::{Oid, Problem, ProblemKind};
-use slipway_deployer::{Clusters, DeployError, RenderLimits};
+use slipway_core::{Problem, ProblemKind};
+use slipway_deployer::{Clusters, DeployError, PruneConfirmation, RenderLimits};
 use slipway_store::Store;
 
 use crate::admission::Admission;
-use crate::manifests;
-
-/// How long a push waits for its cluster's opinion.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::manifests::{self, PUSH_COMMITS_MAX};
 
 /// Asks the clusters that the store knows.
 pub(crate) struct ClusterPreflight {
@@ -21,6 +18,8 @@ pub(crate) struct ClusterPreflight {
     clusters: Arc<Clusters>,
     renders: RenderLimits,
     admission: Arc<Admission>,
+    /// How long a push waits for its cluster's opinion.
+    patience: Duration,
 }
 
 impl ClusterPreflight {
@@ -29,8 +28,9 @@ impl ClusterPreflight {
         clusters: Arc<Clusters>,
         renders: RenderLimits,
         admission: Arc<Admission>,
+        patience: Duration,
     ) -> Self {
-        Self { store, clusters, renders, admission }
+        Self { store, clusters, renders, admission, patience }
     }
 }
 
@@ -38,19 +38,21 @@ impl Preflight for ClusterPreflight {
     fn check(
         &self,
         binding: &ClusterBinding,
-        commit: &Oid,
+        shown: &Shown<'_>,
         objects: &dyn Incoming,
     ) -> Result<Vec<String>, Problem> {
-        let manifests = match manifests::wanted(objects, commit, &binding.path, &self.renders)? {
-            Ok(manifests) => manifests,
-            Err(errors) => return Ok(errors.iter().map(ToString::to_string).collect()),
-        };
         // In one look: credentials are for the address that they were recorded with.
         let name = &binding.cluster;
         let (cluster, kubeconfig, inventory) = self.store.read(|records| {
             let inventory = records.inventory(binding.repo, name)?;
             Ok((records.cluster(name)?, records.kubeconfig(name)?, inventory))
         })?;
+        let applied = !inventory.is_empty();
+        let manifests =
+            match manifests::wanted(objects, &shown.commit, &binding.path, applied, &self.renders)? {
+                Ok(manifests) => manifests,
+                Err(errors) => return Ok(errors.iter().map(ToString::to_string).collect()),
+            };
         let (Some(cluster), Some(kubeconfig)) = (cluster, kubeconfig) else {
             return Err(Problem::new(
                 ProblemKind::NotFound,
@@ -58,21 +60,23 @@ impl Preflight for ClusterPreflight {
                 "An owner can add it again or unbind the repository.",
             ));
         };
+        let messages = objects.messages(shown.old.as_ref(), &shown.commit, PUSH_COMMITS_MAX)?;
+        let prune = PruneConfirmation::of_push(&messages, shown.options);
         let ask = async {
             // A registry that does not answer refuses nothing: the deploy asks it again.
             let mut refusals = self.admission.refusals(binding, &manifests).await.unwrap_or_default();
             let connection = self.clusters.connect(&cluster, &kubeconfig).await?;
-            refusals.extend(connection.dry_run(binding, manifests, &inventory).await?);
+            refusals.extend(connection.dry_run(binding, manifests, &inventory, prune).await?);
             Ok(refusals)
         };
         // Accepting runs on a thread that may block, inside the runtime.
-        let answer = tokio::runtime::Handle::current().block_on(tokio::time::timeout(PATIENCE, ask));
+        let answer = tokio::runtime::Handle::current().block_on(tokio::time::timeout(self.patience, ask));
         match answer {
             Ok(refusals) => refusals.map_err(|e: DeployError| Problem::from(e)),
             Err(_) => Err(Problem::new(
                 ProblemKind::TimedOut,
-                format!("Cluster {} did not answer within {} s.", binding.cluster, PATIENCE.as_secs()),
-                "The push goes on; see the deploy.",
+                format!("Cluster {} did not answer within {} s.", binding.cluster, self.patience.as_secs()),
+                "See the deploy.",
             )),
         }
     }

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use slipway_core::deploy::{Deploy, Effect, Input, InventoryEntry, ObjectReport, Phase};
+use slipway_core::deploy::{Deploy, DeployCause, Effect, Input, InventoryEntry, ObjectReport, Phase};
+use slipway_core::files::Files;
 use slipway_core::run::{Failure, FailureClass};
 use slipway_core::target::{Cluster, ClusterBinding, RepoRecord};
-use slipway_core::{ClusterName, Oid, Problem, ProblemKind, RepoId, Secret};
+use slipway_core::{ClusterName, EventId, Oid, Problem, ProblemKind, RepoId, Secret};
 use slipway_deployer::{Connection, DeployError, Journal, Manifest, PruneConfirmation, Reconcile};
 use slipway_jobs::{Hands, Progress};
 use slipway_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::refused;
-use crate::manifests;
+use crate::manifests::{self, PUSH_COMMITS_MAX};
 use crate::rooms::Rooms;
 use crate::supervisor::blocking;
 
@@ -37,8 +38,13 @@ impl ClusterDeploys {
         progress: Progress<Deploy>,
         stop: &CancellationToken,
     ) -> Result<Vec<ObjectReport>, Failure> {
-        let plan = Plan::load(&self.rooms, deploy.repo, Some(deploy)).await?;
-        let manifests = plan.render(&self.rooms, deploy.commit).await?;
+        let mut plan = Plan::load(&self.rooms, deploy.repo, Some(deploy)).await?;
+        let clears = deploy.cause == DeployCause::Clear;
+        let manifests = if clears { Vec::new() } else { plan.render(&self.rooms, deploy.commit).await? };
+        let prune = match clears {
+            true => PruneConfirmation::All,
+            false => plan.confirmation(&self.rooms, deploy.commit, deploy.event).await?,
+        };
         plan.admit(&self.rooms, &manifests).await?;
         let connection = plan.connect(&self.rooms).await?;
         let journal = StoreJournal {
@@ -47,6 +53,9 @@ impl ClusterDeploys {
             cluster: plan.cluster.name.clone(),
             progress,
         };
+        let bound = plan.binding.clone();
+        // Whoever asks for all of it to go means it also where what leaves the repository is kept.
+        plan.binding.prune |= clears;
         let reconcile = Reconcile {
             binding: &plan.binding,
             repo: deploy.repo,
@@ -54,10 +63,27 @@ impl ClusterDeploys {
             commit: deploy.commit,
             manifests,
             inventory: plan.inventory.clone(),
-            prune: plan.confirmation(&self.rooms, deploy.commit).await?,
+            prune,
+            takes_all: deploy.cause == DeployCause::Adopt,
         };
-        connection.reconcile(reconcile, &journal, stop).await.map_err(failure)
+        let objects = connection.reconcile(reconcile, &journal, stop).await.map_err(failure)?;
+        if clears {
+            unbind(&self.rooms, bound).await?;
+        }
+        Ok(objects)
     }
+}
+
+/// Takes a binding back whose objects are gone, if it is still that one.
+async fn unbind(rooms: &Rooms, bound: ClusterBinding) -> Result<(), Failure> {
+    let store = rooms.store.clone();
+    let unbound = blocking(move || {
+        store.transact(|tx| match tx.view().bindings(bound.repo)?.cluster {
+            Some(now) if now == bound => tx.unbind_cluster(bound.repo),
+            _ => Ok(()),
+        })
+    });
+    unbound.await.map_err(|problem| Failure { class: FailureClass::Infra, problem })
 }
 
 #[async_trait]
@@ -127,10 +153,10 @@ impl Plan {
     pub(crate) async fn render(&self, rooms: &Rooms, commit: Oid) -> Result<Vec<Manifest>, Failure> {
         let (repositories, repo, path) =
             (rooms.repositories.clone(), self.record.id, self.binding.path.clone());
-        let renders = rooms.renders;
+        let (renders, applied) = (rooms.renders, !self.inventory.is_empty());
         let rendered = blocking(move || {
             let snapshot = repositories.get(repo)?.snapshot()?;
-            manifests::wanted(snapshot.as_ref(), &commit, &path, &renders)
+            manifests::wanted(snapshot.as_ref(), &commit, &path, applied, &renders)
         });
         let rendered = rendered.await.map_err(|problem| {
             let class = match problem.kind {
@@ -142,17 +168,27 @@ impl Plan {
         rendered.map_err(|errors| failure(DeployError::Render(errors)))
     }
 
-    /// What the commit's author said about deletes.
+    /// What was said about deletes by the commits of the push that owes a deploy, or by its options; without one, by the
+    /// commit itself.
     pub(crate) async fn confirmation(
         &self,
         rooms: &Rooms,
         commit: Oid,
+        event: Option<EventId>,
     ) -> Result<PruneConfirmation, Failure> {
-        let (repositories, repo) = (rooms.repositories.clone(), self.record.id);
-        let message =
-            blocking(move || Ok(repositories.get(repo)?.snapshot()?.commit(&commit)?.map(|c| c.message)));
-        let message = message.await.map_err(|problem| Failure { class: FailureClass::Infra, problem })?;
-        Ok(message.as_deref().map(PruneConfirmation::from_message).unwrap_or_default())
+        let (repositories, repo, store) = (rooms.repositories.clone(), self.record.id, rooms.store.clone());
+        let branch = self.binding.branch.clone();
+        let said = blocking(move || {
+            let event = event.map(|id| store.event(id)).transpose()?.flatten();
+            let moved =
+                event.as_ref().and_then(|e| e.updates.iter().find(|u| u.name == branch && u.new == commit));
+            let old = moved.filter(|u| !u.is_create()).map(|u| u.old);
+            let messages =
+                repositories.get(repo)?.snapshot()?.messages(old.as_ref(), &commit, PUSH_COMMITS_MAX)?;
+            let options = event.map(|e| e.options).unwrap_or_default();
+            Ok(PruneConfirmation::of_push(&messages, &options))
+        });
+        said.await.map_err(|problem| Failure { class: FailureClass::Infra, problem })
     }
 
     /// Refuses images that the binding does not let in. Nothing is sent to the cluster before.

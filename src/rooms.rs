@@ -111,8 +111,10 @@ impl Rooms {
         let engines = Engines::new(engines, &marks, supply(data, config, base_url)).ok_or_else(none)?;
         let engines = Arc::new(engines);
         let admission = Arc::new(Admission::new(store.clone(), engines.any().clone()));
+        let patience = config.limits.cluster_gate_timeout;
         let preflight =
-            Arc::new(ClusterPreflight::new(store.clone(), clusters.clone(), renders, admission.clone()));
+            ClusterPreflight::new(store.clone(), clusters.clone(), renders, admission.clone(), patience);
+        let preflight = Arc::new(preflight);
         Ok(Self {
             store: store.clone(),
             repositories: repositories.clone(),

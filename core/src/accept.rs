@@ -16,11 +16,11 @@ use crate::limits::EVENT_LEASE_MS;
 use crate::name::RepoName;
 use crate::problem::{Problem, ProblemKind};
 use crate::run::Lease;
-use crate::target::DryRun;
 
 mod checks;
 mod default_branch;
 mod dockerfile;
+mod gate;
 mod groups;
 mod idle;
 mod options;
@@ -30,11 +30,12 @@ mod ports;
 use self::checks::{allowed, look_again, protected, refuse_rest_if_atomic};
 pub use self::default_branch::default_branch_cure;
 pub use self::idle::Idle;
-pub use self::options::NO_CACHE;
+pub use self::options::{NO_CACHE, PRUNE, UNCHECKED};
 use self::plan::{Plan, plan};
 pub use self::plan::{buildable, spec_at};
 pub use self::ports::{
-    Bindings, CommitFacts, Dispatch, Incoming, Ledger, Orders, Preflight, RefStore, Rights, Unquestioned,
+    Bindings, CommitFacts, Dispatch, Incoming, Ledger, Orders, Preflight, RefStore, Rights, Shown,
+    Unquestioned,
 };
 
 /// A push that wants in. Who may push was authorised before, and is asked again before the refs move.
@@ -176,7 +177,8 @@ impl Acceptance {
         let mut notices = if self.refs_alone { Vec::new() } else { options::remarks(&push.options) };
         for (update, answer) in push.updates.iter().zip(answers.iter_mut()) {
             if answer.is_ok() {
-                *answer = self.ask_cluster(update, &bindings, objects, &mut notices);
+                *answer =
+                    gate::ask(self.preflight.as_ref(), (&push, update), &bindings, objects, &mut notices);
             }
         }
         refuse_rest_if_atomic(push.atomic, &mut answers);
@@ -376,40 +378,6 @@ impl Acceptance {
         let stripe = usize::try_from(repo.0 % 64).unwrap_or(0);
         // The guarded value is (): a thread that panicked left nothing half-done in it.
         self.locks[stripe].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn ask_cluster(
-        &self,
-        update: &RefUpdate,
-        bindings: &Bindings,
-        objects: &dyn Incoming,
-        notices: &mut Vec<String>,
-    ) -> Result<(), Problem> {
-        let Some(binding) =
-            bindings.cluster.as_ref().filter(|b| b.branch == update.name && !update.is_delete())
-        else {
-            return Ok(());
-        };
-        if binding.dry_run == DryRun::Off {
-            return Ok(());
-        }
-        let refusals = match self.preflight.check(binding, &update.new, objects) {
-            Ok(refusals) => refusals,
-            Err(problem) => vec![problem.to_string()],
-        };
-        if refusals.is_empty() {
-            return Ok(());
-        }
-        let shown = refusals.len().min(10);
-        notices.extend(refusals[..shown].iter().map(|r| format!("cluster {}: {r}", binding.cluster)));
-        if binding.dry_run == DryRun::Warn {
-            return Ok(());
-        }
-        Err(Problem::new(
-            ProblemKind::Invalid,
-            format!("Cluster {} refuses these manifests: {}", binding.cluster, refusals[0]),
-            "Mend the manifests and push again, or ask an owner to bind with --dry-run warn.",
-        ))
     }
 }
 

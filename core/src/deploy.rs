@@ -37,6 +37,9 @@ pub enum DeployState {
     Waiting,
     /// Everything is applied and healthy.
     Healthy,
+    /// Everything is applied and healthy, but what left the repository is kept until somebody confirms that it may go: the
+    /// cluster has more than the commit says.
+    Kept,
     /// It failed.
     Failed,
     /// Somebody cancelled it.
@@ -48,7 +51,7 @@ pub enum DeployState {
 impl DeployState {
     /// True for the states that never change again.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Healthy | Self::Failed | Self::Cancelled | Self::Superseded)
+        matches!(self, Self::Healthy | Self::Kept | Self::Failed | Self::Cancelled | Self::Superseded)
     }
 }
 
@@ -62,7 +65,7 @@ impl State for DeployState {
             Self::Queued => Standing::Queued,
             Self::Running => Standing::Running,
             Self::Waiting => Standing::Waiting,
-            Self::Healthy | Self::Failed | Self::Cancelled | Self::Superseded => Standing::Over,
+            Self::Healthy | Self::Kept | Self::Failed | Self::Cancelled | Self::Superseded => Standing::Over,
         }
     }
 }
@@ -101,6 +104,8 @@ pub enum Change {
     Pruned,
     /// Left the repository but is kept (prune is off, or it is protected).
     Kept,
+    /// Left the repository, and is kept until somebody confirms that so many may go.
+    Held,
     /// Refused by the cluster.
     Refused,
 }
@@ -143,6 +148,10 @@ pub enum DeployCause {
     },
     /// Somebody asked for it.
     Sync,
+    /// An owner asked for it, and for taking over what others have applied of the commit's objects.
+    Adopt,
+    /// Somebody unbinds the repository, and asked for all that it has in the cluster to be deleted.
+    Clear,
     /// Somebody asked for an earlier deploy's commit.
     Rollback {
         /// That deploy.
@@ -264,7 +273,8 @@ impl Machine for Deploy {
             (Input::Done(objects), DeployState::Running) => {
                 self.objects = objects;
                 self.run.failure = None;
-                return self.run.end(DeployState::Healthy, now);
+                let state = if self.held() > 0 { DeployState::Kept } else { DeployState::Healthy };
+                return self.run.end(state, now);
             }
             (Input::Failed(failure), DeployState::Running) => return self.run.fail(failure, PATIENCE, now),
             (_, _) => {}
@@ -300,6 +310,11 @@ impl Deploy {
             notes: Vec::new(),
             run: Run::new(DeployState::Queued, now),
         }
+    }
+
+    /// How many objects wait for a confirmation that they may be deleted.
+    pub fn held(&self) -> usize {
+        self.objects.iter().filter(|o| o.change == Change::Held).count()
     }
 
     fn told(&mut self, signal: Signal, state: DeployState, now: UnixMillis) -> Next<Effect> {

@@ -14,6 +14,15 @@ pub enum Blob {
     Over(u64),
 }
 
+/// What stands in a tree and is neither a folder nor a regular file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Other {
+    /// A symbolic link; its blob says where to.
+    Link,
+    /// A submodule: another repository's commit.
+    Submodule,
+}
+
 /// Where the files of a commit are read. What cannot be read is an error, never a file or folder that is not there.
 pub trait Files {
     /// Calls `each` with the full path and the id of every regular file at `path` of `commit` or below it, in the order
@@ -28,6 +37,29 @@ pub trait Files {
         path: &str,
         each: &mut dyn FnMut(&str, &Oid) -> Result<bool, Problem>,
     ) -> Result<bool, Problem>;
+
+    /// Calls `each` with the full path, kind and id of everything at `path` of `commit` or below it that is neither a folder
+    /// nor a regular file; false stops.
+    ///
+    /// # Errors
+    /// As [`Files::files_at`].
+    fn others_at(
+        &self,
+        _commit: &Oid,
+        _path: &str,
+        _each: &mut dyn FnMut(&str, Other, &Oid) -> Result<bool, Problem>,
+    ) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    /// The messages of the commits from `new` along first parents down to `old`, that one not included, newest first. Where
+    /// `old` is not met within `max` commits, that of `new` alone: nobody knows then what is new.
+    ///
+    /// # Errors
+    /// A [`Problem`] where a commit cannot be read.
+    fn messages(&self, _old: Option<&Oid>, _new: &Oid, _max: usize) -> Result<Vec<String>, Problem> {
+        Ok(Vec::new())
+    }
 
     /// A file's content, if it has at most `max` bytes.
     ///

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::ceilings::Ceilings;
+use crate::deploy_rules::DeployRules;
 use crate::git::{ObjectFormat, RefName};
 use crate::id::{RepoId, UnixMillis};
 use crate::kind_rules::KindRules;
@@ -226,6 +227,9 @@ pub struct ClusterBinding {
     /// Images that are let in without: `HOST[:PORT]/PATH`, or what such a path begins with, up to a slash.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub allow_unsigned: BTreeSet<String>,
+    /// How it goes about what it shares with others. Records from before there was a choice have the default.
+    #[serde(default)]
+    pub rules: DeployRules,
 }
 
 impl ClusterBinding {

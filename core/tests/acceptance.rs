@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use slipway_core::accept::{
     Acceptance, Bindings, CommitFacts, Incoming, Ledger, Orders, Preflight, Proposal, RefStore, Rights,
-    Unquestioned, Verdict,
+    Shown, Unquestioned, Verdict,
 };
 use slipway_core::build::Build;
 use slipway_core::deploy::DeployCause;
@@ -21,6 +21,8 @@ use slipway_core::{
 
 #[path = "acceptance/branches.rs"]
 mod branches;
+#[path = "acceptance/gate.rs"]
+mod gate;
 #[path = "acceptance/groups.rs"]
 mod groups;
 #[path = "acceptance/idle.rs"]
@@ -186,7 +188,7 @@ impl Incoming for Pack {
 
 struct Cluster(Vec<String>);
 impl Preflight for Cluster {
-    fn check(&self, _: &ClusterBinding, _: &Oid, _: &dyn Incoming) -> Result<Vec<String>, Problem> {
+    fn check(&self, _: &ClusterBinding, _: &Shown<'_>, _: &dyn Incoming) -> Result<Vec<String>, Problem> {
         Ok(self.0.clone())
     }
 }
@@ -502,6 +504,7 @@ fn a_rollback_is_recorded_as_one_with_who_asked_for_it() {
         adopt: false,
         require_signed: false,
         allow_unsigned: Default::default(),
+        rules: Default::default(),
     };
     let bindings = Bindings { registry: None, cluster: Some(binding) };
     let books = Arc::new(Books { bindings: Mutex::new(bindings), ..Books::default() });

@@ -9,15 +9,21 @@ use slipway_core::deploy::Change;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::blame::Doubt;
 use crate::cluster::Connection;
 use crate::error::Trouble;
 use crate::health::{Verdict, health};
 use crate::limits::{ESTABLISH_MS_MAX, KIND_MS_MAX, WEBHOOK_MS_MAX};
-use crate::owner::{Claim, Owner, other_tool};
+use crate::order::is_protected;
+use crate::owner::{Claim, other_tool};
 use crate::payload::is_unchanged;
 use crate::place::Wanted;
-use crate::takeover::{MANAGER, takeover};
+use crate::prune::delete_call;
+use crate::run::Terms;
+use crate::shared::Adopted;
+use crate::takeover::{MANAGER, Takeover};
 use crate::wire::{APPLY, Answer, Call, CallError, JSON_PATCH};
+use crate::wishes::{Apply, paused};
 use crate::words;
 
 /// What matters of an object as it is in the cluster; the object itself is not kept.
@@ -29,10 +35,14 @@ pub(crate) struct Live {
     pub(crate) other_tool: Option<&'static str>,
     /// Being deleted; the finalizers that hold it.
     pub(crate) deleting: Option<String>,
+    /// Why it is not written, whatever is wanted: somebody said so.
+    pub(crate) left_alone: Option<String>,
+    /// What is sent in the place of what the manifest says: some of it is others'.
+    pub(crate) adopted: Option<Adopted>,
     /// Sending the payload would change nothing.
     pub(crate) unchanged: bool,
-    /// Fields of kubectl's to take over first.
-    pub(crate) takeover: Option<Value>,
+    /// Fields of other tools to take over first.
+    pub(crate) takeover: Option<Takeover>,
     pub(crate) verdict: Verdict,
     /// The object's own deadline for its rollout, in seconds.
     pub(crate) deadline_s: u64,
@@ -56,25 +66,63 @@ fn deadline_s(object: &Value) -> u64 {
     spec["progressDeadlineSeconds"].as_u64().or(spec["activeDeadlineSeconds"].as_u64()).unwrap_or(0)
 }
 
+/// Why an object is not written although the repository has it.
+fn left_alone(wanted: &Wanted, live: &Value) -> Option<String> {
+    match wanted.wishes.apply {
+        Apply::Never => Some("is left alone, as its manifest says".to_owned()),
+        Apply::Once => Some("is there, and its manifest says to write it only once".to_owned()),
+        Apply::Always => paused(live)
+            .map(|annotation| format!("is left alone, as its annotation {annotation} in the cluster says")),
+    }
+}
+
 impl Live {
-    fn of(wanted: &Wanted, owner: &Owner, object: &Value) -> Self {
+    pub(crate) fn of(wanted: &Wanted, terms: &Terms, object: &Value) -> Self {
         let metadata = &object["metadata"];
         let deleting = metadata["deletionTimestamp"].is_string().then(|| {
             let held = metadata["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str);
             held.collect::<Vec<_>>().join(", ")
         });
+        let adopted = terms.shared.adopt(&wanted.key, &wanted.wishes, &wanted.payload, object);
+        let payload = adopted.as_ref().map_or(&wanted.payload, |a| &a.payload);
         Self {
             uid: text(&metadata["uid"]),
             version: text(&metadata["resourceVersion"]),
-            claim: owner.claim(&wanted.key, object),
+            claim: terms.owner.claim(&wanted.key, object),
             other_tool: other_tool(object),
             deleting,
-            unchanged: is_unchanged(&wanted.payload, object),
-            takeover: takeover(object, &text(&wanted.payload["apiVersion"])),
+            left_alone: left_alone(wanted, object),
+            unchanged: is_unchanged(&wanted.key.group, payload, object),
+            adopted,
+            takeover: terms.shared.managers.takeover(object, &text(&wanted.payload["apiVersion"])),
             verdict: health(&wanted.key.group, &wanted.key.kind, object),
             deadline_s: deadline_s(object),
         }
     }
+
+    /// Whether anything would be sent.
+    pub(crate) fn is_due(&self) -> bool {
+        !self.unchanged && self.left_alone.is_none()
+    }
+
+    fn untouched(self) -> Applied {
+        Applied {
+            change: Change::Unchanged,
+            uid: self.uid,
+            verdict: self.verdict,
+            deadline_s: self.deadline_s,
+        }
+    }
+}
+
+/// What is sent for an object, as it is in the cluster.
+pub(crate) fn to_send<'a>(wanted: &'a Wanted, live: Option<&'a Live>) -> &'a Value {
+    live.and_then(|l| l.adopted.as_ref()).map_or(&wanted.payload, |a| &a.payload)
+}
+
+/// True where an object whose fixed fields changed may be deleted and made anew.
+pub(crate) fn may_recreate(wanted: &Wanted) -> bool {
+    wanted.wishes.recreate && !is_protected(&wanted.key.group, &wanted.key.kind)
 }
 
 impl Connection {
@@ -87,21 +135,22 @@ impl Connection {
     }
 
     /// The object as it is in the cluster; `None` where it, its kind or its namespace is not there.
-    pub(crate) async fn read_live(&self, wanted: &Wanted, owner: &Owner) -> Result<Option<Live>, Trouble> {
-        match self.call(&Call::get(wanted.path())).await {
+    pub(crate) async fn read_live(&self, wanted: &Wanted, terms: &Terms) -> Result<Option<Live>, Trouble> {
+        match self.call(&Call::read(wanted.path())).await {
             Ok(answer) => {
                 let object = answer.object().map_err(|e| Trouble::Cluster(self.infra(&e)))?;
-                Ok(Some(Live::of(wanted, owner, &object)))
+                Ok(Some(Live::of(wanted, terms, &object)))
             }
             Err(e) if e.code() == 404 => Ok(None),
             Err(e) => Err(self.trouble(wanted, "read", &e)),
         }
     }
 
-    /// Sends the payload as a server-side apply.
+    /// Sends a payload as a server-side apply.
     pub(crate) async fn send(
         &self,
         wanted: &Wanted,
+        payload: &Value,
         force: bool,
         dry_run: bool,
     ) -> Result<Answer, CallError> {
@@ -111,9 +160,11 @@ impl Connection {
         if dry_run {
             path.push_str("&dryRun=All");
         }
-        let body = serde_json::to_vec(&wanted.payload)
+        let body = serde_json::to_vec(payload)
             .map_err(|e| CallError::Nonsense { why: format!("the object cannot be written as JSON: {e}") })?;
-        self.call(&Call { method: Method::PATCH, path, body: Bytes::from(body), content_type: APPLY }).await
+        let doubt = if dry_run { Doubt::Any } else { Doubt::Written };
+        let call = Call { method: Method::PATCH, path, body: Bytes::from(body), content_type: APPLY, doubt };
+        self.call(&call).await
     }
 
     /// Writes one object. Waits for an old one that is being deleted, for a kind that this push brings, and for a
@@ -121,24 +172,28 @@ impl Connection {
     pub(crate) async fn apply(
         &self,
         wanted: &Wanted,
-        owner: &Owner,
+        terms: &Terms,
         mut live: Option<Live>,
         stop: &CancellationToken,
     ) -> Result<(Applied, Vec<String>), Trouble> {
-        if live.as_ref().is_some_and(|l| l.deleting.is_some()) {
-            self.wait_gone(wanted, owner, stop).await?;
+        if live.as_ref().is_some_and(|l| l.deleting.is_some() && l.left_alone.is_none()) {
+            self.wait_gone(wanted, terms, stop).await?;
             live = None;
         }
-        if let Some(live) = live.as_mut() {
-            if live.unchanged {
-                let (uid, verdict) = (live.uid.clone(), live.verdict.clone());
-                let applied =
-                    Applied { change: Change::Unchanged, uid, verdict, deadline_s: live.deadline_s };
-                return Ok((applied, Vec::new()));
-            }
-            self.take_over(wanted, owner, live, stop).await?;
+        if let Some(there) = live.take_if(|l| !l.is_due()) {
+            return Ok((there.untouched(), Vec::new()));
         }
-        let answer = self.send_patiently(wanted, stop).await?;
+        if let Some(live) = live.as_mut() {
+            self.take_over(wanted, terms, live, stop).await?;
+        }
+        let payload = to_send(wanted, live.as_ref());
+        let answer = match self.send_patiently(wanted, payload, stop).await? {
+            Err(error) if words::is_fixed(&error) && may_recreate(wanted) => {
+                let there = live.take();
+                self.make_anew(wanted, terms, there.as_ref(), stop).await?
+            }
+            sent => sent.map_err(|e| self.trouble(wanted, "apply", &e))?,
+        };
         let object = answer.object().map_err(|e| Trouble::Cluster(self.infra(&e)))?;
         let change = match &live {
             _ if answer.status == StatusCode::CREATED => Change::Created,
@@ -155,15 +210,39 @@ impl Connection {
         Ok((applied, answer.warnings))
     }
 
-    async fn send_patiently(&self, wanted: &Wanted, stop: &CancellationToken) -> Result<Answer, Trouble> {
+    /// Deletes exactly the object that was looked at, waits until it is gone, and writes it as the manifest says.
+    async fn make_anew(
+        &self,
+        wanted: &Wanted,
+        terms: &Terms,
+        live: Option<&Live>,
+        stop: &CancellationToken,
+    ) -> Result<Answer, Trouble> {
+        let uid = live.map(|l| l.uid.clone()).unwrap_or_default();
+        match self.call(&delete_call(&wanted.path(), &uid, None)).await {
+            Ok(_) => {}
+            Err(e) if e.code() == 404 => {}
+            Err(e) => return Err(self.trouble(wanted, "delete", &e)),
+        }
+        self.wait_gone(wanted, terms, stop).await?;
+        let sent = self.send_patiently(wanted, &wanted.payload, stop).await?;
+        sent.map_err(|e| self.trouble(wanted, "apply", &e))
+    }
+
+    async fn send_patiently(
+        &self,
+        wanted: &Wanted,
+        payload: &Value,
+        stop: &CancellationToken,
+    ) -> Result<Result<Answer, CallError>, Trouble> {
         let started = Instant::now();
         let mut conflicts = 0;
         loop {
             if stop.is_cancelled() {
                 return Err(Trouble::Stopped);
             }
-            let error = match self.send(wanted, true, false).await {
-                Ok(answer) => return Ok(answer),
+            let error = match self.send(wanted, payload, true, false).await {
+                Ok(answer) => return Ok(Ok(answer)),
                 Err(error) => error,
             };
             let patience_ms = if error.is_webhook() {
@@ -177,7 +256,7 @@ impl Connection {
                 0
             };
             if started.elapsed() >= Duration::from_millis(patience_ms) {
-                return Err(self.trouble(wanted, "apply", &error));
+                return Ok(Err(error));
             }
             pause(250, stop).await;
         }
@@ -186,12 +265,12 @@ impl Connection {
     async fn wait_gone(
         &self,
         wanted: &Wanted,
-        owner: &Owner,
+        terms: &Terms,
         stop: &CancellationToken,
     ) -> Result<(), Trouble> {
         let started = Instant::now();
         loop {
-            let live = self.read_live(wanted, owner).await?;
+            let live = self.read_live(wanted, terms).await?;
             let Some(Live { deleting: Some(held), .. }) = live else { return Ok(()) };
             if stop.is_cancelled() {
                 return Err(Trouble::Stopped);
@@ -207,28 +286,35 @@ impl Connection {
         }
     }
 
-    /// Moves kubectl's fields to us; somebody else's change in between is read again, three times.
-    async fn take_over(
+    /// Moves other tools' fields to us; somebody else's change in between is read again, three times.
+    pub(crate) async fn take_over(
         &self,
         wanted: &Wanted,
-        owner: &Owner,
+        terms: &Terms,
         live: &mut Live,
         stop: &CancellationToken,
     ) -> Result<(), Trouble> {
         for attempt in 0..4 {
-            let Some(patch) = live.takeover.take() else { return Ok(()) };
+            let Some(Takeover { patch, .. }) = live.takeover.take() else { return Ok(()) };
             if stop.is_cancelled() {
                 return Err(Trouble::Stopped);
             }
             let path = format!("{}?fieldManager={MANAGER}", wanted.path());
-            let body = Bytes::from(patch.to_string());
-            let call = Call { method: Method::PATCH, path, body, content_type: JSON_PATCH };
-            let Err(moved) = self.call(&call).await else { return Ok(()) };
+            let (body, doubt) = (Bytes::from(patch.to_string()), Doubt::Written);
+            let call = Call { method: Method::PATCH, path, body, content_type: JSON_PATCH, doubt };
+            let moved = match self.call(&call).await {
+                Ok(answer) => {
+                    let object = answer.object().map_err(|e| Trouble::Cluster(self.infra(&e)))?;
+                    *live = Live { takeover: None, ..Live::of(wanted, terms, &object) };
+                    return Ok(());
+                }
+                Err(moved) => moved,
+            };
             // 422: the test of the resourceVersion failed.
             if attempt == 3 || !matches!(moved.code(), 409 | 422) {
                 return Err(self.trouble(wanted, "apply", &moved));
             }
-            match self.read_live(wanted, owner).await? {
+            match self.read_live(wanted, terms).await? {
                 Some(now) => *live = now,
                 None => return Ok(()),
             }

@@ -126,13 +126,16 @@ fn fingerprint(kubeconfig: &Secret, context: Option<&str>) -> [u8; 32] {
 }
 
 impl Connection {
-    /// Calls the API; notes refused credentials.
+    /// Calls the API; notes refused credentials, and tells what the call alone causes from what the cluster does.
     pub(crate) async fn call(&self, call: &Call) -> Result<Answer, CallError> {
         let answer = self.wire.call(call).await;
         if matches!(&answer, Err(e) if e.code() == 401) {
             self.stale.store(true, Ordering::Relaxed);
         }
-        answer
+        match answer {
+            Err(error) => self.judged(call, error).await,
+            answer => answer,
+        }
     }
 
     /// An error of the cluster itself, as against one of an object.

@@ -203,15 +203,16 @@ impl From<DeployError> for Problem {
                     count(e.len(), "object belongs", "objects belong"),
                     list(e)
                 ),
-                "Take them out of one of the repositories, or have an owner let the binding adopt what nobody applies; \
-                 nothing was applied.",
+                "Take them out of one of the repositories, or have an owner take them over: slipway deploy adopt REPO; nothing \
+                 was applied.",
             ),
             DeployError::Empty { applied } => (
                 Conflict,
                 format!(
                     "The commit has no manifests, and all {applied} objects that were applied would be deleted."
                 ),
-                "Check the binding's folder; if they shall go, say so in the commit message: Slipway-Prune: all.",
+                "Check the binding's folder; if they shall go, say so in the commit message: Slipway-Prune: all, or by git push -o \
+                 deploy.prune=all.",
             ),
             DeployError::Refused(e) => (
                 Invalid,
@@ -221,12 +222,14 @@ impl From<DeployError> for Problem {
             DeployError::Rollout(e) => (
                 Invalid,
                 format!("The rollout failed: {}.", list(e)),
-                "Correct it and push again, or roll back to the last healthy deploy; nothing was pruned.",
+                "Correct it and push again, or roll back to the last healthy deploy; nothing was deleted that it could be about \
+                 to replace.",
             ),
             DeployError::RolloutTimeout { after_s, waiting } => (
                 TimedOut,
                 format!("Not healthy after {after_s} seconds: {}.", list(waiting)),
-                "Look at the named objects, then deploy again or roll back; nothing was pruned.",
+                "Look at the named objects, then deploy again or roll back; nothing was deleted that they could be about to \
+                 replace.",
             ),
             DeployError::Kubeconfig { cluster, why }
             | DeployError::KubeconfigDenied { cluster, why }

@@ -122,7 +122,11 @@ impl Connection {
     pub(crate) async fn warm_kinds(&self, wanted: Vec<(String, String)>) -> Result<(), CallError> {
         let missing = wanted.iter().filter(|(g, v)| self.kinds.get(g, v).is_none());
         let asked = join_all(missing.map(|(g, v)| self.ask_kinds(g, v))).await;
-        asked.into_iter().try_for_each(|a| a.map(|_| ()))
+        // A group that is away is told of its own objects.
+        asked.into_iter().try_for_each(|a| match a {
+            Err(CallError::Own(_)) => Ok(()),
+            other => other.map(drop),
+        })
     }
 
     /// The kind in whatever version the cluster serves, the given one first: for objects applied long ago.
@@ -148,7 +152,7 @@ impl Connection {
         if group.is_empty() {
             return Ok(vec!["v1".into()]);
         }
-        let answer = match self.call(&Call::get(format!("/apis/{}", segment(group)))).await {
+        let answer = match self.call(&Call::read(format!("/apis/{}", segment(group)))).await {
             Ok(answer) => answer.object()?,
             Err(e) if e.code() == 404 => return Ok(Vec::new()),
             Err(e) => return Err(e),
@@ -158,7 +162,7 @@ impl Connection {
     }
 
     async fn ask_kinds(&self, group: &str, version: &str) -> Result<Served, CallError> {
-        let answer = match self.call(&Call::get(group_version_path(group, version))).await {
+        let answer = match self.call(&Call::read(group_version_path(group, version))).await {
             Ok(answer) => answer,
             Err(e) if e.code() == 404 => return Ok(None),
             Err(e) => return Err(e),

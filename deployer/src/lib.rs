@@ -5,6 +5,7 @@
 //! that cluster to what the manifests say, telling a [`Journal`] as it goes.
 
 mod apply;
+mod blame;
 mod cluster;
 mod error;
 mod exec_plugin;
@@ -23,12 +24,18 @@ mod pod_security;
 mod policy;
 mod preview;
 mod prune;
+mod read;
 mod reason;
 mod reconcile;
+mod redact;
 mod rollout;
 mod run;
+mod same;
+mod shared;
 mod takeover;
+mod texts;
 mod wire;
+mod wishes;
 mod words;
 mod yaml;
 

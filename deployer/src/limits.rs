@@ -37,6 +37,8 @@ pub const CONNECT_MS_MAX: u64 = 5_000;
 pub const CALL_ATTEMPTS_MAX: u32 = 5;
 /// After this time no further attempt at the same call begins.
 pub const CALL_RETRY_MS_MAX: u64 = 20_000;
+/// Longest wait for the API server to say that it is well.
+pub const WELL_MS_MAX: u64 = 5_000;
 /// First pause between attempts; it doubles.
 pub const CALL_PAUSE_MS_MIN: u64 = 100;
 /// Longest pause between attempts, `Retry-After` included.
@@ -45,6 +47,14 @@ pub const CALL_PAUSE_MS_MAX: u64 = 5_000;
 pub const OBJECTS_IN_FLIGHT_MAX: usize = 12;
 /// Largest answer that is read, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// So many known objects of one kind and namespace are read by one list instead of one by one.
+pub const LIST_MIN: usize = 8;
+/// Most objects in one page of a list.
+pub const PAGE_MAX: usize = 250;
+/// Most pages of one list.
+pub const PAGES_MAX: usize = 500;
+/// Most autoscalers of one namespace that are looked at.
+pub const AUTOSCALERS_MAX: usize = 500;
 /// Most API groups and versions whose kinds are remembered for one cluster.
 pub const GROUP_VERSIONS_MAX: usize = 500;
 

@@ -70,6 +70,11 @@ impl Owner {
         Self { id, repo_name: repo_name.to_owned(), part_of: format!("applyset-{hash}-v1") }
     }
 
+    /// The value of [`PART_OF`] on all its objects.
+    pub(crate) fn part_of(&self) -> &str {
+        &self.part_of
+    }
+
     /// Writes the marks into an object that is to be sent.
     pub(crate) fn mark(&self, key: &Key, object: &mut Map<String, Value>) {
         let Some(Value::Object(metadata)) = object.get_mut("metadata") else { return };
@@ -91,12 +96,21 @@ impl Owner {
             return if labelled { Claim::Ours } else { Claim::Free };
         }
         let name = annotations[REPOSITORY].as_str().unwrap_or("unknown");
-        let same_server = owner.split('/').next() == self.id.split('/').next();
-        Claim::Other(if same_server {
-            format!("repository {name}")
-        } else {
-            format!("repository {name} of another Slipway server")
-        })
+        Claim::Other(self.other(owner, name))
+    }
+
+    /// Who another owner is, as seen from this one.
+    fn other(&self, owner: &str, name: &str) -> String {
+        let part = |id: &str, n: usize| id.splitn(3, '/').nth(n).unwrap_or_default().to_owned();
+        let same = |n: usize| part(owner, n) == part(&self.id, n);
+        match (same(0), same(1)) {
+            (false, _) => format!(
+                "repository {name} of another Slipway server, or of this one before its data was lost"
+            ),
+            (true, true) => format!("this repository by way of cluster {}", part(owner, 2)),
+            (true, false) if name == self.repo_name => format!("an earlier repository of the name {name}"),
+            (true, false) => format!("repository {name}"),
+        }
     }
 }
 
@@ -173,12 +187,19 @@ mod tests {
     #[test]
     fn another_repository_and_another_server_are_told_apart() {
         let us = owner("s1", 1);
-        assert_eq!(
-            us.claim(&key("web"), &marked(&owner("s1", 2), &key("web"))),
-            Claim::Other("repository shop".into())
-        );
-        let got = us.claim(&key("web"), &marked(&owner("s2", 1), &key("web")));
-        assert_eq!(got, Claim::Other("repository shop of another Slipway server".into()));
+        let told = |other: Owner| us.claim(&key("web"), &marked(&other, &key("web")));
+        let cluster = |name: &str| ClusterName::parse(name).expect("name");
+        for (other, want) in [
+            (Owner::new("s1", RepoId(2), "bank", &cluster("prod")), "repository bank"),
+            (owner("s1", 2), "an earlier repository of the name shop"),
+            (Owner::new("s1", RepoId(1), "shop", &cluster("old")), "this repository by way of cluster old"),
+            (
+                owner("s2", 1),
+                "repository shop of another Slipway server, or of this one before its data was lost",
+            ),
+        ] {
+            assert_eq!(told(other), Claim::Other(want.into()));
+        }
     }
 
     #[test]

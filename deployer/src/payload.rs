@@ -9,7 +9,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::health::is_built_in;
 use crate::owner::{APPLIED, Key, Owner, put};
+use crate::same::covers;
 
 /// kubectl's copy of the last manifest: never ours to write.
 pub(crate) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -46,6 +48,9 @@ pub(crate) fn payload(object: &Map<String, Value>, key: &Key, owner: &Owner) -> 
         }
     }
     drop_null_timestamps(&mut object);
+    if is_built_in(&key.group) {
+        object.values_mut().for_each(quantities_as_text);
+    }
     owner.mark(key, &mut object);
     let hash = Sha256::digest(serde_json::to_vec(&object).unwrap_or_default());
     let hash = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(hash.get(..16).unwrap_or_default());
@@ -132,25 +137,33 @@ fn drop_null_timestamps(object: &mut Map<String, Value>) {
     }
 }
 
+/// `cpu: 2` is a number in YAML and a text to servers before 1.21, which refuse it as a number.
+fn quantities_as_text(of: &mut Value) {
+    match of {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value {
+                    Value::Object(amounts) if matches!(key.as_str(), "limits" | "requests" | "hard") => {
+                        let numbers = amounts.values_mut().filter(|v| v.is_number());
+                        numbers.for_each(|v| *v = Value::String(v.to_string()));
+                    }
+                    other => quantities_as_text(other),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(quantities_as_text),
+        _ => {}
+    }
+}
+
 /// True if sending `wanted` would change nothing: the live object carries the hash of exactly this payload, and every
 /// field of it still has its value. What others added is theirs.
-pub(crate) fn is_unchanged(wanted: &Value, live: &Value) -> bool {
+pub(crate) fn is_unchanged(group: &str, wanted: &Value, live: &Value) -> bool {
     let hash = |o: &Value| o["metadata"]["annotations"][APPLIED].as_str().map(str::to_owned);
     live["metadata"]["deletionTimestamp"].is_null()
         && hash(wanted).is_some()
         && hash(wanted) == hash(live)
-        && covers(live, wanted)
-}
-
-/// True if `live` has everything that `wanted` says. Lists must agree in length: one that grew is told to the server.
-fn covers(live: &Value, wanted: &Value) -> bool {
-    match (live, wanted) {
-        (Value::Object(l), Value::Object(w)) => w.iter().all(|(k, v)| l.get(k).is_some_and(|l| covers(l, v))),
-        (Value::Array(l), Value::Array(w)) => {
-            l.len() == w.len() && l.iter().zip(w).all(|(l, w)| covers(l, w))
-        }
-        (l, w) => l == w,
-    }
+        && covers(live, wanted, is_built_in(group))
 }
 
 #[cfg(test)]
@@ -190,6 +203,17 @@ mod tests {
     }
 
     #[test]
+    fn quantities_are_sent_as_texts() {
+        let spec = json!({"template": {"spec": {"containers": [{"resources": {"limits": {"cpu": 2, "memory": "1Gi"}, "requests": {"cpu": 0.5}}}]}}});
+        let got = cleaned(
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}, "spec": spec}),
+            "apps",
+        );
+        let of = &got["spec"]["template"]["spec"]["containers"][0]["resources"];
+        assert_eq!(*of, json!({"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "0.5"}}));
+    }
+
+    #[test]
     fn plain_secret_texts_become_data_and_win() {
         let got = cleaned(
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "data": {"k": "b2xk", "l": "bA=="}, "stringData": {"k": "new"}}),
@@ -221,15 +245,15 @@ mod tests {
         let wanted =
             json!({"metadata": {"annotations": {APPLIED: "h"}}, "data": {"a": "1"}, "list": [{"x": 1}]});
         let mut live = json!({"metadata": {"annotations": {APPLIED: "h", "other": "o"}, "uid": "u"}, "data": {"a": "1", "theirs": "2"}, "list": [{"x": 1, "defaulted": 2}]});
-        assert!(is_unchanged(&wanted, &live));
+        assert!(is_unchanged("", &wanted, &live));
         live["data"]["a"] = json!("2");
-        assert!(!is_unchanged(&wanted, &live), "drift of a field of ours");
+        assert!(!is_unchanged("", &wanted, &live), "drift of a field of ours");
         live["data"]["a"] = json!("1");
         live["list"] = json!([{"x": 1}, {"x": 2}]);
-        assert!(!is_unchanged(&wanted, &live), "a longer list");
+        assert!(!is_unchanged("", &wanted, &live), "a longer list");
         live["list"] = json!([{"x": 1}]);
         live["metadata"]["annotations"][APPLIED] = json!("g");
-        assert!(!is_unchanged(&wanted, &live), "another payload was applied last");
-        assert!(!is_unchanged(&json!({}), &json!({})), "no hash proves nothing");
+        assert!(!is_unchanged("", &wanted, &live), "another payload was applied last");
+        assert!(!is_unchanged("", &json!({}), &json!({})), "no hash proves nothing");
     }
 }

@@ -17,6 +17,9 @@ use crate::order::barrier;
 use crate::owner::{Key, Owner};
 use crate::payload::payload;
 use crate::policy;
+use crate::texts;
+use crate::wire::CallError;
+use crate::wishes::Wishes;
 
 /// An object on its way to the cluster.
 #[derive(Clone, Debug)]
@@ -32,6 +35,8 @@ pub(crate) struct Wanted {
     pub(crate) new_kind: bool,
     /// Its kind is defined, or its namespace described, by this very push: either may come a moment late.
     pub(crate) brought: bool,
+    /// What its annotations ask.
+    pub(crate) wishes: Wishes,
 }
 
 impl Wanted {
@@ -69,7 +74,7 @@ pub(crate) async fn place(
         return Err(DeployError::NotAllowed(refusals));
     }
     let brought = brought_kinds(manifests);
-    let served = serve(connection, manifests, &brought).await?;
+    let (served, down) = serve(connection, manifests, &brought).await?;
     let namespaces: BTreeSet<&str> = manifests
         .iter()
         .filter(|m| m.group().is_empty() && m.kind() == "Namespace")
@@ -79,6 +84,10 @@ pub(crate) async fn place(
     let (mut wrong, mut denied) = (Vec::new(), Vec::new());
     for manifest in manifests {
         let at = manifest.source();
+        if let Some(why) = down.get(&gvk(manifest)) {
+            wrong.push(format!("{at}: {}", of_group_down(manifest, why)));
+            continue;
+        }
         let Some((kind, is_new)) = served.get(&gvk(manifest)) else {
             wrong.push(format!("{at}: {}", unknown_kind(connection, manifest).await?));
             continue;
@@ -95,8 +104,22 @@ pub(crate) async fn place(
             denied.push(format!("{at}: {}", not_allowed(manifest, namespace.as_deref(), binding)));
             continue;
         }
+        if let Some(why) = texts::fault(manifest.group(), manifest.kind(), &manifest.object) {
+            wrong.push(format!("{at}: {} {}: {why}", manifest.kind(), manifest.name()));
+            continue;
+        }
         let brought = is_new || namespace.as_deref().is_some_and(|ns| namespaces.contains(ns));
-        wanted.push(Wanted { new_kind: is_new, brought, ..one(manifest, kind, namespace, owner) });
+        match Wishes::read(&manifest.object) {
+            Ok(wishes) => {
+                wanted.push(Wanted {
+                    new_kind: is_new,
+                    brought,
+                    wishes,
+                    ..one(manifest, kind, namespace, owner)
+                });
+            }
+            Err(why) => wrong.push(format!("{at}: {} {}: {why}", manifest.kind(), manifest.name())),
+        }
     }
     wrong.extend(check(&wanted));
     match (wrong.is_empty(), denied.is_empty()) {
@@ -124,7 +147,8 @@ fn one(manifest: &Manifest, kind: Kind, namespace: Option<String>, owner: &Owner
     };
     let payload = payload(&manifest.object, &key, owner);
     let barrier = barrier(&key.group, &key.kind);
-    Wanted { key, kind, source: manifest.source(), payload, barrier, new_kind: false, brought: false }
+    let (source, wishes) = (manifest.source(), Wishes::default());
+    Wanted { key, kind, source, payload, barrier, new_kind: false, brought: false, wishes }
 }
 
 /// Kinds that definitions in the same push bring.
@@ -138,27 +162,48 @@ fn brought_kinds(manifests: &[Manifest]) -> HashMap<Gvk, Kind> {
         .collect()
 }
 
-/// The kinds of all manifests, with whether they are new to the cluster; kinds that nobody knows are left out.
+fn of_group_down(manifest: &Manifest, why: &str) -> String {
+    format!(
+        "{} {} cannot be applied: what serves {} in the cluster does not answer, though the cluster does ({why}); look at its \
+         APIService",
+        manifest.kind(),
+        manifest.name(),
+        manifest.api_version()
+    )
+}
+
+/// Kinds that are served, with whether they are new to the cluster.
+type ServedKinds = HashMap<Gvk, (Kind, bool)>;
+/// Kinds that cannot be asked for, because what serves their group is away, and why.
+type KindsDown = HashMap<Gvk, String>;
+
+/// The kinds of all manifests; kinds that nobody knows are left out.
 async fn serve(
     connection: &Connection,
     manifests: &[Manifest],
     brought: &HashMap<Gvk, Kind>,
-) -> Result<HashMap<Gvk, (Kind, bool)>, DeployError> {
+) -> Result<(ServedKinds, KindsDown), DeployError> {
     let wanted: BTreeSet<Gvk> = manifests.iter().map(gvk).collect();
     let versions: BTreeSet<(String, String)> =
         wanted.iter().map(|(g, v, _)| (g.clone(), v.clone())).collect();
     let infra = |e| connection.infra(&e);
     connection.warm_kinds(versions.into_iter().collect()).await.map_err(infra)?;
-    let mut served = HashMap::new();
+    let (mut served, mut down) = (HashMap::new(), HashMap::new());
     for gvk in wanted {
-        let there = connection.kind(&gvk.0, &gvk.1, &gvk.2).await.map_err(infra)?;
+        let there = match connection.kind(&gvk.0, &gvk.1, &gvk.2).await {
+            Err(CallError::Own(why)) => {
+                down.insert(gvk, why.to_string());
+                continue;
+            }
+            there => there.map_err(infra)?,
+        };
         if let Some(kind) = there {
             served.insert(gvk, (kind, false));
         } else if let Some(kind) = brought.get(&gvk) {
             served.insert(gvk, (kind.clone(), true));
         }
     }
-    Ok(served)
+    Ok((served, down))
 }
 
 /// The namespace by the kind's scope, the manifest and the binding, in this order.

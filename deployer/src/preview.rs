@@ -6,10 +6,13 @@ use std::fmt;
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
+use slipway_core::Problem;
 use slipway_core::deploy::{Change, InventoryEntry};
 use slipway_core::target::ClusterBinding;
 use tokio_util::sync::CancellationToken;
 
+use crate::apply::{Live, may_recreate, to_send};
+use crate::blame::Doubt;
 use crate::cluster::Connection;
 use crate::error::{DeployError, Trouble};
 use crate::journal::{Board, Silence};
@@ -18,9 +21,10 @@ use crate::manifest::Manifest;
 use crate::owner::{APPLIED, Owner};
 use crate::place::place;
 use crate::prune::{Fate, PruneConfirmation, within_budget};
-use crate::reconcile::{Reconcile, key_of};
-use crate::run::{Known, Run};
+use crate::reconcile::{Reconcile, emptied, key_of};
+use crate::run::{Known, Run, Terms};
 use crate::wire::{Call, JSON};
+use crate::words;
 
 /// What a deploy would do with one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,52 +51,82 @@ pub struct ObjectDiff {
 impl Connection {
     /// What the cluster would refuse of these manifests, a sentence each with `file:line`; empty if nothing. Writes
     /// nothing. Objects whose kind or namespace comes with the same push are not shown to it. `inventory` is what was
-    /// applied before. `Err` only where the cluster does not answer.
+    /// applied before, `prune` what was said about deletes. `Err` only where the cluster does not answer.
     pub async fn dry_run(
         &self,
         binding: &ClusterBinding,
         manifests: Vec<Manifest>,
         inventory: &[InventoryEntry],
+        prune: PruneConfirmation,
     ) -> Result<Vec<String>, DeployError> {
+        if let Some(empty) = emptied(&manifests, inventory, prune) {
+            return Ok(vec![Problem::from(empty).to_string()]);
+        }
         let owner = Owner::new(&self.server, binding.repo, "", &binding.cluster);
-        let diffs = match self.diffs(owner, binding, &manifests, inventory, None).await {
-            Ok(diffs) => diffs,
-            Err(DeployError::Placement(told) | DeployError::NotAllowed(told)) => return Ok(told),
-            Err(error) => return Err(error),
-        };
-        let refused = diffs.into_iter().filter(|d| d.change == Change::Refused);
-        Ok(refused.map(|d| format!("{}: {}: {}", d.source, d.title(), d.message)).collect())
+        match self.look(owner, binding, &manifests, inventory).await {
+            Ok(()) => Ok(Vec::new()),
+            Err(
+                DeployError::Placement(told)
+                | DeployError::NotAllowed(told)
+                | DeployError::Foreign(told)
+                | DeployError::Refused(told),
+            ) => Ok(told),
+            Err(error) => Err(error),
+        }
     }
 
-    /// What a deploy would do to each object, deletes included. Writes nothing.
-    pub async fn diff(&self, r: Reconcile<'_>) -> Result<Vec<ObjectDiff>, DeployError> {
-        let owner = Owner::new(&self.server, r.repo, r.repo_name.as_str(), &r.binding.cluster);
-        self.diffs(owner, r.binding, &r.manifests, &r.inventory, Some(r.prune)).await
-    }
-
-    /// `prune` is what was said about deletes; without it they are not looked at.
-    async fn diffs(
+    /// The first half of a deploy, that writes nothing.
+    async fn look(
         &self,
         owner: Owner,
         binding: &ClusterBinding,
         manifests: &[Manifest],
         inventory: &[InventoryEntry],
-        prune: Option<PruneConfirmation>,
-    ) -> Result<Vec<ObjectDiff>, DeployError> {
-        let wanted = place(self, binding, &owner, manifests).await?;
+    ) -> Result<(), DeployError> {
         let stop = CancellationToken::new();
+        let run = self.run(owner, binding, manifests, inventory, &stop).await?;
+        let live = run.read_all().await?;
+        run.check_claims(&live)?;
+        run.dry_run_all(&live).await
+    }
+
+    /// Objects of the manifests that others apply, or that are there by nobody's known doing: what an owner may take over.
+    pub async fn adoptable(&self, r: Reconcile<'_>) -> Result<Vec<String>, DeployError> {
+        let owner = Owner::new(&self.server, r.repo, r.repo_name.as_str(), &r.binding.cluster);
+        let stop = CancellationToken::new();
+        let run = self.run(owner, r.binding, &r.manifests, &r.inventory, &stop).await?;
+        let live = run.read_all().await?;
+        Ok(run.foreigners(&live))
+    }
+
+    /// A run that only looks.
+    async fn run<'a>(
+        &'a self,
+        owner: Owner,
+        binding: &'a ClusterBinding,
+        manifests: &[Manifest],
+        inventory: &[InventoryEntry],
+        stop: &'a CancellationToken,
+    ) -> Result<Run<'a>, DeployError> {
+        let wanted = place(self, binding, &owner, manifests).await?;
+        let (shared, _) = self.shared(binding, &wanted).await?;
         let board = Board::new(&Silence, &wanted);
-        let (known, timing) = (Known::of(inventory), self.timing);
-        let run = Run { connection: self, owner, binding, wanted, known, board, stop: &stop, timing };
+        let (known, timing, terms) = (Known::of(inventory), self.timing, Terms { owner, shared });
+        Ok(Run { connection: self, terms, takes_all: false, binding, wanted, known, board, stop, timing })
+    }
+
+    /// What a deploy would do to each object, deletes included. Writes nothing.
+    pub async fn diff(&self, r: Reconcile<'_>) -> Result<Vec<ObjectDiff>, DeployError> {
+        let owner = Owner::new(&self.server, r.repo, r.repo_name.as_str(), &r.binding.cluster);
+        let stop = CancellationToken::new();
+        let run = self.run(owner, r.binding, &r.manifests, &r.inventory, &stop).await?;
         let (seen, refused) =
             run.each((0..run.wanted.len()).collect(), async |i| run.diff_one(i).await).await?;
         let refused = refused.into_iter().map(|(i, why)| (i, run.line(i, Change::Refused, Vec::new(), why)));
         let mut diffs: Vec<(usize, ObjectDiff)> = seen.into_iter().chain(refused).collect();
         diffs.sort_by_key(|(i, _)| *i);
         let mut diffs: Vec<ObjectDiff> = diffs.into_iter().map(|(_, d)| d).collect();
-        if let Some(prune) = prune {
-            diffs.extend(run.diff_left(inventory, prune).await?);
-        }
+        diffs.extend(run.diff_left(&r.inventory, r.prune).await?);
         Ok(diffs)
     }
 
@@ -120,6 +154,7 @@ impl Connection {
             path: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews".into(),
             body: Bytes::from(review.to_string()),
             content_type: JSON,
+            doubt: Doubt::None,
         };
         let answer =
             self.call(&call).await.map_err(|e| self.infra(&e))?.object().map_err(|e| self.infra(&e))?;
@@ -135,6 +170,7 @@ impl Connection {
                 br#"{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}"#,
             ),
             content_type: JSON,
+            doubt: Doubt::None,
         };
         let answer = self.call(&call).await.ok()?.object().ok()?;
         answer["status"]["userInfo"]["username"].as_str().map(|u| cut(u, 200))
@@ -159,7 +195,7 @@ impl Run<'_> {
     async fn diff_one(&self, i: usize) -> Result<ObjectDiff, Trouble> {
         let Some(wanted) = self.wanted.get(i) else { return Ok(ObjectDiff::empty(Change::Pending)) };
         let infra = |e| Trouble::Cluster(self.connection.infra(&e));
-        let before = match self.connection.call(&Call::get(wanted.path())).await {
+        let before = match self.connection.call(&Call::read(wanted.path())).await {
             Ok(answer) => Some(answer.object().map_err(infra)?),
             Err(e) if e.code() == 404 && wanted.brought => {
                 let why = "its kind or namespace comes with the same push, so the cluster was not asked";
@@ -168,26 +204,42 @@ impl Run<'_> {
             Err(e) if e.code() == 404 => None,
             Err(e) => return Err(self.connection.trouble(wanted, "read", &e)),
         };
-        if let Some(live) = &before {
-            let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
-            if let Some(why) = self.foreign(wanted, &self.owner.claim(&wanted.key, live), uid) {
+        let live = before.as_ref().map(|object| Live::of(wanted, &self.terms, object));
+        let mut remarks = Vec::new();
+        if let Some(live) = &live {
+            if let Some(why) = &live.left_alone {
+                return Ok(self.line(i, Change::Unchanged, Vec::new(), why.clone()));
+            }
+            if let Some(why) = self.foreign(wanted, &live.claim, &live.uid) {
                 return Err(Trouble::Refused(format!("it {why}")));
             }
+            remarks.extend(live.adopted.iter().flat_map(|a| a.notes.clone()));
+            if let Some(takeover) = &live.takeover {
+                let from = takeover.from.iter().cloned().collect::<Vec<_>>().join(", ");
+                remarks.push(format!(
+                    "takes over from {from}, and what those wrote and the manifest does not say goes"
+                ));
+            }
         }
-        let after = match self.connection.send(wanted, true, true).await {
+        let after = match self.connection.send(wanted, to_send(wanted, live.as_ref()), true, true).await {
             Ok(answer) => answer.object().map_err(infra)?,
             Err(e) if e.is_no_dry_run() => {
                 let change = if before.is_some() { Change::Configured } else { Change::Created };
                 return Ok(self.line(i, change, Vec::new(), "a webhook cannot be asked beforehand".into()));
             }
+            Err(e) if words::is_fixed(&e) && may_recreate(wanted) => {
+                return Ok(self.line(i, Change::Configured, Vec::new(), "is deleted and made anew".into()));
+            }
             Err(e) => return Err(self.connection.trouble(wanted, "apply", &e)),
         };
+        let remarks = remarks.join("; ");
         let Some(before) = before else {
-            return Ok(self.line(i, Change::Created, Vec::new(), String::new()));
+            return Ok(self.line(i, Change::Created, Vec::new(), remarks));
         };
         let fields = changed_fields(&before, &after);
-        let change = if fields.is_empty() { Change::Unchanged } else { Change::Configured };
-        Ok(self.line(i, change, fields, String::new()))
+        let moves = live.is_some_and(|l| l.takeover.is_some());
+        let change = if fields.is_empty() && !moves { Change::Unchanged } else { Change::Configured };
+        Ok(self.line(i, change, fields, remarks))
     }
 
     async fn diff_left(
@@ -204,8 +256,9 @@ impl Run<'_> {
                 Fate::Gone => return None,
                 Fate::Released(why) | Fate::Kept(why) => (Change::Kept, why),
                 Fate::Delete { .. } if many => {
-                    (Change::Kept, "too many objects would be deleted at once".into())
+                    (Change::Held, "too many objects would be deleted at once".into())
                 }
+                Fate::Held => (Change::Held, String::new()),
                 Fate::Delete { .. } => (Change::Pruned, String::new()),
             };
             let key = key_of(&entry);
@@ -234,7 +287,7 @@ impl fmt::Display for ObjectDiff {
             Change::Configured => "change",
             Change::Unchanged => "same",
             Change::Pruned => "delete",
-            Change::Kept => "keep",
+            Change::Kept | Change::Held => "keep",
             Change::Refused => "refused",
         };
         write!(f, "{change:<8} {}", self.title())?;

@@ -7,11 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
+use slipway_core::accept::PRUNE as OPTION;
 use slipway_core::deploy::{Change, InventoryEntry};
 use slipway_core::target::ClusterBinding;
 use tokio::time::Instant;
 
 use crate::apply::{pause, text};
+use crate::blame::Doubt;
 use crate::error::{DeployError, Trouble};
 use crate::kinds::Kind;
 use crate::limits::{DELETE_MS_MAX, PRUNE_ALWAYS, PRUNE_PERCENT};
@@ -23,7 +25,7 @@ use crate::wire::{Call, CallError, JSON};
 use crate::words;
 
 /// What the author of a commit said about deletes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PruneConfirmation {
     /// Nothing: small prunes only.
     #[default]
@@ -35,17 +37,28 @@ pub enum PruneConfirmation {
 }
 
 impl PruneConfirmation {
+    /// What was said in any of the messages of a push, or by its options: the most that anybody said.
+    pub fn of_push(messages: &[String], options: &[String]) -> Self {
+        let said = messages.iter().map(|m| Self::from_message(m));
+        let asked = options.iter().filter_map(|o| o.strip_prefix(OPTION)?.strip_prefix('='));
+        said.chain(asked.map(Self::read)).max().unwrap_or_default()
+    }
+
+    /// Reads `N` or `all`; anything else confirms nothing.
+    pub fn read(said: &str) -> Self {
+        match said.trim() {
+            all if all.eq_ignore_ascii_case("all") => Self::All,
+            n => n.parse().map_or(Self::None, Self::UpTo),
+        }
+    }
+
     /// Reads the trailer `Slipway-Prune: N` or `Slipway-Prune: all` of a commit message.
     pub fn from_message(message: &str) -> Self {
         let said = message.lines().rev().find_map(|line| {
             let (key, value) = line.split_once(':')?;
             key.trim().eq_ignore_ascii_case("slipway-prune").then(|| value.trim())
         });
-        match said {
-            Some(all) if all.eq_ignore_ascii_case("all") => Self::All,
-            Some(n) => n.parse().map_or(Self::None, Self::UpTo),
-            None => Self::None,
-        }
+        said.map_or(Self::None, Self::read)
     }
 
     pub(crate) fn covers(self, deletes: usize) -> bool {
@@ -57,6 +70,9 @@ impl PruneConfirmation {
     }
 }
 
+/// What is said of an object that waits for a confirmation.
+const HELD: &str = "kept: too many objects would be deleted at once";
+
 /// What becomes of an object that left the repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -66,6 +82,8 @@ pub(crate) enum Fate {
     Released(String),
     /// It stays, and stays remembered, and why.
     Kept(String),
+    /// It stays until somebody confirms that so many may go.
+    Held,
     /// It is deleted, if it is still exactly this.
     Delete { uid: String, version: String },
 }
@@ -165,11 +183,11 @@ impl Run<'_> {
         let deletes = leaving.iter().filter(|l| matches!(l.fate, Fate::Delete { .. })).count();
         if !within_budget(deletes, inventory) && !confirmed.covers(deletes) {
             self.board.note(format!(
-                "{deletes} of {inventory} objects left the repository and are kept: so many are only deleted if the \
-                 commit message has a line `Slipway-Prune: {deletes}`"
+                "{deletes} of {inventory} objects left the repository and are kept: so many are only deleted if a \
+                 commit message of the push has a line `Slipway-Prune: {deletes}`, or by git push -o deploy.prune={deletes}"
             ));
             for one in leaving.iter_mut().filter(|l| matches!(l.fate, Fate::Delete { .. })) {
-                one.fate = Fate::Kept("too many objects would be deleted at once".into());
+                one.fate = Fate::Held;
             }
         }
         for one in &mut leaving {
@@ -178,7 +196,7 @@ impl Run<'_> {
         let gone = self.delete_all(&leaving, applied).await?;
         let kept = leaving.into_iter().filter(|l| match l.fate {
             Fate::Gone | Fate::Released(_) => false,
-            Fate::Kept(_) => true,
+            Fate::Kept(_) | Fate::Held => true,
             Fate::Delete { .. } => !gone.contains(&l.at),
         });
         Ok(kept.map(|l| l.entry).collect())
@@ -192,6 +210,7 @@ impl Run<'_> {
             Fate::Released(why) | Fate::Kept(why) => {
                 self.board.add(&key, version, Change::Kept, &format!("kept: {why}"))
             }
+            Fate::Held => self.board.add(&key, version, Change::Held, HELD),
             Fate::Delete { .. } => self.board.add(&key, version, Change::Pending, "is to be deleted"),
         }
     }
@@ -228,18 +247,18 @@ impl Run<'_> {
     async fn judge_one(&self, entry: &InventoryEntry, applied: &HashSet<String>) -> Result<Leaving, Trouble> {
         let infra = |e: &CallError| Trouble::Cluster(self.connection.infra(e));
         let kind = self.connection.kind_in_any_version(&entry.group, &entry.version, &entry.kind).await;
-        let Some(kind) = kind.map_err(|e| infra(&e))? else {
+        let Some(kind) = kind.map_err(|e| self.connection.trouble_of(&e))? else {
             // Asked just now: the kind is gone, and its objects with it.
             return Ok(Leaving { entry: entry.clone(), kind: None, fate: Fate::Gone, at: 0 });
         };
         let path = kind.object(entry.namespace.as_deref(), &entry.name);
-        let live = match self.connection.call(&Call::get(path)).await {
+        let live = match self.connection.call(&Call::read(path)).await {
             Ok(answer) => Some(answer.object().map_err(|e| infra(&e))?),
             Err(e) if e.code() == 404 => None,
             Err(e) if e.is_infra() => return Err(infra(&e)),
             Err(e) => return Err(Trouble::Refused(words::refusal(&key_of(entry), "read", &e))),
         };
-        let fate = fate(entry, live.as_ref(), &self.owner, self.binding, applied);
+        let fate = fate(entry, live.as_ref(), &self.terms.owner, self.binding, applied);
         Ok(Leaving { entry: entry.clone(), kind: Some(kind), fate, at: 0 })
     }
 
@@ -287,7 +306,7 @@ impl Run<'_> {
             if self.stop.is_cancelled() {
                 return Err(Trouble::Stopped);
             }
-            match self.connection.call(&delete_call(&path, uid, version)).await {
+            match self.connection.call(&delete_call(&path, uid, Some(version))).await {
                 Ok(_) => {
                     self.board.changed(one.at, Change::Pruned);
                     self.board.message(one.at, "");
@@ -310,6 +329,7 @@ impl Run<'_> {
             Fate::Gone => (Change::Pruned, String::new(), true),
             Fate::Released(why) => (Change::Kept, format!("kept: {why}"), true),
             Fate::Kept(why) => (Change::Kept, format!("kept: {why}"), false),
+            Fate::Held => (Change::Held, HELD.into(), false),
             Fate::Delete { .. } => (Change::Kept, "kept: it changes all the time".into(), false),
         };
         self.board.changed(one.at, change);
@@ -345,18 +365,23 @@ impl Run<'_> {
     }
 }
 
-fn delete_call(path: &str, uid: &str, version: &str) -> Call {
-    let options = json!({
+/// Deletes exactly that object, and where a version is given exactly what was looked at.
+pub(crate) fn delete_call(path: &str, uid: &str, version: Option<&str>) -> Call {
+    let mut options = json!({
         "apiVersion": "v1",
         "kind": "DeleteOptions",
         "propagationPolicy": "Background",
-        "preconditions": {"uid": uid, "resourceVersion": version},
+        "preconditions": {"uid": uid},
     });
+    if let Some(version) = version {
+        options["preconditions"]["resourceVersion"] = version.into();
+    }
     Call {
         method: Method::DELETE,
         path: path.to_owned(),
         body: Bytes::from(options.to_string()),
         content_type: JSON,
+        doubt: Doubt::Written,
     }
 }
 

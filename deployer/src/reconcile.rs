@@ -5,7 +5,7 @@
 //! inventory is written down, then objects are written, followed until they are healthy, and only then is deleted what
 //! left the repository.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use slipway_core::deploy::{Change, InventoryEntry, ObjectReport, Phase};
+use slipway_core::deploy::{Change, Health, InventoryEntry, ObjectReport, Phase};
 use slipway_core::target::ClusterBinding;
 use slipway_core::{Oid, RepoId, RepoName};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::apply::{Applied, Live, pause};
+use crate::apply::{Applied, Live, may_recreate, pause, to_send};
 use crate::cluster::Connection;
 use crate::error::{DeployError, Trouble};
 use crate::health::Verdict;
@@ -30,7 +30,8 @@ use crate::order::BARRIERS;
 use crate::owner::{Claim, Key, Owner};
 use crate::place::{Wanted, place};
 use crate::prune::PruneConfirmation;
-use crate::run::{Known, Run};
+use crate::run::{Known, Run, Terms};
+use crate::wishes::Apply;
 use crate::words;
 
 /// What is to be done.
@@ -50,6 +51,8 @@ pub struct Reconcile<'a> {
     pub inventory: Vec<InventoryEntry>,
     /// What the commit's author said about deletes; see [`PruneConfirmation::from_message`].
     pub prune: PruneConfirmation,
+    /// Objects that other repositories and servers apply, or nobody, are taken over, by an owner's word for this once.
+    pub takes_all: bool,
 }
 
 impl Connection {
@@ -63,20 +66,47 @@ impl Connection {
         journal: &dyn Journal,
         stop: &CancellationToken,
     ) -> Result<Vec<ObjectReport>, DeployError> {
-        if r.manifests.is_empty() && !r.inventory.is_empty() && !r.prune.covers(r.inventory.len()) {
-            return Err(DeployError::Empty { applied: r.inventory.len() });
+        if let Some(empty) = emptied(&r.manifests, &r.inventory, r.prune) {
+            return Err(empty);
         }
         let owner = Owner::new(&self.server, r.repo, r.repo_name.as_str(), &r.binding.cluster);
         let wanted = place(self, r.binding, &owner, &r.manifests).await?;
         tracing::debug!(cluster = %self.name, repo = %r.repo_name, commit = %r.commit, objects = wanted.len(), "reconcile");
         let board = Board::new(journal, &wanted);
         note_hooks(&board, &r.manifests);
-        let (known, timing) = (Known::of(&r.inventory), self.timing);
-        let run = Run { connection: self, owner, binding: r.binding, wanted, known, board, stop, timing };
+        let (shared, unseen) = self.shared(r.binding, &wanted).await?;
+        for space in unseen {
+            board.note(format!(
+                "the autoscalers of namespace {space} may not be listed, so replicas are as the manifests say"
+            ));
+        }
+        let terms = Terms { owner, shared };
+        let (known, timing, takes_all) = (Known::of(&r.inventory), self.timing, r.takes_all);
+        let run = Run {
+            connection: self,
+            terms,
+            takes_all,
+            binding: r.binding,
+            wanted,
+            known,
+            board,
+            stop,
+            timing,
+        };
         let done = run.all(r.inventory, r.prune).await;
         run.board.tell_now().await;
         done.map(|()| run.board.reports())
     }
+}
+
+/// A commit without manifests deletes everything only by word.
+pub(crate) fn emptied(
+    manifests: &[Manifest],
+    inventory: &[InventoryEntry],
+    prune: PruneConfirmation,
+) -> Option<DeployError> {
+    let refused = manifests.is_empty() && !inventory.is_empty() && !prune.covers(inventory.len());
+    refused.then_some(DeployError::Empty { applied: inventory.len() })
 }
 
 /// Hook annotations of other tools promise an order that is not kept here; better said than found out.
@@ -97,24 +127,27 @@ impl Run<'_> {
         inventory: Vec<InventoryEntry>,
         confirmed: PruneConfirmation,
     ) -> Result<(), DeployError> {
-        let live = self.read_all().await?;
+        let mut live = self.read_all().await?;
         self.check_claims(&live)?;
+        self.note_shared(&live);
+        self.take_over_all(&mut live).await?;
         self.dry_run_all(&live).await?;
         let left = self.left(&inventory);
-        self.save(&left, |i| live.get(i).and_then(Option::as_ref).map(|l| l.uid.clone())).await?;
+        self.save(&left, |i| self.uid_of(i, live.get(i)?.as_ref()?)).await?;
         self.board.entered(Phase::Apply).await;
         let applied = self.apply_all(live).await?;
-        let uid = |i: usize| applied.get(i).map(|a| a.uid.clone());
+        let uid = |i: usize| applied.get(&i).map(|a| a.uid.clone()).filter(|u| !u.is_empty());
         self.save(&left, uid).await?;
         self.board.entered(Phase::Rollout).await;
-        self.follow(&applied).await?;
+        let mut rollout = self.rollout(&applied);
         if !left.is_empty() {
+            self.follow(&mut rollout, &|i| self.holds(i, &applied, &left)).await?;
             self.board.entered(Phase::Prune).await;
-            let uids: HashSet<String> = applied.iter().map(|a| a.uid.clone()).collect();
+            let uids: HashSet<String> = applied.values().map(|a| a.uid.clone()).collect();
             let kept = self.prune(&left, inventory.len(), &uids, confirmed).await?;
             self.save(&kept, uid).await?;
         }
-        Ok(())
+        self.follow(&mut rollout, &|_| true).await
     }
 
     /// Entries that are no longer wanted, whatever their version.
@@ -136,41 +169,80 @@ impl Run<'_> {
         self.board.save_inventory(entries).await.map_err(DeployError::Journal)
     }
 
-    async fn read_all(&self) -> Result<Vec<Option<Live>>, DeployError> {
-        let (read, refused) = self
-            .each((0..self.wanted.len()).collect(), async |i| match self.wanted.get(i) {
-                Some(w) if !w.new_kind => self.connection.read_live(w, &self.owner).await,
-                _ => Ok(None),
-            })
-            .await?;
-        self.refuse(refused)?;
-        let mut live: Vec<Option<Live>> = self.wanted.iter().map(|_| None).collect();
-        for (i, one) in read {
-            if let Some(slot) = live.get_mut(i) {
-                *slot = one;
-            }
-        }
-        Ok(live)
+    /// The uid that is remembered of an object: not of one that is left alone and was never ours.
+    fn uid_of(&self, i: usize, live: &Live) -> Option<String> {
+        let wanted = self.wanted.get(i)?;
+        let ours = live.claim == Claim::Ours || self.known.knows(&wanted.key, &live.uid);
+        (live.left_alone.is_none() || ours).then(|| live.uid.clone())
     }
 
-    fn check_claims(&self, live: &[Option<Live>]) -> Result<(), DeployError> {
-        let mut foreign = Vec::new();
-        for (wanted, live) in self.wanted.iter().zip(live) {
-            let Some(live) = live else { continue };
-            if let Some(why) = self.foreign(wanted, &live.claim, &live.uid) {
-                foreign.push(format!("{} {why}", wanted.title()));
-            } else if live.claim == Claim::Free
-                && let Some(tool) = live.other_tool
-            {
-                let title = wanted.title();
-                self.board.note(format!("{title} is also kept by {tool}; let only one of the two do it"));
+    pub(crate) fn check_claims(&self, live: &[Option<Live>]) -> Result<(), DeployError> {
+        let foreign = self.foreigners(live);
+        let pairs = || self.wanted.iter().zip(live).filter_map(|(w, l)| Some((w, l.as_ref()?)));
+        for (wanted, live) in pairs().filter(|(_, l)| l.left_alone.is_none()) {
+            let title = wanted.title();
+            match (&live.claim, live.other_tool) {
+                (Claim::Free, Some(tool)) => {
+                    self.board.note(format!("{title} is also kept by {tool}; let only one of the two do it"));
+                }
+                (Claim::Other(who), _) => self.board.note(format!("{title} is taken over from {who}")),
+                _ => {}
             }
         }
         if foreign.is_empty() { Ok(()) } else { Err(DeployError::Foreign(foreign)) }
     }
 
+    /// Objects that may not be written because they are others', a sentence each.
+    pub(crate) fn foreigners(&self, live: &[Option<Live>]) -> Vec<String> {
+        let pairs = self.wanted.iter().zip(live).filter_map(|(w, l)| Some((w, l.as_ref()?)));
+        let pairs = pairs.filter(|(_, l)| l.left_alone.is_none());
+        pairs
+            .filter_map(|(w, l)| Some(format!("{} {}", w.title(), self.foreign(w, &l.claim, &l.uid)?)))
+            .collect()
+    }
+
+    /// Nothing is left to others in silence.
+    fn note_shared(&self, live: &[Option<Live>]) {
+        for (wanted, live) in self.wanted.iter().zip(live) {
+            let Some(live) = live else { continue };
+            for note in live.adopted.iter().flat_map(|a| &a.notes) {
+                self.board.note(format!("{} {note}", wanted.title()));
+            }
+            if let Some(takeover) = live.takeover.as_ref().filter(|_| live.is_due()) {
+                let from = takeover.from.iter().cloned().collect::<Vec<_>>().join(", ");
+                self.board.note(format!("{} takes fields over from {from}", wanted.title()));
+            }
+        }
+    }
+
+    /// Moves other tools' fields to us, which changes nothing but who may change them: what is shown to the cluster next
+    /// is then what will be.
+    async fn take_over_all(&self, live: &mut [Option<Live>]) -> Result<(), DeployError> {
+        let due = |l: &Live| l.takeover.is_some() && l.is_due() && l.deleting.is_none();
+        let due: Vec<usize> =
+            live.iter().enumerate().filter(|(_, l)| l.as_ref().is_some_and(due)).map(|(i, _)| i).collect();
+        let slots: HashMap<usize, Mutex<Option<Live>>> =
+            due.iter().filter_map(|i| Some((*i, Mutex::new(live.get_mut(*i)?.take())))).collect();
+        let slots = &slots;
+        let (moved, refused) = self
+            .each(due, async |i| {
+                let taken = slots.get(&i).and_then(|l| l.lock().ok()?.take());
+                let (Some(wanted), Some(mut one)) = (self.wanted.get(i), taken) else { return Ok(None) };
+                self.connection.take_over(wanted, &self.terms, &mut one, self.stop).await?;
+                Ok(Some(one))
+            })
+            .await?;
+        self.refuse(refused)?;
+        for (i, one) in moved {
+            if let Some(slot) = live.get_mut(i) {
+                *slot = one;
+            }
+        }
+        Ok(())
+    }
+
     /// Shows the cluster everything that would be written. What depends on this very push cannot be shown before it.
-    async fn dry_run_all(&self, live: &[Option<Live>]) -> Result<(), DeployError> {
+    pub(crate) async fn dry_run_all(&self, live: &[Option<Live>]) -> Result<(), DeployError> {
         let is_space = |w: &Wanted| w.key.group.is_empty() && w.key.kind == "Namespace";
         let pairs = || self.wanted.iter().zip(live);
         let new_spaces: HashSet<&str> =
@@ -179,36 +251,50 @@ impl Run<'_> {
             let (Some(wanted), Some(live)) = (self.wanted.get(*i), live.get(*i)) else { return false };
             let is_new =
                 wanted.new_kind || wanted.key.namespace.as_deref().is_some_and(|n| new_spaces.contains(n));
-            !is_new && live.as_ref().is_none_or(|l| !l.unchanged && l.deleting.is_none())
+            let is_due = match live {
+                Some(live) => live.is_due() && live.deleting.is_none(),
+                None => wanted.wishes.apply != Apply::Never,
+            };
+            !is_new && is_due
         };
         let due: Vec<usize> = (0..self.wanted.len()).filter(due).collect();
         let (_, refused) = self
-            .each(due, async |i| match self.wanted.get(i) {
-                Some(wanted) => self.show(wanted).await,
-                None => Ok(()),
+            .each(due, async |i| match (self.wanted.get(i), live.get(i)) {
+                (Some(wanted), Some(live)) => self.show(wanted, live.as_ref()).await,
+                _ => Ok(()),
             })
             .await?;
         self.refuse(refused)
     }
 
-    async fn show(&self, wanted: &Wanted) -> Result<(), Trouble> {
-        let Err(mut error) = self.connection.send(wanted, false, true).await else { return Ok(()) };
+    async fn show(&self, wanted: &Wanted, live: Option<&Live>) -> Result<(), Trouble> {
+        let (payload, title) = (to_send(wanted, live), wanted.title());
+        let Err(mut error) = self.connection.send(wanted, payload, false, true).await else { return Ok(()) };
         if let Some(managers) = words::conflicts(&error) {
-            self.board.note(format!("{} takes fields over from {managers}", wanted.title()));
-            match self.connection.send(wanted, true, true).await {
+            self.board.note(format!("{title} takes fields over from {managers}"));
+            match self.connection.send(wanted, payload, true, true).await {
                 Ok(_) => return Ok(()),
                 Err(e) => error = e,
             }
         }
         if error.is_no_dry_run() || error.is_webhook() {
-            self.board.note(format!("{} could not be shown to the cluster first: {error}", wanted.title()));
+            self.board.note(format!("{title} could not be shown to the cluster first: {error}"));
+            return Ok(());
+        }
+        if error.code() == 422 && live.is_some_and(|l| l.takeover.is_some()) {
+            // A push only looks. The deploy takes fields of other tools over before it shows what it wants, and then this
+            // may be right: a port that has another number, say.
+            return Ok(());
+        }
+        if words::is_fixed(&error) && may_recreate(wanted) {
+            self.board.note(format!("{title} is deleted and made anew, as its annotation says: {error}"));
             return Ok(());
         }
         Err(self.connection.trouble(wanted, "apply", &error))
     }
 
     /// Ends a phase in which objects were refused; marks them.
-    fn refuse(&self, refused: Vec<(usize, String)>) -> Result<(), DeployError> {
+    pub(crate) fn refuse(&self, refused: Vec<(usize, String)>) -> Result<(), DeployError> {
         if refused.is_empty() {
             return Ok(());
         }
@@ -222,7 +308,7 @@ impl Run<'_> {
         Err(DeployError::Refused(sentences))
     }
 
-    async fn apply_all(&self, live: Vec<Option<Live>>) -> Result<Vec<Applied>, DeployError> {
+    async fn apply_all(&self, live: Vec<Option<Live>>) -> Result<BTreeMap<usize, Applied>, DeployError> {
         let live: Vec<Mutex<Option<Live>>> = live.into_iter().map(Mutex::new).collect();
         let live = &live;
         let mut applied: BTreeMap<usize, Applied> = BTreeMap::new();
@@ -247,7 +333,7 @@ impl Run<'_> {
             applied.extend(done.into_iter().filter_map(|(i, a)| Some((i, a?))));
             self.board.tell().await;
         }
-        Ok(applied.into_values().collect())
+        Ok(applied)
     }
 
     async fn apply_one(&self, i: usize, live: Option<Live>) -> Result<Option<Applied>, Trouble> {
@@ -255,7 +341,16 @@ impl Run<'_> {
         if self.stop.is_cancelled() {
             return Err(Trouble::Stopped);
         }
-        let (applied, warnings) = self.connection.apply(wanted, &self.owner, live, self.stop).await?;
+        let left_alone = match &live {
+            Some(live) => live.left_alone.clone(),
+            None if wanted.wishes.apply == Apply::Never => {
+                self.board.changed(i, Change::Unchanged);
+                self.board.verdict(i, &Verdict::new(Health::Missing, "is not made, as its manifest says"));
+                return Ok(None);
+            }
+            None => None,
+        };
+        let (applied, warnings) = self.connection.apply(wanted, &self.terms, live, self.stop).await?;
         if applied.change != Change::Unchanged && wanted.key.kind == "CustomResourceDefinition" {
             let group = wanted.payload["spec"]["group"].as_str().unwrap_or_default();
             self.connection.kinds.forget(group);
@@ -265,6 +360,10 @@ impl Run<'_> {
         }
         self.board.changed(i, applied.change);
         self.board.verdict(i, &applied.verdict);
+        if let Some(why) = left_alone {
+            self.board.message(i, &why);
+            self.board.note(format!("{} {why}", wanted.title()));
+        }
         self.board.tell().await;
         Ok(Some(applied))
     }
@@ -290,14 +389,13 @@ impl Run<'_> {
             wait_ms = (wait_ms * 2).min(500);
             let (seen, refused) = self
                 .each(waiting.iter().copied().collect(), async |i| match self.wanted.get(i) {
-                    Some(w) => Ok(self.connection.read_live(w, &self.owner).await?.map(|l| l.verdict)),
+                    Some(w) => Ok(self.connection.read_live(w, &self.terms).await?.map(|l| l.verdict)),
                     None => Ok(None),
                 })
                 .await?;
             self.refuse(refused)?;
             for (i, verdict) in seen {
-                let verdict = verdict
-                    .unwrap_or_else(|| Verdict::new(slipway_core::deploy::Health::Missing, "is gone again"));
+                let verdict = verdict.unwrap_or_else(|| Verdict::new(Health::Missing, "is gone again"));
                 self.board.verdict(i, &verdict);
                 if verdict.is_settled() {
                     waiting.remove(&i);

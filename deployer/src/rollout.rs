@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use serde_json::Value;
-use slipway_core::deploy::Health;
+use slipway_core::deploy::{Change, Health, InventoryEntry};
 use tokio::time::Instant;
 
 use crate::apply::{Applied, pause};
 use crate::error::{DeployError, Trouble};
-use crate::health::{Verdict, health};
+use crate::health::{Verdict, health, is_built_in};
 use crate::limits::{
     REASON_PAUSE_MS, ROLLOUT_MS_MAX, ROLLOUT_PAUSE_MS_MAX, ROLLOUT_PAUSE_MS_MIN, SILENCE_MS_MAX,
 };
@@ -21,9 +21,17 @@ use crate::reason::{Ail, Ailment};
 use crate::run::Run;
 use crate::wire::Call;
 
+/// What is followed until it is healthy.
+pub(crate) struct Rollout {
+    started: Instant,
+    waiting: BTreeMap<usize, Waiting>,
+}
+
 /// An object that is not healthy yet.
 struct Waiting {
     verdict: Verdict,
+    /// How long it may take from the rollout's start.
+    limit_ms: u64,
     /// What ails it, and since when it is the same.
     ailment: Option<(Ailment, Instant)>,
     looked: Option<Instant>,
@@ -37,35 +45,47 @@ struct Look {
 }
 
 impl Run<'_> {
-    /// Waits for all objects. Ends with an error as soon as one is not going to be healthy by itself.
-    pub(crate) async fn follow(&self, applied: &[Applied]) -> Result<(), DeployError> {
-        let started = Instant::now();
-        let own_ms =
-            applied.iter().map(|a| a.deadline_s.saturating_mul(1000)).filter(|&ms| ms > 600_000).max();
-        let limit_ms = self.timing.rollout_ms.max(own_ms.unwrap_or(0).min(ROLLOUT_MS_MAX));
-        let unsettled = applied.iter().enumerate().filter(|(_, a)| !a.verdict.is_settled());
-        let mut waiting: BTreeMap<usize, Waiting> = unsettled
-            .map(|(i, a)| (i, Waiting { verdict: a.verdict.clone(), ailment: None, looked: None }))
-            .collect();
+    /// All that is to be followed, each with its time.
+    pub(crate) fn rollout(&self, applied: &BTreeMap<usize, Applied>) -> Rollout {
+        let followed = applied.iter().filter_map(|(i, a)| {
+            let wishes = &self.wanted.get(*i)?.wishes;
+            let limit_ms = match wishes.timeout_s.or(self.binding.rules.timeout_s) {
+                Some(s) => s.saturating_mul(1000),
+                None => self.timing.rollout_ms.max(own_ms(a)),
+            };
+            let waiting = Waiting { verdict: a.verdict.clone(), limit_ms, ailment: None, looked: None };
+            (!a.verdict.is_settled() && !wishes.unwaited).then_some((*i, waiting))
+        });
+        Rollout { started: Instant::now(), waiting: followed.collect() }
+    }
+
+    /// Waits until nothing that is `needed` is left. Ends with an error as soon as one object is not going to be healthy
+    /// by itself.
+    pub(crate) async fn follow(
+        &self,
+        rollout: &mut Rollout,
+        needed: &(dyn Fn(usize) -> bool + Sync),
+    ) -> Result<(), DeployError> {
+        let Rollout { started, waiting } = rollout;
         let mut heard = Instant::now();
         let mut wait_ms = ROLLOUT_PAUSE_MS_MIN;
         let mut first = true;
-        while !waiting.is_empty() {
+        while waiting.keys().any(|i| needed(*i)) {
             if self.stop.is_cancelled() {
                 return Err(DeployError::Stopped);
             }
-            if started.elapsed() >= Duration::from_millis(limit_ms) {
-                return Err(self.late(&waiting, limit_ms));
+            if let Some(late) = self.late(waiting, *started) {
+                return Err(late);
             }
             if !first {
                 pause(wait_ms, self.stop).await;
                 wait_ms = (wait_ms * 5 / 4).min(ROLLOUT_PAUSE_MS_MAX);
             }
             first = false;
-            match self.look_at_all(&waiting).await {
+            match self.look_at_all(waiting).await {
                 Ok(looks) => {
                     heard = Instant::now();
-                    self.take(&mut waiting, looks);
+                    self.take(waiting, looks);
                 }
                 // A cluster that restarts for a moment does not undo a rollout.
                 Err(DeployError::Unreachable { .. })
@@ -73,13 +93,35 @@ impl Run<'_> {
                 Err(error) => return Err(error),
             }
             self.board.tell().await;
-            let failed = self.failed(&waiting);
+            let failed = self.failed(waiting);
             if !failed.is_empty() {
                 return Err(DeployError::Rollout(failed));
             }
         }
         self.board.tell_now().await;
         Ok(())
+    }
+
+    /// Whether an object that is not healthy yet keeps what left the repository from being deleted: it may be about to take
+    /// its place. Pods run on everything in their namespace; what a custom resource does nobody knows, so it counts while it
+    /// is new; all else counts for its own kind alone.
+    pub(crate) fn holds(
+        &self,
+        i: usize,
+        applied: &BTreeMap<usize, Applied>,
+        left: &[InventoryEntry],
+    ) -> bool {
+        let Some(w) = self.wanted.get(i) else { return false };
+        let (group, kind) = (w.key.group.as_str(), w.key.kind.as_str());
+        let is_new = applied.get(&i).is_none_or(|a| a.change != Change::Unchanged);
+        let reaches_all = runs_pods(group, kind) || (is_new && !is_built_in(group));
+        left.iter().any(|entry| {
+            let near = match (&w.key.namespace, &entry.namespace) {
+                (Some(ours), Some(its)) => ours == its,
+                _ => true,
+            };
+            near && (reaches_all || (entry.group == group && entry.kind == kind))
+        })
     }
 
     async fn look_at_all(
@@ -188,15 +230,33 @@ impl Run<'_> {
         }
     }
 
-    fn late(&self, waiting: &BTreeMap<usize, Waiting>, limit_ms: u64) -> DeployError {
+    /// Told once an object has had its time.
+    fn late(&self, waiting: &BTreeMap<usize, Waiting>, started: Instant) -> Option<DeployError> {
+        let is_late = |w: &&Waiting| started.elapsed() >= Duration::from_millis(w.limit_ms);
+        let after_s = waiting.values().find(is_late)?.limit_ms / 1000;
         let waiting = waiting.iter().map(|(i, one)| self.tell_of(*i, one)).collect();
-        DeployError::RolloutTimeout { after_s: limit_ms / 1000, waiting }
+        Some(DeployError::RolloutTimeout { after_s, waiting })
     }
 
     fn tell_of(&self, i: usize, one: &Waiting) -> String {
         let title = self.wanted.get(i).map(Wanted::title).unwrap_or_default();
         format!("{title}: {}", one.verdict.message)
     }
+}
+
+/// The time that an object asks for itself, if it is more than ten minutes.
+fn own_ms(applied: &Applied) -> u64 {
+    let ms = applied.deadline_s.saturating_mul(1000);
+    if ms > 600_000 { ms.min(ROLLOUT_MS_MAX) } else { 0 }
+}
+
+fn runs_pods(group: &str, kind: &str) -> bool {
+    matches!(
+        (group, kind),
+        ("apps" | "extensions", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
+            | ("batch", "Job" | "CronJob")
+            | ("", "Pod" | "ReplicationController")
+    )
 }
 
 /// An object that is not there: deleted by somebody, or a job that clears itself away when done.

@@ -14,6 +14,7 @@ use crate::owner::{Claim, Key, Owner};
 use crate::place::Wanted;
 use crate::policy::by_flag;
 use crate::reconcile::key_of;
+use crate::shared::Shared;
 
 /// How long a rollout and the calls for it may take, and how many calls there are at once: of all limits, those that count
 /// there.
@@ -50,10 +51,18 @@ impl Default for Timing {
     }
 }
 
+/// How objects that are there are looked at: as whose, and what of them is left to others.
+pub(crate) struct Terms {
+    pub(crate) owner: Owner,
+    pub(crate) shared: Shared,
+}
+
 /// One reconcile under way.
 pub(crate) struct Run<'a> {
     pub(crate) connection: &'a Connection,
-    pub(crate) owner: Owner,
+    pub(crate) terms: Terms,
+    /// Objects that other repositories and servers apply are taken over, by an owner's word.
+    pub(crate) takes_all: bool,
     pub(crate) binding: &'a ClusterBinding,
     pub(crate) wanted: Vec<Wanted>,
     /// What was applied before, by uid: ours also where somebody has taken the marks off.
@@ -70,6 +79,16 @@ impl Known {
     pub(crate) fn of(inventory: &[InventoryEntry]) -> Self {
         Self(inventory.iter().filter_map(|e| Some((key_of(e), e.uid.clone()?))).collect())
     }
+
+    /// Whether exactly this object was applied before.
+    pub(crate) fn knows(&self, key: &Key, uid: &str) -> bool {
+        self.0.get(key).is_some_and(|u| u == uid)
+    }
+
+    /// Whether an object of this name was.
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.0.contains_key(key)
+    }
 }
 
 impl Run<'_> {
@@ -77,10 +96,9 @@ impl Run<'_> {
     pub(crate) fn foreign(&self, wanted: &Wanted, claim: &Claim, uid: &str) -> Option<String> {
         match claim {
             Claim::Ours => None,
+            _ if self.takes_all => None,
             Claim::Other(who) => Some(format!("is applied by {who}")),
-            Claim::Free if self.binding.adopt || self.known.0.get(&wanted.key).is_some_and(|u| u == uid) => {
-                None
-            }
+            Claim::Free if self.binding.adopt || self.known.knows(&wanted.key, uid) => None,
             Claim::Free => {
                 Some(format!("is there already, made by somebody else; {}", by_flag(self.binding, "--adopt")))
             }

@@ -17,11 +17,13 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::blame::Doubt;
 use crate::kubeconfig::{Made, NoClient, Source};
 use crate::limits::{
     ANSWER_BYTES_MAX, CALL_ATTEMPTS_MAX, CALL_PAUSE_MS_MAX, CALL_PAUSE_MS_MIN, CALL_RETRY_MS_MAX,
     CREDENTIAL_REST_S, MESSAGE_BYTES_MAX, cut,
 };
+use crate::redact::redact;
 use crate::run::Timing;
 
 /// The media type of a server-side apply. JSON is YAML.
@@ -39,11 +41,19 @@ pub(crate) struct Call {
     pub(crate) path: String,
     pub(crate) body: Bytes,
     pub(crate) content_type: &'static str,
+    /// What a failure that looks like the cluster's may be the fault of.
+    pub(crate) doubt: Doubt,
 }
 
 impl Call {
     pub(crate) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), body: Bytes::new(), content_type: JSON }
+        let (body, content_type, doubt) = (Bytes::new(), JSON, Doubt::None);
+        Self { method: Method::GET, path: path.into(), body, content_type, doubt }
+    }
+
+    /// A read of one object, or of the kinds of one group.
+    pub(crate) fn read(path: impl Into<String>) -> Self {
+        Self { doubt: Doubt::Any, ..Self::get(path) }
     }
 }
 
@@ -74,7 +84,7 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
     pub(crate) details: Option<RefusalDetails>,
     #[serde(skip)]
-    retry_after_ms: Option<u64>,
+    pub(crate) retry_after_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -105,6 +115,9 @@ pub(crate) enum CallError {
     /// An answer that is none.
     #[error("{why}")]
     Nonsense { why: String },
+    /// It fails on this alone, and answers other calls.
+    #[error("the API server fails on it and answers other calls: {0}")]
+    Own(Box<CallError>),
 }
 
 impl CallError {
@@ -115,12 +128,14 @@ impl CallError {
                 r.code == 401 || r.code == 429 || (r.code >= 500 && !self.is_webhook() && !self.is_schema())
             }
             Self::Down(_) | Self::Nonsense { .. } => true,
+            Self::Own(_) => false,
         }
     }
 
     pub(crate) fn code(&self) -> u16 {
         match self {
             Self::Api(r) => r.code,
+            Self::Own(error) => error.code(),
             Self::Down(_) | Self::Nonsense { .. } => 0,
         }
     }
@@ -221,7 +236,8 @@ impl Wire {
         }
     }
 
-    async fn once(&self, call: &Call) -> Result<Answer, CallError> {
+    /// Calls once, whatever comes of it.
+    pub(crate) async fn once(&self, call: &Call) -> Result<Answer, CallError> {
         let closed = |_| CallError::Down("the connection is closing".into());
         let _slot = self.slots.acquire().await.map_err(closed)?;
         let request = Request::builder()
@@ -265,7 +281,7 @@ fn worth_another(error: &CallError) -> bool {
             (r.code == 429 || r.code >= 500) && !error.is_webhook() && !error.is_schema() && r.code != 501
         }
         CallError::Down(_) => true,
-        CallError::Nonsense { .. } => false,
+        CallError::Nonsense { .. } | CallError::Own(_) => false,
     }
 }
 
@@ -275,6 +291,7 @@ fn refusal(head: &http::response::Parts, body: &[u8]) -> Refusal {
     if refusal.message.is_empty() {
         refusal.message = format!("HTTP {}", head.status);
     }
+    redact(&mut refusal);
     refusal.message = cut(&refusal.message, MESSAGE_BYTES_MAX);
     let seconds = head.headers.get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     refusal.retry_after_ms = seconds.map(|s| s.saturating_mul(1000));

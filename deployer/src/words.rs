@@ -3,10 +3,24 @@
 use crate::limits::{MESSAGE_BYTES_MAX, cut};
 use crate::owner::Key;
 use crate::wire::{CallError, Refusal};
+use crate::wishes::RECREATE;
 
 /// Why `verb` (`apply`, `read`, `delete`) of an object was refused; begins in lower case, without its name.
 pub(crate) fn refusal(key: &Key, verb: &str, error: &CallError) -> String {
-    let CallError::Api(r) = error else { return error.to_string() };
+    let r = match error {
+        CallError::Api(r) => r,
+        CallError::Own(inner) => {
+            let why = match inner.as_ref() {
+                CallError::Api(r) => said(key, r),
+                other => other.to_string(),
+            };
+            return cut(
+                &format!("the API server fails on it and answers other calls: {why}"),
+                MESSAGE_BYTES_MAX,
+            );
+        }
+        _ => return error.to_string(),
+    };
     let sentence = match r.code {
         403 if r.message.contains("exceeded quota") => {
             format!("a quota of the namespace refuses it: {}", said(key, r))
@@ -24,7 +38,8 @@ pub(crate) fn refusal(key: &Key, verb: &str, error: &CallError) -> String {
         409 => format!("others change it at the same time: {}", said(key, r)),
         413 => "it is too large for the cluster".to_owned(),
         422 if is_immutable(r) => format!(
-            "a field of it cannot be changed any more: {}; delete the object in the cluster, or give it another name",
+            "a field of it cannot be changed any more: {}; give it another name, delete it in the cluster, or let it be deleted \
+             and made anew with the annotation {RECREATE}: enabled",
             said(key, r)
         ),
         _ if error.is_webhook() => format!("an admission webhook does not answer: {}", said(key, r)),
@@ -41,17 +56,33 @@ fn is_namespace(r: &Refusal) -> bool {
     r.details.as_ref().is_some_and(|d| d.kind == "namespaces")
 }
 
-/// 422 alone is just a mistake; only a cause that says so is a field that was fixed at creation.
+/// 422 alone is just a mistake; only a cause that says so is a field that was fixed at creation. All kinds say it in these
+/// words, custom ones by their rules included.
 fn is_immutable(r: &Refusal) -> bool {
-    let immutable = |text: &str| {
-        text.contains("field is immutable")
-            || text.contains("updates to statefulset spec for fields other than")
-            || text.contains("may not change once set")
-            || text.contains("Forbidden: updates to")
-            || text.contains("is immutable after creation")
-            || text.contains("pod updates may not change fields")
-    };
-    immutable(&r.message) || r.details.iter().flat_map(|d| &d.causes).any(|c| immutable(&c.message))
+    const SAID: [&str; 8] = [
+        "immutable",
+        "may not change",
+        "may not be changed",
+        "cannot be changed",
+        "can not be changed",
+        "cannot change",
+        "Forbidden: updates to",
+        "pod updates may not",
+    ];
+    let immutable = |text: &str| SAID.iter().any(|s| text.contains(s)) || forbids_updates(text);
+    r.code == 422
+        && (immutable(&r.message) || r.details.iter().flat_map(|d| &d.causes).any(|c| immutable(&c.message)))
+}
+
+/// `updates to parameters are forbidden`, `updates to statefulset spec for fields other than …`.
+fn forbids_updates(text: &str) -> bool {
+    text.split_once("updates to ")
+        .is_some_and(|(_, rest)| rest.contains("forbidden") || rest.contains("fields other than"))
+}
+
+/// True where the object would have to be made anew to be as wanted.
+pub(crate) fn is_fixed(error: &CallError) -> bool {
+    matches!(error, CallError::Api(r) if is_immutable(r))
 }
 
 /// The server's own words. Those on a Secret may quote it, so only the fields' names are told.

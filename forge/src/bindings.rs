@@ -5,20 +5,24 @@ use std::collections::BTreeSet;
 
 use slipway_core::accept::Bindings;
 use slipway_core::ceilings::Ceilings;
+use slipway_core::deploy::DeployCause;
+use slipway_core::deploy_rules::DeployRules;
+use slipway_core::files::Files;
 use slipway_core::kind_rules::KindRules;
-use slipway_core::target::{ClusterBinding, DryRun, PodSecurity, RegistryBinding};
+use slipway_core::target::{ClusterBinding, DryRun, PodSecurity, RegistryBinding, RepoRecord};
 use slipway_core::{
     Action, ClusterName, Problem, ProblemKind, RefName, RegistryName, RepoId, RepoName, image,
 };
 use slipway_store::View as Records;
 
-use crate::access::{may, repo_in};
+use crate::access::{may, repo, repo_in, repository};
 use crate::address::{default_image, is_dns_label, is_image_part, read_folder};
 use crate::caller::Caller;
 use crate::default_branch;
 use crate::forge::Forge;
 use crate::limits::{ADDRESS_BYTES_MAX, ALLOW_UNSIGNED_MAX, KIND_RULES_MAX, MAY_PULL_MAX, NAMESPACES_MAX};
 use crate::refusal::{cut, invalid, no_cluster, no_registry};
+use crate::sync::queue_sync;
 
 /// Which registry a repository shall push to, and what its builds may use. What is empty or absent is the default.
 #[derive(Clone, Debug)]
@@ -70,6 +74,8 @@ pub struct NewClusterBinding {
     pub require_signed: bool,
     /// Images that are let in without: names, or what they begin with.
     pub allow_unsigned: BTreeSet<String>,
+    /// How it goes about what it shares with others.
+    pub rules: DeployRules,
 }
 
 /// What a repository is bound to.
@@ -193,7 +199,7 @@ pub fn unbind_registry(forge: &Forge, caller: &Caller, name: &str) -> Result<(),
     })
 }
 
-/// Lets a cluster follow a repository.
+/// Lets a cluster follow a repository; with remarks on what is odd about that.
 ///
 /// # Errors
 /// `Denied` unless the caller is an owner; `Invalid`; `NotFound`.
@@ -202,26 +208,82 @@ pub fn bind_cluster(
     caller: &Caller,
     name: &str,
     new: NewClusterBinding,
-) -> Result<ClusterBinding, Problem> {
+) -> Result<(ClusterBinding, Vec<String>), Problem> {
     may(caller, Action::AdminServer)?;
     let default = default_branch::show(forge, caller, name)?;
-    forge.store.transact(|tx| {
+    let (record, binding, before) = forge.store.transact(|tx| {
         let record = repo_in(tx.view(), caller, name, Action::AdminRepo)?;
         let binding = read(new.clone(), record.id, default.as_ref())?;
         tx.view().cluster(&binding.cluster)?.ok_or_else(|| no_cluster(&binding.cluster))?;
+        let before = tx.view().bindings(record.id)?.cluster;
         tx.bind_cluster(&binding)?;
-        Ok(binding)
-    })
+        Ok((record, binding, before))
+    })?;
+    let mut remarks = Vec::new();
+    if let Some(before) = before.filter(|b| b.cluster != binding.cluster) {
+        remarks.extend(with_cure(staying(forge, record.id, &before.cluster)?));
+    }
+    remarks.extend(missing_folder(forge, &record, &binding));
+    Ok((binding, remarks))
 }
 
-/// Takes it back; fine if there is none. What was applied stays in the cluster.
+/// Takes it back; fine if there is none. What was applied stays in the cluster, and is told.
 ///
 /// # Errors
 /// `Denied` unless the caller is an admin of the repository.
-pub fn unbind_cluster(forge: &Forge, caller: &Caller, name: &str) -> Result<(), Problem> {
-    forge.store.transact(|tx| {
+pub fn unbind_cluster(forge: &Forge, caller: &Caller, name: &str) -> Result<Vec<String>, Problem> {
+    let (record, before) = forge.store.transact(|tx| {
         let record = repo_in(tx.view(), caller, name, Action::AdminRepo)?;
-        tx.unbind_cluster(record.id)
+        let before = tx.view().bindings(record.id)?.cluster;
+        tx.unbind_cluster(record.id)?;
+        Ok((record, before))
+    })?;
+    Ok(match before {
+        Some(before) => with_cure(staying(forge, record.id, &before.cluster)?).collect(),
+        None => Vec::new(),
+    })
+}
+
+/// Queues a deploy that deletes all that was applied; once that is done, the binding is taken back.
+///
+/// # Errors
+/// `Denied` unless the caller is an admin of the repository, and where it is not bound.
+pub fn clear_cluster(forge: &Forge, caller: &Caller, name: &str) -> Result<Vec<String>, Problem> {
+    let record = repo(forge, caller, name, Action::AdminRepo)?;
+    let deploy = queue_sync(forge, caller, record.id, &DeployCause::Clear)?;
+    Ok(vec![format!(
+        "Deploy {} deletes what was applied to cluster {}, and then the binding goes; see slipway deploy show {} {}.",
+        deploy.number, deploy.cluster, record.name, deploy.number
+    )])
+}
+
+/// What a repository has in a cluster, for whoever lets go of it: a sentence, if it is anything.
+pub(crate) fn staying(forge: &Forge, repo: RepoId, cluster: &ClusterName) -> Result<Option<String>, Problem> {
+    Ok(match forge.store.inventory(repo, cluster)?.len() {
+        0 => None,
+        1 => Some(format!("1 object stays in cluster {cluster} as it is.")),
+        n => Some(format!("{n} objects stay in cluster {cluster} as they are.")),
+    })
+}
+
+/// What can be done about them.
+fn with_cure(stays: Option<String>) -> impl Iterator<Item = String> {
+    let cure = "To delete them, bind it again and say: slipway unbind REPO --cluster --delete-objects; another repository takes \
+                them over with slipway deploy adopt.";
+    stays.map(|stays| format!("{stays} {cure}")).into_iter()
+}
+
+/// A folder that is not in the branch is a slip of the pen, or comes with the next push.
+fn missing_folder(forge: &Forge, record: &RepoRecord, binding: &ClusterBinding) -> Option<String> {
+    let snapshot = repository(forge, record).ok()?.snapshot().ok()?;
+    let tip = snapshot.target_of(binding.branch.as_str()).ok()??;
+    let there = snapshot.files_at(&tip, &binding.path, &mut |_, _| Ok(false)).ok()?;
+    (!there).then(|| {
+        let branch = binding.branch.short();
+        format!(
+            "There is no {:?} in branch {branch} now: nothing is applied until it is pushed.",
+            binding.path
+        )
     })
 }
 
@@ -243,6 +305,9 @@ fn read(new: NewClusterBinding, repo: RepoId, default: Option<&RefName>) -> Resu
         ));
     }
     check_kinds(&new.kinds)?;
+    if let Some(fault) = new.rules.fault() {
+        return Err(invalid(format!("{fault}."), "See slipway bind --help."));
+    }
     Ok(ClusterBinding {
         repo,
         cluster: new.cluster,
@@ -258,6 +323,7 @@ fn read(new: NewClusterBinding, repo: RepoId, default: Option<&RefName>) -> Resu
         adopt: new.adopt,
         require_signed: new.require_signed,
         allow_unsigned: read_names(&new.allow_unsigned)?,
+        rules: new.rules,
     })
 }
 

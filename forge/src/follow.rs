@@ -319,6 +319,12 @@ impl Follower {
                     lines.push(format!("{name}: {why} {next}"));
                 }
                 DeployState::Healthy => lines.push(format!("{name}: healthy")),
+                DeployState::Kept => {
+                    let held = view.deploy.held();
+                    lines.push(format!(
+                        "{name}: healthy, and {held} kept until it is confirmed that they may go"
+                    ));
+                }
                 DeployState::Failed => lines.push(format!("{name}: failed. {why}")),
                 DeployState::Cancelled => lines.push(format!("{name}: cancelled")),
                 DeployState::Superseded => lines.push(format!("{name}: a newer commit took its place")),
@@ -337,12 +343,14 @@ impl Follower {
             .values()
             .filter(|b| b.build.run.state != BuildState::Succeeded)
             .map(|b| format!("{} {}", b.name, b.build.label()))
-            .chain(
-                self.deploys
-                    .values()
-                    .filter(|d| d.deploy.run.state != DeployState::Healthy)
-                    .map(|d| format!("{} deploy {}", d.name, d.deploy.number)),
-            )
+            .chain(self.deploys.values().filter(|d| d.deploy.run.state != DeployState::Healthy).map(|d| {
+                match d.deploy.run.state {
+                    DeployState::Kept => {
+                        format!("{} deploy {} kept {} objects", d.name, d.deploy.number, d.deploy.held())
+                    }
+                    _ => format!("{} deploy {}", d.name, d.deploy.number),
+                }
+            }))
             .chain(self.gone.iter().cloned())
             .collect::<Vec<_>>();
         if self.builds.is_empty() && self.deploys.is_empty() && self.gone.is_empty() {

@@ -68,3 +68,10 @@ pub const PROBES_KEPT_MAX: usize = 10_000;
 pub(crate) const ALLOW_UNSIGNED_MAX: usize = 100;
 /// Builds that took their image from one another, which are followed to the one that made it.
 pub(crate) const MAKERS_MAX: usize = 100;
+
+/// Most links and submodules in one bound folder.
+pub(crate) const LINKS_MAX: usize = 1_000;
+/// Most links that lead to links that are followed.
+pub(crate) const LINKS_DEEP_MAX: usize = 8;
+/// Longest target of a link, in bytes: what file systems allow.
+pub(crate) const LINK_BYTES_MAX: u64 = 4_096;

@@ -77,6 +77,11 @@ pub trait Outside: Send + Sync + 'static {
     /// What a sync would change in the cluster now, as text.
     async fn diff(&self, repo: RepoId) -> Result<String, Problem>;
 
+    /// What others apply of the objects that the bound branch's manifests describe, a sentence each.
+    async fn adoptable(&self, _: RepoId) -> Result<Vec<String>, Problem> {
+        Ok(Vec::new())
+    }
+
     /// Up to `bytes_max` bytes of a build's log from `offset`; empty past its end, and for a log not begun. Blocking.
     fn read_log(
         &self,

@@ -9,6 +9,7 @@ use slipway_core::{Action, EventId, ObjectFormat, Problem, RefName, RepoName};
 use slipway_repository::{LastMaintenance, Maintained, Storage};
 
 use crate::access::{again, is_owner, may, repo, repo_in, repository, visible_after};
+use crate::bindings::staying;
 use crate::caller::Caller;
 use crate::default_branch;
 use crate::folders;
@@ -175,16 +176,25 @@ async fn choose(
     blocking(move || default_branch::set(&forge, &caller, &record, &branch)).await
 }
 
-/// Removes a repository with everything that belongs to it.
+/// Removes a repository with everything that belongs to it here; a remark tells what stays in its cluster.
 ///
 /// # Errors
 /// `Denied` unless the caller is an admin of it.
-pub async fn remove(forge: &Arc<Forge>, caller: &Caller, name: &str) -> Result<(), Problem> {
+pub async fn remove(forge: &Arc<Forge>, caller: &Caller, name: &str) -> Result<Vec<String>, Problem> {
     let record = admin(forge, caller, name).await?;
     forge.outside.stop_repo(record.id).await?;
     let (floor, caller) = (Arc::clone(forge), caller.clone());
     // What runs may have taken its time to stop: the right is asked again.
-    blocking(move || folders::remove(&floor, &again(&floor, &caller, record.id, Action::AdminRepo)?)).await
+    blocking(move || {
+        let record = again(&floor, &caller, record.id, Action::AdminRepo)?;
+        let bound = floor.store.bindings(record.id)?.cluster;
+        let stays = bound.map(|b| staying(&floor, record.id, &b.cluster)).transpose()?.flatten();
+        folders::remove(&floor, &record)?;
+        let cure = "Another repository takes them over with slipway deploy adopt; to have them deleted, say slipway unbind REPO \
+                    --cluster --delete-objects before it is removed.";
+        Ok(stays.map(|stays| format!("{stays} {cure}")).into_iter().collect())
+    })
+    .await
 }
 
 /// Maintains a repository now; with `full` everything is packed anew. Takes as long as it takes.

@@ -26,7 +26,16 @@ pub(crate) fn roll_back(
     caller: &Caller,
     binding: &ClusterBinding,
     to: &Deploy,
+    prune: Option<&str>,
 ) -> Result<Deploy, Problem> {
+    let trailer = match prune {
+        None => String::new(),
+        Some(said) if said == "all" || said.parse::<usize>().is_ok() => format!("Slipway-Prune: {said}\n"),
+        Some(_) => {
+            let what = "What may be deleted is a number of objects, or all.";
+            return Err(Problem::new(ProblemKind::Invalid, what, "Say --prune 12, or --prune all."));
+        }
+    };
     let record = again(forge, caller, binding.repo, Action::OperateRepo)?;
     let repository = repository(forge, &record)?;
     let Some(parent) = repository.snapshot()?.target_of(binding.branch.as_str())? else {
@@ -41,7 +50,7 @@ pub(crate) fn roll_back(
     }
     let actor = caller.actor.label();
     let message = format!(
-        "Roll back to deploy {}\n\n{} as of {}: {}\n\nSlipway-Rollback: {}#{}\nSlipway-Actor: {actor}\n",
+        "Roll back to deploy {}\n\n{} as of {}: {}\n\nSlipway-Rollback: {}#{}\nSlipway-Actor: {actor}\n{trailer}",
         to.number,
         if binding.path == "." { "Everything" } else { &binding.path },
         to.commit.short(),

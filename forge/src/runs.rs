@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
 use slipway_core::build::Build;
-use slipway_core::deploy::Deploy;
+use slipway_core::deploy::{Deploy, DeployCause};
 use slipway_core::spec::Params;
 use slipway_core::target::RepoRecord;
 use slipway_core::{Action, BuildNumber, DeployNumber, Oid, Problem, ProblemKind, RefName, RepoId};
 
-use crate::access::{again, repo, repository, see};
+use crate::access::{again, may, repo, repository, see};
 use crate::approve::queue_approval;
 use crate::caller::Caller;
 use crate::forge::{Forge, blocking};
@@ -320,19 +320,49 @@ pub async fn cancel_build(
 pub async fn sync(forge: &Arc<Forge>, caller: &Caller, name: &str) -> Result<(RepoRecord, Deploy), Problem> {
     let record = operated_repo(forge, caller, name).await?;
     let (floor, who, repo) = (Arc::clone(forge), caller.clone(), record.id);
-    let deploy = blocking(move || queue_sync(&floor, &who, repo)).await?;
+    let deploy = blocking(move || queue_sync(&floor, &who, repo, &DeployCause::Sync)).await?;
     Ok((record, deploy))
 }
 
-/// Commits the state of an earlier deploy, and gives the deploy that this owes.
+/// Objects that the bound branch describes and that others apply: another repository, a server whose data was lost, nobody. A
+/// sentence each.
 ///
 /// # Errors
-/// `Denied` for those who may not operate the repository; `Conflict` where it is in that state; `NotFound`.
+/// `Denied` for those who own no server; what the cluster says.
+pub async fn adoptable(
+    forge: &Arc<Forge>,
+    caller: &Caller,
+    name: &str,
+) -> Result<(RepoRecord, Vec<String>), Problem> {
+    may(caller, Action::AdminServer)?;
+    let record = operated_repo(forge, caller, name).await?;
+    let objects = forge.outside.adoptable(record.id).await?;
+    Ok((record, objects))
+}
+
+/// Queues a deploy of the bound branch's commit that takes those over.
+///
+/// # Errors
+/// `Denied` for those who own no server, and where it is not bound.
+pub async fn adopt(forge: &Arc<Forge>, caller: &Caller, name: &str) -> Result<(RepoRecord, Deploy), Problem> {
+    may(caller, Action::AdminServer)?;
+    let record = operated_repo(forge, caller, name).await?;
+    let (floor, who, repo) = (Arc::clone(forge), caller.clone(), record.id);
+    let deploy = blocking(move || queue_sync(&floor, &who, repo, &DeployCause::Adopt)).await?;
+    Ok((record, deploy))
+}
+
+/// Commits the state of an earlier deploy, and gives the deploy that this owes. `prune` is what is said about objects that this
+/// deletes: how many may go, or `all`.
+///
+/// # Errors
+/// `Denied` for those who may not operate the repository; `Conflict` where it is in that state; `Invalid`; `NotFound`.
 pub async fn rollback(
     forge: &Arc<Forge>,
     caller: &Caller,
     name: &str,
     to: &str,
+    prune: Option<String>,
 ) -> Result<(RepoRecord, Deploy), Problem> {
     let (record, to) =
         operated(forge, caller, name, to, |f, c, id, n| Ok(deploy(f, c, id, n)?.number)).await?;
@@ -340,7 +370,7 @@ pub async fn rollback(
     let deploy = blocking(move || {
         let to = deploy(&floor, &caller, repo, &to.to_string())?;
         let binding = floor.store.bindings(repo)?.cluster.ok_or_else(|| unbound(&record))?;
-        Ok((roll_back(&floor, &caller, &binding, &to)?, record))
+        Ok((roll_back(&floor, &caller, &binding, &to, prune.as_deref())?, record))
     });
     let (deploy, record) = deploy.await?;
     Ok((record, deploy))

@@ -161,6 +161,9 @@ fn of_deploy(deploy: &Deploy) -> Option<Said> {
         DeployState::Queued => (StatusState::Pending, "waits for its turn"),
         DeployState::Running | DeployState::Waiting => (StatusState::Pending, "is being rolled out"),
         DeployState::Healthy => (StatusState::Success, "healthy"),
+        DeployState::Kept => {
+            (StatusState::Success, "healthy, and what left is kept until somebody confirms that it may go")
+        }
         DeployState::Failed => (StatusState::Failure, "failed"),
     };
     let description = format!("Deploy {}: {words}", deploy.number);

@@ -11,21 +11,30 @@ use crate::access::repository;
 use crate::caller::Caller;
 use crate::forge::Forge;
 
-/// Records a deploy of the bound branch's commit and starts it. Blocking.
+/// Records a deploy of the bound branch's commit for that cause, and starts it. Blocking.
 ///
 /// # Errors
-/// `Denied` where the repository is not bound to a cluster that is known; `NotFound` while the branch is not there.
-pub(crate) fn queue_sync(forge: &Forge, caller: &Caller, repo: RepoId) -> Result<Deploy, Problem> {
+/// `Denied` where the repository is not bound to a cluster that is known; `NotFound` while the branch is not there, unless
+/// nothing is to be applied.
+pub(crate) fn queue_sync(
+    forge: &Forge,
+    caller: &Caller,
+    repo: RepoId,
+    cause: &DeployCause,
+) -> Result<Deploy, Problem> {
     let (record, binding) = forge.store.read(|records| Ok(bound(records, repo)?))?;
     let repository = repository(forge, &record)?;
-    let tip = tip(&repository, &binding)?.ok_or_else(|| no_branch(&record, &binding))?;
-    let title = title(&repository, &tip)?;
+    let (tip, title) = match tip(&repository, &binding)? {
+        Some(tip) => (tip, title(&repository, &tip)?),
+        None if *cause == DeployCause::Clear => (Oid::ZERO_SHA1, String::new()),
+        None => return Err(no_branch(&record, &binding)),
+    };
     let (who, now) = (caller.actor.label(), forge.now());
     let mut deploy = forge.store.transact(|tx| {
         // Whoever unbinds it meanwhile is not followed by a deploy to what was bound.
         let (_, binding) = bound(tx.view(), repo)?;
         let (title, who) = (title.clone(), who.clone());
-        tx.add_deploy(Deploy::queued(repo, None, DeployCause::Sync, binding.cluster, tip, title, who, now))
+        tx.add_deploy(Deploy::queued(repo, None, cause.clone(), binding.cluster, tip, title, who, now))
     })?;
     // A push between the look at the branch and this record has an older number: this one takes its place, so it must
     // carry its commit. One that comes later still has a newer number and wins by that.

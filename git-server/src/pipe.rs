@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use slipway_core::accept::{Acceptance, Bindings, Incoming, Ledger, Orders, Preflight, Unquestioned};
+use slipway_core::accept::{Acceptance, Bindings, Incoming, Ledger, Orders, Preflight, Shown, Unquestioned};
 use slipway_core::event::Event;
 use slipway_core::target::ClusterBinding;
-use slipway_core::{EventId, Oid, Problem, ProblemKind, RefUpdate, RepoId, RepoName, UnixMillis, UserName};
+use slipway_core::{EventId, Problem, ProblemKind, RefUpdate, RepoId, RepoName, UnixMillis, UserName};
 use slipway_forge::Caller;
 use slipway_repository::{ConfigValue, Repository, Settings};
 use tokio::sync::mpsc;
@@ -232,7 +232,7 @@ impl Ledger for Nothing {
 }
 
 impl Preflight for Nothing {
-    fn check(&self, _: &ClusterBinding, _: &Oid, _: &dyn Incoming) -> Result<Vec<String>, Problem> {
+    fn check(&self, _: &ClusterBinding, _: &Shown<'_>, _: &dyn Incoming) -> Result<Vec<String>, Problem> {
         Ok(Vec::new())
     }
 }

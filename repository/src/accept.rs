@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use slipway_core::accept::{CommitFacts, Incoming, RefStore};
-use slipway_core::files::{Blob, Files};
+use slipway_core::files::{Blob, Files, Other};
 use slipway_core::{Oid, Problem, RefName, RefUpdate};
 
 use crate::browse::incoming;
@@ -77,6 +77,19 @@ impl Files for Snapshot {
         incoming::files_at(self, commit, path, each)
     }
 
+    fn others_at(
+        &self,
+        commit: &Oid,
+        path: &str,
+        each: &mut dyn FnMut(&str, Other, &Oid) -> Result<bool, Problem>,
+    ) -> Result<(), Problem> {
+        incoming::others_at(self, commit, path, each)
+    }
+
+    fn messages(&self, old: Option<&Oid>, new: &Oid, max: usize) -> Result<Vec<String>, Problem> {
+        incoming::messages(self, old, new, max)
+    }
+
     fn blob(&self, id: &Oid, max: u64) -> Result<Blob, Problem> {
         incoming::blob(self, id, max)
     }
@@ -90,6 +103,19 @@ impl Files for Received {
         each: &mut dyn FnMut(&str, &Oid) -> Result<bool, Problem>,
     ) -> Result<bool, Problem> {
         incoming::files_at(self, commit, path, each)
+    }
+
+    fn others_at(
+        &self,
+        commit: &Oid,
+        path: &str,
+        each: &mut dyn FnMut(&str, Other, &Oid) -> Result<bool, Problem>,
+    ) -> Result<(), Problem> {
+        incoming::others_at(self, commit, path, each)
+    }
+
+    fn messages(&self, old: Option<&Oid>, new: &Oid, max: usize) -> Result<Vec<String>, Problem> {
+        incoming::messages(self, old, new, max)
     }
 
     fn blob(&self, id: &Oid, max: u64) -> Result<Blob, Problem> {

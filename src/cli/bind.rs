@@ -3,6 +3,8 @@
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use slipway_core::ceilings::Ceilings;
+use slipway_core::deploy_rules::IgnoreRule;
+use slipway_core::spec::parse_duration_ms;
 use slipway_core::{ClusterName, Problem, ProblemKind, RegistryName, RepoName};
 
 use super::request::{Request, call, says, send};
@@ -79,6 +81,31 @@ pub(crate) struct Bind {
     /// Images that are let in without: a name without tag, or what it begins with, such as docker.io/library (repeatable)
     #[arg(long, value_name = "IMAGE", requires = "require_signed")]
     pub(crate) allow_unsigned: Vec<String>,
+    #[command(flatten)]
+    pub(crate) rules: Rules,
+}
+
+/// How deploys go about what they share with others.
+#[derive(Debug, Args)]
+pub(crate) struct Rules {
+    /// Leave a field as it is in the cluster: 'KIND[.GROUP][/NAME] PATH', PATH being a JSON pointer, a jq path, or manager:NAME (repeatable)
+    #[arg(long, value_name = "RULE", requires = "cluster")]
+    pub(crate) ignore: Vec<String>,
+    /// Take over the fields of this field manager, besides those of kubectl, Argo CD, Flux, Helm and kapp (repeatable)
+    #[arg(long, value_name = "MANAGER", requires = "cluster")]
+    pub(crate) take_over_from: Vec<String>,
+    /// How long a rollout may take, such as 20m [default: rollout_timeout of the server's settings]
+    #[arg(long, value_name = "TIME", requires = "cluster")]
+    pub(crate) timeout: Option<String>,
+    /// A push that the cluster cannot be asked about [default: allow, and refuse with --dry-run enforce]
+    #[arg(long, value_enum, requires = "cluster")]
+    pub(crate) gate_down: Option<GateDownName>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum GateDownName {
+    Allow,
+    Refuse,
 }
 
 /// What builds may use besides the registry.
@@ -113,6 +140,9 @@ pub(crate) struct Unbind {
     pub(crate) registry: bool,
     #[arg(long)]
     pub(crate) cluster: bool,
+    /// Delete what was applied to the cluster first, by a deploy; then the binding goes
+    #[arg(long, requires = "cluster")]
+    pub(crate) delete_objects: bool,
 }
 
 pub(super) fn bind(bind: Bind) -> Result<Request, Problem> {
@@ -143,11 +173,38 @@ pub(super) fn bind(bind: Bind) -> Result<Request, Problem> {
         "cluster": cluster, "branch": bind.branch, "path": bind.path, "namespace": bind.namespace,
         "prune": !bind.no_prune, "dry_run": dry_run, "allow_namespaces": bind.allow_namespace,
         "cluster_scoped": bind.cluster_scoped, "allow_kinds": bind.allow_kind, "deny_kinds": bind.deny_kind,
-        "pod_security": pod_security, "adopt": bind.adopt,
+        "pod_security": pod_security, "adopt": bind.adopt, "rules": rules(&bind.rules)?,
         "require_signed": bind.require_signed, "allow_unsigned": bind.allow_unsigned,
     });
     let sentence = format!("{repo} is bound to cluster {cluster}, namespace {}.", bind.namespace);
     Ok(send("PUT", format!("/repos/{repo}/bindings/cluster"), body, says(sentence)))
+}
+
+fn rules(said: &Rules) -> Result<serde_json::Value, Problem> {
+    let invalid = |what: String, cure: &str| Problem::new(ProblemKind::Invalid, what, cure);
+    let timeout_s = match &said.timeout {
+        None => None,
+        Some(text) => Some(
+            parse_duration_ms(text)
+                .map(|ms| ms / 1000)
+                .ok_or_else(|| invalid(format!("{text:?} is no time."), "Write it as 20m."))?,
+        ),
+    };
+    for rule in &said.ignore {
+        IgnoreRule::try_from(rule.clone()).map_err(|why| {
+            invalid(
+                format!("The rule cannot be read: {why}."),
+                "Write it as 'Deployment.apps/web /spec/replicas'.",
+            )
+        })?;
+    }
+    let gate_down = said.gate_down.map(|g| match g {
+        GateDownName::Allow => "allow",
+        GateDownName::Refuse => "refuse",
+    });
+    Ok(json!({
+        "ignore": said.ignore, "take_over_from": said.take_over_from, "timeout_s": timeout_s, "gate_down": gate_down,
+    }))
 }
 
 fn ceilings(said: &[String]) -> Result<Ceilings, Problem> {
@@ -166,6 +223,10 @@ fn ceilings(said: &[String]) -> Result<Ceilings, Problem> {
 
 pub(super) fn unbind(unbind: &Unbind) -> Request {
     let repo = &unbind.repo;
+    if unbind.delete_objects {
+        let sentence = format!("{repo} is unbound from its cluster once its objects are deleted.");
+        return call("DELETE", format!("/repos/{repo}/bindings/cluster?delete_objects=true"), says(sentence));
+    }
     let what = if unbind.registry { "registry" } else { "cluster" };
     call(
         "DELETE",

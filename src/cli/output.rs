@@ -143,6 +143,27 @@ pub(super) fn diff(text: &str) -> String {
     }
 }
 
+/// Remarks that come with an answer, a line each.
+pub(super) fn notes(answer: &Value) -> String {
+    let notes = answer["notes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    notes.map(|note| format!("{note}\n")).collect()
+}
+
+/// What may be taken over, and how.
+pub(super) fn adoptable(answer: &Value) -> String {
+    let objects: Vec<&str> =
+        answer["objects"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if objects.is_empty() {
+        return "Nothing to take over: what is there of the branch's objects is this repository's.\n".into();
+    }
+    let many = if objects.len() == 1 {
+        "this object".to_owned()
+    } else {
+        format!("these {} objects", objects.len())
+    };
+    format!("{}\nTake {many} over with --yes; nothing is made anew or deleted by that.\n", objects.join("\n"))
+}
+
 /// How a repository is stored.
 fn storage(value: &Value) -> String {
     let number = |key: &str| value[key].as_u64().unwrap_or(0);

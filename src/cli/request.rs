@@ -38,6 +38,8 @@ pub(crate) enum Shows {
     Steps,
     /// The doctor's checks.
     Checks,
+    /// Objects that may be taken over.
+    Adoptable,
     /// The calls of a registry's trial.
     Trial,
 }
@@ -230,8 +232,15 @@ fn deploy(verb: DeployVerb) -> Request {
         }
         DeployVerb::Diff { repo } => call("GET", format!("/repos/{repo}/diff"), Shows::Text("diff")),
         DeployVerb::Sync { repo } => send("POST", format!("/repos/{repo}/deploys"), json!({}), Shows::Record),
-        DeployVerb::Rollback { repo, number } => {
-            send("POST", format!("/repos/{repo}/deploys/{number}/rollback"), json!({}), Shows::Record)
+        DeployVerb::Rollback { repo, number, prune } => {
+            let body = json!({"prune": prune});
+            send("POST", format!("/repos/{repo}/deploys/{number}/rollback"), body, Shows::Record)
+        }
+        DeployVerb::Adopt { repo, yes: false } => {
+            call("GET", format!("/repos/{repo}/adoptable"), Shows::Adoptable)
+        }
+        DeployVerb::Adopt { repo, yes: true } => {
+            send("POST", format!("/repos/{repo}/adopt"), json!({}), Shows::Record)
         }
     }
 }

@@ -88,7 +88,8 @@ fn shown(request: &Request, answer: &Value, json: bool) -> String {
         return format!("{}\n", serde_json::to_string_pretty(all).unwrap_or_default());
     }
     match &request.shows {
-        Shows::Sentence(sentence) => format!("{sentence}\n"),
+        Shows::Sentence(sentence) => format!("{sentence}\n{}", output::notes(answer)),
+        Shows::Adoptable => output::adoptable(answer),
         Shows::Rows(key, columns) => {
             output::table(answer[*key].as_array().map(Vec::as_slice).unwrap_or_default(), columns)
         }

@@ -5,7 +5,7 @@
 use super::checks::{PUSH_IN_GROUPS, check_size};
 use super::ports::{CommitFacts, Incoming, RefStore};
 use super::{Acceptance, Proposal, Verdict};
-use crate::files::{Blob, Files};
+use crate::files::{Blob, Files, Other};
 use crate::git::{Oid, RefUpdate};
 use crate::limits::{EVENT_UPDATE_BYTES_MAX, EVENT_UPDATES_MAX};
 use crate::problem::{Problem, ProblemKind};
@@ -132,6 +132,19 @@ impl Files for Unnarrowed<'_> {
         each: &mut dyn FnMut(&str, &Oid) -> Result<bool, Problem>,
     ) -> Result<bool, Problem> {
         self.0.files_at(commit, path, each)
+    }
+
+    fn others_at(
+        &self,
+        commit: &Oid,
+        path: &str,
+        each: &mut dyn FnMut(&str, Other, &Oid) -> Result<bool, Problem>,
+    ) -> Result<(), Problem> {
+        self.0.others_at(commit, path, each)
+    }
+
+    fn messages(&self, old: Option<&Oid>, new: &Oid, max: usize) -> Result<Vec<String>, Problem> {
+        self.0.messages(old, new, max)
     }
 
     fn blob(&self, id: &Oid, max: u64) -> Result<Blob, Problem> {

@@ -8,6 +8,10 @@ use crate::nearest::nearest;
 const WAIT: &str = "wait";
 /// Build without the engine's cache.
 pub const NO_CACHE: &str = "build.no-cache";
+/// Go on where the cluster cannot be asked; for admins of the repository.
+pub const UNCHECKED: &str = "deploy.unchecked";
+/// So many objects may be deleted, or `all`: `deploy.prune=12`.
+pub const PRUNE: &str = "deploy.prune";
 /// Build nothing.
 const SKIP: [&str; 2] = ["ci.skip", "skip-ci"];
 /// The same, in a commit's message; any case.
@@ -34,8 +38,13 @@ fn has_skip_trailer(message: &str) -> bool {
 
 /// A remark for each option that is not known.
 pub(super) fn remarks(options: &[String]) -> Vec<String> {
-    let known = || [WAIT].into_iter().chain(SKIP).chain([NO_CACHE]);
-    let unknown: Vec<&String> = options.iter().filter(|o| !known().any(|k| k == o.as_str())).collect();
+    let known = || [WAIT].into_iter().chain(SKIP).chain([NO_CACHE, UNCHECKED, PRUNE]);
+    let is_prune = |o: &str| {
+        let said = o.strip_prefix(PRUNE).and_then(|rest| rest.strip_prefix('='));
+        said.is_some_and(|n| n == "all" || n.parse::<usize>().is_ok())
+    };
+    let is_known = |o: &str| is_prune(o) || known().any(|k| k == o && k != PRUNE);
+    let unknown: Vec<&String> = options.iter().filter(|o| !is_known(o)).collect();
     let mut told: Vec<String> = unknown.iter().take(OPTIONS_TOLD_MAX).map(|o| remark(o, known())).collect();
     if unknown.len() > told.len() {
         told.push(format!("{} more push options are not known", unknown.len() - told.len()));
@@ -61,8 +70,8 @@ mod tests {
         assert_eq!(
             remarks(&all),
             [
-                "the push option \"wiat\" is not known; known are wait, ci.skip, skip-ci, build.no-cache; did you mean wait?",
-                "the push option \"merge_request.create\" is not known; known are wait, ci.skip, skip-ci, build.no-cache",
+                "the push option \"wiat\" is not known; known are wait, ci.skip, skip-ci, build.no-cache, deploy.unchecked, deploy.prune; did you mean wait?",
+                "the push option \"merge_request.create\" is not known; known are wait, ci.skip, skip-ci, build.no-cache, deploy.unchecked, deploy.prune",
             ]
         );
     }

@@ -86,6 +86,14 @@ pub trait Rights: Send + Sync {
     /// # Errors
     /// Why they may not any more; the pusher is told.
     fn still(&self) -> Result<(), Problem>;
+
+    /// `Ok` for whoever may push past a cluster that cannot be asked.
+    ///
+    /// # Errors
+    /// Why not; the pusher is told.
+    fn may_go_unchecked(&self) -> Result<(), Problem> {
+        self.still()
+    }
 }
 
 /// The rights of whoever has nobody above: a folder served by itself.
@@ -109,13 +117,27 @@ pub struct CommitFacts {
     pub message: String,
 }
 
+/// What of a push its cluster is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// Where the bound branch was; `None` where it is new.
+    pub old: Option<Oid>,
+    /// Where it is to be.
+    pub commit: Oid,
+    /// The push's options.
+    pub options: &'a [String],
+}
+
 /// Shows a bound manifest repository's push to the cluster before the refs move.
 pub trait Preflight: Send + Sync {
-    /// What the cluster would refuse, a sentence each; empty if nothing. An unreachable cluster is an `Err`.
+    /// What the cluster would refuse, a sentence each; empty if nothing.
+    ///
+    /// # Errors
+    /// `Unavailable`, `TimedOut`, `Busy` or `Broken` where it could not be asked; all else is a refusal.
     fn check(
         &self,
         binding: &ClusterBinding,
-        commit: &Oid,
+        shown: &Shown<'_>,
         objects: &dyn Incoming,
     ) -> Result<Vec<String>, Problem>;
 }

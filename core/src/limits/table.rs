@@ -320,6 +320,8 @@ limits! {
         cluster_calls_max: Count = Fixed(32), (1..=1_000);
         /// How long one call to a cluster may take.
         cluster_call_timeout: Time = Fixed(36 * SECOND), (SECOND..=10 * MINUTE);
+        /// How long a push waits for what its cluster says of the manifests.
+        cluster_gate_timeout: Time = Fixed(20 * SECOND), (SECOND..=10 * MINUTE);
         /// How long a rollout may take; an object that asks for more itself gets it, up to an hour.
         rollout_timeout: Time = Fixed(10 * MINUTE), (SECOND..=HOUR);
         /// How long an image must fail to be pulled before the deploy fails.

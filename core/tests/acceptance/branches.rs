@@ -154,7 +154,7 @@ fn of_two_first_pushes_at_once_the_second_is_planned_anew() {
 fn a_branch_that_became_the_default_meanwhile_is_not_deleted() {
     struct Chooses(Refs);
     impl Preflight for Chooses {
-        fn check(&self, _: &ClusterBinding, _: &Oid, _: &dyn Incoming) -> Result<Vec<String>, Problem> {
+        fn check(&self, _: &ClusterBinding, _: &Shown<'_>, _: &dyn Incoming) -> Result<Vec<String>, Problem> {
             self.0.make_default(&branch("dev")).map(|()| Vec::new())
         }
     }

@@ -29,6 +29,7 @@ pub(super) fn cluster() -> ClusterBinding {
         adopt: false,
         require_signed: false,
         allow_unsigned: Default::default(),
+        rules: Default::default(),
     }
 }
 

@@ -19,6 +19,7 @@ fn binding(prune: bool) -> ClusterBinding {
         adopt: false,
         require_signed: false,
         allow_unsigned: Default::default(),
+        rules: Default::default(),
     }
 }
 

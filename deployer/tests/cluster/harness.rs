@@ -92,6 +92,7 @@ impl Repo {
             adopt: false,
             require_signed: false,
             allow_unsigned: Default::default(),
+            rules: Default::default(),
         };
         let (notebook, prune, stop) =
             (Notebook::default(), PruneConfirmation::None, CancellationToken::new());
@@ -107,6 +108,7 @@ impl Repo {
             manifests: manifests(files),
             inventory: self.notebook.inventory(),
             prune: self.prune,
+            takes_all: false,
         }
     }
 

@@ -325,7 +325,12 @@ async fn what_the_cluster_refuses_is_refused_whole_with_its_place() {
     // The same words before a push.
     let refused = repo
         .connection
-        .dry_run(&repo.binding, manifests(&[("good.yaml", &good), ("bad.yaml", &bad)]), &[])
+        .dry_run(
+            &repo.binding,
+            manifests(&[("good.yaml", &good), ("bad.yaml", &bad)]),
+            &[],
+            PruneConfirmation::None,
+        )
         .await
         .expect("answers");
     assert!(refused.len() == 1 && refused[0].starts_with("bad.yaml:1: Deployment"), "{refused:?}");
@@ -342,8 +347,11 @@ async fn what_kubectl_applied_is_taken_over_with_all_its_fields() {
     lab.feed(&["apply", "-f", "-"], theirs);
     let (ours, new) = (config_map("a", "1"), config_map("b", "1"));
     // Not before somebody says so, and then nothing else is written either; the gate says the same.
-    let told =
-        repo.connection.dry_run(&repo.binding, manifests(&[("a.yaml", &ours)]), &[]).await.expect("asked");
+    let told = repo
+        .connection
+        .dry_run(&repo.binding, manifests(&[("a.yaml", &ours)]), &[], PruneConfirmation::None)
+        .await
+        .expect("asked");
     assert!(told.len() == 1 && told[0].contains("a.yaml:1") && told[0].contains("--adopt"), "{told:?}");
     let refused = repo.deploy(&[("a.yaml", &ours), ("b.yaml", &new)]).await.expect_err("somebody else's");
     assert!(
@@ -368,7 +376,12 @@ async fn what_this_repository_made_stays_its_own_without_its_marks() {
     repo.deployed(&[("a.yaml", &ours)]).await;
     lab.here(&["annotate", "cm", "a", "slipway.dev/owned-by-"]);
     let known = repo.notebook.inventory();
-    let gate = repo.connection.dry_run(&repo.binding, manifests(&[("a.yaml", &ours)]), &known);
+    let gate = repo.connection.dry_run(
+        &repo.binding,
+        manifests(&[("a.yaml", &ours)]),
+        &known,
+        PruneConfirmation::None,
+    );
     assert!(gate.await.expect("asked").is_empty());
     assert_eq!(repo.deployed(&[("a.yaml", &ours)]).await, ["ConfigMap/a Configured Healthy"]);
     // Made anew by somebody else, it is theirs.

@@ -19,6 +19,7 @@ use slipway_deployer::{Clusters, DeployError, Journal, PruneConfirmation, Timing
 
 use crate::harness::{Repo, cluster, config_map};
 
+mod blame;
 mod policy;
 
 /// What happens to a request instead of its answer.
@@ -106,7 +107,9 @@ async fn answer(
     let verb = if dry { "DRYRUN".to_owned() } else { head.method.to_string() };
     state.log.push(format!("{verb} {path}"));
     let nth = state.log.iter().filter(|l| **l == format!("{verb} {path}")).count();
-    let fault = if dry { None } else { (script.lock().expect("lock"))(&head.method, &path, nth, &mut state) };
+    // A script that means it for dry-runs names them so.
+    let method = if dry { Method::from_bytes(b"DRYRUN").expect("a token") } else { head.method.clone() };
+    let fault = (script.lock().expect("lock"))(&method, &path, nth, &mut state);
     let reply = |code: u16, body: String| Response::builder().status(code).body(Full::new(Bytes::from(body)));
     let response = match fault {
         Some(Fault::Disconnect) => return Err(std::io::Error::other("scripted")),
@@ -507,7 +510,7 @@ const _: fn() = || {
     #[allow(unused)]
     fn a_reconcile_can_be_spawned(repo: &'static Repo) {
         spawnable(repo.connection.reconcile(repo.work(&[]), &repo.notebook, &repo.stop));
-        spawnable(repo.connection.dry_run(&repo.binding, Vec::new(), &[]));
+        spawnable(repo.connection.dry_run(&repo.binding, Vec::new(), &[], PruneConfirmation::None));
         spawnable(repo.connection.diff(repo.work(&[])));
     }
 };

@@ -62,6 +62,7 @@ pub(super) fn object_line(object: &ObjectReport) -> String {
         Change::Unchanged => "unchanged",
         Change::Pruned => "deleted",
         Change::Kept => "kept",
+        Change::Held => "kept until confirmed",
         Change::Refused => "refused",
     };
     let health = match object.health {

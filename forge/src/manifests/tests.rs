@@ -53,10 +53,13 @@ impl Bare {
         (commit, mut push): (Oid, Received),
         path: &str,
     ) -> [Result<Vec<ManifestFile>, Problem>; 2] {
-        let gate = read(&push, &commit, path, &BOUNDS);
+        let there = |read: Result<Option<Vec<ManifestFile>>, Problem>| {
+            read.and_then(|files| files.ok_or_else(|| nothing_at(&commit, path)))
+        };
+        let gate = there(read(&push, &commit, path, &BOUNDS));
         push.publish().expect("published");
         let snapshot = self.repository.snapshot().expect("readable");
-        [gate, read(snapshot.as_ref(), &commit, path, &BOUNDS)]
+        [gate, there(read(snapshot.as_ref(), &commit, path, &BOUNDS))]
     }
 }
 
@@ -142,8 +145,8 @@ fn a_folder_within_itself_is_not_walked_for_ever() {
 }
 
 #[test]
-fn a_bound_folder_that_is_not_there_is_told_and_a_link_is_no_manifest() {
-    let (bare, tip) = Bare::with("M 120000 :1 k8s/link.yaml\nM 100644 :1 k8s/a.yaml\n");
+fn a_bound_folder_that_is_not_there_is_told_and_a_file_may_be_bound() {
+    let (bare, tip) = Bare::with("M 100644 :1 k8s/a.yaml\n");
     for told in bare.both(bare.push(&tip, &[("README", b"x")]), "kubernetes") {
         let problem = told.expect_err("told");
         assert!(problem.what.starts_with("There is no \"kubernetes\" in commit"), "{problem}");
@@ -152,7 +155,75 @@ fn a_bound_folder_that_is_not_there_is_told_and_a_link_is_no_manifest() {
     for read in bare.both(bare.push(&tip, &[("README", b"y")]), "k8s/a.yaml") {
         assert_eq!(paths(&read.expect("one file")), ["k8s/a.yaml"]);
     }
-    for read in bare.both(bare.push(&tip, &[("README", b"z")]), "") {
-        assert_eq!(paths(&read.expect("one file")), ["k8s/a.yaml"]);
+}
+
+/// Links by path and target.
+fn linked(links: &[(&str, &str)]) -> String {
+    let link =
+        |(path, target): &(&str, &str)| format!("M 120000 inline {path}\ndata {}\n{target}\n", target.len());
+    links.iter().map(link).collect()
+}
+
+#[test]
+fn links_are_followed_within_the_commit_and_refused_by_name_where_they_lead_out_of_it() {
+    let files = "M 100644 :1 base/b.yaml\nM 100644 :1 base/sub/c.yaml\nM 100644 :1 base/notes.txt\nM 100644 :1 k8s/a.yaml\n";
+    let fine = linked(&[
+        ("k8s/link.yaml", "../base/b.yaml"),
+        ("k8s/dir", "../base/sub"),
+        ("k8s/notes.txt", "../base/notes.txt"),
+        ("k8s/twice.yaml", "link.yaml"),
+        ("k8s/.hidden", "/etc"),
+        ("k8s/read.me", "/etc/motd"),
+    ]);
+    let (bare, tip) = Bare::with(&format!("{files}{fine}"));
+    for read in bare.both(bare.push(&tip, &[("README", b"x")]), "k8s") {
+        assert_eq!(
+            paths(&read.expect("read")),
+            ["k8s/a.yaml", "k8s/dir/c.yaml", "k8s/link.yaml", "k8s/twice.yaml"]
+        );
+    }
+    // The bound folder itself may be a link.
+    for read in bare.both(bare.push(&tip, &[("README", b"y")]), "k8s/dir") {
+        assert_eq!(paths(&read.expect("read")), ["k8s/dir/c.yaml"]);
+    }
+    for (link, target, why) in [
+        ("k8s/out.yaml", "../../secret.yaml", "is not in this repository"),
+        ("k8s/etc", "/etc", "is not in this repository"),
+        ("k8s/gone.yaml", "../base/gone.yaml", "which is not there"),
+        ("k8s/self", ".", "in a circle"),
+        ("k8s/loop.yaml", "loop.yaml", "in a circle"),
+    ] {
+        let (bare, tip) = Bare::with(&format!("{files}{}", linked(&[(link, target)])));
+        for told in bare.both(bare.push(&tip, &[("README", b"x")]), "k8s") {
+            let problem = told.expect_err(link);
+            assert!(problem.kind == ProblemKind::Invalid && problem.what.contains(why), "{link}: {problem}");
+            assert!(problem.what.starts_with("k8s/"), "{problem}");
+        }
+    }
+}
+
+#[test]
+fn a_submodule_is_refused_by_name_unless_it_is_passed_over() {
+    let files = "M 100644 :1 k8s/a.yaml\nM 160000 1111111111111111111111111111111111111111 k8s/vendor\n";
+    let (bare, tip) = Bare::with(files);
+    for told in bare.both(bare.push(&tip, &[("README", b"x")]), "k8s") {
+        let problem = told.expect_err("refused");
+        assert!(problem.what.starts_with("k8s/vendor is a submodule"), "{problem}");
+    }
+    for read in bare.both(
+        bare.push(
+            &tip,
+            &[
+                ("k8s/.sourceignore", b"vendor\n"),
+                ("k8s/values.yaml", b"x"),
+                (".sourceignore", b"values.yaml\n"),
+            ],
+        ),
+        "k8s",
+    ) {
+        assert_eq!(paths(&read.expect("read")), ["k8s/a.yaml"]);
+    }
+    for told in bare.both(bare.push(&tip, &[("k8s/.sourceignore", b"[\n")]), "k8s") {
+        assert!(told.expect_err("no pattern").what.starts_with("k8s/.sourceignore cannot be read: line 1"));
     }
 }

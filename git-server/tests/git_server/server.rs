@@ -9,12 +9,12 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use sha2::{Digest, Sha256};
-use slipway_core::accept::{Acceptance, Incoming, Preflight};
+use slipway_core::accept::{Acceptance, Incoming, Preflight, Shown};
 use slipway_core::build::{Build, BuildState};
 use slipway_core::limits::Limits;
 use slipway_core::people::{PublicKey, Token, User};
 use slipway_core::target::{ClusterBinding, Registry, RegistryBinding, RegistryKind};
-use slipway_core::{BuildNumber, ObjectFormat, Oid, Problem, RepoName, Role, Scope, UnixMillis, UserName};
+use slipway_core::{BuildNumber, ObjectFormat, Problem, RepoName, Role, Scope, UnixMillis, UserName};
 use slipway_forge::{Caller, Forge};
 use slipway_git_server::{CommandIo, Commands, GitServer, HostKeys, Parts};
 use slipway_repository::Repositories;
@@ -42,7 +42,7 @@ fn user_name(name: &str) -> UserName {
 /// Clusters that have no objection.
 struct NoObjection;
 impl Preflight for NoObjection {
-    fn check(&self, _: &ClusterBinding, _: &Oid, _: &dyn Incoming) -> Result<Vec<String>, Problem> {
+    fn check(&self, _: &ClusterBinding, _: &Shown<'_>, _: &dyn Incoming) -> Result<Vec<String>, Problem> {
         Ok(Vec::new())
     }
 }

@@ -2,7 +2,7 @@
 //! objects, so that a push in quarantine and the repository that it goes into are read by the same lines.
 
 use slipway_core::accept::CommitFacts;
-use slipway_core::files::Blob;
+use slipway_core::files::{Blob, Other};
 use slipway_core::{Oid, Problem, ProblemKind};
 
 use super::changes::changes;
@@ -34,22 +34,45 @@ pub(crate) fn file(
     }
 }
 
-/// Calls back with every regular file at `path` or below it; `Ok(false)` if nothing is there. What is met is counted,
-/// folders too: the same tree many times within itself has no end that anybody would wait for.
+/// Calls back with every regular file at `path` or below it; `Ok(false)` if nothing is there.
 pub(crate) fn files_at(
     objects: &dyn Objects,
     commit: &Oid,
     path: &str,
     each: &mut dyn FnMut(&str, &Oid) -> Result<bool, Problem>,
 ) -> Result<bool, Problem> {
+    leaves_at(objects, commit, path, &mut |path, mode, id| {
+        if mode.is_regular() { each(path, id) } else { Ok(true) }
+    })
+}
+
+/// Calls back with every link and submodule at `path` or below it.
+pub(crate) fn others_at(
+    objects: &dyn Objects,
+    commit: &Oid,
+    path: &str,
+    each: &mut dyn FnMut(&str, Other, &Oid) -> Result<bool, Problem>,
+) -> Result<(), Problem> {
+    leaves_at(objects, commit, path, &mut |path, mode, id| match mode {
+        Mode::Link => each(path, Other::Link, id),
+        Mode::Submodule => each(path, Other::Submodule, id),
+        _ => Ok(true),
+    })
+    .map(drop)
+}
+
+/// Who is called with a path, what is there and its id; false stops.
+type Leaf<'a> = dyn FnMut(&str, Mode, &Oid) -> Result<bool, Problem> + 'a;
+
+/// Calls back with everything at `path` or below it that is not a folder; `Ok(false)` if nothing is there. What is met is
+/// counted, folders too: the same tree many times within itself has no end that anybody would wait for.
+fn leaves_at(objects: &dyn Objects, commit: &Oid, path: &str, each: &mut Leaf<'_>) -> Result<bool, Problem> {
     let root = peel_tree(objects, commit)?.ok_or(RepoError::Missing { id: *commit })?;
     let Some(parts) = path::components(path) else { return Ok(false) };
     let Some((mode, id)) = node(objects, &root, &parts)? else { return Ok(false) };
     let start = parts.join(&b'/');
     if mode != Mode::Tree {
-        if mode.is_regular() {
-            each(&path::to_text(&start), &id)?;
-        }
+        each(&path::to_text(&start), mode, &id)?;
         return Ok(true);
     }
     let (mut steps, mut said) = (0, Ok(true));
@@ -58,14 +81,37 @@ pub(crate) fn files_at(
         if steps > WALK_STEPS_MAX {
             return Err(RepoError::TooLong { what: "the number of files and folders", max: WALK_STEPS_MAX });
         }
-        if let Step::File(full, row) = step
-            && row.mode.is_regular()
-        {
-            said = each(&path::to_text(full), &row.id);
+        if let Step::File(full, row) = step {
+            said = each(&path::to_text(full), row.mode, &row.id);
         }
         Ok(if matches!(said, Ok(true)) { Flow::Go } else { Flow::Stop })
     })?;
     said.map(|_| true)
+}
+
+/// Messages from `new` along first parents to `old`; of `new` alone where `old` is not met.
+pub(crate) fn messages(
+    objects: &dyn Objects,
+    old: Option<&Oid>,
+    new: &Oid,
+    max: usize,
+) -> Result<Vec<String>, Problem> {
+    let (mut messages, mut next, mut met) = (Vec::new(), Link::peel(objects, new)?, false);
+    while let Some(link) = next {
+        if Some(&link.id) == old {
+            met = true;
+            break;
+        }
+        if messages.len() >= max {
+            break;
+        }
+        messages.push(link.commit().message);
+        next = link.parents.first().map(|parent| Link::peel(objects, parent)).transpose()?.flatten();
+    }
+    if !met {
+        messages.truncate(1);
+    }
+    Ok(messages)
 }
 
 /// A file's content, if it has at most `max` bytes.

@@ -131,6 +131,7 @@ pub(crate) fn cluster_binding(repo: RepoId, name: &str) -> ClusterBinding {
         adopt: false,
         require_signed: false,
         allow_unsigned: Default::default(),
+        rules: Default::default(),
     }
 }
 

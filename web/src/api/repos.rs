@@ -34,7 +34,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     )
     .takes("RepoChange")
     .gives(200, "Repo"),
-    Endpoint::new("DELETE", "/repos/{repo}", "Remove a repository", || delete(remove)).gives_nothing(),
+    Endpoint::new("DELETE", "/repos/{repo}", "Remove a repository", || delete(remove)).gives(200, "Notes"),
     Endpoint::new("GET", "/repos/{repo}/grants", "List grants", || get(list_grants))
         .asks(&["limit", "after"])
         .gives(200, "Grants"),
@@ -145,9 +145,9 @@ async fn change(
     Ok(Json(one(&visit, record).await))
 }
 
-async fn remove(visit: Visit, Path(repo): Path<String>) -> Answer<StatusCode> {
-    repositories::remove(visit.forge(), visit.caller(), &repo).await?;
-    Ok(StatusCode::NO_CONTENT)
+async fn remove(visit: Visit, Path(repo): Path<String>) -> Answer<Json<Value>> {
+    let notes = repositories::remove(visit.forge(), visit.caller(), &repo).await?;
+    Ok(Json(json!({"notes": notes})))
 }
 
 async fn list_grants(visit: Visit, Path(repo): Path<String>, Keys(page): Keys<Page>) -> Answer<Json<Value>> {

@@ -70,11 +70,21 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "Deploy an earlier deploy's commit",
         || post(rollback),
     )
+    .takes("Rollback")
     .gives(201, "Deploy"),
     Endpoint::new("POST", "/repos/{repo}/deploys/{number}/cancel", "Stop a deploy", || post(cancel_deploy))
         .gives(200, "Deploy"),
     Endpoint::new("GET", "/repos/{repo}/diff", "What a sync would change", || get(diff))
         .gives(200, "DiffText"),
+    Endpoint::new(
+        "GET",
+        "/repos/{repo}/adoptable",
+        "What others apply of the objects that the bound branch describes",
+        || get(adoptable),
+    )
+    .gives(200, "Adoptable"),
+    Endpoint::new("POST", "/repos/{repo}/adopt", "Take those objects over, by a deploy", || post(adopt))
+        .gives(201, "Deploy"),
 ];
 
 /// A build or a deploy with where it belongs.
@@ -251,8 +261,29 @@ async fn sync(visit: Visit, Path(repo): Path<String>) -> Answer<Response> {
     Ok((StatusCode::CREATED, Json(deploy_run(&visit, &record.name, deploy))).into_response())
 }
 
-async fn rollback(visit: Visit, Path((repo, number)): Path<(String, String)>) -> Answer<Response> {
-    let (record, deploy) = runs::rollback(visit.forge(), visit.caller(), &repo, &number).await?;
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Rollback {
+    prune: Option<String>,
+}
+
+async fn rollback(
+    visit: Visit,
+    Path((repo, number)): Path<(String, String)>,
+    Body(asked): Body<Rollback>,
+) -> Answer<Response> {
+    let rolled = runs::rollback(visit.forge(), visit.caller(), &repo, &number, asked.prune);
+    let (record, deploy) = rolled.await?;
+    Ok((StatusCode::CREATED, Json(deploy_run(&visit, &record.name, deploy))).into_response())
+}
+
+async fn adoptable(visit: Visit, Path(repo): Path<String>) -> Answer<Json<Value>> {
+    let (_, objects) = runs::adoptable(visit.forge(), visit.caller(), &repo).await?;
+    Ok(Json(json!({"objects": objects})))
+}
+
+async fn adopt(visit: Visit, Path(repo): Path<String>) -> Answer<Response> {
+    let (record, deploy) = runs::adopt(visit.forge(), visit.caller(), &repo).await?;
     Ok((StatusCode::CREATED, Json(deploy_run(&visit, &record.name, deploy))).into_response())
 }
 

@@ -9,9 +9,10 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use slipway_core::ceilings::Ceilings;
+use slipway_core::deploy_rules::DeployRules;
 use slipway_core::kind_rules::KindRules;
 use slipway_core::target::{
-    Cluster, ClusterBinding, DryRun, EcrSettings, PodSecurity, Registry, RegistryBinding, RegistryKind,
+    Cluster, DryRun, EcrSettings, PodSecurity, Registry, RegistryBinding, RegistryKind,
 };
 use slipway_core::trial::Trial;
 use slipway_core::{ClusterName, RegistryName, Secret};
@@ -71,7 +72,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::new("DELETE", "/repos/{repo}/bindings/cluster", "Unbind from its cluster", || {
         delete(unbind_cluster)
     })
-    .gives_nothing(),
+    .asks(&["delete_objects"])
+    .gives(200, "Notes"),
 ];
 
 async fn list_registries(visit: Visit, Keys(page): Keys<Page>) -> Answer<Json<Value>> {
@@ -245,6 +247,8 @@ struct ClusterBindingBody {
     require_signed: bool,
     #[serde(default)]
     allow_unsigned: BTreeSet<String>,
+    #[serde(default)]
+    rules: DeployRules,
 }
 
 fn yes() -> bool {
@@ -255,7 +259,7 @@ async fn bind_cluster(
     visit: Visit,
     Path(repo): Path<String>,
     Body(new): Body<ClusterBindingBody>,
-) -> Answer<Json<ClusterBinding>> {
+) -> Answer<Json<Value>> {
     let new = NewClusterBinding {
         cluster: new.cluster,
         branch: new.branch,
@@ -270,11 +274,26 @@ async fn bind_cluster(
         adopt: new.adopt,
         require_signed: new.require_signed,
         allow_unsigned: new.allow_unsigned,
+        rules: new.rules,
     };
-    visit.ask(move |forge, caller| bindings::bind_cluster(forge, caller, &repo, new)).await.map(Json)
+    let bound = visit.ask(move |forge, caller| bindings::bind_cluster(forge, caller, &repo, new)).await?;
+    let mut answer = json!(bound.0);
+    answer["notes"] = json!(bound.1);
+    Ok(Json(answer))
 }
 
-async fn unbind_cluster(visit: Visit, Path(repo): Path<String>) -> Answer<StatusCode> {
-    visit.ask(move |forge, caller| bindings::unbind_cluster(forge, caller, &repo)).await?;
-    Ok(StatusCode::NO_CONTENT)
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Unbinding {
+    delete_objects: bool,
+}
+
+async fn unbind_cluster(
+    visit: Visit,
+    Path(repo): Path<String>,
+    Keys(how): Keys<Unbinding>,
+) -> Answer<Json<Value>> {
+    let unbind = if how.delete_objects { bindings::clear_cluster } else { bindings::unbind_cluster };
+    let notes = visit.ask(move |forge, caller| unbind(forge, caller, &repo)).await?;
+    Ok(Json(json!({"notes": notes})))
 }

@@ -100,6 +100,8 @@ fn cause(deploy: &Deploy) -> String {
         DeployCause::Event => format!("push by {}", deploy.actor),
         DeployCause::Build { build, .. } => format!("build {build}"),
         DeployCause::Sync => format!("sync by {}", deploy.actor),
+        DeployCause::Adopt => format!("takeover by {}", deploy.actor),
+        DeployCause::Clear => format!("unbinding by {}", deploy.actor),
         DeployCause::Rollback { to } => format!("rollback to {to} by {}", deploy.actor),
     }
 }
@@ -227,7 +229,7 @@ pub(crate) async fn act(
 ) -> Answer<Response> {
     let (forge, caller) = (visit.forge(), visit.caller());
     let (record, deploy) = match fields.verb() {
-        "rollback" => runs::rollback(forge, caller, &repo, &number).await?,
+        "rollback" => runs::rollback(forge, caller, &repo, &number, None).await?,
         "cancel" => runs::cancel_deploy(forge, caller, &repo, &number).await?,
         _ => return fields.unknown_verb(),
     };

@@ -44,6 +44,7 @@ impl Mark {
             DeployState::Running => Self::new("rolling out", "◐", "busy"),
             DeployState::Waiting => Self::new("waiting to retry", "○", "warn"),
             DeployState::Healthy => Self::new("healthy", "●", "good"),
+            DeployState::Kept => Self::new("healthy, some kept", "●", "warn"),
             DeployState::Failed => Self::new("failed", "▲", "bad"),
             DeployState::Cancelled => Self::new("cancelled", "■", "idle"),
             DeployState::Superseded => Self::new("superseded", "■", "idle"),
@@ -109,6 +110,7 @@ pub(crate) fn change_word(change: Change) -> &'static str {
         Change::Unchanged => "unchanged",
         Change::Pruned => "deleted",
         Change::Kept => "kept",
+        Change::Held => "kept until confirmed",
         Change::Refused => "refused",
     }
 }

@@ -5,6 +5,7 @@ use axum::extract::Path;
 use axum::response::Response;
 use slipway_core::accept::Bindings;
 use slipway_core::ceilings::Ceilings;
+use slipway_core::deploy_rules::{DeployRules, GateDown, IgnoreRule};
 use slipway_core::kind_rules::KindRules;
 use slipway_core::target::{ClusterBinding, DryRun, PodSecurity, RegistryBinding, RepoRecord};
 use slipway_core::{Action, ClusterName, RegistryName, RepoName, Role, UserName};
@@ -190,7 +191,7 @@ async fn change_binding(visit: &Visit, repo: String, fields: &Fields) -> Answer<
             visit.ask(move |forge, caller| bindings::bind_cluster(forge, caller, &repo, new)).await.map(drop)
         }
         "unbind-cluster" => {
-            visit.ask(move |forge, caller| bindings::unbind_cluster(forge, caller, &repo)).await
+            visit.ask(move |forge, caller| bindings::unbind_cluster(forge, caller, &repo)).await.map(drop)
         }
         _ => fields.unknown_verb(),
     }
@@ -223,6 +224,29 @@ fn ceilings(text: &str) -> Answer<Ceilings> {
     Ok(all)
 }
 
+fn rules(fields: &Fields) -> Answer<DeployRules> {
+    let lines = fields.text("ignore").lines().map(str::trim).filter(|l| !l.is_empty());
+    let ignore = lines.map(|l| IgnoreRule::try_from(l.to_owned())).collect::<Result<Vec<_>, _>>();
+    let ignore = ignore.map_err(|why| {
+        invalid(
+            format!("A field to be left alone cannot be read: {why}."),
+            "Write it as Deployment.apps /spec/replicas.",
+        )
+    })?;
+    let timeout_s = match fields.filled("timeout_s") {
+        None => None,
+        Some(text) => {
+            Some(text.parse().map_err(|_| invalid("The time is no number of seconds.", "Write it as 600."))?)
+        }
+    };
+    let gate_down = match fields.text("gate_down") {
+        "allow" => Some(GateDown::Allow),
+        "refuse" => Some(GateDown::Refuse),
+        _ => None,
+    };
+    Ok(DeployRules { ignore, take_over_from: words(fields.text("take_over_from")), timeout_s, gate_down })
+}
+
 fn cluster_form(fields: &Fields) -> Answer<NewClusterBinding> {
     let dry_run = match fields.text("dry_run") {
         "off" => DryRun::Off,
@@ -246,5 +270,6 @@ fn cluster_form(fields: &Fields) -> Answer<NewClusterBinding> {
         adopt: fields.ticked("adopt"),
         require_signed: fields.ticked("require_signed"),
         allow_unsigned: words(fields.text("allow_unsigned")),
+        rules: rules(fields)?,
     })
 }

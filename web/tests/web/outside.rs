@@ -4,13 +4,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use slipway_core::accept::{Incoming, Orders, Preflight};
+use slipway_core::accept::{Incoming, Orders, Preflight, Shown};
 use slipway_core::build::{Build, BuildState};
 use slipway_core::deploy::DeployState;
 use slipway_core::run::{Kind, WorkId};
 use slipway_core::target::{Cluster, ClusterBinding, Registry};
 use slipway_core::trial::{Outcome, Report, Step, Trial};
-use slipway_core::{BuildNumber, DeployNumber, Digest, Oid, Problem, ProblemKind, RepoId, RepoName, Secret};
+use slipway_core::{BuildNumber, DeployNumber, Digest, Problem, ProblemKind, RepoId, RepoName, Secret};
 use slipway_forge::bump::{Place, Planned};
 use slipway_forge::{Change, Check, Outside, Subject};
 use slipway_repository::{Maintained, Repositories, Snapshot};
@@ -55,7 +55,7 @@ impl Fake {
 pub(crate) struct NoObjection;
 
 impl Preflight for NoObjection {
-    fn check(&self, _: &ClusterBinding, _: &Oid, _: &dyn Incoming) -> Result<Vec<String>, Problem> {
+    fn check(&self, _: &ClusterBinding, _: &Shown<'_>, _: &dyn Incoming) -> Result<Vec<String>, Problem> {
         Ok(Vec::new())
     }
 }

@@ -260,6 +260,7 @@ impl World {
                 adopt: false,
                 require_signed: false,
                 allow_unsigned: Default::default(),
+                rules: Default::default(),
             })
             .expect("bound");
         for state in [BuildState::Succeeded, BuildState::Failed, BuildState::Running] {

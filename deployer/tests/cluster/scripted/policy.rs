@@ -2,6 +2,7 @@
 
 use slipway_core::target::PodSecurity;
 use slipway_deployer::DeployError;
+use slipway_deployer::PruneConfirmation;
 
 use super::Fake;
 use crate::harness::{config_map, manifests};
@@ -29,7 +30,11 @@ async fn what_the_binding_does_not_let_manifests_be_is_told_before_the_cluster_i
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
-    let gate = repo.connection.dry_run(&repo.binding, manifests(&files), &[]).await.expect("told");
+    let gate = repo
+        .connection
+        .dry_run(&repo.binding, manifests(&files), &[], PruneConfirmation::None)
+        .await
+        .expect("told");
     assert!(gate.iter().all(|one| told.contains(one)) && gate.len() == 2, "the gate says the same: {gate:?}");
     assert_eq!(fake.log().len(), calls, "no call is made for it");
     repo.binding.pod_security = PodSecurity::Privileged;
