@@ -43,10 +43,18 @@ impl Preflight for ClusterPreflight {
     ) -> Result<Vec<String>, Problem> {
         // In one look: credentials are for the address that they were recorded with.
         let name = &binding.cluster;
-        let (cluster, kubeconfig, inventory) = self.store.read(|records| {
+        let (repo, (cluster, kubeconfig, inventory)) = self.store.read(|records| {
             let inventory = records.inventory(binding.repo, name)?;
-            Ok((records.cluster(name)?, records.kubeconfig(name)?, inventory))
+            let cluster = (records.cluster(name)?, records.kubeconfig(name)?, inventory);
+            Ok((records.repo(binding.repo)?, cluster))
         })?;
+        let Some(repo) = repo else {
+            return Err(Problem::new(
+                ProblemKind::NotFound,
+                "The repository is gone.",
+                "Nothing needs to be done.",
+            ));
+        };
         let applied = !inventory.is_empty();
         let manifests =
             match manifests::wanted(objects, &shown.commit, &binding.path, applied, &self.renders)? {
@@ -66,7 +74,7 @@ impl Preflight for ClusterPreflight {
             // A registry that does not answer refuses nothing: the deploy asks it again.
             let mut refusals = self.admission.refusals(binding, &manifests).await.unwrap_or_default();
             let connection = self.clusters.connect(&cluster, &kubeconfig).await?;
-            refusals.extend(connection.dry_run(binding, manifests, &inventory, prune).await?);
+            refusals.extend(connection.dry_run(&repo.name, binding, manifests, &inventory, prune).await?);
             Ok(refusals)
         };
         // Accepting runs on a thread that may block, inside the runtime.

@@ -6,9 +6,9 @@ use std::fmt;
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
-use slipway_core::Problem;
 use slipway_core::deploy::{Change, InventoryEntry};
 use slipway_core::target::ClusterBinding;
+use slipway_core::{Problem, RepoName};
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{Live, may_recreate, to_send};
@@ -51,9 +51,11 @@ pub struct ObjectDiff {
 impl Connection {
     /// What the cluster would refuse of these manifests, a sentence each with `file:line`; empty if nothing. Writes
     /// nothing. Objects whose kind or namespace comes with the same push are not shown to it. `inventory` is what was
-    /// applied before, `prune` what was said about deletes. `Err` only where the cluster does not answer.
+    /// applied before, `prune` what was said about deletes; the
+    /// repository's name is part of what is compared. `Err` only where the cluster does not answer.
     pub async fn dry_run(
         &self,
+        repo_name: &RepoName,
         binding: &ClusterBinding,
         manifests: Vec<Manifest>,
         inventory: &[InventoryEntry],
@@ -62,7 +64,7 @@ impl Connection {
         if let Some(empty) = emptied(&manifests, inventory, prune) {
             return Ok(vec![Problem::from(empty).to_string()]);
         }
-        let owner = Owner::new(&self.server, binding.repo, "", &binding.cluster);
+        let owner = Owner::new(&self.server, binding.repo, repo_name.as_str(), &binding.cluster);
         match self.look(owner, binding, &manifests, inventory).await {
             Ok(()) => Ok(Vec::new()),
             Err(

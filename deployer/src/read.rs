@@ -123,9 +123,13 @@ impl Run<'_> {
                 Some(Value::Array(items)) => items,
                 _ => Vec::new(),
             };
-            for item in items {
+            for mut item in items {
                 let i = item["metadata"]["name"].as_str().and_then(|n| names.get(n)).copied();
                 if let Some((i, wanted)) = i.and_then(|i| Some((i, self.wanted.get(i)?))) {
+                    // The items of a list do not say what the list says.
+                    for key in ["apiVersion", "kind"] {
+                        item[key] = wanted.payload[key].clone();
+                    }
                     found.insert(i, Live::of(wanted, &self.terms, &item));
                 }
             }

@@ -67,7 +67,13 @@ async fn fields_of_other_tools_become_ours_at_first_contact() {
         let files = [("m.yaml", WITHOUT), ("s.yaml", new.as_str())];
         let gate = repo
             .connection
-            .dry_run(&repo.binding, crate::harness::manifests(&files), &[], PruneConfirmation::None)
+            .dry_run(
+                &repo.name(),
+                &repo.binding,
+                crate::harness::manifests(&files),
+                &[],
+                PruneConfirmation::None,
+            )
             .await;
         assert!(gate.expect("asked").is_empty(), "{tool}");
         repo.deployed(&files).await;

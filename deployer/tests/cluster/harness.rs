@@ -99,11 +99,15 @@ impl Repo {
         Self { connection, binding, notebook, prune, stop }
     }
 
+    pub(crate) fn name(&self) -> RepoName {
+        RepoName::parse(&format!("repo{}", self.binding.repo)).expect("name")
+    }
+
     pub(crate) fn work(&self, files: &[(&str, &str)]) -> Reconcile<'_> {
         Reconcile {
             binding: &self.binding,
             repo: self.binding.repo,
-            repo_name: RepoName::parse(&format!("repo{}", self.binding.repo)).expect("name"),
+            repo_name: self.name(),
             commit: Oid::ZERO_SHA1,
             manifests: manifests(files),
             inventory: self.notebook.inventory(),

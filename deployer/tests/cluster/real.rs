@@ -326,6 +326,7 @@ async fn what_the_cluster_refuses_is_refused_whole_with_its_place() {
     let refused = repo
         .connection
         .dry_run(
+            &repo.name(),
             &repo.binding,
             manifests(&[("good.yaml", &good), ("bad.yaml", &bad)]),
             &[],
@@ -349,7 +350,7 @@ async fn what_kubectl_applied_is_taken_over_with_all_its_fields() {
     // Not before somebody says so, and then nothing else is written either; the gate says the same.
     let told = repo
         .connection
-        .dry_run(&repo.binding, manifests(&[("a.yaml", &ours)]), &[], PruneConfirmation::None)
+        .dry_run(&repo.name(), &repo.binding, manifests(&[("a.yaml", &ours)]), &[], PruneConfirmation::None)
         .await
         .expect("asked");
     assert!(told.len() == 1 && told[0].contains("a.yaml:1") && told[0].contains("--adopt"), "{told:?}");
@@ -376,13 +377,17 @@ async fn what_this_repository_made_stays_its_own_without_its_marks() {
     repo.deployed(&[("a.yaml", &ours)]).await;
     lab.here(&["annotate", "cm", "a", "slipway.dev/owned-by-"]);
     let known = repo.notebook.inventory();
-    let gate = repo.connection.dry_run(
-        &repo.binding,
-        manifests(&[("a.yaml", &ours)]),
-        &known,
-        PruneConfirmation::None,
-    );
-    assert!(gate.await.expect("asked").is_empty());
+    let gate = repo
+        .connection
+        .dry_run(
+            &repo.name(),
+            &repo.binding,
+            manifests(&[("a.yaml", &ours)]),
+            &known,
+            PruneConfirmation::None,
+        )
+        .await;
+    assert!(gate.expect("asked").is_empty());
     assert_eq!(repo.deployed(&[("a.yaml", &ours)]).await, ["ConfigMap/a Configured Healthy"]);
     // Made anew by somebody else, it is theirs.
     lab.here(&["delete", "cm", "a"]);

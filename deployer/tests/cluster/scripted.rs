@@ -20,6 +20,7 @@ use slipway_deployer::{Clusters, DeployError, Journal, PruneConfirmation, Timing
 use crate::harness::{Repo, cluster, config_map};
 
 mod blame;
+mod lists;
 mod policy;
 
 /// What happens to a request instead of its answer.
@@ -510,7 +511,13 @@ const _: fn() = || {
     #[allow(unused)]
     fn a_reconcile_can_be_spawned(repo: &'static Repo) {
         spawnable(repo.connection.reconcile(repo.work(&[]), &repo.notebook, &repo.stop));
-        spawnable(repo.connection.dry_run(&repo.binding, Vec::new(), &[], PruneConfirmation::None));
+        spawnable(repo.connection.dry_run(
+            &repo.name(),
+            &repo.binding,
+            Vec::new(),
+            &[],
+            PruneConfirmation::None,
+        ));
         spawnable(repo.connection.diff(repo.work(&[])));
     }
 };

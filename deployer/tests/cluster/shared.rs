@@ -31,13 +31,17 @@ async fn replicas_belong_to_an_autoscaler_and_are_never_reset_in_silence() {
     lab.feed(&["apply", "-f", "-"], AUTOSCALER);
     lab.here(&["scale", "deploy", "web", "--replicas=3"]);
     let known = repo.notebook.inventory();
-    let gate = repo.connection.dry_run(
-        &repo.binding,
-        manifests(&[("web.yaml", &two)]),
-        &known,
-        PruneConfirmation::None,
-    );
-    assert!(gate.await.expect("asked").is_empty());
+    let gate = repo
+        .connection
+        .dry_run(
+            &repo.name(),
+            &repo.binding,
+            manifests(&[("web.yaml", &two)]),
+            &known,
+            PruneConfirmation::None,
+        )
+        .await;
+    assert!(gate.expect("asked").is_empty());
     assert_eq!(repo.deployed(&[("web.yaml", &two)]).await, ["Deployment/web Unchanged Suspended"]);
     assert_eq!(replicas(), "3");
     assert!(

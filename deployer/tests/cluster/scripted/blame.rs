@@ -35,7 +35,7 @@ async fn what_one_object_alone_breaks_is_its_own_fault_and_named() {
         // The push is told the same.
         let gate = repo
             .connection
-            .dry_run(&repo.binding, manifests(&borrow(&files)), &[], PruneConfirmation::None)
+            .dry_run(&repo.name(), &repo.binding, manifests(&borrow(&files)), &[], PruneConfirmation::None)
             .await
             .expect("asked");
         assert!(gate.len() == 1 && told.contains(&gate[0]), "{gate:?}");

@@ -32,7 +32,7 @@ async fn what_the_binding_does_not_let_manifests_be_is_told_before_the_cluster_i
     }
     let gate = repo
         .connection
-        .dry_run(&repo.binding, manifests(&files), &[], PruneConfirmation::None)
+        .dry_run(&repo.name(), &repo.binding, manifests(&files), &[], PruneConfirmation::None)
         .await
         .expect("told");
     assert!(gate.iter().all(|one| told.contains(one)) && gate.len() == 2, "the gate says the same: {gate:?}");
