@@ -424,28 +424,6 @@ async fn death_at_any_call_loses_nothing_and_deletes_nothing_foreign() {
 }
 
 #[tokio::test]
-async fn a_group_that_is_down_disturbs_nobody() {
-    let fake = Fake::start(|_, path, _, _| {
-        path.starts_with("/apis/metrics.k8s.io").then_some(Fault::Raw(503, "down"))
-    })
-    .await;
-    let files = maps(&["a"]);
-    fake.repo().await.deployed(&borrow(&files)).await;
-    assert_eq!(fake.count("GET /apis"), 0, "nobody asks for what nobody needs: {:?}", fake.log());
-}
-
-#[tokio::test]
-async fn the_second_look_costs_one_read_an_object_and_no_write() {
-    let fake = Fake::start(|_, _, _, _| None).await;
-    let repo = fake.repo().await;
-    let files = maps(&["a", "b", "c"]);
-    repo.deployed(&borrow(&files)).await;
-    fake.state.lock().expect("lock").log.clear();
-    repo.deployed(&borrow(&files)).await;
-    assert_eq!((fake.log().len(), fake.count("GET")), (3, 3), "{:?}", fake.log());
-}
-
-#[tokio::test]
 async fn an_empty_prune_is_confirmed_by_word() {
     let fake = Fake::start(|_, _, _, _| None).await;
     let mut repo = fake.repo().await;

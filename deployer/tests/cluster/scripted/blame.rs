@@ -111,3 +111,14 @@ async fn a_group_whose_server_is_away_is_told_of_its_own_objects_and_keeps_what_
     assert_eq!(got, ["ConfigMap/a Created Healthy", "Thing/t Kept Unknown"]);
     assert!(repo.notebook.inventory().iter().any(|e| e.name == "t"));
 }
+
+#[tokio::test]
+async fn a_group_that_is_down_disturbs_nobody() {
+    let fake = Fake::start(|_, path, _, _| {
+        path.starts_with("/apis/metrics.k8s.io").then_some(Fault::Raw(503, "down"))
+    })
+    .await;
+    let files = maps(&["a"]);
+    fake.repo().await.deployed(&borrow(&files)).await;
+    assert_eq!(fake.count("GET /apis"), 0, "nobody asks for what nobody needs: {:?}", fake.log());
+}

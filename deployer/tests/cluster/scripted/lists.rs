@@ -48,3 +48,14 @@ async fn a_deploy_without_a_change_makes_one_call_and_one_of_many_makes_three() 
     assert_eq!(got.iter().filter(|l| l.contains("Configured")).count(), 1, "{got:?}");
     assert_eq!(calls(), (1, 1, 1));
 }
+
+#[tokio::test]
+async fn the_second_look_costs_one_read_an_object_and_no_write() {
+    let fake = Fake::start(|_, _, _, _| None).await;
+    let repo = fake.repo().await;
+    let files = maps(&["a", "b", "c"]);
+    repo.deployed(&borrow(&files)).await;
+    fake.state.lock().expect("lock").log.clear();
+    repo.deployed(&borrow(&files)).await;
+    assert_eq!((fake.log().len(), fake.count("GET")), (3, 3), "{:?}", fake.log());
+}
