@@ -72,7 +72,7 @@ impl World {
             let (status, body) = self.ann.get(&page);
             assert_eq!(status, 500, "{page} {when}: {body}");
             assert!(
-                body.contains("git fsck") || body.contains("disk"),
+                body.contains("Ask an owner of this server to ") || body.contains("disk"),
                 "{page} {when} says what to do: {body}"
             );
             let path = self.server.data.display().to_string();

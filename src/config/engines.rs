@@ -87,6 +87,9 @@ pub(super) fn check(tables: &[EngineTable], docker_host: Option<&str>) -> Result
         if !names.insert(name) {
             return wrong("name", format!("there are two engines with the name {name:?}"));
         }
+        if table.host.is_empty() {
+            return wrong("host", format!("{name} has no host"));
+        }
         if let Err(why) = Engine::check_address(&table.host) {
             return wrong("host", why);
         }
@@ -130,7 +133,8 @@ mod tests {
         for (text, said) in [
             (format!("{one}{one}"), "two engines with the name"),
             (one.replace("\"a\"", "\"a b\""), "is no name"),
-            (one.replace("unix:///a", ""), "does not begin with"),
+            (one.replace("unix:///a", ""), "has no host"),
+            (one.replace("unix:///a", "a"), "does not begin with"),
             (one.replace("unix:///a", "tcp://"), "names no host"),
             (format!("{one}slots = 0\n"), "slots of a"),
         ] {
