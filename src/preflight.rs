@@ -32,6 +32,11 @@ impl ClusterPreflight {
     ) -> Self {
         Self { store, clusters, renders, admission, patience }
     }
+
+    fn too_late(&self, who: &str) -> Problem {
+        let what = format!("{who} did not answer within {} s.", self.patience.as_secs());
+        Problem::new(ProblemKind::TimedOut, what, "See the deploy.")
+    }
 }
 
 impl Preflight for ClusterPreflight {
@@ -70,22 +75,19 @@ impl Preflight for ClusterPreflight {
         };
         let messages = objects.messages(shown.old.as_ref(), &shown.commit, PUSH_COMMITS_MAX)?;
         let prune = PruneConfirmation::of_push(&messages, shown.options);
+        let runtime = tokio::runtime::Handle::current();
+        // Accepting runs on a thread that may block, inside the runtime.
+        let let_in = runtime
+            .block_on(tokio::time::timeout(self.patience, self.admission.refusals(binding, &manifests)));
+        let mut refusals = let_in.unwrap_or_else(|_| Err(self.too_late("The registries of its images")))?;
         let ask = async {
-            // A registry that does not answer refuses nothing: the deploy asks it again.
-            let mut refusals = self.admission.refusals(binding, &manifests).await.unwrap_or_default();
             let connection = self.clusters.connect(&cluster, &kubeconfig).await?;
             refusals.extend(connection.dry_run(&repo.name, binding, manifests, &inventory, prune).await?);
             Ok(refusals)
         };
-        // Accepting runs on a thread that may block, inside the runtime.
-        let answer = tokio::runtime::Handle::current().block_on(tokio::time::timeout(self.patience, ask));
-        match answer {
+        match runtime.block_on(tokio::time::timeout(self.patience, ask)) {
             Ok(refusals) => refusals.map_err(|e: DeployError| Problem::from(e)),
-            Err(_) => Err(Problem::new(
-                ProblemKind::TimedOut,
-                format!("Cluster {} did not answer within {} s.", binding.cluster, self.patience.as_secs()),
-                "See the deploy.",
-            )),
+            Err(_) => Err(self.too_late(&format!("Cluster {}", binding.cluster))),
         }
     }
 }

@@ -243,3 +243,34 @@ fn objects_outlive_a_repository_and_go_to_the_next_one_by_an_owners_word() {
         text(&refused.stderr).contains("is not bound").then_some(())
     });
 }
+
+/// Whoever changes their mind while all is about to be deleted does not lose it by binding again.
+#[test]
+fn nothing_is_bound_again_while_all_that_was_applied_is_about_to_go() {
+    let lab = lab();
+    let world = World::new(&lab, &[]);
+    world.commit(&[("a.yaml", map("a"))], "one");
+    world.pushed(&[]);
+    let nowhere = world.ann.home.join("nowhere");
+    let config = std::fs::read_to_string(&lab.kubeconfig).expect("a kubeconfig");
+    let away = config.lines().map(|line| match line.split_once("server: ") {
+        Some((before, _)) => format!("{before}server: https://127.0.0.1:1\n"),
+        None => format!("{line}\n"),
+    });
+    std::fs::write(&nowhere, away.collect::<String>()).expect("written");
+    world.server.cli(&["cluster", "add", "lab", "--kubeconfig", nowhere.to_str().expect("utf-8")]);
+    let told = world.server.cli(&["unbind", "app", "--cluster", "--delete-objects"]);
+    assert!(told.contains("Deploy 2 deletes"), "{told}");
+    let fixed = ["bind", "app", "--cluster", "lab", "--namespace", &world.namespace.name];
+    let again = world.server.try_cli(&fixed);
+    let said = text(&again.stderr);
+    assert!(!again.status.success() && said.contains("Deploy 2 is about to delete all"), "{said}");
+    let cancel = format!("http://{}/-/api/v1/repos/app/deploys/2/cancel", world.server.http);
+    let user = format!("ann:{}", world.ann.token);
+    assert_eq!(harness::curl(&["-X", "POST", "-u", &user, &cancel]).0, 200);
+    let bound = harness::eventually("the binding", MINUTES, || {
+        let out = world.server.try_cli(&fixed);
+        out.status.success().then(|| text(&out.stdout))
+    });
+    assert!(bound.contains("app is bound"), "{bound}");
+}

@@ -10,6 +10,7 @@ use crate::limits::{DEPLOY_TARGETS_MAX, FIELDS_MAX, IMAGE_TAGS_MAX, VARIABLES_MA
 use crate::name::RepoName;
 use crate::place::Wrong;
 
+mod clashes;
 mod error;
 mod field;
 mod images;
@@ -28,6 +29,7 @@ mod text;
 mod triggers;
 mod values;
 mod variables;
+pub use self::clashes::image_variable;
 pub use self::error::SpecError;
 use self::error::{at, placed, suggest};
 pub use self::field::{FieldPath, Step, written};

@@ -136,6 +136,9 @@ fn opt_out(live: &Value) -> Option<String> {
     let annotations = live["metadata"]["annotations"].as_object()?;
     let exact = [
         (PRUNE, "disabled"),
+        (PRUNE, "never"),
+        // Whoever paused an object in the cluster did not mean that it goes.
+        ("slipway.dev/apply", "never"),
         ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
         ("kustomize.toolkit.fluxcd.io/reconcile", "disabled"),
         ("kustomize.toolkit.fluxcd.io/ssa", "Ignore"),

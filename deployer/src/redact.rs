@@ -68,18 +68,14 @@ fn value_end(text: &str) -> usize {
     text.len()
 }
 
-/// `got &value.valueUnstructured{Value:2}` is how an old server says that a number is no text; the number is its own.
+/// `got &value.valueUnstructured{Value:2}` and `got &{map[a:b]}` are how an old server says that something is of another type, with all
+/// that is in it. Where such a value ends cannot be told for sure (its texts are not quoted), so that everything behind it goes.
 fn without_go_values(message: &str) -> String {
-    const LEAD: &str = "&value.valueUnstructured{";
-    let mut rest = message;
-    let mut clean = String::with_capacity(message.len());
-    while let Some((before, after)) = rest.split_once(LEAD) {
-        clean.push_str(before);
-        clean.push_str("another type; quote it if it shall be a text");
-        rest = after.split_once('}').map_or("", |(_, rest)| rest);
-    }
-    clean.push_str(rest);
-    clean
+    const LEADS: [&str; 3] = ["&value.valueUnstructured{", "&{", "map["];
+    let Some(at) = LEADS.iter().filter_map(|lead| message.find(lead)).min() else {
+        return message.to_owned();
+    };
+    format!("{}another type; quote it if it shall be a text", &message[..at])
 }
 
 #[cfg(test)]
@@ -140,18 +136,22 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_no_text_is_told_without_itself() {
-        let mut refusal = Refusal {
-            message:
-                "failed: .env[name=\"PIN\"].value: expected string, got &value.valueUnstructured{Value:1234}"
-                    .into(),
-            ..Refusal::default()
-        };
-        redact(&mut refusal);
-        assert!(
-            !refusal.message.contains("1234") && refusal.message.contains("quote it"),
-            "{}",
-            refusal.message
-        );
+    fn what_is_no_text_is_told_without_itself() {
+        for value in [
+            "&value.valueUnstructured{Value:hunter2}",
+            "&value.valueUnstructured{Value:[]interface {}{\"hunter2\"}}",
+            "&value.valueUnstructured{Value:map[string]interface {}{\"a\":\"hunter2\"}}",
+            "&{map[PW:hunter2]}",
+            "map[PW:{a} hunter2]",
+        ] {
+            let message = format!("failed: .env[name=\"PIN\"].value: expected string, got {value}");
+            let mut refusal = Refusal { message, ..Refusal::default() };
+            redact(&mut refusal);
+            let told = &refusal.message;
+            assert!(
+                !told.contains("hunter2") && told.contains("PIN") && told.contains("quote it"),
+                "{value}: {told}"
+            );
+        }
     }
 }

@@ -15,7 +15,17 @@ pub(crate) fn fault(group: &str, kind: &str, object: &Map<String, Value>) -> Opt
         _ => return None,
     };
     fields.iter().find_map(|(field, encoded)| {
-        let entries = object.get(*field)?.as_object()?;
+        let entries = match object.get(*field)? {
+            Value::Object(entries) => entries,
+            // Old API servers drop what is no mapping there, without a word.
+            Value::Null => return None,
+            other => {
+                return Some(format!(
+                    "{field} is {}, and a mapping of names to texts is wanted",
+                    noun(other)
+                ));
+            }
+        };
         entries
             .iter()
             .find_map(|(key, value)| Some(format!("{field}.{key} {}", wrong(kind, value, *encoded)?)))
@@ -81,6 +91,17 @@ mod tests {
                 json!({"binaryData": {"a": "?"}}),
                 Some("binaryData.a is not base64; plain texts go under data"),
             ),
+            (
+                "Secret",
+                json!({"stringData": ["hunter2"]}),
+                Some("stringData is a list, and a mapping of names to texts is wanted"),
+            ),
+            (
+                "Secret",
+                json!({"data": "hunter2"}),
+                Some("data is a text, and a mapping of names to texts is wanted"),
+            ),
+            ("Secret", json!({"data": null}), None),
             ("Pod", json!({"data": {"a": 1}}), None),
         ] {
             assert_eq!(fault("", kind, object.as_object().expect("object")).as_deref(), want);

@@ -215,6 +215,7 @@ pub fn bind_cluster(
         let record = repo_in(tx.view(), caller, name, Action::AdminRepo)?;
         let binding = read(new.clone(), record.id, default.as_ref())?;
         tx.view().cluster(&binding.cluster)?.ok_or_else(|| no_cluster(&binding.cluster))?;
+        check_not_cleared(tx.view(), &record)?;
         let before = tx.view().bindings(record.id)?.cluster;
         tx.bind_cluster(&binding)?;
         Ok((record, binding, before))
@@ -255,6 +256,25 @@ pub fn clear_cluster(forge: &Forge, caller: &Caller, name: &str) -> Result<Vec<S
         "Deploy {} deletes what was applied to cluster {}, and then the binding goes; see slipway deploy show {} {}.",
         deploy.number, deploy.cluster, record.name, deploy.number
     )])
+}
+
+/// Whoever binds a repository again while all that it applied is about to be deleted would lose that all the same.
+fn check_not_cleared(records: Records<'_>, record: &RepoRecord) -> Result<(), Problem> {
+    let unfinished = records.unfinished_deploys_of(record.id)?;
+    let Some(clear) = unfinished.iter().find(|d| d.cause == DeployCause::Clear) else {
+        return Ok(());
+    };
+    Err(Problem::new(
+        ProblemKind::Conflict,
+        format!(
+            "Deploy {} is about to delete all that {} has in cluster {}.",
+            clear.number, record.name, clear.cluster
+        ),
+        format!(
+            "Wait until it is done, or cancel it on its page, /{}/deploys/{}, and bind again.",
+            record.name, clear.number
+        ),
+    ))
 }
 
 /// What a repository has in a cluster, for whoever lets go of it: a sentence, if it is anything.

@@ -87,7 +87,7 @@ pub fn is_signature_required(forge: &Forge, name: &str) -> Result<bool, Problem>
 /// `NAME@DIGEST`.
 ///
 /// # Errors
-/// `Denied` for nobody; `NotFound` where no repository that the caller may read pushes it; `Invalid` where it is not signed by
+/// `Denied` for nobody; `NotFound` where no repository that the caller may read pushes it or has made it; `Invalid` where it is not signed by
 /// this server; what the registry says.
 pub async fn verify(forge: &Arc<Forge>, caller: &Caller, named: &str) -> Result<Verified, Problem> {
     if matches!(caller.actor, Actor::Anonymous) {
@@ -107,7 +107,23 @@ pub async fn verify(forge: &Arc<Forge>, caller: &Caller, named: &str) -> Result<
     }
     let (floor, who, wanted) = (Arc::clone(forge), caller.clone(), name.to_owned());
     let place = blocking(move || visible(&floor, &who, &wanted)).await?;
-    forge.outside.verify_image(&place, which).await
+    let verified = forge.outside.verify_image(&place, which).await?;
+    // Whoever may write to the registry can put another repository's image under this name, with what is stated of it.
+    let (floor, who) = (Arc::clone(forge), caller.clone());
+    let (maker, named) = (verified.repository.clone(), named.to_owned());
+    blocking(move || check_maker(&floor, &who, &maker, &named)).await?;
+    Ok(verified)
+}
+
+/// Tells nothing of an image whose maker the caller may not read. `address` is the maker's.
+fn check_maker(forge: &Forge, caller: &Caller, address: &str, named: &str) -> Result<(), Problem> {
+    let name = address.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let may_read =
+        forge.store.read(|records| Ok(repo_in(records, caller, name, Action::ReadRepo).is_ok()))?;
+    if may_read || is_owner(caller) {
+        return Ok(());
+    }
+    Err(missing(format!("{:?} is not an image of a repository here that you may read.", cut(named))))
 }
 
 /// The place of an image that the caller may know of: one that a repository pushes which they may read. Owners know all.

@@ -66,11 +66,17 @@ fn of(name: &str, build: &Build, default_branch: &RefName, all: &[Build]) -> Vec
     found.collect()
 }
 
-/// `all` is newest first.
+/// `all` is newest first. Of the same commit the build with the same parameters counts, else one without; of a ref the last of its
+/// pushes, not who was built last: a retry or a start of an old commit makes no base for what comes after it, and neither does one
+/// with parameters, which are for whoever asked.
 fn of_part(part: &str, build: &Build, default_branch: &RefName, all: &[Build]) -> Need {
     let of_part =
         || all.iter().filter(|other| other.part.as_deref() == Some(part) && other.promotes().is_none());
-    let of_commit = of_part().find(|other| other.commit == build.commit && other.ref_name == build.ref_name);
+    let same = |other: &&Build| other.commit == build.commit && other.ref_name == build.ref_name;
+    let of_commit = of_part()
+        .filter(same)
+        .find(|other| other.asked == build.asked)
+        .or_else(|| of_part().filter(same).find(|other| other.asked.params.is_empty()));
     match of_commit {
         Some(other) if !other.run.state.is_final() => return Need::Awaited(other.number),
         Some(other) if other.run.state == BuildState::Succeeded || other.pushed.is_some() => {
@@ -79,6 +85,68 @@ fn of_part(part: &str, build: &Build, default_branch: &RefName, all: &[Build]) -
         Some(other) => return Need::Failed(other.number),
         None => {}
     }
-    let pushed = |of: &RefName| of_part().filter(|b| b.ref_name == *of).find_map(|b| b.pushed.clone());
+    let pushed = |of: &RefName| {
+        let made = of_part().filter(|b| b.ref_name == *of && b.pushed.is_some() && b.asked.params.is_empty());
+        made.max_by_key(|b| (b.event, b.number)).and_then(|b| b.pushed.clone())
+    };
     pushed(&build.ref_name).or_else(|| pushed(default_branch)).map_or(Need::Absent, Need::There)
+}
+
+#[cfg(test)]
+mod tests {
+    use slipway_core::build::Asked;
+    use slipway_core::{Digest, EventId, Oid, RepoId, UnixMillis};
+
+    use super::*;
+
+    /// Builds of the part `base` that have pushed `image:NUMBER`, newest first: commit, event, with parameters.
+    fn builds(all: &[(u8, u64, bool)]) -> Vec<Build> {
+        let made = all.iter().zip(1..).map(|((commit, event, params), number)| {
+            let mut build = build(*commit, *event);
+            build.number = BuildNumber(number);
+            build.part = Some("base".into());
+            build.run.state = BuildState::Succeeded;
+            if *params {
+                build.asked = Asked { params: [("LEVEL".to_owned(), "release".to_owned())].into() };
+            }
+            let digest = Digest::parse(&format!("sha256:{number:064}")).expect("a digest");
+            build.pushed = Some(PushedImage { name: "r/base".into(), tags: Vec::new(), digest });
+            build
+        });
+        let mut made: Vec<Build> = made.collect();
+        made.reverse();
+        made
+    }
+
+    fn build(commit: u8, event: u64) -> Build {
+        let commit = Oid::parse(&format!("{commit:040}")).expect("an id");
+        let main = RefName::branch("main").expect("valid");
+        let (number, title) = (BuildNumber(1), String::new());
+        Build::queued(RepoId(1), number, EventId(event), main, commit, title, "ann".into(), UnixMillis(0))
+    }
+
+    /// The number of the build whose image one of `commit` gets.
+    fn found(commit: u8, params: bool, all: &[(u8, u64, bool)]) -> u64 {
+        let mut one = build(commit, 9);
+        if params {
+            one.asked = Asked { params: [("LEVEL".to_owned(), "release".to_owned())].into() };
+        }
+        match of_part("base", &one, &one.ref_name, &builds(all)) {
+            Need::There(image) => {
+                image.digest.as_str().trim_start_matches("sha256:").parse().expect("a number")
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_retry_of_an_old_push_and_a_build_with_parameters_are_no_base_for_what_comes_after() {
+        let pushes = [(1, 1, false), (2, 2, false)];
+        assert_eq!(found(3, false, &pushes), 2);
+        assert_eq!(found(3, false, &[pushes[0], pushes[1], (1, 1, false)]), 2, "a retry of the first");
+        assert_eq!(found(3, false, &[pushes[0], pushes[1], (2, 2, true)]), 2, "with parameters");
+        assert_eq!(found(2, false, &[pushes[0], pushes[1], (2, 2, true)]), 2, "of the same commit, too");
+        assert_eq!(found(2, true, &[pushes[0], pushes[1], (2, 2, true)]), 3, "but for who asks for the same");
+        assert_eq!(found(1, false, &[pushes[0], pushes[1]]), 1, "its own commit's first");
+    }
 }

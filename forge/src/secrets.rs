@@ -89,7 +89,32 @@ fn check_key(new: &NewSecret) -> Result<(), Problem> {
             "Give the file that ssh-keygen made, the one without .pub, of a key without a passphrase.",
         ));
     }
+    if is_locked(text) {
+        return Err(invalid(
+            "The key has a passphrase, which nobody could give while a build runs.",
+            "Make one without for this purpose alone (ssh-keygen -N ''), or take it away from a copy: ssh-keygen -p -N '' -f COPY.",
+        ));
+    }
     Ok(())
+}
+
+/// True for a private key that a passphrase locks: OpenSSH's own form (its PROTOCOL.key: the magic, then the cipher's name), PKCS #8, and
+/// the older PEM.
+fn is_locked(text: &str) -> bool {
+    use base64::Engine as _;
+    let mut lines = text.lines().map(str::trim);
+    if lines.next().is_some_and(|first| first.contains("ENCRYPTED"))
+        || text.contains("Proc-Type: 4,ENCRYPTED")
+    {
+        return true;
+    }
+    let body: String = lines.take_while(|line| !line.starts_with("-----")).collect();
+    let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(body) else { return false };
+    let cipher = bytes.strip_prefix(b"openssh-key-v1\0").and_then(|rest| {
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)
+    });
+    cipher.is_some_and(|name| name != b"none")
 }
 
 /// All secrets of a repository, by name. Never their values.
@@ -145,4 +170,29 @@ pub fn given(
         }
     }
     Ok(given)
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+
+    /// The beginning of a key in OpenSSH's own form, with that cipher.
+    fn key(cipher: &str) -> String {
+        let mut bytes = b"openssh-key-v1\0".to_vec();
+        bytes.extend_from_slice(&u32::try_from(cipher.len()).expect("short").to_be_bytes());
+        bytes.extend_from_slice(cipher.as_bytes());
+        bytes.extend_from_slice(&[0; 40]);
+        let body = base64::engine::general_purpose::STANDARD.encode(bytes);
+        format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{body}\n-----END OPENSSH PRIVATE KEY-----\n")
+    }
+
+    #[test]
+    fn a_key_with_a_passphrase_is_known_in_every_form() {
+        assert!(!super::is_locked(&key("none")) && super::is_locked(&key("aes256-ctr")));
+        assert!(super::is_locked("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n"));
+        assert!(super::is_locked(
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: x\n\nAAAA\n"
+        ));
+        assert!(!super::is_locked("-----BEGIN PRIVATE KEY-----\nAAAA\n") && !super::is_locked("x"));
+    }
 }

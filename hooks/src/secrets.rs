@@ -56,16 +56,22 @@ impl Secrets {
             if let Some(given) = self.given.iter().find(is_it) {
                 let of_id = keys.entry(key.id.clone()).or_default();
                 of_id.push((key.secret.to_string(), given.value.clone()));
-            } else if self.why_not(key.secret.as_str(), SecretUse::Ssh).is_none() {
+            } else if !self.is_kept_back(&key.secret) {
                 return Err(HookError::NoSecret {
                     what: "SSH key",
                     name: key.secret.to_string(),
                     asked: "build.ssh of slipway.toml",
-                    why: None,
+                    why: self.why_not(key.secret.as_str(), SecretUse::Ssh),
                 });
             }
         }
         Ok(keys)
+    }
+
+    /// True for an SSH key that this build is not given, and others are: a step can do without, if it says so.
+    fn is_kept_back(&self, name: &SecretName) -> bool {
+        let has = |one: &&GivenSecret| one.name == *name;
+        self.given.iter().find(has).is_none() && self.why_not(name.as_str(), SecretUse::Ssh).is_some()
     }
 
     /// The value of a secret that a test names.

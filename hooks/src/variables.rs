@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use slipway_core::spec::{BuildSpec, TagFacts, Text, param_values};
+use slipway_core::spec::{BuildSpec, TagFacts, Text, image_variable, param_values};
 
 use crate::hooks::Job;
 
@@ -26,14 +26,8 @@ pub(crate) fn ours(job: &Job) -> Vec<(String, String)> {
         of("SLIPWAY_IMAGE", build.part.as_deref().unwrap_or_default()),
     ]
     .into_iter()
-    .chain(job.needed.iter().map(|(part, image)| (variable_of(part), image.clone())))
+    .chain(job.needed.iter().map(|(part, image)| (image_variable(part), image.clone())))
     .collect()
-}
-
-/// The variable with the image of a part: `SLIPWAY_IMAGE_WEB_BASE` of `web-base`.
-fn variable_of(part: &str) -> String {
-    let name = part.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
-    format!("SLIPWAY_IMAGE_{}", name.collect::<String>())
 }
 
 /// A text of slipway.toml for that build.

@@ -13,7 +13,7 @@ use super::tags::{TagSpec, Template};
 use super::test::TestSpec;
 use super::text::Text;
 use super::values::duration_ms;
-use super::{Spec, Step, here};
+use super::{Spec, Step, clashes, here};
 use crate::limits::{PART_NAME_BYTES_MAX, PARTS_MAX, VARIABLES_MAX};
 use crate::nearest::nearest;
 use crate::place::Wrong;
@@ -104,6 +104,7 @@ pub(super) fn parts(spec: &Spec) -> Result<Vec<Part>, Wrong> {
         if spec.image.iter().take(number).any(|other| other.name == image.name) {
             return Err(here(Wrong::at("name", format!("two [[image]] are called {:?}", image.name))));
         }
+        let first = all.len();
         for values in image.matrix.combinations(&image.name).map_err(here)? {
             all.push(image.part(spec, &values).map_err(|wrong| image.own(number, wrong))?);
             if all.len() > PARTS_MAX {
@@ -111,6 +112,7 @@ pub(super) fn parts(spec: &Spec) -> Result<Vec<Part>, Wrong> {
                 return Err(here(Wrong::at("", told)));
             }
         }
+        clashes::tags(&all[first..]).map_err(here)?;
     }
     if all.is_empty() {
         return Ok(all);
@@ -270,6 +272,7 @@ fn check_needs(spec: &Spec, all: &[Part]) -> Result<(), Wrong> {
                 return Err(Wrong::at("needs", unknown("needs", need, all)).item(at).of_image(number));
             }
         }
+        clashes::variables(&image.needs, all).map_err(|wrong| wrong.of_image(number))?;
     }
     let mut left: Vec<&Part> = all.iter().collect();
     loop {

@@ -65,7 +65,10 @@ impl Progress {
             None => (image, None),
         };
         if self.bases.len() < BASES_MAX {
-            let known = self.bases.entry(tagged(name)).or_default();
+            // BuildKit gives a tag to every name that has neither tag nor digest: one without is pinned, and moves with no tag.
+            let pinned =
+                digest.as_ref().filter(|_| tagged(name) != name).map(|digest| format!("{name}@{digest}"));
+            let known = self.bases.entry(pinned.unwrap_or_else(|| tagged(name))).or_default();
             *known = digest.or(known.take());
         }
     }

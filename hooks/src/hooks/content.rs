@@ -81,6 +81,9 @@ impl Hooks {
         image: &str,
         pull: Option<Pull>,
     ) -> Result<Option<String>, HookError> {
+        if let Some((_, pinned)) = image.split_once('@') {
+            return Ok(Some(pinned.to_owned()));
+        }
         let name = [image.to_owned()];
         if pull != Some(Pull::Missing) && !self.engine.were_not_pulled(&name) {
             match tokio::time::timeout(BASE_ASKED, self.registries.digest(image, &job.logins)).await {

@@ -1,7 +1,8 @@
 //! The key that images are signed with: ECDSA on P-256 with SHA-256, which is what cosign makes and checks by default.
 //!
 //! It lies in a file, PKCS #8 in PEM, that nobody else may read; it is made when it is first needed, so that a server which
-//! signs nothing has none. Whoever wants another puts it there.
+//! signs nothing has none. Whoever wants another puts it there, and takes the file with the public part of the old one away. A key that was
+//! lost is not made again in silence: nothing that the old one has signed would be believed any more.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -25,6 +26,8 @@ use crate::limits::SIGNING_KEY_BYTES_MAX;
 
 /// The file's name within the folder of keys.
 const FILE: &str = "cosign.key";
+/// The public part beside it: where it is there and the key is not, the key was lost.
+const PUBLIC_FILE: &str = "cosign.pub";
 
 /// The key, read or made when it is first asked for.
 pub struct SigningKey {
@@ -79,10 +82,49 @@ impl SigningKey {
         }
         let made = match self.load()? {
             Some(pair) => pair,
+            None if self.public_file().exists() => return Err(self.lost()),
             // Somebody else may make it at this moment: the file decides whose is the key.
             None => self.create()?,
         };
+        self.check_public(&made)?;
         Ok(self.pair.get_or_init(|| made))
+    }
+
+    fn public_file(&self) -> PathBuf {
+        self.path.with_file_name(PUBLIC_FILE)
+    }
+
+    /// Writes the public part down beside the key, and refuses a key that it is not the part of.
+    fn check_public(&self, pair: &EcdsaKeyPair) -> Result<(), Problem> {
+        let key: PublicKeyX509Der<'_> = AsDer::as_der(pair.public_key())
+            .map_err(|_| self.broken("holds a key without a public part".into()))?;
+        let (text, file) = (pem("PUBLIC KEY", key.as_ref()), self.public_file());
+        match fs::read_to_string(&file) {
+            Ok(known) if known.trim() == text.trim() => Ok(()),
+            Ok(_) => Err(Problem::new(
+                ProblemKind::Broken,
+                format!("The signing key {FILE} is not the one that {PUBLIC_FILE} beside it is of."),
+                format!(
+                    "Put the right one back from a backup; if it shall be another from now on, remove {PUBLIC_FILE} from the folder of keys: \
+                     images that the old one has signed must be built again."
+                ),
+            )),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => self
+                .write(&file, 0o644, text.as_bytes())
+                .map_err(|e| self.broken(format!("cannot be written: {e}"))),
+            Err(e) => Err(self.broken(format!("has a public part that cannot be read: {e}"))),
+        }
+    }
+
+    fn lost(&self) -> Problem {
+        Problem::new(
+            ProblemKind::Broken,
+            format!("The signing key {FILE} is gone from the folder of keys."),
+            format!(
+                "Put it back from a backup; if it is lost, remove {PUBLIC_FILE} there, and another is made: images that the old one has \
+                 signed must be built again."
+            ),
+        )
     }
 
     fn load(&self) -> Result<Option<EcdsaKeyPair>, Problem> {
@@ -96,8 +138,8 @@ impl SigningKey {
         if mode & 0o077 != 0 {
             return Err(Problem::new(
                 ProblemKind::Broken,
-                format!("The signing key {} may be read by others (mode {mode:o}).", self.path.display()),
-                format!("Run: chmod 600 {}", self.path.display()),
+                format!("The signing key {FILE} may be read by others (mode {mode:o})."),
+                format!("Have the operator of this server run chmod 600 on it, in the folder of keys."),
             ));
         }
         if meta.len() > SIGNING_KEY_BYTES_MAX {
@@ -116,21 +158,22 @@ impl SigningKey {
         let made = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(|_| failed())?;
         let der = made.to_pkcs8v1().map_err(|_| failed())?;
         let text = Zeroizing::new(pem("PRIVATE KEY", der.as_ref()));
-        self.write(text.as_bytes()).map_err(|e| self.broken(format!("cannot be written: {e}")))?;
+        self.write(&self.path, 0o600, text.as_bytes())
+            .map_err(|e| self.broken(format!("cannot be written: {e}")))?;
         self.load()?.ok_or_else(|| self.broken("is gone again".into()))
     }
 
     /// Whole or not at all; one that is there already stays.
-    fn write(&self, text: &[u8]) -> io::Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
+    fn write(&self, path: &Path, mode: u32, text: &[u8]) -> io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
-        let new = self.path.with_extension(format!("key.{}", std::process::id()));
+        let new = path.with_extension(format!("new.{}", std::process::id()));
         let write = || {
             let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+                OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
             file.write_all(text)?;
             file.sync_all()?;
-            match fs::hard_link(&new, &self.path) {
+            match fs::hard_link(&new, path) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
                 done => done,
             }
@@ -144,11 +187,8 @@ impl SigningKey {
     fn broken(&self, why: String) -> Problem {
         Problem::new(
             ProblemKind::Broken,
-            format!("The signing key {} {why}.", self.path.display()),
-            format!(
-                "Check the disk and the rights of the data folder, or put the right file back: {}",
-                self.path.display()
-            ),
+            format!("The signing key {FILE} {why}."),
+            "Have the operator of this server look at the folder of keys in its data folder: put the right file back from a backup.",
         )
     }
 }
@@ -183,7 +223,30 @@ mod tests {
         assert!(one.public().expect("a key").starts_with("-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYI"));
         let mode = fs::metadata(folder.path().join(FILE)).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing else is left");
+        assert_eq!(
+            fs::read_dir(folder.path()).expect("a folder").count(),
+            2,
+            "the public part beside it, and nothing else"
+        );
+    }
+
+    #[test]
+    fn a_lost_key_is_not_made_again_and_another_is_not_taken_for_it() {
+        let folder = tempfile::tempdir().expect("temp");
+        let (path, public) = (folder.path().join(FILE), folder.path().join(PUBLIC_FILE));
+        SigningKey::within(folder.path()).public().expect("made");
+        let first = fs::read(&path).expect("a key");
+        fs::remove_file(&path).expect("removed");
+        let problem = SigningKey::within(folder.path()).sign(b"words").expect_err("refused");
+        assert!(problem.what.contains("is gone") && !path.exists(), "{problem}");
+        fs::remove_file(&public).expect("removed");
+        SigningKey::within(folder.path()).public().expect("another, by will");
+        let known = fs::read_to_string(&public).expect("its public part");
+        fs::write(&path, &first).expect("written");
+        let problem = SigningKey::within(folder.path()).public().expect_err("refused");
+        assert!(problem.what.contains("is not the one"), "{problem}");
+        assert_eq!(fs::read_to_string(&public).expect("there"), known, "it stays");
+        assert!(!problem.to_string().contains(&folder.path().display().to_string()), "no path of the server");
     }
 
     #[test]

@@ -169,6 +169,11 @@ impl View<'_> {
         self.newest(repo, None, limit)
     }
 
+    /// The deploys of a repository that are not over.
+    pub fn unfinished_deploys_of(&self, repo: RepoId) -> Result<Vec<Deploy>, StoreError> {
+        Ok(self.unfinished::<Deploy>()?.into_iter().filter(|deploy| deploy.repo == repo).collect())
+    }
+
     /// Builds of a repository that are not final.
     pub fn unfinished_builds_of(&self, repo: RepoId) -> Result<Vec<Build>, StoreError> {
         self.marked(&keys::unfinished_builds_of(repo))
