@@ -49,6 +49,7 @@ pub(crate) async fn examine(
         checks.push(engine(member, rooms.engines.all().len()).await);
     }
     checks.push(isolation::builds(rooms).await);
+    checks.extend(signing_key(rooms).await);
     let store = rooms.store.clone();
     match blocking(move || Ok((store.registries()?, store.clusters()?))).await {
         Ok((registries, clusters)) => {
@@ -185,6 +186,16 @@ async fn engine(member: &Member, of: usize) -> Check {
 }
 
 /// A clock before this program was written breaks certificates and tokens.
+/// The key that images are signed with, once there is one.
+async fn signing_key(rooms: &Rooms) -> Option<Check> {
+    let hooks = rooms.engines.any().clone();
+    let told = blocking(move || Ok(hooks.supply().key.examine())).await.ok()??;
+    Some(judged(
+        "signing key",
+        told.map(|()| "can be used; its public part is /-/keys/cosign.pub".to_owned()),
+    ))
+}
+
 fn clock() -> Check {
     const WRITTEN: UnixMillis = UnixMillis(1_763_769_600_000);
     let now = UnixMillis::from(SystemTime::now());

@@ -35,7 +35,9 @@ pub(crate) fn push_reply() {
             world.builds("bound").first().filter(|b| b["ended"].is_number()).map(drop)
         });
         if round > 0 {
-            (with.push(a), without.push(b), differences.push(a - b));
+            with.push(a);
+            without.push(b);
+            differences.push(a - b);
         }
     }
     println!(

@@ -31,7 +31,9 @@ pub(crate) fn whole_run() {
             let b = timed(|| by_hand(&tree, &image, Some("test -s /made")));
             // The first pair makes what is cached.
             if round > 0 {
-                (ours.push(a), theirs.push(b), ratios.push(a / b));
+                ours.push(a);
+                theirs.push(b);
+                ratios.push(a / b);
             }
         }
         let (a, b) = (percentile(&ours, 0.5), percentile(&theirs, 0.5));
@@ -71,7 +73,9 @@ pub(crate) fn sixteen_at_once() {
             })
         });
         if round > 0 {
-            (ours.push(a), theirs.push(b), ratios.push(b / a));
+            ours.push(a);
+            theirs.push(b);
+            ratios.push(b / a);
         }
     }
     println!(

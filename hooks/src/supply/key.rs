@@ -47,6 +47,13 @@ impl SigningKey {
         Self { path: folder.join(FILE), pair: OnceLock::new() }
     }
 
+    /// Whether the key can be used, for the doctor; `None` where there has been none yet. Blocking.
+    pub fn examine(&self) -> Option<Result<(), Problem>> {
+        // As the files are now, not as they were read.
+        let now = Self { path: self.path.clone(), pair: OnceLock::new() };
+        (self.path.exists() || self.public_file().exists()).then(|| now.pair().map(drop))
+    }
+
     /// The public key, in PEM (SubjectPublicKeyInfo). Blocking.
     ///
     /// # Errors
@@ -139,7 +146,7 @@ impl SigningKey {
             return Err(Problem::new(
                 ProblemKind::Broken,
                 format!("The signing key {FILE} may be read by others (mode {mode:o})."),
-                format!("Have the operator of this server run chmod 600 on it, in the folder of keys."),
+                "Have the operator of this server run chmod 600 on it, in the folder of keys.",
             ));
         }
         if meta.len() > SIGNING_KEY_BYTES_MAX {
@@ -239,6 +246,11 @@ mod tests {
         fs::remove_file(&path).expect("removed");
         let problem = SigningKey::within(folder.path()).sign(b"words").expect_err("refused");
         assert!(problem.what.contains("is gone") && !path.exists(), "{problem}");
+        assert!(SigningKey::within(folder.path()).examine().is_some_and(|told| told.is_err()));
+        assert!(
+            SigningKey::within(&folder.path().join("new")).examine().is_none(),
+            "none is made by looking"
+        );
         fs::remove_file(&public).expect("removed");
         SigningKey::within(folder.path()).public().expect("another, by will");
         let known = fs::read_to_string(&public).expect("its public part");
