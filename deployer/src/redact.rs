@@ -37,16 +37,17 @@ fn is_secret(field: &str) -> bool {
 
 /// `Invalid value: VALUE: why` without the value, unless it is a short one that nobody hides.
 fn without_value(message: &str, secret: bool) -> String {
-    let message = &without_go_values(message);
     for lead in ["Invalid value: ", "Unsupported value: ", "Duplicate value: ", "Not found: "] {
         let Some((before, rest)) = message.split_once(lead) else { continue };
         let (value, after) = rest.split_at(value_end(rest));
-        let plain =
-            !secret && value.len() <= PLAIN_BYTES_MAX && !value.contains('{') && !value.contains('\n');
+        let plain = !secret
+            && value.len() <= PLAIN_BYTES_MAX
+            && !value.contains(['{', '\n'])
+            && !value.contains("map[");
         let value = if plain { value } else { "…" };
-        return format!("{before}{lead}{value}{after}");
+        return format!("{}{lead}{value}{}", without_go_values(before), without_go_values(after));
     }
-    message.clone()
+    without_go_values(message)
 }
 
 /// Where a value that Go printed ends: at `: `, outside of quotes and brackets.

@@ -65,10 +65,12 @@ impl Progress {
             None => (image, None),
         };
         if self.bases.len() < BASES_MAX {
-            // BuildKit gives a tag to every name that has neither tag nor digest: one without is pinned, and moves with no tag.
-            let pinned =
-                digest.as_ref().filter(|_| tagged(name) != name).map(|digest| format!("{name}@{digest}"));
-            let known = self.bases.entry(pinned.unwrap_or_else(|| tagged(name))).or_default();
+            // A step's name may leave the tag out beside the digest, after it was looked for by its tag. One that was not is pinned: it moves
+            // with no tag.
+            let tag = tagged(name);
+            let pinned = digest.as_ref().filter(|_| tag != name && !self.bases.contains_key(&tag));
+            let name = pinned.map_or(tag, |digest| format!("{name}@{digest}"));
+            let known = self.bases.entry(name).or_default();
             *known = digest.or(known.take());
         }
     }
@@ -264,6 +266,29 @@ mod tests {
         let vertexes = names.iter().map(|n| vertex(n, false, false)).collect();
         shown(&mut progress, StatusResponse { vertexes, ..StatusResponse::default() });
         assert_eq!(progress.images(), ["h:5/a:1", "h/b@sha256:0", "c"]);
+    }
+
+    #[test]
+    fn a_base_is_known_by_the_name_that_it_was_looked_for_by() {
+        let mut progress = Progress::default();
+        let names = [
+            "[internal] load metadata for h/a:latest",
+            "[internal] load metadata for h/pinned@sha256:1",
+            // Some engines leave the tag out here.
+            "[1/2] FROM h/a@sha256:2",
+            "[stage 1/2] FROM h/pinned@sha256:1",
+            "[b 1/2] FROM h/c:3@sha256:4",
+        ];
+        for name in names {
+            let vertexes = vec![vertex(name, true, true)];
+            progress.take(&StatusResponse { vertexes, ..StatusResponse::default() });
+        }
+        let bases = progress.bases().expect("few");
+        let was = |name: &str| bases.get(name).cloned().flatten();
+        assert_eq!(was("h/a:latest").as_deref(), Some("sha256:2"));
+        assert_eq!(was("h/pinned@sha256:1").as_deref(), Some("sha256:1"));
+        assert_eq!(was("h/c:3").as_deref(), Some("sha256:4"));
+        assert_eq!(bases.len(), 3, "{bases:?}");
     }
 
     #[test]
