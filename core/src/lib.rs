@@ -49,6 +49,6 @@ pub use self::id::{
     BuildNumber, DeliveryNumber, DeployNumber, Digest, EventId, RepoId, UnixMillis, WebhookNumber,
 };
 pub use self::name::{ClusterName, InvalidName, RegistryName, RepoName, SecretName, UserName};
-pub use self::problem::{Problem, ProblemKind, sentence};
+pub use self::problem::{Problem, ProblemKind, sentence, without_account};
 pub use self::secret::Secret;
 pub use self::ssh_key::SshKey;

@@ -101,6 +101,33 @@ pub fn sentence(words: &str) -> String {
     text
 }
 
+/// An address as it may be told: without the name and password that some write before the host.
+pub fn without_account(address: &str) -> String {
+    let (scheme, rest) = address
+        .split_once("://")
+        .map_or(("", address), |(_, rest)| address.split_at(address.len() - rest.len()));
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) if rest[..at].contains(':') => format!("{scheme}…{}", &rest[at..]),
+        _ => address.to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[test]
+fn an_address_is_told_without_its_password() {
+    for (address, told) in [
+        ("tcp://u:hunter2@x:1", "tcp://…@x:1"),
+        ("http://u:a@hunter2@x/p", "http://…@x/p"),
+        ("u:hunter2@x", "…@x"),
+        ("ssh://ci@h:22/run", "ssh://ci@h:22/run"),
+        ("https://h/a:b@c", "https://h/a:b@c"),
+        ("", ""),
+    ] {
+        assert_eq!(without_account(address), told);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::sentence;

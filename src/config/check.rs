@@ -90,8 +90,9 @@ fn all_networks(way: &str, all: &[String], is_one: impl Fn(&str) -> bool) -> Res
 
 /// Pages, git and links are at the root of their host: a path, a name of a user or a query would be in no link.
 fn check_url(url: &str) -> Result<(), String> {
+    let shown = slipway_core::without_account(url);
     let wrong = |why: &str| {
-        format!("{url:?} {why}: base_url is like \"https://git.example.org\" or \"http://10.0.0.5:8080\"")
+        format!("{shown:?} {why}: base_url is like \"https://git.example.org\" or \"http://10.0.0.5:8080\"")
     };
     let uri = url.parse::<Uri>().map_err(|_| wrong("is no address"))?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {

@@ -104,6 +104,8 @@ fn every_spelling_of_an_opt_out_counts() {
     let e = entry("ConfigMap", Some("team"), Some("u"));
     for (key, value) in [
         ("slipway.dev/prune", "disabled"),
+        ("slipway.dev/prune", "never"),
+        ("slipway.dev/apply", "never"),
         ("argocd.argoproj.io/sync-options", "Validate=false, Prune=false"),
         ("argocd.argoproj.io/sync-options", "Delete=confirm"),
         ("kustomize.toolkit.fluxcd.io/prune", "Disabled"),

@@ -62,20 +62,25 @@ impl Reach {
         let host = named.filter(|host| !host.is_empty()).unwrap_or_else(|| DEFAULT_HOST.to_owned());
         match self.address(&host) {
             Ok(address) => Ok((host, address)),
-            Err(why) => Err((host, why)),
+            Err(why) => Err((slipway_core::without_account(&host), why)),
         }
     }
 
     fn address(&self, host: &str) -> Result<Address, String> {
-        let kinds = || format!("{host:?} does not begin with {KINDS}");
+        // Told in logs and errors: a password in it is nobody's business.
+        let shown = slipway_core::without_account(host);
+        let kinds = || format!("{shown:?} does not begin with {KINDS}");
         let (scheme, rest) = host.split_once("://").ok_or_else(kinds)?;
         let at = rest.trim_end_matches('/').to_owned();
         let verified = std::env::var_os("DOCKER_TLS_VERIFY").is_some();
         match scheme {
             "unix" if rest.starts_with('/') => Ok(Address::Socket(PathBuf::from(rest))),
-            "unix" => Err(format!("{host:?} names no absolute path")),
+            "unix" => Err(format!("{shown:?} names no absolute path")),
+            "https" | "tcp" | "http" if at.contains('@') => Err(format!(
+                "{shown:?} names an account, which engines do not ask for: they know clients by certificates"
+            )),
             "https" | "tcp" | "http" if !is_authority(&at) => {
-                Err(format!("{host:?} names no host, such as tcp://10.0.0.5:2375"))
+                Err(format!("{shown:?} names no host, such as tcp://10.0.0.5:2375"))
             }
             "https" => Ok(Address::Tls { at, certs: self.certs.clone() }),
             "tcp" | "http" if verified || self.certs.is_some() => {
@@ -237,6 +242,8 @@ mod tests {
             with.read().map(|(_, a)| a),
             Ok(Address::Tls { at: "h:1".into(), certs: Some("/c".into()) })
         );
+        let told = read("tcp://u:hunter2@h:1").expect_err("no account");
+        assert!(!format!("{told:?}").contains("hunter2"), "{told:?}");
         for wrong in ["", "h:1", "ftp://h", "npipe:////./pipe/docker_engine"] {
             assert!(wrong.is_empty() || read(wrong).is_err(), "{wrong}");
         }

@@ -330,10 +330,18 @@ fn no_secret(what: &str, name: &str, asked: &str, why: Option<&str>) -> (String,
     match why {
         Some(why) => (
             format!("{asks}, which this build is not given: {why}."),
-            format!(
-                "An admin of the repository can say otherwise: slipway secret set REPO {name} --for {} --branch PATTERN.",
-                if what == "secret" { "build,test" } else { "ssh" }
-            ),
+            match what {
+                // An SSH key that signs must not become a value that steps read.
+                "secret" if why.starts_with("it is for ssh") => {
+                    "A key that steps sign with is given to nobody; name another secret there.".to_owned()
+                }
+                "secret" => format!(
+                    "An admin of the repository can say otherwise: slipway secret set REPO {name} --for build,test --branch PATTERN."
+                ),
+                _ => format!(
+                    "An admin of the repository can say otherwise: slipway secret set REPO {name} --for ssh --branch PATTERN."
+                ),
+            },
         ),
         None if asked.starts_with("build.ssh") => (
             format!("{asks}, and the repository has none of that name."),
