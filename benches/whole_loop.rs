@@ -9,16 +9,16 @@ mod harness;
 #[allow(dead_code)] // Tests use the rest.
 #[path = "../tests/harness/samples.rs"]
 mod samples;
+#[path = "builds/tap.rs"]
+mod tap;
 
-use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use harness::{Lab, Person, Slipway, curl, lab, run, text};
 use samples::borrowed;
+use tap::Tap;
 
 const ROUNDS: usize = 9;
 
@@ -89,46 +89,6 @@ fn idle_memory() {
     );
 }
 
-/// Passes the engine's socket through and notes when each build request begins.
-struct Tap {
-    path: PathBuf,
-    seen: Arc<Mutex<Vec<Instant>>>,
-}
-
-fn tap(folder: &Path) -> Tap {
-    let path = folder.join("engine.sock");
-    let listener = UnixListener::bind(&path).expect("bind");
-    let seen: Arc<Mutex<Vec<Instant>>> = Arc::default();
-    let notes = seen.clone();
-    std::thread::spawn(move || {
-        for client in listener.incoming().map_while(Result::ok) {
-            let engine = UnixStream::connect("/var/run/docker.sock").expect("engine");
-            let (mut from, mut to) = (client.try_clone().expect("clone"), engine.try_clone().expect("clone"));
-            let notes = notes.clone();
-            std::thread::spawn(move || {
-                let mut buffer = vec![0; 64 << 10];
-                while let Ok(n) = from.read(&mut buffer) {
-                    if buffer[..n].starts_with(b"POST /build?")
-                        || buffer[..n].windows(13).take(64).any(|w| w == b"POST /build?v")
-                    {
-                        notes.lock().expect("lock").push(Instant::now());
-                    }
-                    if n == 0 || to.write_all(&buffer[..n]).is_err() {
-                        break;
-                    }
-                }
-                drop(to.shutdown(std::net::Shutdown::Write));
-            });
-            let (mut from, mut to) = (engine, client);
-            std::thread::spawn(move || {
-                drop(std::io::copy(&mut from, &mut to));
-                drop(to.shutdown(std::net::Shutdown::Write));
-            });
-        }
-    });
-    Tap { path, seen }
-}
-
 struct World<'a> {
     lab: &'a Lab,
     ann: Person,
@@ -141,9 +101,8 @@ struct World<'a> {
 fn loops() {
     let lab = lab();
     let folder = tempfile::tempdir().expect("temp");
-    let tap = tap(folder.path());
-    let host = format!("unix://{}", tap.path.display());
-    let server = Slipway::start_with_env(&[("DOCKER_HOST", &host)]);
+    let tap = Tap::open(folder.path());
+    let server = Slipway::start_with_env(&[("DOCKER_HOST", &tap.host)]);
     let world = world(&lab, &server);
     let mut first_bytes = Vec::new();
     let (mut ours, mut by_hand, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
@@ -153,7 +112,7 @@ fn loops() {
         // The first pair warms both sides: it makes the objects.
         if round > 0 {
             println!("  round {round}: slipway {:.0} ms, by hand {:.0} ms", ms(a), ms(b));
-            first_bytes.push(ms(request));
+            first_bytes.push(request);
             ours.push(ms(a));
             by_hand.push(ms(b));
             ratios.push(ms(a) / ms(b));
@@ -241,15 +200,15 @@ fn world<'a>(lab: &'a Lab, server: &Slipway) -> World<'a> {
     World { lab, ann, app, slipway_ns, hand_ns, hand_image: format!("{image}-hand") }
 }
 
-fn loop_by_slipway(world: &World<'_>, page: &str, tap: &Tap) -> (Duration, Duration) {
+/// How long it takes, and after how many ms the engine had the request.
+fn loop_by_slipway(world: &World<'_>, page: &str, tap: &Tap) -> (Duration, f64) {
     world.ann.commit(&world.app, &[("index.html", &format!("{page}\n"))], page);
-    tap.seen.lock().expect("lock").clear();
-    let began = Instant::now();
+    tap.first();
+    let (began, pushed) = (Instant::now(), tap::now());
     world.ann.git(&world.app, &["push", "-q", "origin", "main"]);
     wait_for_page(world.lab, &world.slipway_ns.name, page);
     let took = began.elapsed();
-    let request = tap.seen.lock().expect("lock").first().copied().expect("a build request was seen");
-    (took, request - began)
+    (took, tap.first().expect("a build request was seen") - pushed)
 }
 
 fn loop_by_hand(world: &World<'_>, page: &str) -> Duration {

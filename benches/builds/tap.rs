@@ -62,6 +62,6 @@ fn pass(client: UnixStream, notes: &Arc<Mutex<Vec<f64>>>) {
 }
 
 /// In ms since 1970.
-fn now() -> f64 {
+pub(crate) fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64() * 1e3)
 }
